@@ -1,0 +1,187 @@
+"""Every error of the library, in one tree.
+
+An error knows where it happened (`path`, `offset`, `record`) and what the reader of the message
+can do about it (`hint`). Each class also derives from the built-in exception that describes it,
+so that callers who know nothing of this package can still catch it. The command line turns a
+class into an exit code; the library itself knows nothing of exit codes.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = [
+    "AlreadyExistsError",
+    "ChangedWhileReadError",
+    "CorruptionError",
+    "CursorError",
+    "DifferentError",
+    "MissingShardError",
+    "MonolithError",
+    "NotReadableError",
+    "PathNotFoundError",
+    "RecordCountError",
+    "ShardMismatchError",
+    "StateFileError",
+    "StepNotFoundError",
+    "TableNotFoundError",
+    "UsageError",
+    "WriteError",
+]
+
+
+class MonolithError(Exception):
+    """The root of the tree.
+
+    Parameters
+    ----------
+    what
+        What is wrong, without the path, as a phrase that starts in lower case.
+    path
+        The file or directory concerned.
+    offset
+        Byte offset in that file; for a compressed file the offset in the stored bytes.
+    record
+        Index of the record in that file, counted from 0, where it is known.
+    hint
+        What to do about it, as an imperative phrase.
+    kind
+        A short machine-readable name, the class's own by default.
+    """
+
+    kind = "error"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        offset: int | None = None,
+        record: int | None = None,
+        hint: str | None = None,
+        kind: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path = None if path is None else os.fspath(path)
+        self.offset = offset
+        self.record = record
+        self.hint = hint
+        if kind is not None:
+            self.kind = kind
+
+    def __str__(self) -> str:
+        """One line: `<path>: <what>, at byte <offset>; <hint>`."""
+        text = self.what if self.path is None else f"{self.path}: {self.what}"
+        if self.offset is not None:
+            text += f", at byte {self.offset}"
+        if self.record is not None:
+            text += f" (record {self.record})"
+        if self.hint:
+            text += f"; {self.hint}"
+        return text.replace("\n", "\\n")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles keep the place, so that errors survive a process boundary."""
+        return (_rebuild, (type(self), self.what, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[MonolithError], what: str, state: dict[str, object]) -> MonolithError:
+    error = cls(what)
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(MonolithError, ValueError):
+    """An argument that cannot be meant: a bad range, two options that exclude each other."""
+
+    kind = "usage"
+
+
+class CursorError(UsageError):
+    """A cursor that does not point at a record of the table (or of the shard) it is used on."""
+
+    kind = "bad_cursor"
+
+
+class PathNotFoundError(MonolithError, FileNotFoundError):
+    """A path that does not exist, or that is not the kind of thing it should be."""
+
+    kind = "not_found"
+
+
+class StepNotFoundError(MonolithError, LookupError):
+    """A step that the directory does not hold, or that is not committed yet."""
+
+    kind = "no_such_step"
+
+
+class TableNotFoundError(MonolithError, LookupError):
+    """A table name or pattern that matches nothing."""
+
+    kind = "no_such_table"
+
+
+class NotReadableError(MonolithError, PermissionError):
+    """The operating system refused to open or to read."""
+
+    kind = "not_readable"
+
+
+class WriteError(MonolithError, OSError):
+    """The operating system refused to write: no space, no permission, a file-size limit."""
+
+    kind = "not_written"
+
+
+class AlreadyExistsError(MonolithError, FileExistsError):
+    """Something is in the way and was not overwritten."""
+
+    kind = "exists"
+
+
+class DifferentError(MonolithError):
+    """Two things that were compared and ought to say the same, but do not."""
+
+    kind = "different"
+
+
+class CorruptionError(MonolithError, ValueError):
+    """Bytes that are not what the format demands; `kind` says which way.
+
+    The kinds of record files: `truncated_header`, `bad_length_crc`, `record_too_long`,
+    `truncated_data`, `bad_data_crc`, `bad_message`; of SNAPPY files besides: `truncated_block`,
+    `bad_block_length`, `bad_block`.
+    """
+
+    kind = "corrupt"
+
+
+class ChangedWhileReadError(CorruptionError):
+    """A file that shrank, grew or was replaced while it was read."""
+
+    kind = "changed_while_read"
+
+
+class MissingShardError(CorruptionError):
+    """A sharded file with a number missing."""
+
+    kind = "missing_shard"
+
+
+class ShardMismatchError(CorruptionError):
+    """Shards of one file that disagree about their total, or a shard index beyond it."""
+
+    kind = "shard_mismatch"
+
+
+class RecordCountError(CorruptionError):
+    """Fewer records than the table of contents (`.meta`) promises."""
+
+    kind = "too_few_records"
+
+
+class StateFileError(CorruptionError):
+    """A text file (`checkpoint`, `monolith_checkpoint`, `ckpt.info-*`) that does not parse."""
+
+    kind = "bad_state_file"

@@ -1,0 +1,124 @@
+"""What a failure looks like from outside: an exit code, one line, or one JSON object.
+
+This is the one place that knows which error has which exit code.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import click
+
+from monolith_cli.errors import (
+    AlreadyExistsError,
+    CorruptionError,
+    DifferentError,
+    MonolithError,
+    UsageError,
+)
+
+OK = 0
+WRONG = 1
+USAGE = 2
+NOT_THERE = 3
+CORRUPT = 4
+INTERNAL = 70
+CLOSED_PIPE = 141
+
+EXIT_CODES = {
+    OK: "fine",
+    WRONG: "checked, and found wrong or different",
+    USAGE: "wrong usage, a malformed cursor too",
+    NOT_THERE: "not there, not readable, or not writable",
+    CORRUPT: "corrupt or incomplete data, a missing shard too",
+    INTERNAL: "an error in this program; --debug shows where",
+    130: "interrupted (SIGINT)",
+    CLOSED_PIPE: "standard output was closed; nothing is said",
+    143: "terminated (SIGTERM)",
+}
+"""Every exit code in use, with its meaning. The man pages are made from it."""
+
+_CODES: tuple[tuple[type[MonolithError], int], ...] = (
+    # The first class that fits counts.
+    (UsageError, USAGE),
+    (CorruptionError, CORRUPT),
+    (AlreadyExistsError, WRONG),
+    (DifferentError, WRONG),
+    (MonolithError, NOT_THERE),
+)
+
+
+class Terminated(BaseException):
+    """A signal asked the process to end; raised in the main thread, so that `finally` runs."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+class Failure(NamedTuple):
+    """A failed run, described for people and for programs."""
+
+    code: int
+    kind: str
+    message: str
+    file: str | None = None
+    offset: int | None = None
+
+    @property
+    def line(self) -> str:
+        return f"Error: {self.message}"
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The object that ends stderr under `--json`."""
+        return {"error": self._asdict()}
+
+
+def describe(error: BaseException) -> Failure:
+    """What to say, and the code to exit with, for any exception that ended a run."""
+    if isinstance(error, MonolithError):
+        code = next(code for cls, code in _CODES if isinstance(error, cls))
+        return Failure(code, error.kind, str(error), error.path, error.offset)
+    if isinstance(error, click.UsageError):
+        return Failure(USAGE, "usage", _usage_message(error))
+    if isinstance(error, click.ClickException):
+        return Failure(USAGE, "usage", _one_line(error.format_message()))
+    if isinstance(error, Terminated):
+        return Failure(128 + error.signum, "terminated", "terminated")
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return Failure(130, "interrupted", "interrupted")
+    if isinstance(error, MemoryError):
+        return Failure(
+            INTERNAL, "out_of_memory", "out of memory; lower --jobs or --max-record-bytes"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return _os_failure(error)
+    name = type(error).__name__
+    return Failure(
+        INTERNAL,
+        "internal",
+        f"internal error: {_one_line(f'{name}: {error}')}; run it again with --debug and report it",
+    )
+
+
+def _usage_message(error: click.UsageError) -> str:
+    message = _one_line(error.format_message()).rstrip(".")
+    if error.ctx is None:
+        return message
+    return f"{message}; see '{error.ctx.command_path} --help'"
+
+
+def _os_failure(error: OSError) -> Failure:
+    reason = os.strerror(error.errno or 0)
+    if error.filename is None:
+        # The library names the files that it reads and writes: what is left is our own output.
+        message = f"standard output: {reason}; what was written is incomplete"
+        return Failure(NOT_THERE, "not_written", message)
+    file = os.fsdecode(error.filename)
+    return Failure(NOT_THERE, "not_readable", _one_line(f"{file}: {reason}"), file)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
