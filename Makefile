@@ -1,0 +1,67 @@
+# Everything happens in .venv, which is made on first use. PYTHON is any python from 3.10 on.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+DEMO := demo/model
+
+# The package is installed, not run in place: that is what users get.
+SOURCES := pyproject.toml README.md LICENSE \
+	$(shell find monolith_cli commands man -type f -not -path '*/__pycache__/*' -not -name '*.so')
+
+.PHONY: help demo test lint format man bench fuzz clean
+
+help:
+	@echo "make demo    install, write a synthetic model directory, count it"
+	@echo "make test    install with everything tests need, run them"
+	@echo "make lint    ruff, mypy, and whether generated files are stale"
+	@echo "make format  let ruff format the sources"
+	@echo "make man     write the man pages again"
+	@echo "make bench   measure, and print the table of the README"
+	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
+	@echo "make clean   remove what the others made"
+
+demo: $(VENV)/.installed
+	$(BIN)/monolith sample $(DEMO) --force
+	$(BIN)/monolith ckpt-info $(DEMO)
+
+test: $(VENV)/.test-installed
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+# mypy reads the installed package, where the commands are in their place.
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p monolith_cli
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../man/generate.py
+	$(BIN)/python man/generate.py --check
+
+format: $(VENV)/.test-installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+man: $(VENV)/.installed
+	$(BIN)/python man/generate.py
+
+bench: $(VENV)/.test-installed
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+fuzz:
+	tests/fuzz/run.sh
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python 3.10 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
+	$(PIP) install .
+	@touch $@
+
+$(VENV)/.test-installed: $(SOURCES) | $(VENV)/bin/python
+	$(PIP) install '.[test]'
+	@touch $@ $(VENV)/.installed
