@@ -1,0 +1,1 @@
+"""Bytes to records and back: record files, tensor bundles, text files."""
