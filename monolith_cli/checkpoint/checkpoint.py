@@ -1,0 +1,128 @@
+"""One checkpoint: where its files are."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX, ckpt_info_name
+from monolith_cli.checkpoint.shard_set import ShardSet, list_assets
+from monolith_cli.errors import MissingShardError, PathNotFoundError, StepNotFoundError
+
+__all__ = ["Checkpoint", "Offer", "TableFiles"]
+
+_NAMES_SHOWN = 5
+
+
+class TableFiles(NamedTuple):
+    """The dumps of a checkpoint by base name, in natural order.
+
+    A table has a set for every assets directory that holds a part of it: one in a training
+    directory, one for each server in an export. A multi table dump comes with its `.meta`.
+    """
+
+    singles: dict[str, list[ShardSet]]
+    multis: dict[str, list[tuple[ShardSet, ShardSet]]]
+    hash_filters: dict[str, list[ShardSet]]
+
+
+class Checkpoint:
+    """A checkpoint of a model directory; holds names only, and no file is open.
+
+    Attributes
+    ----------
+    step
+        None where the directory has none: in an export, or an unnumbered checkpoint.
+    prefix
+        Path of the tensor bundle without suffix, such as `model/model.ckpt-10`; None in an export.
+    assets
+        The directories with table dumps: none, one, or in an export one for each server.
+    ckpt_info_path
+        Where `ckpt.info-<step>` belongs; None where there is no step.
+    notes
+        Remarks for people: what was left out, or is read from an unexpected place.
+    """
+
+    __slots__ = ("_paths", "assets", "ckpt_info_path", "notes", "prefix", "step")
+
+    def __init__(
+        self,
+        *,
+        step: int | None = None,
+        prefix: str | None = None,
+        assets: list[str],
+        notes: list[str] | None = None,
+        has_index: bool = False,
+    ) -> None:
+        self.step = step
+        self.prefix = prefix
+        self.assets = assets
+        self.notes = notes or []
+        self.ckpt_info_path: str | None = None
+        if step is not None and prefix is not None:
+            self.ckpt_info_path = os.path.join(os.path.dirname(prefix), ckpt_info_name(step))
+        self._paths = [prefix + INDEX_SUFFIX, *assets] if prefix and has_index else list(assets)
+
+    def __repr__(self) -> str:
+        return f"Checkpoint(step={self.step}, prefix={self.prefix!r}, assets={self.assets!r})"
+
+    def require(self) -> None:
+        """Make sure that the checkpoint is still there.
+
+        For readers that met a missing file: a running job deletes old checkpoints at any time.
+
+        Raises
+        ------
+        PathNotFoundError
+            Its index or an assets directory is gone.
+        """
+        for path in self._paths:
+            if not os.path.lexists(path):
+                raise PathNotFoundError("gone: deleted since the checkpoint was found", path=path)
+
+    def table_files(self) -> TableFiles:
+        """List the dumps as they are now; what is no shard gets a line in `notes`.
+
+        Raises
+        ------
+        MissingShardError, ShardMismatchError, NotReadableError
+            As `list_assets`.
+        PathNotFoundError
+            The checkpoint is gone, or a file is in place of an assets directory.
+        """
+        files = TableFiles({}, {}, {})
+        for directory in self.assets:
+            try:
+                listing = list_assets(directory)
+            except (MissingShardError, PathNotFoundError):
+                self.require()
+                raise
+            for base, shards in listing.singles.items():
+                files.singles.setdefault(base, []).append(shards)
+            for base, pair in listing.multis.items():
+                files.multis.setdefault(base, []).append(pair)
+            for base, shards in listing.hash_filters.items():
+                files.hash_filters.setdefault(base, []).append(shards)
+            if listing.ignored:
+                self._note_ignored(directory, listing.ignored)
+        return files
+
+    def _note_ignored(self, directory: str, names: list[str]) -> None:
+        shown = ", ".join(names[:_NAMES_SHOWN])
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        note = f"{directory}: left out what is no shard of a table: {shown}{more}"
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+class Offer(NamedTuple):
+    """What a model directory offers at one moment.
+
+    `by_step` is ascending. `latest` may be a checkpoint without a step. `refusal` says why there
+    is no latest, and `withheld` why a step that has files is not offered.
+    """
+
+    by_step: dict[int, Checkpoint]
+    latest: Checkpoint | None
+    refusal: StepNotFoundError | None
+    withheld: dict[int, str]

@@ -1,0 +1,152 @@
+"""Model directories: everything that holds checkpoints, by one interface."""
+
+from __future__ import annotations
+
+import os
+
+from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer, TableFiles
+from monolith_cli.checkpoint.export_dir import export_checkpoint, holds_shards
+from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, INDEX_SUFFIX, parse_checkpoint_name
+from monolith_cli.checkpoint.shard_set import list_names
+from monolith_cli.checkpoint.training_dir import (
+    assets_checkpoint,
+    is_training_dir,
+    steps_hint,
+    training_offer,
+)
+from monolith_cli.errors import PathNotFoundError, StepNotFoundError
+
+__all__ = ["Checkpoint", "ModelDir", "TableFiles", "open_model_dir"]
+
+_HINT = "give a model directory, one *.assets directory or an exported SavedModel"
+
+
+class ModelDir:
+    """A directory with checkpoints. Every method looks at the directory anew.
+
+    Attributes
+    ----------
+    path
+        As it was given.
+    kind
+        `training` (a job's directory), `assets` (one assets directory) or `export` (a SavedModel).
+    """
+
+    __slots__ = ("_directory", "kind", "path")
+
+    def __init__(self, path: str, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        self._directory = _named(path)
+
+    def __repr__(self) -> str:
+        return f"ModelDir({self.path!r}, {self.kind!r})"
+
+    def steps(self) -> list[int]:
+        """The steps that can be read, ascending; none in an export.
+
+        Raises
+        ------
+        StateFileError
+            `checkpoint` does not parse.
+        PathNotFoundError, NotReadableError
+            The directory is gone, or cannot be read.
+        """
+        return list(self._offer().by_step)
+
+    def checkpoint(self, step: int | None = None) -> Checkpoint:
+        """The checkpoint of that step; by default the latest, as `checkpoint` names it.
+
+        Raises
+        ------
+        StepNotFoundError
+            There is no such step, it is not committed, or its files are gone.
+        StateFileError, PathNotFoundError, NotReadableError
+            As `steps`.
+        """
+        offer = self._offer()
+        if step is None:
+            if offer.latest is None:
+                raise offer.refusal or StepNotFoundError("holds no checkpoint", path=self.path)
+            return offer.latest
+        if step not in offer.by_step:
+            what = offer.withheld.get(step, f"no step {step}")
+            raise StepNotFoundError(what, path=self.path, hint=steps_hint(offer.by_step))
+        return offer.by_step[step]
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All that can be read, by ascending step; one without a step comes last.
+
+        Raises
+        ------
+        StepNotFoundError
+            There is none.
+        StateFileError, PathNotFoundError, NotReadableError
+            As `steps`.
+        """
+        offer = self._offer()
+        found = list(offer.by_step.values())
+        if offer.latest and offer.latest.step is None:
+            found.append(offer.latest)
+        return found or [self.checkpoint()]
+
+    def _offer(self) -> Offer:
+        if self.kind == "training":
+            return training_offer(self._directory)
+        if self.kind == "assets":
+            list_names(self._directory)
+            only = assets_checkpoint(self._directory)
+        else:
+            export = export_checkpoint(self._directory)
+            if export is None:
+                list_names(self._directory)
+                raise PathNotFoundError("no longer an export", path=self.path)
+            only = export
+        return Offer({} if only.step is None else {only.step: only}, only, None, {})
+
+
+def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
+    """Find out what kind of directory it is. No data is read.
+
+    Raises
+    ------
+    PathNotFoundError
+        There is nothing at that path, or no directory, or none with checkpoints or tables in it.
+    NotReadableError
+        The operating system refused to list it.
+    """
+    path = os.fspath(path)
+    directory = _named(path)
+    try:
+        names = list_names(directory)
+    except PathNotFoundError as error:
+        raise PathNotFoundError(error.what, path=path, hint=_hint(directory)) from error
+    if not names:
+        raise PathNotFoundError("an empty directory", path=path, hint=_HINT)
+    if directory.endswith(ASSETS_SUFFIX):
+        return ModelDir(path, "assets")
+    if is_training_dir(names):
+        return ModelDir(path, "training")
+    if export_checkpoint(directory) is not None:
+        return ModelDir(path, "export")
+    if holds_shards(directory):
+        return ModelDir(path, "assets")
+    raise PathNotFoundError("neither checkpoints nor tables in it", path=path, hint=_HINT)
+
+
+def _named(path: str) -> str:
+    """The path in a form that ends in the directory's name; `.` and `..` are spelled out."""
+    normal = os.path.normpath(path)
+    return os.path.abspath(path) if os.path.basename(normal) in ("", ".", "..") else normal
+
+
+def _hint(path: str) -> str:
+    """What to give instead of a path that is no directory."""
+    directory, name = os.path.split(path)
+    parts = parse_checkpoint_name(name)
+    prefix = path.removesuffix(parts.suffix) if parts else path
+    if parts and os.path.lexists(prefix + INDEX_SUFFIX):
+        return f"give the directory {directory or '.'} and step {parts.step}"
+    if os.path.isfile(path):
+        return f"give the directory, such as {directory or '.'}"
+    return _HINT
