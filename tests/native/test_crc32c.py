@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import dump_support as ds
+import pytest
+import tf_support
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monolith_cli import _native
+
+
+@pytest.mark.parametrize(
+    ("data", "crc"),
+    [
+        (b"", 0),
+        (b"123456789", 0xE3069283),
+        # RFC 3720, appendix B.4 (it lists the bytes of the checksum in network order).
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+        (
+            bytes.fromhex(
+                "01c00000000000000000000000000000"
+                "14000000000004000000001400000018"
+                "28000000000000000200000000000000"
+            ),
+            0xD9963A56,
+        ),
+    ],
+)
+def test_known_vectors(data: bytes, crc: int) -> None:
+    assert _native.crc32c(data) == crc
+    assert ds.crc32c(data) == crc
+
+
+@given(st.binary(max_size=600), st.integers(0, 2**32 - 1))
+def test_all_implementations_agree(data: bytes, start: int) -> None:
+    names = _native.implementations()
+    assert "portable" in names
+    expected = ds.crc32c(data, start)
+    assert {name: _native.crc32c_by(name, data, start) for name in names} == dict.fromkeys(
+        names, expected
+    )
+    assert _native.crc32c(data, start) == expected
+
+
+@given(st.binary(max_size=600), st.integers(0, 600))
+def test_in_two_parts(data: bytes, cut: int) -> None:
+    whole = ds.crc32c(data)
+    assert _native.crc32c(data) == whole
+    assert _native.crc32c(data[cut:], _native.crc32c(data[:cut])) == whole
+
+
+@given(st.binary(max_size=100))
+def test_masked(data: bytes) -> None:
+    assert _native.masked_crc32c(data) == ds.masked_crc32c(data)
+
+
+def test_frames_are_tensorflows(tmp_path: Path) -> None:
+    records = [b"x" * length for length in range(70)]
+    tf_support.write_plain(tmp_path / "tf", records)
+    assert _native.frame_records(records) == (tmp_path / "tf").read_bytes()
+
+
+def test_frames_in_literal_bytes() -> None:
+    assert _native.frame_records([]) == b""
+    assert _native.frame_records([b"", b"a"]) == bytes.fromhex(
+        "0000000000000000 29039807 d8ea82a2"  # length, its checksum, the data's checksum
+        "0100000000000000 0175de41 61 786ee428"
+    )
+
+
+@given(st.lists(st.binary(max_size=50), max_size=8))
+def test_frames(records: list[bytes]) -> None:
+    assert _native.frame_records(records) == ds.frame(*records)
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=9), st.data())
+def test_frames_are_checked_alike_by_all_implementations(
+    records: list[bytes], draw: st.DataObject
+) -> None:
+    # Records of equal and of different lengths take different ways through the code.
+    framed = ds.frame(*records)
+    starts = ds.frame_starts(records)
+    damaged = draw.draw(st.integers(0, len(records) - 1))
+    at = draw.draw(st.integers(starts[damaged] + 12, starts[damaged + 1] - 1))
+    flipped = bytearray(framed)
+    flipped[at] ^= 1 << draw.draw(st.integers(0, 7))
+    for name in _native.implementations():
+        assert _native.check_frames(name, framed) == (len(records), len(records))
+        assert _native.check_frames(name, bytes(flipped)) == (len(records), damaged)
+        assert _native.check_frames(name, framed[:-1]) == (len(records) - 1, len(records) - 1)
+
+
+def test_unknown_implementation() -> None:
+    with pytest.raises(ValueError, match="implementation"):
+        _native.crc32c_by("abacus", b"", 0)
