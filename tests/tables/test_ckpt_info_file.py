@@ -1,0 +1,169 @@
+"""What a check concludes from a ckpt.info file, and when one is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monolith_cli.errors import (
+    AlreadyExistsError,
+    DifferentError,
+    PathNotFoundError,
+    StateFileError,
+    WriteError,
+)
+from monolith_cli.formats import ckpt_info
+from monolith_cli.formats.ckpt_info import CkptInfo, format_ckpt_info
+from monolith_cli.tables.ckpt_info_file import (
+    Difference,
+    check_ckpt_info,
+    compare,
+    reason_not_to_write,
+    save_ckpt_info,
+)
+
+DUMP = CkptInfo({0: 3, 7: 10}, {"user": 5, "item": 0})
+
+
+@pytest.mark.parametrize(
+    ("file", "verdict"),
+    [
+        (DUMP, "same"),
+        (CkptInfo({7: 10, 0: 3}, {"user": 5}), "same"),  # 0 and not mentioned are the same
+        (CkptInfo({0: 3, 7: 12}, {"user": 5}), "more"),
+        (CkptInfo({0: 3, 7: 10, 9: 1}, {"user": 6}), "more"),
+        (CkptInfo({}, {}), "empty"),
+        (CkptInfo({0: 3, 7: 9}, {"user": 5}), "different"),
+        (CkptInfo({0: 4, 7: 9}, {"user": 5}), "different"),
+        (CkptInfo({0: 3, 7: 10}, {}), "different"),
+        (CkptInfo({0: 3}, {"user": 5}), "different"),
+    ],
+)
+def test_verdicts(file: CkptInfo, verdict: str) -> None:
+    assert compare("m/ckpt.info-5", file, DUMP).verdict == verdict
+
+
+def test_nothing_equals_nothing() -> None:
+    assert compare("f", CkptInfo({}, {}), CkptInfo({}, {"t": 0})).verdict == "same"
+
+
+def test_explanations() -> None:
+    more = compare("f", CkptInfo({0: 3, 7: 12}, {"user": 6}), DUMP)
+    assert more.differences == [Difference(7, 12, 10), Difference("user", 6, 5)]
+    assert more.explanation == (
+        "the file counts 3 more than the dump has; that is right if they expired before the tables"
+        " were saved"
+    )
+    assert more.error() is None
+    empty = compare("f", CkptInfo({}, {}), DUMP)
+    assert empty.explanation == (
+        "the file is empty, as the training system writes it in some set-ups"
+    )
+    assert compare("f", DUMP, DUMP).explanation is None
+
+
+def test_the_error_names_the_largest_difference() -> None:
+    error = compare("m/ckpt.info-5", CkptInfo({0: 4, 7: 1}, {"user": 5}), DUMP).error()
+    assert isinstance(error, DifferentError)
+    assert str(error) == (
+        "m/ckpt.info-5: does not match the dump: slot 7 has 1 in the file, 10 in the dump,"
+        " and 1 more differ; monolith ckpt-info --force writes it anew"
+    )
+    error = compare("f", CkptInfo(DUMP.slot_counts, {"user": 4}), DUMP).error()
+    assert error is not None
+    assert "table user has 4 in the file, 5 in the dump;" in str(error)
+
+
+def test_check_reads_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(format_ckpt_info(DUMP))
+    assert check_ckpt_info(str(path), DUMP).verdict == "same"
+    path.write_bytes(b"")
+    assert check_ckpt_info(str(path), DUMP).verdict == "empty"
+    path.write_bytes(b"slot_counts {")
+    with pytest.raises(StateFileError):
+        check_ckpt_info(str(path), DUMP)
+    path.unlink()
+    with pytest.raises(PathNotFoundError):
+        check_ckpt_info(str(path), DUMP)
+    with pytest.raises(PathNotFoundError, match="there is no step"):
+        check_ckpt_info(None, DUMP)
+
+
+def test_reasons_not_to_write() -> None:
+    assert reason_not_to_write("f") is None
+    assert reason_not_to_write(None) == "there is no step"
+    assert "a part of" in str(reason_not_to_write("f", filtered=True))
+    assert "v1" in str(reason_not_to_write("f", fid_version="v1"))
+    assert "damaged" in str(reason_not_to_write("f", skipped=True))
+
+
+def test_written_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "ckpt.info-5")
+    first = save_ckpt_info(path, DUMP)
+    assert first == (path, None, None, None)
+    assert Path(path).read_bytes() == format_ckpt_info(DUMP)
+    second = save_ckpt_info(path, DUMP)
+    assert second.written is None
+    assert second.note == f"{path}: up to date, not written again"
+    assert save_ckpt_info(path, DUMP, force=True).written == path
+    assert list(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_not_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "ckpt.info-5")
+    assert save_ckpt_info(path, DUMP, dry_run=True) == (None, None, None, None)
+    outcome = save_ckpt_info(path, DUMP, reason="only a part of the checkpoint was counted")
+    assert outcome.note == "no ckpt.info was written: only a part of the checkpoint was counted"
+    assert save_ckpt_info(None, DUMP).note == "no ckpt.info was written: there is no step"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(format_ckpt_info(CkptInfo({0: 1}, {})))
+    outcome = save_ckpt_info(str(path), DUMP)
+    assert outcome.written is None
+    assert isinstance(outcome.failure, AlreadyExistsError)
+    assert str(outcome.failure) == (
+        f"{path}: says something else and was kept: slot 7 has 0 in the file, 10 in the dump,"
+        " and 2 more differ; --force replaces it"
+    )
+    assert path.read_bytes() == format_ckpt_info(CkptInfo({0: 1}, {}))
+    assert save_ckpt_info(str(path), DUMP, force=True).written == str(path)
+    assert path.read_bytes() == format_ckpt_info(DUMP)
+
+
+@pytest.mark.parametrize("text", [b"", format_ckpt_info(CkptInfo({0: 9, 7: 10}, {"user": 5}))])
+def test_an_explained_file_is_kept_without_failing(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(text)
+    outcome = save_ckpt_info(str(path), DUMP)
+    assert (outcome.written, outcome.failure) == (None, None)
+    assert str(outcome.note).startswith(f"{path}: kept, the file ")
+    assert path.read_bytes() == text
+
+
+def test_a_broken_file_is_kept_until_forced(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(b"slot_counts {")
+    outcome = save_ckpt_info(str(path), DUMP)
+    assert isinstance(outcome.failure, StateFileError)
+    assert str(outcome.failure).endswith("; --force replaces it")
+    assert path.read_bytes() == b"slot_counts {"
+    assert save_ckpt_info(str(path), DUMP, force=True).written == str(path)
+
+
+@pytest.mark.parametrize(("kind", "fails"), [("read_only", False), ("no_space", True)])
+def test_write_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, fails: bool
+) -> None:
+    def refuse(path: str, data: bytes, *, overwrite: bool) -> None:
+        raise WriteError("not written: no", path=path, kind=kind)
+
+    monkeypatch.setattr(ckpt_info, "atomic_write", refuse)
+    outcome = save_ckpt_info(str(tmp_path / "ckpt.info-5"), DUMP)
+    assert outcome.written is None
+    assert (outcome.failure is not None) == fails
+    assert (outcome.warning is not None) == (not fails)
