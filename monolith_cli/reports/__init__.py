@@ -1,0 +1,1 @@
+"""How results look: lines for people, documents for programs."""

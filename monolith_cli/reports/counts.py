@@ -1,0 +1,164 @@
+"""The counts of a checkpoint: the report of `ckpt-info`, and its JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from monolith_cli.reports.text import (
+    PLAIN,
+    Look,
+    bar,
+    columns,
+    count_text,
+    name_text,
+    share_text,
+    width_of,
+)
+
+if TYPE_CHECKING:
+    from monolith_cli.tables.ckpt_info_file import Comparison, Difference
+    from monolith_cli.tables.counts import CheckpointCounts, TableCount
+
+__all__ = ["check_lines", "counts_document", "counts_lines"]
+
+MAX_BAR = 40
+MIN_BAR = 8
+
+
+def counts_lines(
+    counts: CheckpointCounts,
+    *,
+    model_dir: str,
+    step: int | None,
+    top: int | None = None,
+    look: Look = PLAIN,
+) -> Iterator[str]:
+    """The report: what was counted, a row a slot, a row a table, the largest first.
+
+    Parameters
+    ----------
+    top
+        Show this many rows of a kind, and sum up the others.
+    """
+    where = look.bold(name_text(model_dir))
+    yield f"{where}, {'no step' if step is None else f'step {step}'}"
+    entries = count_text(counts.entries, "entry", "entries")
+    unverified = [table for table in counts.tables if not table.verified]
+    verified = ", all verified" if counts.tables and not unverified else ""
+    yield f"{entries} in {count_text(len(counts.tables), 'table')}{verified}"
+    slots = sorted(counts.slot_counts.items(), key=lambda item: (-item[1], item[0]))
+    if slots:
+        yield ""
+        rows = [((str(slot),), count) for slot, count in slots]
+        yield from _bars(("slot",), ">", rows, top, "slots", look)
+    tables = sorted(counts.tables, key=lambda table: -table.entries)
+    if tables:
+        yield ""
+        table_rows = [((name_text(table.name), table.kind), table.entries) for table in tables]
+        yield from _bars(("table", "kind"), "<<", table_rows, top, "tables", look)
+    if unverified:
+        yield ""
+        yield _not_verified(unverified)
+
+
+def _not_verified(tables: Sequence[TableCount]) -> str:
+    subject = count_text(len(tables), "table")
+    if all(table.kind == "multi" for table in tables):
+        return f"not verified: {subject} counted by the tables of contents; --scan reads the data"
+    return f"not verified: {subject} read without checking checksums"
+
+
+def _bars(
+    head: tuple[str, ...],
+    align: str,
+    rows: Sequence[tuple[tuple[str, ...], int]],
+    top: int | None,
+    plural: str,
+    look: Look,
+) -> Iterator[str]:
+    """Rows of cells, their count, its share of all, and a bar where there is room for it."""
+    total = sum(count for _, count in rows)
+    shown = rows if top is None else rows[:top]
+    cells: list[tuple[str, ...]] = [(*head, "entries", "share")]
+    cells += [(*labels, f"{count:,}", share_text(count, total)) for labels, count in shown]
+    title, *lines = columns(cells, f"{align}>>")
+    yield look.bold(title)
+    # The last column is right-aligned: all lines are equally long.
+    width = min(MAX_BAR, look.width - 1 - width_of(title) - 2)
+    for line, (_, count) in zip(lines, shown, strict=True):
+        drawn = bar(count, shown[0][1], width, unicode=look.unicode) if width >= MIN_BAR else ""
+        yield f"{line}  {look.cyan(drawn)}".rstrip()
+    rest = rows[len(shown) :]
+    if rest:
+        others = sum(count for _, count in rest)
+        yield look.dim(
+            f"{look.ellipsis} and {len(rest):,} more {plural}: {others:,} entries,"
+            f" {share_text(others, total)}"
+        )
+
+
+def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[str]:
+    """What a check found: a verdict, and a row a difference."""
+    if comparison.verdict == "same":
+        yield f"{name_text(comparison.path)}: matches the dump"
+        return
+    yield f"{name_text(comparison.path)}: differs from the dump"
+    shown = comparison.differences if top is None else comparison.differences[:top]
+    cells = [("slot or table", "file", "dump")]
+    cells += [(_key(d), f"{d.in_file:,}", f"{d.in_dump:,}") for d in shown]
+    yield from columns(cells, ">>>")
+    rest = len(comparison.differences) - len(shown)
+    if rest:
+        yield f"... and {count_text(rest, 'more difference')}"
+
+
+def _key(difference: Difference) -> str:
+    key = difference.key
+    return str(key) if isinstance(key, int) else name_text(key)
+
+
+def counts_document(
+    counts: CheckpointCounts,
+    *,
+    model_dir: str,
+    step: int | None,
+    fid_version: str,
+    written: str | None,
+    comparison: Comparison | None = None,
+) -> dict[str, object]:
+    """The JSON document. The keys of `check`, `hash_filters` and `skipped` come last, if at all."""
+    document: dict[str, object] = {
+        "model_dir": model_dir,
+        "step": step,
+        "fid_version": fid_version,
+        "entries": counts.entries,
+        "slot_counts": {str(slot): n for slot, n in sorted(counts.slot_counts.items())},
+        "feature_counts": dict(sorted(counts.feature_counts.items())),
+        "tables": [
+            {
+                "name": table.name,
+                "kind": table.kind,
+                "entries": table.entries,
+                "shards": table.shards,
+                "bytes": table.bytes,
+                "verified": table.verified,
+            }
+            for table in counts.tables
+        ],
+        "written": written,
+    }
+    if comparison is not None:
+        document["check"] = {
+            "file": comparison.path,
+            "verdict": comparison.verdict,
+            "differences": [
+                {
+                    ("slot" if isinstance(d.key, int) else "table"): d.key,
+                    "file": d.in_file,
+                    "dump": d.in_dump,
+                }
+                for d in comparison.differences
+            ],
+        }
+    return document

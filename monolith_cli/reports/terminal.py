@@ -1,0 +1,146 @@
+"""Where output goes: lines on stdout, messages and a progress bar on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from monolith_cli.reports.text import Look
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+__all__ = ["Messages", "Progress", "look_of", "show"]
+
+PIPE_WIDTH = 80
+
+
+def look_of(stream: TextIO) -> Look:
+    """What a stream can show: colours on a terminal only, and not with `NO_COLOR`."""
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
+    unicode = encoding.startswith("utf")
+    if not stream.isatty():
+        return Look(width=PIPE_WIDTH, unicode=unicode)
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    from shutil import get_terminal_size
+
+    return Look(width=max(40, get_terminal_size().columns), colour=colour, unicode=unicode)
+
+
+def show(lines: Iterable[str], stream: TextIO | None = None) -> None:
+    """Write lines to stdout."""
+    stream = stream or sys.stdout
+    if stream is not None:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+class Messages:
+    """Remarks on stderr, a line each.
+
+    Parameters
+    ----------
+    quiet
+        Say nothing.
+    verbose
+        Say details too.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def warning(self, text: str) -> None:
+        """Something is not as it should be, and does not make the run fail."""
+        self._say("Warning", text)
+
+    def note(self, text: str) -> None:
+        """Something that one would want to know."""
+        self._say("Note", text)
+
+    def detail(self, text: str) -> None:
+        """Something that only `--verbose` asks for."""
+        if self.verbose:
+            self._say("Note", text)
+
+    def _say(self, label: str, text: str) -> None:
+        if not self.quiet and sys.stderr is not None:
+            # What was printed before it comes first, also where both go to one pipe.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            print(f"{label}: {text}".replace("\n", "\\n"), file=sys.stderr)
+
+
+class Progress:
+    """A progress bar on stderr; on a terminal only, and only for work over a second.
+
+    It is a context manager; call it with the bytes read so far and the bytes to read, from any
+    thread.
+
+    Parameters
+    ----------
+    label
+        What is being done.
+    quiet
+        Show nothing.
+    delay_seconds
+        How long work may take without a bar.
+    """
+
+    def __init__(self, label: str, *, quiet: bool = False, delay_seconds: float = 1.0) -> None:
+        self.label = label
+        self._wanted = not quiet and sys.stderr is not None and sys.stderr.isatty()
+        self._start = time.monotonic() + delay_seconds
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._wanted:
+            return
+        if self._bar is None:
+            if time.monotonic() < self._start:
+                return
+            self._begin()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._wanted = False
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _begin(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = bar.add_task(self.label, total=None)
+        self._bar = bar
+        bar.start()

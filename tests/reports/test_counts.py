@@ -1,0 +1,145 @@
+"""The report of ckpt-info, as lines and as a document."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from monolith_cli.reports.counts import check_lines, counts_document, counts_lines
+from monolith_cli.reports.text import Look
+from monolith_cli.tables.ckpt_info_file import Comparison, Difference
+
+
+def table(name: str, kind: str, entries: int, *, verified: bool = True) -> SimpleNamespace:
+    return SimpleNamespace(
+        name=name, kind=kind, entries=entries, shards=2, bytes=1000, verified=verified
+    )
+
+
+def counts(**changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "entries": 3010,
+        "slot_counts": {3: 1000, 7: 2000, 12: 10},
+        "feature_counts": {},
+        "tables": [table("item", "single", 1010), table("user", "single", 2000)],
+        "hash_filters": [],
+        "skipped": [],
+    }
+    return SimpleNamespace(**values | changes)
+
+
+def test_report() -> None:
+    look = Look(width=40)
+    assert list(counts_lines(counts(), model_dir="model", step=10, look=look)) == [
+        "model, step 10",
+        "3,010 entries in 2 tables, all verified",
+        "",
+        "slot  entries  share",
+        "   7    2,000  66.4%  █████████████████",
+        "   3    1,000  33.2%  ████████▌",
+        "  12       10   0.3%  ▏",
+        "",
+        "table  kind    entries  share",
+        "user   single    2,000  66.4%  ████████",
+        "item   single    1,010  33.6%  ████",
+    ]
+
+
+def test_top() -> None:
+    lines = list(counts_lines(counts(), model_dir="m", step=None, top=1, look=Look(unicode=False)))
+    assert lines[0] == "m, no step"
+    assert lines[4:6] == [
+        "   7    2,000  66.4%  ########################################",
+        "... and 2 more slots: 1,010 entries, 33.6%",
+    ]
+
+
+def test_bars_yield_to_names() -> None:
+    name = "a_table_whose_name_takes_nearly_all_of_the_width_of_the_terminal"
+    found = counts(slot_counts={}, tables=[table(name, "multi", 3010, verified=False)])
+    assert list(counts_lines(found, model_dir="m", step=1))[2:] == [
+        "",
+        "table" + " " * 61 + "kind   entries   share",
+        f"{name}  multi    3,010  100.0%",
+        "",
+        "not verified: 1 table counted by the tables of contents; --scan reads the data",
+    ]
+
+
+def test_not_verified() -> None:
+    found = counts(tables=[table("item", "single", 3010, verified=False)])
+    lines = list(counts_lines(found, model_dir="m", step=1))
+    assert lines[1] == "3,010 entries in 1 table"
+    assert lines[-1] == "not verified: 1 table read without checking checksums"
+
+
+def test_nothing() -> None:
+    found = counts(entries=0, slot_counts={}, tables=[])
+    assert list(counts_lines(found, model_dir="m", step=1)) == [
+        "m, step 1",
+        "0 entries in 0 tables",
+    ]
+
+
+def test_colours() -> None:
+    lines = list(counts_lines(counts(), model_dir="m", step=1, look=Look(width=40, colour=True)))
+    assert lines[0] == "\x1b[1mm\x1b[0m, step 1"
+    assert lines[3] == "\x1b[1mslot  entries  share\x1b[0m"
+    assert lines[6].endswith("\x1b[36m▏\x1b[0m")
+
+
+def test_document() -> None:
+    found = counts(tables=[table("item", "single", 3010)], feature_counts={"b": 1, "a": 0})
+    document = counts_document(
+        found, model_dir="model/", step=10, fid_version="v2", written="model/ckpt.info-10"
+    )
+    assert document == {
+        "model_dir": "model/",
+        "step": 10,
+        "fid_version": "v2",
+        "entries": 3010,
+        "slot_counts": {"3": 1000, "7": 2000, "12": 10},
+        "feature_counts": {"a": 0, "b": 1},
+        "tables": [
+            {
+                "name": "item",
+                "kind": "single",
+                "entries": 3010,
+                "shards": 2,
+                "bytes": 1000,
+                "verified": True,
+            }
+        ],
+        "written": "model/ckpt.info-10",
+    }
+    assert list(document)[:4] == ["model_dir", "step", "fid_version", "entries"]
+
+
+COMPARISON = Comparison(
+    "m/ckpt.info-5", "different", [Difference(7, 1200, 10), Difference("a\nb", 0, 3)]
+)
+
+
+def test_check() -> None:
+    assert list(check_lines(COMPARISON)) == [
+        "m/ckpt.info-5: differs from the dump",
+        "slot or table   file  dump",
+        "            7  1,200    10",
+        "         a\\nb      0     3",
+    ]
+    assert list(check_lines(COMPARISON, top=1))[-1] == "... and 1 more difference"
+    assert list(check_lines(Comparison("f", "same", []))) == ["f: matches the dump"]
+
+
+def test_check_document() -> None:
+    document = counts_document(
+        counts(), model_dir="m", step=5, fid_version="v2", written=None, comparison=COMPARISON
+    )
+    assert document["check"] == {
+        "file": "m/ckpt.info-5",
+        "verdict": "different",
+        "differences": [
+            {"slot": 7, "file": 1200, "dump": 10},
+            {"table": "a\nb", "file": 0, "dump": 3},
+        ],
+    }

@@ -1,0 +1,83 @@
+"""What a stream can show, and what stderr says when."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from monolith_cli.reports.terminal import Messages, Progress, look_of
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_pipe_has_80_columns_and_no_colours() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    assert look_of(stream) == (80, False, True)
+    assert look_of(io.TextIOWrapper(io.BytesIO(), encoding="latin-1")).unicode is False
+
+
+def test_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert look_of(Terminal()) == (120, True, True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert look_of(Terminal()).colour is False
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert look_of(Terminal()).colour is False
+
+
+def test_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    messages = Messages()
+    messages.warning("a\nb")
+    messages.note("c")
+    messages.detail("d")
+    assert capsys.readouterr() == ("", "Warning: a\\nb\nNote: c\n")
+    Messages(verbose=True).detail("d")
+    assert capsys.readouterr().err == "Note: d\n"
+    quiet = Messages(quiet=True, verbose=True)
+    quiet.warning("a")
+    quiet.note("b")
+    quiet.detail("c")
+    assert capsys.readouterr().err == ""
+
+
+def test_no_progress_bar_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("counting", delay_seconds=0) as progress:
+        progress(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ("delay_seconds=0", True),
+        ("delay_seconds=60", False),
+        ("delay_seconds=0, quiet=True", False),
+    ],
+)
+def test_progress_bar_on_a_terminal(tmp_path: Path, arguments: str, shown: bool) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\n"
+        "from monolith_cli.reports.terminal import Progress\n"
+        f"with Progress('counting', {arguments}) as progress:\n"
+        "    for done in range(5):\n"
+        "        progress(done << 20, 5 << 20)\n"
+        "        time.sleep(0.05)\n"
+        "print('rich' in sys.modules)\n"
+    )
+    child = pexpect.spawn(sys.executable, [str(script)], encoding="utf-8", timeout=20)
+    output = child.read()
+    assert ("counting" in output) == shown
+    assert f"{shown}" in output
