@@ -282,6 +282,6 @@ def max_record_bytes(function: F) -> F:
     )(function)
 
 
-def force(function: F) -> F:
-    """`--force`."""
-    return option("--force", is_flag=True, help="Overwrite what is there.")(function)
+def force(*, help: str) -> Callable[[F], F]:
+    """`--force`; the help says what it overrides."""
+    return option("--force", is_flag=True, help=help)

@@ -115,7 +115,7 @@ def test_no_size(text: str) -> None:
 @options.jobs
 @options.on_corrupt
 @options.max_record_bytes
-@options.force
+@options.force(help="Overwrite.")
 @options.common
 @click.pass_obj
 def every_option(settings: options.Settings, **values: Any) -> None:

@@ -1,0 +1,145 @@
+"""`monolith`: the table of commands, and how a run ends.
+
+Start-up is part of the contract: `--help`, completion and a typo read the table below and import
+no command. Nothing heavy may be imported at the top of this module or of a command's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from monolith_cli import __version__
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Entry, LazyGroup, Settings
+from monolith_cli.failures import CLOSED_PIPE, OK, Failure, Terminated, describe
+
+COMMANDS = {
+    "sample": Entry(
+        "monolith_cli.commands.sample:sample", "Write a synthetic model directory to try things on."
+    ),
+}
+"""Every command by its full name. The help is the first line of the command's own."""
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"monolith {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"auto_envvar_prefix": "MONOLITH"},
+    epilog="'monolith COMMAND --help' shows the options of a command; its man page"
+    " (man monolith-COMMAND) also the keys of its JSON.",
+)
+@options.common
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    allow_from_autoenv=False,
+    help="Show the version.",
+)
+def cli() -> None:
+    """Look into checkpoints of Monolith-style recommender models.
+
+    Data goes to stdout, everything else to stderr. Commands that read a MODEL_DIR take a model
+    directory (of a running job too), one *.assets directory, or an exported SavedModel.
+    """
+
+
+def main() -> NoReturn:
+    """The console script."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if signal.getsignal(signum := getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(signum, _terminate)
+    code = run(sys.argv[1:])
+    if code in (130, 143):
+        # What had to be undone is undone; do not wait for threads that still read.
+        os._exit(code)
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a command line and return its exit code; whatever went wrong has then been reported."""
+    settings = Settings()
+    try:
+        try:
+            code = _invoke(list(args), settings)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except BaseException as error:  # also signals: this is where a run ends
+            if isinstance(error, SystemExit):
+                raise
+            code = _report(error, settings, args)
+    except BrokenPipeError:
+        code = CLOSED_PIPE
+    finally:
+        _abandon_broken_streams()
+    return code
+
+
+def _invoke(args: list[str], settings: Settings) -> int:
+    if "_MONOLITH_COMPLETE" in os.environ:
+        cli.main(args, prog_name="monolith", complete_var="_MONOLITH_COMPLETE")
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        # Names come from files: bytes that are no text are shown escaped instead of failing.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with cli.make_context("monolith", args, obj=settings) as ctx:
+            cli.invoke(ctx)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return OK
+
+
+def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> int:
+    failure: Failure = describe(error)
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()  # rows that streamed before the error stay valid rows
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass  # stdout is what failed
+    if sys.stderr is None:
+        return failure.code
+    if settings.debug or "--debug" in args:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    print(failure.line, file=sys.stderr)
+    if settings.json or "--json" in args:
+        from json import dumps
+
+        print(dumps(failure.document), file=sys.stderr)
+    return failure.code
+
+
+def _abandon_broken_streams() -> None:
+    """Keep the interpreter from failing once more when it flushes stdout and stderr at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Terminated(signum)

@@ -1,0 +1,85 @@
+"""Imports point downwards only, wherever in a file they are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TIERS = [
+    # From the top. A module may import from its own entry and from those below it.
+    {"cli", "__main__"},
+    {"commands"},
+    {"failures"},
+    {"reports"},
+    {"tables"},
+    {"iterators", "control"},
+    {"checkpoint"},
+    {"formats"},
+    {"messages"},
+    {"_native"},
+    {"fid"},
+    {"errors"},
+    {""},  # the package itself: its version and its lazy names
+]
+SIBLINGS = {"iterators": "control", "control": "iterators"}
+TOP_ONLY = {"click": {"cli", "commands", "failures"}, "rich": {"reports"}}
+
+
+def sources() -> Iterator[tuple[str, str, Path]]:
+    """Every module: its layer, its full name, its file."""
+    for path in sorted((ROOT / "monolith_cli").rglob("*.py")):
+        parts = ("monolith_cli", *path.relative_to(ROOT / "monolith_cli").with_suffix("").parts)
+        if parts[1] not in ("native", "commands"):
+            yield parts[1] if parts[1] != "__init__" else "", ".".join(parts), path
+    for path in sorted((ROOT / "commands").glob("*.py")):
+        yield "commands", f"monolith_cli.commands.{path.stem}", path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def tier(layer: str) -> int:
+    return next(number for number, layers in enumerate(TIERS) if layer in layers)
+
+
+MODULES = list(sources())
+
+
+@pytest.mark.parametrize(
+    ("layer", "path"), [(m[0], m[2]) for m in MODULES], ids=[m[1] for m in MODULES]
+)
+def test_imports_point_downwards(layer: str, path: Path) -> None:
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package in TOP_ONLY:
+            assert layer in TOP_ONLY[package], f"{path} imports {package}"
+        if package != "monolith_cli" or layer == "":
+            continue
+        target = rest.partition(".")[0]
+        if target in ("__version__", ""):
+            continue
+        assert tier(target) >= tier(layer), f"{path} imports {name}, which is above it"
+        assert SIBLINGS.get(layer) != target, f"{path} imports {name}, which is beside it"
+
+
+def test_every_layer_is_known() -> None:
+    known = set().union(*TIERS)
+    assert {layer for layer, _, _ in MODULES} <= known | {"training"}
+
+
+def test_tensorflow_below_training_only() -> None:
+    for layer, _, path in MODULES:
+        for name in imports(path):
+            assert layer == "training" or not name.startswith("tensorflow"), path
