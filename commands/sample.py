@@ -1,0 +1,112 @@
+"""`monolith sample`: a synthetic model directory."""
+
+from __future__ import annotations
+
+import click
+
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Command
+
+EXAMPLES = {
+    "monolith sample demo": "A small directory to try the other commands on:",
+    "monolith sample big --entries 20000000 --tables 1 --dim 33 --shards 4": "About 4 GB:",
+}
+
+EXIT_CODES = {
+    1: "MODEL_DIR holds something and was left as it is (--force writes into it)",
+    3: "it cannot be written",
+}
+
+JSON_KEYS = {
+    "model_dir": "MODEL_DIR as given.",
+    "step": "The step of its checkpoint.",
+    "entries": "The number of entries of all tables together.",
+    "tables": 'A list of objects: "name", "entries" and "slots", a list of numbers.',
+    "shards": "Files a table; with --multi, files of all tables.",
+    "bytes": "Size of the tables' files.",
+}
+
+
+@click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES, json_keys=JSON_KEYS)
+@options.model_dir
+@options.option(
+    "--entries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=10_000,
+    show_default=True,
+    help="Entries of all tables together.",
+)
+@options.option(
+    "--tables",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Tables, of different sizes.",
+)
+@options.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    show_default="one a million entries, at most 4",
+    help="Files a table.",
+)
+@options.option(
+    "--dim",
+    type=click.IntRange(min=1),
+    metavar="D",
+    default=16,
+    show_default=True,
+    help="Values an embedding.",
+)
+@options.option(
+    "--multi", is_flag=True, help="All tables in one file a shard, with SNAPPY and a .meta file."
+)
+@options.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="S",
+    default=0,
+    show_default=True,
+    help="Of all that is random; equal seeds give equal files.",
+)
+@options.force(help="Write into a directory that is not empty.")
+@options.json
+@options.common
+def sample(
+    model_dir: str,
+    entries: int,
+    tables: int,
+    shards: int | None,
+    dim: int,
+    multi: bool,
+    seed: int,
+    force: bool,
+    json: bool,
+) -> None:
+    """Write a synthetic model directory to try things on.
+
+    It is in the real formats, with values and lengths that vary. Its checkpoint has a few dense
+    variables, too.
+    """
+    from monolith_cli.checkpoint.sample import write_sample
+    from monolith_cli.reports.sample import sample_document, sample_lines
+    from monolith_cli.reports.terminal import show
+
+    written = write_sample(
+        model_dir,
+        entries=entries,
+        tables=tables,
+        shards=shards,
+        dim=dim,
+        multi=multi,
+        seed=seed,
+        force=force,
+    )
+    if json:
+        from json import dumps
+
+        print(dumps(sample_document(written, model_dir)))
+    else:
+        show(sample_lines(written, model_dir))
