@@ -1,0 +1,456 @@
+"""A synthetic model directory, in the real formats, to try things on and to measure with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.checkpoint import layout
+from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
+from monolith_cli.fid import V2_SIGNATURE_BITS
+from monolith_cli.formats import checkpoint_state, wire
+from monolith_cli.formats.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, TypeAlias
+
+    import numpy as np
+
+    Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+    Float32s: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+    Field: TypeAlias = tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any] | None]
+
+__all__ = ["OPTIMIZERS", "Sample", "SampleTable", "write_sample"]
+
+OPTIMIZERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "adagrad": (("norm",), (), ()),
+    "sgd": ((), (), ()),
+    "ftrl": (("zero", "norm"), (), ()),
+    "dynamic_wd_adagrad": (("norm",), (), ("last_update_step",)),
+    "adadelta": (("accum", "accum_update"), (), ()),
+    "adam": (("m", "v"), ("beta1_power", "beta2_power"), ()),
+    "amsgrad": (("m", "v", "vhat"), ("beta1_power", "beta2_power"), ()),
+    "momentum": (("n",), (), ()),
+    "rmsprop": (("n",), (), ()),
+    "rmspropv2": (("n",), (), ()),
+    "group_ftrl": (("zero", "norm"), (), ()),
+    "batch_softmax": ((), (), ("global_step",)),
+    "group_adagrad": ((), ("grad_square_sum",), ()),
+}
+"""What each optimizer dumps: names of its arrays, of its single floats, of its integers."""
+
+_BIAS_OPTIMIZER = "dynamic_wd_adagrad"
+_MULTI_BASE = "MonolithMultiHashTable"
+_SINGLE_PREFIX = "MonolithHashTable_"
+_FIELDS = ("user", "item", "author", "query", "city", "device", "topic", "hour")
+_SLOT_GAPS = (0, 1, 3, 6, 7)
+_SLOTS = 1 << 15
+
+# Some moment, always the same one, so that equal seeds give equal bytes: 2025-06-15 15:06:40 UTC.
+_NOW = 1_750_000_000
+_MONTH_SECONDS = 30 * 86_400
+
+# About what one chunk of entries may take in memory, as floats.
+_CHUNK_FLOATS = 1 << 19
+_MAX_SHARDS = 99_999
+
+
+class SampleTable(NamedTuple):
+    """One table of a sample: its name, how many entries it got, and the slots that they are in."""
+
+    name: str
+    entries: int
+    slots: tuple[int, ...]
+
+
+class Sample(NamedTuple):
+    """What `write_sample` wrote. `stored_bytes` are those of the tables alone."""
+
+    path: str
+    step: int
+    shards: int
+    tables: tuple[SampleTable, ...]
+    stored_bytes: int
+
+
+def write_sample(
+    path: str | os.PathLike[str],
+    *,
+    entries: int = 10_000,
+    tables: int = 4,
+    shards: int | None = None,
+    dim: int = 16,
+    multi: bool = False,
+    seed: int = 0,
+    optimizer: str = "adagrad",
+    varied: bool = True,
+    step: int = 1000,
+    force: bool = False,
+) -> Sample:
+    """Write a model directory with one checkpoint: dense variables and hash tables.
+
+    The tables differ in size, and each spreads unevenly over a few slots of its own; fids are
+    unique in a table. Equal arguments give equal bytes (with the same version of NumPy). No
+    `ckpt.info-<step>` is written: that is left to whoever counts.
+
+    Costs a few seconds a gigabyte, and some tens of megabytes of memory however large it gets.
+
+    Parameters
+    ----------
+    path
+        The directory; it is created where needed and must be empty otherwise.
+    entries
+        How many, over all tables together.
+    tables
+        How many.
+    shards
+        Files a table (or, with `multi`, for all tables). By default what the original picks: one
+        a million entries of the largest table (with `multi`, of all tables), at least 1, at most 4.
+    dim
+        Values an embedding.
+    multi
+        All tables in one file each shard, SNAPPY compressed, with a `.meta` beside it; otherwise
+        a file a table, uncompressed.
+    seed
+        Of all that is random, not negative.
+    optimizer
+        Whose state goes with each embedding, a key of `OPTIMIZERS`.
+    varied
+        Whether entries differ in length. Then the first value of an embedding is a bias with an
+        optimizer of its own (`dynamic_wd_adagrad`), which counts steps in numbers of one to six
+        bytes, or has none yet; and one entry in eight has never got a timestamp.
+    step
+        The checkpoint's.
+    force
+        Write into a directory that is not empty. A checkpoint of the same step is replaced with
+        all of its tables, and `checkpoint` then lists this one alone; the rest stays.
+
+    Raises
+    ------
+    UsageError
+        A number is out of range, or there is no such optimizer.
+    AlreadyExistsError
+        The directory is not empty, or the path is a file.
+    WriteError
+        The operating system refused to write. No tables are left behind then.
+    """
+    _check(entries, tables, 1 if shards is None else shards, dim, seed, optimizer, step)
+    if shards is None:
+        shards = _default_shards(entries, tables, multi)
+    directory = Path(path)
+    plans = _plan_tables(entries, tables, multi)
+    recipe = _Recipe(dim, seed, optimizer, varied)
+    with _refusals(directory):
+        _prepare(directory, force)
+        prefix = directory / f"{layout.MODEL_BASE}-{step}"
+        with _replacing_directory(Path(f"{prefix}{layout.ASSETS_SUFFIX}")) as assets:
+            if multi:
+                jobs = _multi_jobs(assets, plans, shards, recipe)
+            else:
+                jobs = _single_jobs(assets, plans, shards, recipe)
+            _run(jobs)
+            stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
+            _write_dense(prefix, step, dim, seed)
+            (directory / layout.ckpt_info_name(step)).unlink(missing_ok=True)
+        _write_state(directory, step, multi)
+    return Sample(str(directory), step, shards, tuple(plan.table for plan in plans), stored_bytes)
+
+
+class _Recipe(NamedTuple):
+    """What the entries of all tables have in common."""
+
+    dim: int
+    seed: int
+    optimizer: str
+    varied: bool
+
+    def segments(self) -> list[tuple[str, int]]:
+        """Optimizer and dim of each part of an embedding."""
+        if not self.varied:
+            return [(self.optimizer, self.dim)]
+        rest = [(self.optimizer, self.dim - 1)] if self.dim > 1 else []
+        return [(_BIAS_OPTIMIZER, 1), *rest]
+
+
+class _Plan(NamedTuple):
+    """A table before it is written; `number` (from 0) tells the tables' random bytes apart."""
+
+    number: int
+    table: SampleTable
+
+
+class _Part(NamedTuple):
+    """The entries of a table that go to one shard: number `first` and on."""
+
+    plan: _Plan
+    shard: int
+    first: int
+    entries: int
+
+
+class _Job(NamedTuple):
+    """A record file: parts of tables (entries), or else records as they are."""
+
+    path: Path
+    compression: str
+    parts: list[_Part]
+    records: list[bytes]
+    recipe: _Recipe
+
+
+def _default_shards(entries: int, tables: int, multi: bool) -> int:
+    largest = entries if multi else max(_shares(entries, tables))
+    return min(4, max(1, largest // 1_000_000))
+
+
+def _check(
+    entries: int, tables: int, shards: int, dim: int, seed: int, optimizer: str, step: int
+) -> None:
+    ranges = (
+        ("entries", entries, 0, 1 << 40),
+        ("tables", tables, 1, 10_000),
+        ("shards", shards, 1, _MAX_SHARDS),
+        ("dim", dim, 1, 1 << 16),
+        ("seed", seed, 0, (1 << 64) - 1),
+        ("step", step, 0, (1 << 63) - 1),
+    )
+    for name, value, least, most in ranges:
+        if not least <= value <= most:
+            raise UsageError(f"{name} {value} is not in {least}..{most}")
+    if optimizer not in OPTIMIZERS:
+        raise UsageError(
+            f"there is no optimizer {optimizer!r}", hint="use one of " + ", ".join(OPTIMIZERS)
+        )
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    """`total` cut in proportion to 1, 1/2, 1/3, …"""
+    weights = [1 / (part + 1) for part in range(parts)]
+    scale = total / sum(weights)
+    shares = [int(weight * scale) for weight in weights]
+    for part in range(total - sum(shares)):
+        shares[part % parts] += 1
+    return shares
+
+
+def _plan_tables(entries: int, tables: int, multi: bool) -> list[_Plan]:
+    plans = []
+    for index, count in enumerate(_shares(entries, tables)):
+        turn, field = divmod(index, len(_FIELDS))
+        name = _FIELDS[field] + (str(turn + 1) if turn else "")
+        gaps = _SLOT_GAPS[: 2 + index % (len(_SLOT_GAPS) - 1)]
+        slots = tuple((10 * index + gap) % _SLOTS for gap in gaps)
+        plans.append(
+            _Plan(index, SampleTable(name if multi else _SINGLE_PREFIX + name, count, slots))
+        )
+    return plans
+
+
+def _parts(plan: _Plan, shards: int) -> list[_Part]:
+    cuts = [plan.table.entries * shard // shards for shard in range(shards + 1)]
+    return [
+        _Part(plan, shard, cuts[shard], cuts[shard + 1] - cuts[shard]) for shard in range(shards)
+    ]
+
+
+def _single_jobs(assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe) -> list[_Job]:
+    return [
+        _Job(_shard_path(assets, plan.table.name, part.shard, shards), "plain", [part], [], recipe)
+        for plan in plans
+        for part in _parts(plan, shards)
+    ]
+
+
+def _multi_jobs(assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe) -> list[_Job]:
+    by_table = [_parts(plan, shards) for plan in plans]
+    jobs = []
+    for shard in range(shards):
+        parts = [of_table[shard] for of_table in by_table]
+        meta = [wire.encode_table_meta(part.plan.table.name, part.entries) for part in parts]
+        meta_base = _MULTI_BASE + layout.META_SUFFIX
+        jobs += [
+            _Job(_shard_path(assets, _MULTI_BASE, shard, shards), "snappy", parts, [], recipe),
+            _Job(_shard_path(assets, meta_base, shard, shards), "plain", [], meta, recipe),
+        ]
+    return jobs
+
+
+def _shard_path(assets: Path, base: str, shard: int, shards: int) -> Path:
+    return assets / layout.shard_name(base, shard, shards)
+
+
+def _run(jobs: list[_Job]) -> None:
+    """Write the files, as many at a time as there are processors; a failure ends all of it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    given_up = Event()
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(_write_records, job, given_up) for job in jobs]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            given_up.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_records(job: _Job, given_up: Event) -> None:
+    from monolith_cli.formats.tfrecord import RecordWriter
+
+    with RecordWriter(job.path, compression=job.compression) as writer:
+        for record in job.records:
+            writer.write(record)
+        for part in job.parts:
+            for framed in _framed_entries(part, job.recipe):
+                if given_up.is_set():
+                    return
+                writer.write_framed(framed)
+
+
+def _framed_entries(part: _Part, recipe: _Recipe) -> Iterator[bytes]:
+    """The entries of a part in chunks, each the bytes of whole framed records."""
+    import numpy as np
+
+    from monolith_cli._native import encode_entries
+
+    arrays = sum(len(OPTIMIZERS[kind][0]) for kind, _ in recipe.segments())
+    chunk = max(1, _CHUNK_FLOATS // (recipe.dim * (1 + arrays)))
+    seeds = np.random.SeedSequence([recipe.seed, part.plan.number, part.shard])
+    rng = np.random.Generator(np.random.SFC64(seeds))
+    for first in range(part.first, part.first + part.entries, chunk):
+        count = min(chunk, part.first + part.entries - first)
+        yield encode_entries(
+            _fids(rng, part.plan, first, count),
+            rng.standard_normal((count, recipe.dim), dtype=np.float32) * np.float32(0.05),
+            times=_timestamps(rng, count, recipe.varied),
+            optimizers=[
+                (kind, _state(rng, kind, count, dim, recipe.varied))
+                for kind, dim in recipe.segments()
+            ],
+        )
+
+
+def _fids(rng: np.random.Generator, plan: _Plan, first: int, count: int) -> Int64s:
+    """v2 fids whose slots follow no order, the first slots having most; no fid comes twice."""
+    import numpy as np
+
+    slots = np.array(plan.table.slots, dtype=np.uint64)
+    bounds = np.cumsum(1 / np.arange(1, len(slots) + 1) ** 1.5)
+    chosen = slots[np.searchsorted(bounds[:-1] / bounds[-1], rng.random(count))]
+    # An odd factor permutes the numbers below a power of two: different indices stay different.
+    numbers = np.arange(first, first + count, dtype=np.uint64)
+    mixed = numbers * np.uint64(0x9E37_79B9_7F4B) + np.uint64(plan.number + 1)
+    signatures = mixed & np.uint64((1 << V2_SIGNATURE_BITS) - 1)
+    fids: Int64s = (chosen << np.uint64(V2_SIGNATURE_BITS) | signatures).view(np.int64)
+    return fids
+
+
+def _timestamps(rng: np.random.Generator, count: int, varied: bool) -> Int64s:
+    import numpy as np
+
+    times = rng.integers(_NOW - _MONTH_SECONDS, _NOW, count, dtype=np.int64)
+    if varied:
+        times[rng.integers(0, 8, count, dtype=np.uint8) == 0] = 0
+    return times
+
+
+def _state(rng: np.random.Generator, kind: str, count: int, dim: int, varied: bool) -> list[Field]:
+    """The fields of an optimizer's dump: name, all values, and how many each entry has."""
+    import numpy as np
+
+    arrays, floats, integers = OPTIMIZERS[kind]
+    fields: list[Field] = []
+    for name in arrays:
+        fields.append((name, rng.standard_exponential((count, dim), dtype=np.float32), None))
+    for name in floats:
+        fields.append((name, rng.random(count, dtype=np.float32), None))
+    for name in integers:
+        if varied:
+            # Steps of up to 42 bits, small ones as often as large ones; one in eight has none.
+            lengths = (rng.integers(0, 8, count, dtype=np.uint8) != 0).astype(np.uint32)
+            steps = np.exp2(rng.random(int(lengths.sum())) * 42).astype(np.int64)
+            fields.append((name, steps, lengths))
+        else:
+            fields.append((name, rng.integers(1 << 14, 1 << 21, count, dtype=np.int64), None))
+    return fields
+
+
+def _write_dense(prefix: Path, step: int, dim: int, seed: int) -> None:
+    import numpy as np
+
+    from monolith_cli.formats.tensor_bundle import write_tensor_bundle
+
+    rng = np.random.default_rng([seed, 1])
+
+    def layer(*shape: int) -> Float32s:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    width = min(dim, 64)
+    write_tensor_bundle(
+        prefix,
+        {
+            "global_step": np.array(step, dtype=np.int64),
+            "dense_1/kernel": layer(width, 16),
+            "dense_1/bias": layer(16),
+            "dense_2/kernel": layer(16, 1),
+            "dense_2/bias": layer(1),
+        },
+    )
+
+
+def _write_state(directory: Path, step: int, multi: bool) -> None:
+    name = f"{layout.MODEL_BASE}-{step}"
+    monolith = checkpoint_state.MonolithCheckpointState(
+        last_checkpoint_save_timestamp=_NOW,
+        builtin_hash_table_type="MULTI_CUCKOO_HASH_MAP" if multi else "CUCKOO_HASH_MAP",
+    )
+    text = checkpoint_state.format_monolith_checkpoint_state(monolith)
+    atomic_write(directory / layout.MONOLITH_CHECKPOINT, text.encode())
+    # Last of all: from here on the checkpoint is there.
+    state = checkpoint_state.CheckpointState(name, (name,), (float(_NOW),), float(_NOW))
+    text = checkpoint_state.format_checkpoint_state(state)
+    atomic_write(directory / layout.CHECKPOINT, text.encode())
+
+
+def _prepare(directory: Path, force: bool) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise AlreadyExistsError("is no directory", path=directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if not force and any(directory.iterdir()):
+        raise AlreadyExistsError(
+            "is not empty", path=directory, hint="name another directory, or use --force"
+        )
+
+
+@contextlib.contextmanager
+def _refusals(directory: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into `WriteError`."""
+    try:
+        yield
+    except (AlreadyExistsError, WriteError):
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        failure = WriteError(f"not written: {reason}", path=error.filename or directory)
+        failure.errno = error.errno
+        raise failure from error
+
+
+@contextlib.contextmanager
+def _replacing_directory(target: Path) -> Iterator[Path]:
+    """A new directory to fill, which takes the place of `target` unless the block fails."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
+    scratch.mkdir()
+    try:
+        yield scratch
+        if target.is_dir():
+            shutil.rmtree(target)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
