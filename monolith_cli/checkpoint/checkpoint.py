@@ -6,12 +6,13 @@ import os
 from typing import NamedTuple
 
 from monolith_cli.checkpoint.layout import INDEX_SUFFIX, ckpt_info_name
-from monolith_cli.checkpoint.shard_set import ShardSet, list_assets
+from monolith_cli.checkpoint.shard_set import AssetsListing, ShardSet, list_assets, list_names
 from monolith_cli.errors import MissingShardError, PathNotFoundError, StepNotFoundError
 
 __all__ = ["Checkpoint", "Offer", "TableFiles"]
 
 _NAMES_SHOWN = 5
+_GONE = "gone: deleted since the checkpoint was found"
 
 
 class TableFiles(NamedTuple):
@@ -43,7 +44,7 @@ class Checkpoint:
         Remarks for people: what was left out, or is read from an unexpected place.
     """
 
-    __slots__ = ("_paths", "assets", "ckpt_info_path", "notes", "prefix", "step")
+    __slots__ = ("_paths", "_shards", "assets", "ckpt_info_path", "notes", "prefix", "step")
 
     def __init__(
         self,
@@ -61,24 +62,33 @@ class Checkpoint:
         self.ckpt_info_path: str | None = None
         if step is not None and prefix is not None:
             self.ckpt_info_path = os.path.join(os.path.dirname(prefix), ckpt_info_name(step))
+        self._shards: dict[str, set[str]] = {}
         self._paths = [prefix + INDEX_SUFFIX, *assets] if prefix and has_index else list(assets)
 
     def __repr__(self) -> str:
         return f"Checkpoint(step={self.step}, prefix={self.prefix!r}, assets={self.assets!r})"
 
     def require(self) -> None:
-        """Make sure that the checkpoint is still there.
+        """Make sure that the checkpoint is still there, with all shards that were listed.
 
-        For readers that met a missing file: a running job deletes old checkpoints at any time.
+        A running job deletes old checkpoints at any time. So call this when a file is missing, to
+        tell deletion from damage, and after the last file was read: TensorFlow deletes the index
+        first, so what was read while it stood was whole.
 
         Raises
         ------
         PathNotFoundError
-            Its index or an assets directory is gone.
+            The index, an assets directory or a shard is gone.
+        NotReadableError
+            The operating system refused to list a directory.
         """
         for path in self._paths:
             if not os.path.lexists(path):
-                raise PathNotFoundError("gone: deleted since the checkpoint was found", path=path)
+                raise PathNotFoundError(_GONE, path=path)
+        for directory, listed in self._shards.items():
+            gone = listed.difference(list_names(directory))
+            if gone:
+                raise PathNotFoundError(_GONE, path=os.path.join(directory, min(gone)))
 
     def table_files(self) -> TableFiles:
         """List the dumps as they are now; what is no shard gets a line in `notes`.
@@ -97,6 +107,7 @@ class Checkpoint:
             except (MissingShardError, PathNotFoundError):
                 self.require()
                 raise
+            self._shards[directory] = _shard_names(listing)
             for base, shards in listing.singles.items():
                 files.singles.setdefault(base, []).append(shards)
             for base, pair in listing.multis.items():
@@ -126,3 +137,10 @@ class Offer(NamedTuple):
     latest: Checkpoint | None
     refusal: StepNotFoundError | None
     withheld: dict[int, str]
+
+
+def _shard_names(listing: AssetsListing) -> set[str]:
+    sets = [*listing.singles.values(), *listing.hash_filters.values()]
+    for data, meta in listing.multis.values():
+        sets += [data, meta]
+    return {os.path.basename(path) for shards in sets for path in shards.paths}

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint
 from monolith_cli.checkpoint.layout import natural_key, parse_shard_name
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MissingShardError, PathNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["export_checkpoint", "holds_shards"]
 
@@ -51,7 +55,7 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     newest = max(max(graphs[graph]) for graph in dumps)
     if newest > version:
         notes.append(f"{directory}: version {newest} is not complete; read from {version}")
-    missing = _missing_servers(graphs)
+    missing = _missing_servers([] if directory in graphs else graphs)
     if missing:
         notes.append(f"{directory}: no {', '.join(missing)} beside the other servers")
     return Checkpoint(assets=[versions[version] for versions in dumps.values()], notes=notes)
@@ -95,7 +99,7 @@ def _dumps(versions: dict[int, str]) -> dict[int, str]:
     return {version: path for version, path in assets.items() if holds_shards(path)}
 
 
-def _missing_servers(graphs: dict[str, dict[int, str]]) -> list[str]:
+def _missing_servers(graphs: Iterable[str]) -> list[str]:
     """Gaps in the numbers of ps_0, ps_1, ..."""
     matches = (re.fullmatch("ps_([0-9]+)", os.path.basename(graph)) for graph in graphs)
     numbers = {int(match[1]) for match in matches if match}

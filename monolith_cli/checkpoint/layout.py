@@ -39,7 +39,7 @@ META_SUFFIX = ".meta"
 # As "%05d" prints them: longer numbers have no leading zero.
 _SHARD = re.compile(r"(?s)(.+)-([0-9]{5}|[1-9][0-9]{5,})-of-([0-9]{5}|[1-9][0-9]{5,})")
 _CHECKPOINT = re.compile(
-    r"(?s)(.+)-([0-9]{1,19})(\.index|\.assets|\.meta|\.data-[0-9]{5,}-of-[0-9]{5,}|)"
+    r"(?s)(.+?)-([0-9]{1,19})(\.index|\.assets|\.meta|\.data-[0-9]{5,}-of-[0-9]{5,}|)"
 )
 
 
