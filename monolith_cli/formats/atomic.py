@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from monolith_cli.errors import AlreadyExistsError, WriteError
 
-__all__ = ["atomic_write"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["AtomicFile", "atomic_write"]
 
 _KINDS = {
     errno.EACCES: "read_only",
@@ -20,8 +24,8 @@ _KINDS = {
 }
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
-    """Write `data` to `path` so that no reader and no crash ever sees a part of it.
+class AtomicFile:
+    """A file that gets its name when the `with` block ends well, and vanishes when it does not.
 
     The bytes go to `.<name>.<pid>.<random>.tmp` beside the target, are synced to disk, and get
     their name last. Whatever fails or interrupts that, the old file stays as it was and the
@@ -32,38 +36,80 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
     ----------
     path
         The file to create or to replace.
-    data
-        All of its contents.
     overwrite
         Whether an existing file may be replaced.
 
     Raises
     ------
     AlreadyExistsError
-        `overwrite` is false and the name is taken, be it only since a moment ago.
+        At the end: `overwrite` is false and the name is taken, be it only since a moment ago.
     WriteError
-        The operating system refused. `errno` is its number, and `kind` is `read_only`,
-        `no_space`, `file_too_large` or `not_written`.
+        At any time: the operating system refused. `errno` is its number, and `kind` is
+        `read_only`, `no_space`, `file_too_large` or `not_written`.
     """
-    target = os.fspath(path)
-    directory, name = os.path.split(target)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            os.replace(temporary, target)
-        else:
-            _rename_to_free_name(temporary, target)
-    except FileExistsError as error:
-        raise AlreadyExistsError("exists already", path=target) from error
-    except OSError as error:
-        raise _write_error(target, error) from error
-    finally:
+
+    __slots__ = ("_file", "_overwrite", "_temporary", "path")
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        self.path = os.fspath(path)
+        self._overwrite = overwrite
+        directory, name = os.path.split(self.path)
+        unique = f".{name}.{os.getpid()}.{os.urandom(8).hex()}.tmp"
+        self._temporary = os.path.join(directory, unique)
+
+    def __enter__(self) -> AtomicFile:
+        try:
+            self._file = open(self._temporary, "xb", buffering=0)
+        except BaseException as error:
+            self._abandon()
+            if isinstance(error, OSError):
+                raise _write_error(self.path, error) from error
+            raise
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Append bytes, all of them."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            with self._file:
+                if kind is not None:
+                    return
+                os.fsync(self._file.fileno())
+            if self._overwrite:
+                os.replace(self._temporary, self.path)
+            else:
+                _rename_to_free_name(self._temporary, self.path)
+        except FileExistsError as failure:
+            raise AlreadyExistsError("exists already", path=self.path) from failure
+        except OSError as failure:
+            raise _write_error(self.path, failure) from failure
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(self._temporary)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
+    """Write `data` to `path` so that no reader and no crash ever sees a part of it.
+
+    Parameters and errors are those of `AtomicFile`.
+    """
+    with AtomicFile(path, overwrite=overwrite) as file:
+        file.write(data)
 
 
 def _rename_to_free_name(temporary: str, target: str) -> None:

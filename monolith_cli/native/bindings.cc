@@ -84,6 +84,7 @@ RangeOptions range_options(const Source& source, uint64_t start, uint64_t end, u
 
 uint64_t count(Reader& reader, Counter& counter, const Filter* filter) {
   Release release;
+  reader.start_call();
   int64_t before = counter.entries;
   each_entry(reader, filter, [&](const Frame&, const EntryHead& head) {
     counter.add(head);
@@ -94,6 +95,7 @@ uint64_t count(Reader& reader, Counter& counter, const Filter* filter) {
 
 uint64_t skip(Reader& reader, uint64_t n) {
   Release release;
+  reader.start_call();
   const size_t damages = reader.damages().size();
   uint64_t done = 0;
   while (done < n && reader.next() != nullptr) {
@@ -110,6 +112,7 @@ uint64_t skip(Reader& reader, uint64_t n) {
 // The GIL is let go only around the reads, since every record becomes an object.
 template <class F>
 void each_record(Reader& reader, F take) {
+  reader.start_call();
   while (true) {
     const Frame* frame;
     if (reader.buffered()) {
@@ -156,6 +159,7 @@ std::pair<nb::bytes, uint64_t> read_frames(Reader& reader, uint64_t limit, uint6
   uint64_t n = 0;
   if (limit > 0) {
     Release release;
+    reader.start_call();
     each_entry(reader, filter, [&](const Frame& frame, const EntryHead&) {
       out.append(frame.data - kHeaderBytes, static_cast<size_t>(kFrameBytes + frame.length));
       return ++n < limit && out.size() < max_bytes;
@@ -178,6 +182,7 @@ std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t lim
   uint64_t n = 0, non_finite = 0;
   {
     Release release;
+    reader.start_call();
     Entry entry;
     while (n < limit && out.size() < max_bytes) {
       const Frame* frame = reader.next();
@@ -207,6 +212,7 @@ nb::dict read_columns(Reader& reader, uint64_t limit, const Filter* filter, int 
   Columns columns;
   {
     Release release;
+    reader.start_call();
     Entry entry;
     while (columns.fids.size() < limit) {
       const Frame* frame = reader.next();
@@ -239,6 +245,15 @@ nb::dict read_columns(Reader& reader, uint64_t limit, const Filter* filter, int 
         nb::make_tuple("i8", to_bytearray(column.values), to_bytearray(column.lengths));
   }
   return out;
+}
+
+void merge(Counter& counter, const Counter& other) {
+  if (counter.version != other.version) throw nb::value_error("slots of different fid versions");
+  for (size_t s = 0; s < counter.slots.size(); ++s) counter.slots[s] += other.slots[s];
+  counter.entries += other.entries;
+  counter.dim_min = std::min(counter.dim_min, other.dim_min);
+  counter.dim_max = std::max(counter.dim_max, other.dim_max);
+  counter.types |= other.types;
 }
 
 nb::dict slot_counts(const Counter& counter) {
@@ -425,10 +440,14 @@ NB_MODULE(_native, m) {
   m.def("frame_records", &frame_records, "records"_a, "The records in TFRecord frames.");
   m.def("encode_entries", &encode, "fids"_a, "embedding"_a, "dims"_a = nb::none(),
         "times"_a = nb::none(), "optimizers"_a = std::vector<OptimizerArg>(),
-        "Framed EntryDump records from columns. `embedding` and the values of `optimizers` "
-        "(`(type, [(field, values, lengths)])`) hold all entries' values end to end; `dims` and "
-        "`lengths` (uint32) say how many each entry has, None an equal share. Values are float32, "
-        "int64 for integer fields. Raises ValueError where sizes do not fit.");
+        nb::sig("def encode_entries(fids: object, embedding: object, dims: object | None = None, "
+                "times: object | None = None, optimizers: "
+                "Sequence[tuple[str, Sequence[tuple[str, object, object | None]]]] = []) -> bytes"),
+        "Framed EntryDump records from columns, each a C-contiguous array.\n\n"
+        "`fids` and `times` are int64. `embedding` and the values of `optimizers`\n"
+        "(`(type, [(field, values, lengths)])`) hold all entries' values end to end, float32, or\n"
+        "int64 for integer fields; `dims` and `lengths` (uint32) say how many each entry has,\n"
+        "None an equal share. Raises ValueError where sizes do not fit.");
   m.def("encode_snappy_blocks", &encode_snappy_blocks, "data"_a,
         "`data` as the SNAPPY blocks of a TFRecord file.");
   m.def("snappy_compress", &compress, "data"_a, "One raw snappy block.");
@@ -465,7 +484,8 @@ NB_MODULE(_native, m) {
       .def_ro("entries", &Counter::entries)
       .def_prop_ro("dim_min", [](const Counter& c) { return c.entries ? c.dim_min : 0; })
       .def_ro("dim_max", &Counter::dim_max)
-      .def("slot_counts", &slot_counts)
+      .def("merge", &merge, "other"_a)
+      .def("slot_counts", &slot_counts, nb::sig("def slot_counts(self) -> dict[int, int]"))
       .def("optimizers", &optimizers);
 
   nb::class_<Reader>(m, "Reader", "Reads the records that start in a range of a file's stream.")
@@ -485,11 +505,16 @@ NB_MODULE(_native, m) {
       .def("starts_well", &Reader::starts_well)
       .def("count", &count, "counter"_a, "filter"_a = nb::none())
       .def("skip", &skip, "records"_a)
-      .def("records", &read_records, "limit"_a)
-      .def("entries", &read_entries, "limit"_a, "filter"_a = nb::none())
+      .def("records", &read_records, "limit"_a,
+           nb::sig("def records(self, limit: int) -> list[bytes]"))
+      .def("entries", &read_entries, "limit"_a, "filter"_a = nb::none(),
+           nb::sig("def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]"))
       .def("frames", &read_frames, "limit"_a, "max_bytes"_a, "filter"_a = nb::none())
       .def("json_lines", &read_json, "limit"_a, "max_bytes"_a, "filter"_a = nb::none(),
            "columns"_a = 63, "fid_version"_a = 2, "number_ids"_a = false, "table"_a = "null")
       .def("columns", &read_columns, "limit"_a, "filter"_a = nb::none(), "fid_version"_a = 2,
-           "with_embedding"_a = true, "with_optimizers"_a = true);
+           "with_embedding"_a = true, "with_optimizers"_a = true,
+           nb::sig("def columns(self, limit: int, filter: Filter | None = None, "
+                   "fid_version: int = 2, with_embedding: bool = True, "
+                   "with_optimizers: bool = True) -> dict[str, typing.Any]"));
 }

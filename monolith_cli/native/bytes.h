@@ -10,7 +10,7 @@
 namespace monolith {
 
 // Kernels may read this many bytes past the data they are given; every buffer keeps them allocated.
-constexpr size_t kSlack = 64;
+constexpr size_t kSlack = 128;
 
 template <class T>
 inline T load(const uint8_t* p) {

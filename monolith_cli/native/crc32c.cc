@@ -1,5 +1,6 @@
 #include "crc32c.h"
 
+#include <algorithm>
 #include <array>
 
 #include "bytes.h"

@@ -49,17 +49,112 @@ struct EntryHead : Visitor {
   int64_t fid = 0;
   uint64_t dim = 0;
   uint32_t types = 0;  // a bit for each optimizer type
-  void id(int64_t v) { fid = v; }
+  void id(int64_t v, const uint8_t*) { fid = v; }
   void embedding(const Floats& f) { dim += f.count; }
   void optimizer_type(uint32_t type) { types |= 1u << type; }
+};
+
+// Reads heads, and knows again the shapes that it has seen.
+//
+// How a message parses depends only on its tags, its lengths and the top bits of its varints.
+// Records of a table differ in little else than values, so a record of the same length whose shape
+// bytes equal those of one that was parsed before parses the same way: one masked comparison
+// instead of a walk. Anything else is walked, and becomes the shape remembered for its length.
+class HeadReader {
+ public:
+  bool read(const Frame& frame, EntryHead& head) {
+    const size_t n = static_cast<size_t>(frame.length);
+    if (n > kLongest) return parse_entry(frame.data, n, head);
+    Shape& shape = shapes_[n % kShapes];
+    if (shape.length != n || !shape.fits(frame.data)) return learn(frame, shape, head);
+    head = shape.head;
+    if (shape.fid_at != kNoFid) head.fid = load<int64_t>(frame.data + shape.fid_at);
+    return true;
+  }
+
+ private:
+  static constexpr size_t kLongest = 960;  // bytes; longer records take longer anyway
+  static constexpr size_t kStep = 64;  // bytes compared at once: few steps, all of them alike
+  static constexpr size_t kShapes = 128;
+  static constexpr size_t kNoFid = SIZE_MAX;
+
+  struct Shape {
+    size_t length = SIZE_MAX;
+    size_t fid_at = kNoFid;
+    EntryHead head;
+    // Padded with zeros, so that comparing whole steps may run over the end.
+    alignas(64) uint8_t mask[kLongest + kStep];
+    alignas(64) uint8_t want[kLongest + kStep];
+
+    bool fits(const uint8_t* p) const {
+      // Vectors of the compiler's, which every 64-bit processor has in registers.
+      using Vector = uint64_t __attribute__((vector_size(16)));
+      Vector differs{};
+      for (size_t i = 0; i < length; i += kStep) {
+        for (size_t j = i; j < i + kStep; j += sizeof(Vector)) {
+          differs |= (load<Vector>(p + j) & load<Vector>(mask + j)) ^ load<Vector>(want + j);
+        }
+      }
+      return (differs[0] | differs[1]) == 0;
+    }
+  };
+
+  // Parses, and clears in the mask what may differ. Unknown fields stay in it whole.
+  struct Learner : EntryHead {
+    Learner(const uint8_t* data, Shape& shape) : data(data), shape(shape) {}
+    const uint8_t* data;
+    Shape& shape;
+
+    void any_bytes(const uint8_t* p, size_t n) { std::memset(shape.mask + (p - data), 0, n); }
+    void any_varint(const uint8_t* p, const uint8_t* end) {
+      std::memset(shape.mask + (p - data), 0x80, static_cast<size_t>(end - p));
+    }
+    void any_floats(const Floats& f) {
+      for (size_t i = 0; i < f.count; ++i) any_bytes(f.p + i * f.stride, 4);
+    }
+    void id(int64_t v, const uint8_t* at) {
+      fid = v;
+      shape.fid_at = static_cast<size_t>(at - data);
+      any_bytes(at, 8);
+    }
+    void timestamp(int64_t, const uint8_t* at, const uint8_t* end) { any_varint(at, end); }
+    void embedding(const Floats& f) {
+      EntryHead::embedding(f);
+      any_floats(f);
+    }
+    void optimizer_floats(uint32_t, const Floats& f) { any_floats(f); }
+    void optimizer_scalar(uint32_t, float, const uint8_t* at) { any_bytes(at, 4); }
+    void optimizer_integer(uint32_t, int64_t, const uint8_t* at, const uint8_t* end) {
+      any_varint(at, end);
+    }
+  };
+
+  bool learn(const Frame& frame, Shape& shape, EntryHead& head) {
+    const size_t n = static_cast<size_t>(frame.length);
+    shape.length = SIZE_MAX;
+    shape.fid_at = kNoFid;
+    std::memset(shape.mask, 0xff, n);
+    std::memset(shape.mask + n, 0, sizeof shape.mask - n);
+    Learner learner(frame.data, shape);
+    if (!parse_entry(frame.data, n, learner)) return false;
+    head = learner;
+    for (size_t i = 0; i < n; ++i) shape.want[i] = frame.data[i] & shape.mask[i];
+    std::memset(shape.want + n, 0, sizeof shape.want - n);
+    shape.head = head;
+    shape.length = n;
+    return true;
+  }
+
+  std::vector<Shape> shapes_ = std::vector<Shape>(kShapes);
 };
 
 // Calls take(frame, head) for each record of the range that the filter wants, until it returns false.
 template <class F>
 void each_entry(Reader& reader, const Filter* filter, F take) {
+  HeadReader heads;
   while (const Frame* frame = reader.next()) {
     EntryHead head;
-    if (!parse_entry(frame->data, frame->length, head)) {
+    if (!heads.read(*frame, head)) {
       reader.bad_message();
       continue;
     }
@@ -117,8 +212,8 @@ struct Entry : Visitor {
   const OptimizerState* begin() const { return states_.data(); }
   const OptimizerState* end() const { return states_.data() + used_; }
 
-  void id(int64_t v) { fid = v; }
-  void timestamp(int64_t v) { time = v; }
+  void id(int64_t v, const uint8_t*) { fid = v; }
+  void timestamp(int64_t v, const uint8_t*, const uint8_t*) { time = v; }
   void embedding(const Floats& f) { embeddings.push_back(f); }
   void optimizer() {
     if (used_ == states_.size()) states_.emplace_back();
@@ -128,11 +223,11 @@ struct Entry : Visitor {
     if (state().type != type) state().clear(type);
   }
   void optimizer_floats(uint32_t field, const Floats& f) { state().floats[field - 1].push_back(f); }
-  void optimizer_scalar(uint32_t field, float v) {
+  void optimizer_scalar(uint32_t field, float v, const uint8_t*) {
     state().scalar[field - 1] = v;
     state().set[field - 1] = true;
   }
-  void optimizer_integer(uint32_t field, int64_t v) {
+  void optimizer_integer(uint32_t field, int64_t v, const uint8_t*, const uint8_t*) {
     state().integer[field - 1] = v;
     state().set[field - 1] = true;
   }

@@ -119,7 +119,7 @@ void Reader::find_start() {
   position_ = start;
   if (options_.how == Start::exact || start <= options_.floor) return;
   if (options_.how == Start::search) {
-    position_ = search(start);
+    position_ = search(start, options_.end);
     return;
   }
   uint64_t from = options_.floor;
@@ -145,10 +145,10 @@ void Reader::find_start() {
 
 // The first position from `from` on where a record seems to start, or the stream's end. Blocks that
 // do not decode are passed, and noted where the range owns them.
-uint64_t Reader::search(uint64_t from) {
+uint64_t Reader::search(uint64_t from, uint64_t give_up) {
   uint64_t overrunning = size_;  // a good header whose data the stream is too short for
   search_budget_ = uint64_t{64} << 20;
-  while (true) {
+  while (from < give_up) {
     size_t have = fill(from, kSearchStep);
     if (have < kHeaderBytes) {
       if (!at_hole()) return overrunning;
@@ -169,6 +169,7 @@ uint64_t Reader::search(uint64_t from) {
     }
     ++from;
   }
+  return give_up;
 }
 
 // Does a good header at a position belong to a record? Its data must check, or a good header or the
@@ -353,6 +354,7 @@ bool Reader::refill() {
       check_stop();
       return false;
     }
+    if (position_ >= pause_at_) return false;
     size_t have = fill(position_, kHeaderBytes);
     if (have < kHeaderBytes) {
       damaged_by_edge(0, false);

@@ -38,7 +38,8 @@ struct Damage {
 // How a reader finds the first record that starts at or after its range's start.
 enum class Start : uint8_t {
   exact,   // the range's start is a record's start
-  search,  // look for something that is confirmed by what follows: a guess, to be stitched
+  search,  // look for something that is confirmed by what follows: a guess, to be stitched; where
+           // the range has nothing of the kind, the start is the range's end
   walk,    // start the search up to a mebibyte earlier and follow the records up to the range:
            // exact in the first mebibyte, and not deceived by smaller payloads that hold TFRecords
 };
@@ -58,7 +59,10 @@ class Reader {
  public:
   Reader(std::shared_ptr<const Source> source, const RangeOptions& options);
 
-  // The next checked record, or null at the end of the range or at damage.
+  // Lets next() go on for some 64 MiB more, so that a call from Python returns in bearable time.
+  void start_call() { pause_at_ = position() + (uint64_t{64} << 20); }
+
+  // The next checked record, or null at the end of the range, at damage, or for a pause.
   const Frame* next() { return next_ < count_ || refill() ? &frames_[next_++] : nullptr; }
   // At the end of the range, makes the checks that only the end allows. next() does so as well.
   void settle() { if (done()) refill(); }
@@ -87,7 +91,7 @@ class Reader {
   bool at_hole() const { return hole_; }
   void pass_hole();
   void find_start();
-  uint64_t search(uint64_t from);
+  uint64_t search(uint64_t from, uint64_t give_up = UINT64_MAX);
   bool confirmed(uint64_t position);
   bool data_ok(uint64_t position, uint64_t length);
   bool repair(uint64_t position, uint64_t& next);
@@ -113,6 +117,7 @@ class Reader {
   size_t next_ = 0, count_ = 0;
   uint64_t position_ = 0;  // of the first record that is not in frames_
   uint64_t first_ = 0;
+  uint64_t pause_at_ = UINT64_MAX;
   bool bad_data_ = false;  // the record at position_ has failed its checksum
   bool failed_ = false;
   bool stop_checked_ = false;

@@ -186,16 +186,17 @@ inline size_t optimizer_fields(uint32_t type) {
   return n;
 }
 
-// A visitor that ignores everything: parse_entry() with it is a pure check.
+// A visitor that ignores everything: parse_entry() with it is a pure check. Values come with where
+// they lie in the message, varints with where they end too.
 struct Visitor {
-  void id(int64_t) {}
-  void timestamp(int64_t) {}
+  void id(int64_t, const uint8_t*) {}
+  void timestamp(int64_t, const uint8_t*, const uint8_t*) {}
   void embedding(const Floats&) {}
-  void optimizer() {}                          // a SingleOptimizerDump starts
-  void optimizer_type(uint32_t) {}             // its oneof is set to this type
+  void optimizer() {}               // a SingleOptimizerDump starts
+  void optimizer_type(uint32_t) {}  // its oneof is set to this type
   void optimizer_floats(uint32_t, const Floats&) {}
-  void optimizer_scalar(uint32_t, float) {}
-  void optimizer_integer(uint32_t, int64_t) {}
+  void optimizer_scalar(uint32_t, float, const uint8_t*) {}
+  void optimizer_integer(uint32_t, int64_t, const uint8_t*, const uint8_t*) {}
 };
 
 template <class V>
@@ -213,12 +214,13 @@ bool parse_optimizer_state(Input in, uint32_t type, V& v) {
       v.optimizer_floats(field, floats);
     } else if (known && known->kind == FieldKind::scalar && wire == WireType::fixed32) {
       if (in.left() < 4) return false;
-      v.optimizer_scalar(field, load<float>(in.p));
+      v.optimizer_scalar(field, load<float>(in.p), in.p);
       in.p += 4;
     } else if (known && known->kind == FieldKind::integer && wire == WireType::varint) {
+      const uint8_t* start = in.p;
       uint64_t value;
       if (!read_varint(in, value)) return false;
-      v.optimizer_integer(field, static_cast<int64_t>(value));
+      v.optimizer_integer(field, static_cast<int64_t>(value), start, in.p);
     } else if (!skip_field(in, tag)) {
       return false;
     }
@@ -265,7 +267,7 @@ bool parse_entry(const uint8_t* p, size_t n, V& v) {
     switch (tag) {
       case make_tag(1, WireType::fixed64):
         if (in.left() < 8) return false;
-        v.id(load<int64_t>(in.p));
+        v.id(load<int64_t>(in.p), in.p);
         in.p += 8;
         break;
       case make_tag(2, WireType::fixed32):
@@ -281,9 +283,10 @@ bool parse_entry(const uint8_t* p, size_t n, V& v) {
         break;
       }
       case make_tag(4, WireType::varint): {
+        const uint8_t* start = in.p;
         uint64_t value;
         if (!read_varint(in, value)) return false;
-        v.timestamp(static_cast<int64_t>(value));
+        v.timestamp(static_cast<int64_t>(value), start, in.p);
         break;
       }
       default:

@@ -1,0 +1,350 @@
+"""Files of TFRecords, plain or SNAPPY: opening, reading, writing, and what their damage is called.
+
+The framing is that of tensorflow/core/lib/io/record_writer.h: length, masked CRC-32C of the length,
+data, masked CRC-32C of the data. With SNAPPY the framed stream is cut into blocks, each the length
+of its compressed bytes (big-endian) and one raw snappy block. Files have no magic: which of the two
+a file is follows from its first bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli import _native
+from monolith_cli.errors import (
+    ChangedWhileReadError,
+    CorruptionError,
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "DumpFile",
+    "RecordWriter",
+    "Skipped",
+    "read_first_record",
+    "read_records",
+]
+
+MAX_RECORD_BYTES = 64 << 20
+"""Longer records are taken for damage by default; nothing in the format limits them."""
+
+_OPEN_FILES = 64
+"""How many files stay open for the next use. One that was closed is opened again when needed."""
+
+_SKIP_HINT = "restore the file, or read around the damage with --on-corrupt skip"
+_CHANGED_HINT = "try again when nobody writes it"
+
+
+class Skipped(NamedTuple):
+    """Damage: where it is, and what was left out because of it.
+
+    `position` and `end` are in uncompressed bytes, `offset` is in the file as stored.
+    `one_record` is False where nobody can know how many records were lost.
+    """
+
+    path: str
+    kind: str
+    what: str
+    offset: int
+    position: int
+    end: int
+    one_record: bool
+
+    def error(self) -> CorruptionError:
+        """The error to raise where damage is not to be skipped."""
+        hint = _SKIP_HINT
+        if self.kind == "record_too_long":
+            hint = "raise --max-record-bytes if records are meant to be so long"
+        return CorruptionError(
+            self.what, path=self.path, offset=self.offset, hint=hint, kind=self.kind
+        )
+
+
+class DumpFile:
+    """A file of records by its path. It is opened when it is read, and can be pickled.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        `plain` or `snappy`: the compression where the file does not tell, being empty or damaged.
+    max_record_bytes
+        Records that claim to be longer are damage. Nothing larger is ever allocated for one.
+    """
+
+    __slots__ = ("_stored_bytes", "expected", "max_record_bytes", "path")
+
+    def __init__(
+        self, path: str, expected: str = "plain", max_record_bytes: int = MAX_RECORD_BYTES
+    ) -> None:
+        self.path = path
+        self.expected = expected
+        self.max_record_bytes = max_record_bytes
+        self._stored_bytes: int | None = None
+
+    def __repr__(self) -> str:
+        return f"DumpFile({self.path!r})"
+
+    def open(self) -> _native.File:
+        """The open file. Cheap when it is open already; SNAPPY takes a walk over its blocks.
+
+        Raises
+        ------
+        PathNotFoundError, NotReadableError
+            It is gone, or the operating system refuses.
+        ChangedWhileReadError
+            It has another size than when it was opened first.
+        """
+        file = _open_files.get(self)
+        if file is None:
+            try:
+                file = _native.File(self.path, self.expected, self.max_record_bytes)
+            except (OSError, _native.ChangedError) as error:
+                raise self.explain(error) from None
+            if self._stored_bytes is None:
+                self._stored_bytes = file.stored_bytes
+            elif self._stored_bytes != file.stored_bytes:
+                raise self._changed(min(self._stored_bytes, file.stored_bytes))
+            _open_files.put(self, file)
+        return file
+
+    @property
+    def stream_bytes(self) -> int:
+        """The size of the records with their frames, uncompressed."""
+        return self.open().stream_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """The size on disk."""
+        return self.open().stored_bytes
+
+    def check_unchanged(self) -> None:
+        """Make sure that the file is the one that was opened, and as long as it was.
+
+        Raises
+        ------
+        PathNotFoundError
+            It was deleted meanwhile.
+        ChangedWhileReadError
+            It has another size, or is another file.
+        """
+        try:
+            self.open().check_unchanged()
+        except (OSError, _native.ChangedError) as error:
+            raise self.explain(error) from None
+
+    def explain(self, error: Exception) -> MonolithError:
+        """What an exception of the native module means for this file."""
+        if isinstance(error, _native.ChangedError):
+            return self._changed(error.args[0])
+        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return PathNotFoundError("no such file, or gone meanwhile", path=self.path)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return NotReadableError(f"not readable: {reason}", path=self.path)
+
+    def skipped(self, damage: _native.Damage) -> Skipped:
+        """Damage that a reader of this file met, in words."""
+        what = _describe(damage, self.max_record_bytes)
+        block_kinds = ("truncated_block", "bad_block_length", "bad_block")
+        if damage.offset != damage.position and damage.kind not in block_kinds:
+            what += f" (byte {damage.position} uncompressed, in the block"
+            what += " that starts at that offset)"
+        return Skipped(
+            self.path,
+            damage.kind,
+            what,
+            damage.offset,
+            damage.position,
+            damage.end,
+            damage.one_record,
+        )
+
+    def _changed(self, offset: int) -> ChangedWhileReadError:
+        return ChangedWhileReadError(
+            "changed while it was read", path=self.path, offset=offset, hint=_CHANGED_HINT
+        )
+
+    def __getstate__(self) -> tuple[str, str, int, int | None]:
+        return (self.path, self.expected, self.max_record_bytes, self._stored_bytes)
+
+    def __setstate__(self, state: tuple[str, str, int, int | None]) -> None:
+        self.path, self.expected, self.max_record_bytes, self._stored_bytes = state
+
+
+def _describe(damage: _native.Damage, max_record_bytes: int) -> str:
+    size = damage.length
+    match damage.kind:
+        case "truncated_header":
+            return "the file ends inside the header of a record"
+        case "bad_length_crc":
+            if damage.offset == 0:
+                return "no TFRecord file, or damaged: the first length fails its checksum"
+            return "damaged: the length of a record fails its checksum"
+        case "record_too_long":
+            return f"a record of {size} bytes, where {max_record_bytes} are allowed"
+        case "truncated_data":
+            return f"the file ends inside a record of {size} bytes"
+        case "bad_data_crc":
+            return f"damaged: a record of {size} bytes fails its checksum"
+        case "bad_message":
+            return f"a record of {size} bytes that is no EntryDump"
+        case "truncated_block":
+            return "damaged: the file ends inside a SNAPPY block"
+        case "bad_block_length":
+            return "damaged: the lengths of a SNAPPY block make no sense"
+        case _:
+            return "damaged: a SNAPPY block that does not decompress"
+
+
+class _OpenFiles:
+    """The files used last, by DumpFile; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        import threading
+
+        self._lock = threading.Lock()
+        self._files: dict[int, tuple[DumpFile, _native.File]] = {}
+
+    def get(self, dump: DumpFile) -> _native.File | None:
+        with self._lock:
+            found = self._files.pop(id(dump), None)
+            if found is None:
+                return None
+            self._files[id(dump)] = found  # now the last
+            return found[1]
+
+    def put(self, dump: DumpFile, file: _native.File) -> None:
+        with self._lock:
+            self._files[id(dump)] = (dump, file)
+            while len(self._files) > _OPEN_FILES:
+                del self._files[next(iter(self._files))]
+
+
+_open_files = _OpenFiles()
+
+
+def read_records(
+    path: str | os.PathLike[str],
+    *,
+    compression: str = "plain",
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> Iterator[bytes]:
+    """The records of a file in order, whatever they hold, each verified.
+
+    Parameters
+    ----------
+    compression
+        `plain` or `snappy`: what to take the file for where it does not tell itself.
+
+    Raises
+    ------
+    CorruptionError
+        At the first damage, after the records before it.
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        As `DumpFile.open`.
+    """
+    dump = DumpFile(os.fspath(path), compression, max_record_bytes)
+    file = dump.open()
+    try:
+        reader = _native.Reader(file, 0, file.stream_bytes)
+        while True:
+            yield from reader.records(1000)
+            if reader.failed:
+                raise dump.skipped(reader.damages[0]).error()
+            if reader.done:
+                break
+        file.check_unchanged()
+    except (OSError, _native.ChangedError) as error:
+        if isinstance(error, MonolithError):
+            raise
+        raise dump.explain(error) from None
+
+
+def read_first_record(path: str, *, max_record_bytes: int = MAX_RECORD_BYTES) -> bytes | None:
+    """The first record of a file, None where there is none. Raises as `read_records`."""
+    dump = DumpFile(path, "plain", max_record_bytes)
+    file = dump.open()
+    try:
+        reader = _native.Reader(file, 0, file.stream_bytes)
+        records = reader.records(1)
+    except (OSError, _native.ChangedError) as error:
+        raise dump.explain(error) from None
+    if not records and reader.failed:
+        raise dump.skipped(reader.damages[0]).error()
+    return records[0] if records else None
+
+
+class RecordWriter:
+    """Writes a file of records; a context manager.
+
+    The file appears under its name only when it is complete: until then it is a dot file beside
+    it, which goes when the block ends with an exception.
+
+    Parameters
+    ----------
+    path
+        The file to write; replaced if it is there.
+    compression
+        `plain` or `snappy`. SNAPPY blocks hold 262,144 bytes at most, TensorFlow's own limit.
+
+    Raises
+    ------
+    WriteError
+        From any method: no space, no permission.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], compression: str = "plain") -> None:
+        from monolith_cli.formats.atomic import AtomicFile
+
+        self._file = AtomicFile(os.fspath(path))
+        self._compression = compression
+        self._pending = bytearray()
+
+    def write(self, record: bytes) -> None:
+        """Append one record."""
+        self.write_framed(_native.frame_records([record]))
+
+    def write_framed(self, frames: bytes) -> None:
+        """Append records that are framed already, whole frames only."""
+        self._pending += frames
+        if len(self._pending) >= 4 << 20:
+            self._flush()
+
+    def _flush(self, last: bool = False) -> None:
+        # Whole blocks only, as the last one alone may be short.
+        size = len(self._pending)
+        if self._compression == "snappy" and not last:
+            size -= size % 262144
+        data = bytes(self._pending[:size])
+        del self._pending[:size]
+        self._file.write(
+            data if self._compression == "plain" else _native.encode_snappy_blocks(data)
+        )
+
+    def __enter__(self) -> RecordWriter:
+        self._file.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush(last=True)
+        except BaseException as failure:
+            self._file.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._file.__exit__(kind, error, trace)
