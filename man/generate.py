@@ -76,9 +76,11 @@ def contexts() -> Iterator[click.Context]:
             for name in group.list_commands(context):
                 command = group.get_command(context, name)
                 assert command is not None
-                yield from walk(command.context_class(command, info_name=name, parent=context))
+                settings = command.context_settings
+                below = click.Context(command, info_name=name, parent=context, **settings)
+                yield from walk(below)
 
-    yield from walk(click.Context(cli, info_name="monolith", auto_envvar_prefix="MONOLITH"))
+    yield from walk(click.Context(cli, info_name="monolith", **cli.context_settings))
 
 
 def page_name(context: click.Context) -> str:
@@ -88,7 +90,7 @@ def page_name(context: click.Context) -> str:
 def options(context: click.Context) -> Iterator[tuple[str, str]]:
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if isinstance(parameter, click.Option) and record is not None:
             names, text = record
             yield bold(names), re.sub(r"\s+\[", " [", text)
 
@@ -108,7 +110,9 @@ def page(context: click.Context) -> str:
     lines = [
         '.\\" Made by man/generate.py from the command itself; do not edit.',
         f'.TH "{escape(name.upper())}" 1 "" "monolith {__version__}" "User commands"',
-        # No date: the page is a function of the sources.
+        # No date: the page is a function of the sources. No hyphens or blanks put into lines.
+        ".nh",
+        ".ad l",
         section("name"),
         f"{escape(name)} \\- {escape(summary[0].lower() + summary[1:])}",
         section("synopsis"),

@@ -21,6 +21,10 @@ from monolith_cli.commands.base import Entry, LazyGroup, Settings
 from monolith_cli.failures import CLOSED_PIPE, OK, Failure, Terminated, describe
 
 COMMANDS = {
+    "ckpt-info": Entry(
+        "monolith_cli.commands.ckpt_info:ckpt_info",
+        "Count a checkpoint's entries and write ckpt.info-<step>.",
+    ),
     "sample": Entry(
         "monolith_cli.commands.sample:sample", "Write a synthetic model directory to try things on."
     ),

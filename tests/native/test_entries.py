@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,13 @@ def open_records(tmp_path_factory: pytest.TempPathFactory) -> Open:
     return open_them
 
 
-def shortest(value: float) -> Decimal | None:
-    """The shortest decimal that reads back as this float32; None for what JSON cannot say."""
-    return Decimal(str(np.float32(value))) if np.isfinite(value) else None
+def finite(value: float) -> float | None:
+    """None for what JSON cannot say."""
+    return value if np.isfinite(value) else None
 
 
 def as_json(entry: Any, table: str | None, version: int = 2) -> dict[str, Any]:
-    """What the JSON of an entry must hold, floats as decimals."""
+    """What the JSON of an entry must hold, floats with the value of the float32."""
     fid = entry.id & (2**64 - 1)
     optimizers: list[dict[str, Any]] = []
     for single in entry.opt.dump:
@@ -70,10 +69,10 @@ def as_json(entry: Any, table: str | None, version: int = 2) -> dict[str, Any]:
         arrays, floats, integers = ds.OPTIMIZERS[kind]
         state: dict[str, Any] = {}
         for name in arrays:
-            state[name] = [shortest(value) for value in getattr(dump, name)]
+            state[name] = [finite(value) for value in getattr(dump, name)]
         for name in floats:
             if dump.HasField(name):
-                state[name] = shortest(getattr(dump, name))
+                state[name] = finite(getattr(dump, name))
         for name in integers:
             if dump.HasField(name):
                 state[name] = getattr(dump, name)
@@ -82,22 +81,20 @@ def as_json(entry: Any, table: str | None, version: int = 2) -> dict[str, Any]:
         "fid": str(entry.id),
         "slot": fid >> 54 if version == 1 else fid >> 48 & 0x7FFF,
         "table": table,
-        "embedding": [shortest(value) for value in entry.num],
+        "embedding": [finite(value) for value in entry.num],
         "opt": optimizers,
         "last_update_ts_sec": entry.last_update_ts_sec,
     }
 
 
-def decimals(value: Any, *, inside_floats: bool = False) -> Any:
-    """The same JSON with every number in a list of numbers, or in a single float, as a decimal."""
+def as_float32(value: Any, *, is_float: bool = False) -> Any:
+    """Parsed JSON with every number in a list, or in a field of a float, rounded to float32."""
     if isinstance(value, list):
-        return [decimals(item, inside_floats=True) for item in value]
+        return [as_float32(item, is_float=True) for item in value]
     if isinstance(value, dict):
         floats = {"beta1_power", "beta2_power", "grad_square_sum"}
-        return {key: decimals(item, inside_floats=key in floats) for key, item in value.items()}
-    if inside_floats and isinstance(value, int):
-        return Decimal(value)
-    return value
+        return {key: as_float32(item, is_float=key in floats) for key, item in value.items()}
+    return float(np.float32(value)) if is_float and value is not None else value
 
 
 @given(st.integers(0, 2**32), st.sampled_from([1, 2]))
@@ -110,10 +107,10 @@ def test_json(open_records: Open, seed: int, version: int) -> None:
     assert count == len(some)
     lines = text.decode("ascii").splitlines(keepends=True)
     assert all(line.endswith("}\n") for line in lines)
-    found = [json.loads(line, parse_float=Decimal) for line in lines]
+    found = [json.loads(line) for line in lines]
     expected = [as_json(entry, "a table", version) for entry, _ in some]
-    assert decimals(found) == expected
-    # The keys come in the documented order, and the zero keeps its sign.
+    assert as_float32(found) == expected
+    # The keys come in the documented order.
     assert all(list(object_) == list(expected[0]) for object_ in found)
     assert text.count(b"null") == non_finite
 
@@ -148,9 +145,12 @@ def test_floats_in_json_are_the_shortest_that_read_back(
     record = messages.EntryDump(num=values).SerializeToString()
     text, _, _ = open_records([record]).json_lines(1, NO_LIMIT, columns=8)
     tokens = text[len(b'{"embedding":[') : -len(b"]}\n")].decode().split(",")
-    assert [Decimal(token) for token in tokens] == [Decimal(str(np.float32(v))) for v in values]
     read_back = np.array([float(token) for token in tokens], dtype=np.float32)
     assert read_back.tobytes() == np.array(values, dtype=np.float32).tobytes()
+    for token, value in zip(tokens, values, strict=True):
+        positional = np.format_float_positional(np.float32(value), unique=True, trim="-")
+        scientific = np.format_float_scientific(np.float32(value), unique=True, trim="-")
+        assert len(token) <= min(len(positional), len(scientific))
 
 
 @given(st.integers(0, 2**32), st.sampled_from([1, 2]))
@@ -321,9 +321,7 @@ def test_unusual_messages(open_records: Open, data: bytes) -> None:
     assert parses(data)
     assert accepted(open_records([data]))
     text, _, _ = open_records([data]).json_lines(1, NO_LIMIT, table="null")
-    assert decimals(json.loads(text, parse_float=Decimal)) == as_json(
-        messages.EntryDump.FromString(data), None
-    )
+    assert as_float32(json.loads(text)) == as_json(messages.EntryDump.FromString(data), None)
 
 
 def test_limits_are_kept(tmp_path: Path) -> None:

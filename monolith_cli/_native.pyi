@@ -1,0 +1,153 @@
+"""The scanning core: framing, checksums, SNAPPY blocks, entries."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class ChangedError(RuntimeError):
+    pass
+
+def crc32c(data: bytes, value: int = 0) -> int:
+    """CRC-32C of `data`, continuing from `value`."""
+
+def masked_crc32c(data: bytes) -> int:
+    """The masked CRC-32C that TFRecord files and tensor bundles store."""
+
+def implementations() -> list[str]:
+    """The kernel sets that this processor can run, the one in use first."""
+
+def crc32c_by(implementation: str, data: bytes, value: int = 0) -> int:
+    """crc32c() by one kernel set."""
+
+def check_frames(implementation: str, data: bytes) -> tuple[int, int]:
+    """
+    How many whole frames `data` starts with, and how many of those have good data.
+    """
+
+def frame_records(records: Sequence[bytes]) -> bytes:
+    """The records in TFRecord frames."""
+
+def encode_entries(fids: object, embedding: object, dims: object | None = None, times: object | None = None, optimizers: Sequence[tuple[str, Sequence[tuple[str, object, object | None]]]] = []) -> bytes:
+    """
+    Framed EntryDump records from columns, each a C-contiguous array.
+
+    `fids` and `times` are int64. `embedding` and the values of `optimizers`
+    (`(type, [(field, values, lengths)])`) hold all entries' values end to end, float32, or
+    int64 for integer fields; `dims` and `lengths` (uint32) say how many each entry has,
+    None an equal share. Raises ValueError where sizes do not fit.
+    """
+
+def encode_snappy_blocks(data: bytes) -> bytes:
+    """`data` as the SNAPPY blocks of a TFRecord file."""
+
+def snappy_compress(data: bytes) -> bytes:
+    """One raw snappy block."""
+
+def snappy_decompress(data: bytes) -> bytes:
+    """
+    The content of one raw snappy block. Raises ValueError if it is malformed.
+    """
+
+class File:
+    """An open record file, as a stream of uncompressed bytes."""
+
+    def __init__(self, path: str, expected: str = 'plain', max_record_bytes: int = 67108864) -> None: ...
+
+    @property
+    def compression(self) -> str: ...
+
+    @property
+    def stored_bytes(self) -> int: ...
+
+    @property
+    def stream_bytes(self) -> int: ...
+
+    def stored_offset(self, position: int) -> int: ...
+
+    def check_unchanged(self) -> None: ...
+
+class Damage:
+    """A part of a stream that was left out, and why."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def one_record(self) -> bool: ...
+
+class Filter:
+    """Which entries are wanted, by slot and by fid."""
+
+    def __init__(self, fid_version: int = 2) -> None: ...
+
+    def add_slots(self, first: int, last: int) -> None: ...
+
+    def set_fids(self, fids: Sequence[int]) -> None: ...
+
+class Counter:
+    """Entries by slot, with what else counting sees."""
+
+    def __init__(self, fid_version: int = 2) -> None: ...
+
+    @property
+    def entries(self) -> int: ...
+
+    @property
+    def dim_min(self) -> int: ...
+
+    @property
+    def dim_max(self) -> int: ...
+
+    def merge(self, other: Counter) -> None: ...
+
+    def slot_counts(self) -> dict[int, int]: ...
+
+    def optimizers(self) -> list[str]: ...
+
+class Reader:
+    """Reads the records that start in a range of a file's stream."""
+
+    def __init__(self, file: File, start: int, end: int, floor: int = 0, ceiling: int | None = None, how: str = 'exact', verify: bool = True, skip: bool = False, check_stop: bool = False) -> None: ...
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def failed(self) -> bool: ...
+
+    @property
+    def damages(self) -> list[Damage]: ...
+
+    def starts_well(self) -> bool: ...
+
+    def count(self, counter: Counter, filter: Filter | None = None) -> int: ...
+
+    def skip(self, records: int) -> int: ...
+
+    def records(self, limit: int) -> list[bytes]: ...
+
+    def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]: ...
+
+    def frames(self, limit: int, max_bytes: int, filter: Filter | None = None) -> tuple[bytes, int]: ...
+
+    def json_lines(self, limit: int, max_bytes: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null') -> tuple[bytes, int, int]: ...
+
+    def columns(self, limit: int, filter: Filter | None = None, fid_version: int = 2, with_embedding: bool = True, with_optimizers: bool = True) -> dict[str, Any]: ...

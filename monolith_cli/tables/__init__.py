@@ -1,0 +1,9 @@
+"""Tables: what a checkpoint's hash tables hold, page by page, by column, by count."""
+
+from __future__ import annotations
+
+from monolith_cli.tables.pages import Page
+from monolith_cli.tables.stream import EntryFilter, ReadOptions
+from monolith_cli.tables.table import Table, open_tables
+
+__all__ = ["EntryFilter", "Page", "ReadOptions", "Table", "open_tables"]

@@ -1,0 +1,344 @@
+"""Counting a checkpoint: entries by slot, by table, and what a scan sees besides.
+
+Single tables are read whole. Of multi tables the tables of contents are enough for their numbers
+of entries; their data is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli import _native
+from monolith_cli.errors import PathNotFoundError
+from monolith_cli.formats.ckpt_info import CkptInfo
+from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
+from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
+from monolith_cli.tables.multi import MultiDump, too_few_records
+from monolith_cli.tables.ranges import read_ranges
+from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
+from monolith_cli.tables.table import MultiTable, Table, open_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+
+__all__ = [
+    "CheckpointCounts",
+    "CountOptions",
+    "TableCount",
+    "count_checkpoint",
+    "usable_processors",
+]
+
+
+class CountOptions(NamedTuple):
+    """What is counted, and how.
+
+    Attributes
+    ----------
+    patterns
+        Shell patterns of table names; none means all.
+    slots, fids
+        Only entries in these slot ranges (both ends included), with these fids.
+    fid_version
+        `v1` or `v2`: which bits of a fid are its slot.
+    scan_multi
+        Read the data of multi tables too. Selecting entries does so in any case.
+    by_table
+        With that, count slots, dims and optimizers of each multi table; a second pass.
+    verify
+        Check the records' checksums.
+    skip_corrupt
+        Read on behind damage, and list it.
+    max_record_bytes
+        Longer records are damage.
+    jobs
+        Threads; None for as many as there are processors to use.
+    """
+
+    patterns: Sequence[str] = ()
+    slots: Sequence[tuple[int, int]] = ()
+    fids: Sequence[int] = ()
+    fid_version: str = "v2"
+    scan_multi: bool = False
+    by_table: bool = False
+    verify: bool = True
+    skip_corrupt: bool = False
+    max_record_bytes: int = MAX_RECORD_BYTES
+    jobs: int | None = None
+
+
+class TableCount(NamedTuple):
+    """One table's counts.
+
+    Attributes
+    ----------
+    name, kind
+        As in `Table`.
+    entries
+        How many it has, of those that were selected.
+    shards
+        The number of its files.
+    bytes
+        On disk; None for a multi table, which shares its files.
+    verified
+        Whether every entry was read, with its checksum.
+    dim
+        The number of floats of an entry's embedding; None if entries differ, there are none, or
+        they were not read.
+    dims
+        The smallest and the largest of those numbers; None if no entry was read.
+    optimizers
+        The types of optimizer state, by number of their field; None if entries were not read.
+    slot_counts
+        Entries by slot; None if entries were not read.
+    """
+
+    name: str
+    kind: str
+    entries: int
+    shards: int
+    bytes: int | None
+    verified: bool
+    dim: int | None = None
+    dims: tuple[int, int] | None = None
+    optimizers: list[str] | None = None
+    slot_counts: dict[int, int] | None = None
+
+
+class CheckpointCounts:
+    """The counts of one checkpoint.
+
+    Attributes
+    ----------
+    tables
+        A `TableCount` each, single tables first.
+    slot_counts
+        Entries by slot, ascending, of all entries that were read.
+    single_slot_counts
+        The same of single tables only.
+    feature_counts
+        Entries by name, of multi tables.
+    unattributed
+        Entries between damaged places of a multi table's file, whose table nobody knows.
+    hash_filters
+        A summary of each occurrence filter.
+    skipped
+        Damage that was skipped.
+    warnings
+        Oddities that are no damage, a phrase each.
+    """
+
+    def __init__(self) -> None:
+        self.tables: list[TableCount] = []
+        self.slot_counts: dict[int, int] = {}
+        self.single_slot_counts: dict[int, int] = {}
+        self.feature_counts: dict[str, int] = {}
+        self.unattributed = 0
+        self.hash_filters: list[HashFilterSummary] = []
+        self.skipped: list[Skipped] = []
+        self.warnings: list[str] = []
+
+    @property
+    def entries(self) -> int:
+        """All entries together."""
+        return sum(table.entries for table in self.tables) + self.unattributed
+
+    def ckpt_info(self) -> CkptInfo:
+        """What `ckpt.info-<step>` has to say: slots of single tables, names of multi tables."""
+        return CkptInfo(dict(self.single_slot_counts), dict(self.feature_counts))
+
+
+def usable_processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def count_checkpoint(
+    checkpoint: Checkpoint,
+    options: CountOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckpointCounts:
+    """Count the entries of a checkpoint.
+
+    Costs one read of the files of single tables, at about the speed of memory; some megabytes of
+    memory for each thread, whatever the size of the checkpoint.
+
+    Parameters
+    ----------
+    checkpoint
+        From `ModelDir.checkpoint()`.
+    options
+        What to count; everything by default.
+    progress
+        Called with the uncompressed bytes read so far, and those to read.
+
+    Raises
+    ------
+    CorruptionError
+        Damage, unless it is to be skipped; a missing shard or a damaged table of contents always.
+    TableNotFoundError
+        A pattern matches no table.
+    PathNotFoundError, NotReadableError
+        The checkpoint was deleted meanwhile, or cannot be read.
+    """
+    options = options or CountOptions()
+    try:
+        counts = _Count(checkpoint, options, progress).run()
+    except PathNotFoundError:
+        checkpoint.require()
+        raise
+    checkpoint.require()
+    return counts
+
+
+class _Count:
+    """One count, while it is made."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        options: CountOptions,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.options = options
+        self.progress = progress
+        self.read_options = ReadOptions(
+            options.verify, options.skip_corrupt, options.max_record_bytes
+        )
+        self.jobs = options.jobs or usable_processors()
+        self.version = 1 if options.fid_version == "v1" else 2
+        self.filter = EntryFilter(options.slots, options.fids, options.fid_version).native()
+        self.counts = CheckpointCounts()
+        # By path and table of what was read; whole multi files have no table.
+        self.tallies: dict[tuple[str, str | None], _native.Counter] = {}
+
+    def run(self) -> CheckpointCounts:
+        options = self.options
+        tables = open_tables(self.checkpoint, options.patterns, self.read_options)
+        self.single_paths = {f.path for t in tables if t.kind == "single" for f in t.files}
+        multis = [table for table in tables if isinstance(table, MultiTable)]
+        dumps = list({id(dump): dump for table in multis for dump in table.dumps}.values())
+        read_multis = bool(options.scan_multi or self.filter)
+        # Whole files need no search for where their tables lie; else each table is read by itself.
+        whole = not (options.patterns or self.filter or options.by_table or options.skip_corrupt)
+        extents = [
+            extent for table in tables if table.kind == "single" for extent in table.extents()
+        ]
+        if read_multis and whole:
+            extents += [Extent(file, 0, file.stream_bytes, None) for d in dumps for file in d.files]
+        elif read_multis:
+            extents += self._multi_extents(dumps, {table.name for table in multis})
+        self._read(EntryStream(extents))
+        for table in tables:
+            self.counts.tables.append(self._table_count(table, read_multis, whole))
+        if read_multis and whole:
+            self._compare(dumps)
+        elif read_multis:
+            self.counts.unattributed = sum(
+                self.tallies[key].entries for key in self.tallies if key[1] is None
+            )
+        self._sum_up()
+        filters = self.checkpoint.table_files().hash_filters if not options.patterns else {}
+        self.counts.hash_filters = [
+            summarize_hash_filter(name, sets, self.read_options) for name, sets in filters.items()
+        ]
+        return self.counts
+
+    def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
+        extents = []
+        for dump in dumps:
+            for file, shard in zip(dump.files, dump.all_extents(self.jobs), strict=True):
+                self._note(shard.skipped)
+                if shard.extra:
+                    self.counts.warnings.append(_extra(file.path, shard.extra))
+                unknown = not self.options.patterns
+                extents += [
+                    extent
+                    for extent in shard.extents
+                    if extent.table in names or (extent.table is None and unknown)
+                ]
+        return extents
+
+    def _read(self, stream: EntryStream) -> None:
+        def work(reader: _native.Reader, extent: Extent) -> _native.Counter:
+            counter = _native.Counter(self.version)
+            while True:
+                reader.count(counter, self.filter)
+                if reader.done:
+                    return counter
+
+        done = 0
+        for piece in read_ranges(stream, self.read_options, work, jobs=self.jobs):
+            key = (piece.extent.file.path, piece.extent.table)
+            if key in self.tallies:
+                self.tallies[key].merge(piece.value)
+            else:
+                self.tallies[key] = piece.value
+            self._note(piece.skipped)
+            done += piece.size
+            if self.progress:
+                self.progress(done, stream.size)
+
+    def _note(self, skipped: list[Skipped]) -> None:
+        """Keep damage once: a multi table's file is read twice."""
+        seen = {(other.path, other.position) for other in self.counts.skipped}
+        self.counts.skipped += [s for s in skipped if (s.path, s.position) not in seen]
+
+    def _table_count(self, table: Table, read_multis: bool, whole: bool) -> TableCount:
+        if table.kind == "multi" and (not read_multis or whole):
+            verified = read_multis and self.options.verify
+            return TableCount(
+                table.name, "multi", table.promised_entries or 0, table.shards, None, verified
+            )
+        total = _native.Counter(self.version)
+        damaged = {damage.path for damage in self.counts.skipped}
+        for file in table.files:
+            tally = self.tallies.get((file.path, table.name))
+            if tally is not None:
+                total.merge(tally)
+        dims = (total.dim_min, total.dim_max) if total.entries else None
+        return TableCount(
+            table.name,
+            table.kind,
+            total.entries,
+            table.shards,
+            table.stored_bytes,
+            self.options.verify and not any(file.path in damaged for file in table.files),
+            dims[0] if dims and dims[0] == dims[1] else None,
+            dims,
+            total.optimizers(),
+            total.slot_counts(),
+        )
+
+    def _compare(self, dumps: list[MultiDump]) -> None:
+        """Whether the files of multi tables hold what their tables of contents promise."""
+        for dump in dumps:
+            for shard, file in enumerate(dump.files):
+                tally = self.tallies.get((file.path, None))
+                found, promised = tally.entries if tally else 0, dump.expected(shard)
+                if found < promised:
+                    raise too_few_records(file.path, found, promised)
+                if found > promised:
+                    self.counts.warnings.append(_extra(file.path, found - promised))
+
+    def _sum_up(self) -> None:
+        single, everything = _native.Counter(self.version), _native.Counter(self.version)
+        for (path, _), tally in self.tallies.items():
+            everything.merge(tally)
+            if path in self.single_paths:
+                single.merge(tally)
+        self.counts.slot_counts = everything.slot_counts()
+        self.counts.single_slot_counts = single.slot_counts()
+        self.counts.feature_counts = {
+            table.name: table.entries for table in self.counts.tables if table.kind == "multi"
+        }
+
+
+def _extra(path: str, extra: int) -> str:
+    return f"{path}: {extra} records more than its table of contents promises; they were ignored"

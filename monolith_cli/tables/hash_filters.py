@@ -1,0 +1,81 @@
+"""Occurrence filters: recognised and summed up, never counted as entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.errors import CorruptionError
+from monolith_cli.formats.tfrecord import read_first_record
+from monolith_cli.formats.wire import parse_hash_filter_meta
+
+if TYPE_CHECKING:
+    from monolith_cli.checkpoint.shard_set import ShardSet
+    from monolith_cli.tables.stream import ReadOptions
+
+__all__ = ["HashFilterSummary", "summarize_hash_filter"]
+
+
+class HashFilterSummary(NamedTuple):
+    """What the first records of a filter's files say, a split a file.
+
+    Attributes
+    ----------
+    name
+        The files' base name.
+    splits
+        How many files, each a part of the filter.
+    bytes
+        On disk.
+    elements
+        Feature ids in the filter.
+    cells
+        Room for so many, `total_size` over all splits.
+    fill_rate
+        `elements / cells`; None for a filter without cells.
+    failures
+        Insertions that found no room.
+    """
+
+    name: str
+    splits: int
+    bytes: int
+    elements: int
+    cells: int
+    fill_rate: float | None
+    failures: int
+
+
+def summarize_hash_filter(
+    name: str, sets: list[ShardSet], options: ReadOptions
+) -> HashFilterSummary:
+    """Read the first record of each split; the cells themselves are not read.
+
+    Raises
+    ------
+    CorruptionError
+        One of them is damaged, or holds no HashFilterSplitMetaDump.
+    """
+    paths = [path for shards in sets for path in shards.paths]
+    elements = cells = failures = 0
+    for path in paths:
+        record = read_first_record(path, max_record_bytes=options.max_record_bytes)
+        if record is None:
+            continue
+        try:
+            meta = parse_hash_filter_meta(record)
+        except ValueError as error:
+            raise CorruptionError(
+                f"no hash filter: {error}", path=path, record=0, kind="bad_message"
+            ) from None
+        elements += meta.num_elements
+        cells += meta.total_size
+        failures += meta.failure_count
+    return HashFilterSummary(
+        name,
+        len(paths),
+        sum(shards.stored_bytes for shards in sets),
+        elements,
+        cells,
+        elements / cells if cells else None,
+        failures,
+    )

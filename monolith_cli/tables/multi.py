@@ -1,0 +1,275 @@
+"""Many tables in one file: whose entries lie where.
+
+Shard k's `.meta` file names the tables of shard k's data file in order, with their numbers of
+entries. Nothing in the data says where a table ends, so finding out takes a pass over the file; it
+is made once for each object, when entries are asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli import _native
+from monolith_cli.errors import CorruptionError, RecordCountError
+from monolith_cli.formats.tfrecord import DumpFile, Skipped, read_records
+from monolith_cli.formats.wire import TableMeta, parse_table_meta
+from monolith_cli.tables.stream import Extent, ReadOptions, open_reader, skipped_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from monolith_cli.checkpoint.shard_set import ShardSet
+
+__all__ = ["MultiDump", "ShardExtents", "too_few_records"]
+
+_STEP = 1 << 18
+"""Records between two chances to interrupt."""
+
+
+class ShardExtents(NamedTuple):
+    """Where the tables of one shard lie.
+
+    Attributes
+    ----------
+    extents
+        One for each line of the table of contents, and more where damage cuts a table; those
+        between two damaged places, of which nobody knows the table, have None for it.
+    skipped
+        The damage.
+    extra
+        Records behind the last table, which belong to none.
+    """
+
+    extents: list[Extent]
+    skipped: list[Skipped]
+    extra: int
+
+
+class MultiDump:
+    """A multi table dump: its files, and their tables of contents.
+
+    Parameters
+    ----------
+    data, meta
+        The two sharded files, of equally many shards.
+
+    Raises
+    ------
+    CorruptionError
+        A table of contents is damaged.
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        As `read_records`.
+    """
+
+    def __init__(self, data: ShardSet, meta: ShardSet, options: ReadOptions) -> None:
+        self.base = data.base
+        self.stored_bytes = data.stored_bytes
+        self.options = options
+        self.files = [DumpFile(path, "snappy", options.max_record_bytes) for path in data.paths]
+        self.contents = [_read_contents(path, options) for path in meta.paths]
+        self._found: dict[int, ShardExtents] = {}
+
+    def entries(self) -> dict[str, int]:
+        """Entries by table, as the tables of contents have them, in order of first mention."""
+        counts: dict[str, int] = {}
+        for contents in self.contents:
+            for table in contents:
+                counts[table.table_name] = counts.get(table.table_name, 0) + table.num_entries
+        return counts
+
+    def expected(self, shard: int) -> int:
+        """How many entries a shard's table of contents promises."""
+        return sum(table.num_entries for table in self.contents[shard])
+
+    def shard_extents(self, shard: int) -> ShardExtents:
+        """Where the tables of a shard lie; a pass over its file the first time.
+
+        Raises
+        ------
+        RecordCountError
+            The file has fewer records than promised, and damage is not to be skipped.
+        CorruptionError
+            Damage, likewise.
+        """
+        if shard not in self._found:
+            self._found[shard] = _locate(self.files[shard], self.contents[shard], self.options)
+        return self._found[shard]
+
+    def all_extents(self, jobs: int = 1) -> list[ShardExtents]:
+        """Those of all shards, found by `jobs` threads."""
+        shards = range(len(self.files))
+        if jobs > 1 and len(self._found) + 1 < len(self.files):
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(jobs) as pool:
+                return list(pool.map(self.shard_extents, shards))
+        return [self.shard_extents(shard) for shard in shards]
+
+
+def too_few_records(path: str, found: int, promised: int) -> RecordCountError:
+    """The error of a data file with fewer records than its table of contents promises."""
+    return RecordCountError(
+        f"has {found} records, its table of contents promises {promised}",
+        path=path,
+        hint="restore it, or read what is there with --on-corrupt skip",
+    )
+
+
+def _read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
+    contents = []
+    for record, data in enumerate(read_records(path, max_record_bytes=options.max_record_bytes)):
+        try:
+            contents.append(parse_table_meta(data))
+        except ValueError as error:
+            raise CorruptionError(
+                f"no table of contents: {error}", path=path, record=record, kind="bad_message"
+            ) from None
+    return contents
+
+
+def _locate(file: DumpFile, contents: list[TableMeta], options: ReadOptions) -> ShardExtents:
+    return _locate_whole(file, contents, options) or _locate_damaged(file, contents, options)
+
+
+def _locate_whole(
+    file: DumpFile, contents: list[TableMeta], options: ReadOptions
+) -> ShardExtents | None:
+    """One pass over a file without damage; None for another one."""
+    reader = _reader_of_all(file, options._replace(skip=True))
+    extents: list[Extent] = []
+    skipped: list[Skipped] = []
+    found = 0
+    for table in contents:
+        start = reader.position
+        count = _skip_records(reader, table.num_entries, file)
+        found += count
+        if count > 0:
+            extents.append(Extent(file, start, reader.position, table.table_name))
+    extra = _skip_records(reader, None, file)
+    file.check_unchanged()
+    if reader.damages:
+        return None
+    promised = sum(table.num_entries for table in contents)
+    if found < promised:
+        error = too_few_records(file.path, found, promised)
+        if not options.skip:
+            raise error
+        skipped.append(_missing_at_end(file, error))
+    return ShardExtents(extents, skipped, extra)
+
+
+class _Run(NamedTuple):
+    """Records end to end with nothing lost between them: bytes [start, end), `records` of them.
+
+    `lost` is how many records were lost right before them; None if nobody knows.
+    """
+
+    start: int
+    end: int
+    records: int
+    lost: int | None
+
+
+def _locate_damaged(
+    file: DumpFile, contents: list[TableMeta], options: ReadOptions
+) -> ShardExtents:
+    runs, skipped = _find_runs(file, options)
+    if not options.skip:
+        raise skipped[0].error()
+    promised = sum(table.num_entries for table in contents)
+    extents: list[Extent] = []
+    extra = 0
+    for run, index in zip(runs, _indices(runs, promised), strict=True):
+        if index is None:
+            extents.append(Extent(file, run.start, run.end, None))
+        else:
+            extents += _cut(file, contents, run, index)
+            extra += min(max(index + run.records - promised, 0), run.records)
+    return ShardExtents(extents, skipped, extra)
+
+
+def _find_runs(file: DumpFile, options: ReadOptions) -> tuple[list[_Run], list[Skipped]]:
+    """The undamaged runs of a file, and the damage between them."""
+    reader = _reader_of_all(file, options._replace(skip=True))
+    runs: list[_Run] = []
+    seen = 0
+    lost: int | None = 0
+    start, count = reader.position, 0
+    while True:
+        try:
+            count += reader.skip(_STEP)
+        except (OSError, _native.ChangedError) as error:
+            raise file.explain(error) from None
+        new = reader.damages[seen:]
+        if new:
+            runs.append(_Run(start, new[0].position, count, lost))
+            seen += len(new)
+            lost = len(new) if all(damage.one_record for damage in new) else None
+            start, count = reader.position, 0
+        elif reader.done:
+            runs.append(_Run(start, reader.position, count, lost))
+            return runs, skipped_by(reader, file)
+
+
+def _indices(runs: list[_Run], promised: int) -> list[int | None]:
+    """How many records of the file come before each run, where that is known.
+
+    It is known from the start up to the first loss of unknown extent, and from the end back to the
+    last one.
+    """
+    indices: list[int | None] = []
+    index: int | None = 0
+    for run in runs:
+        index = None if index is None or run.lost is None else index + run.lost
+        indices.append(index)
+        index = None if index is None else index + run.records
+    behind = promised
+    for i in reversed(range(len(runs))):
+        behind -= runs[i].records
+        if indices[i] is not None or behind < 0:
+            break
+        indices[i] = behind
+        lost = runs[i].lost
+        if lost is None:
+            break
+        behind -= lost
+    return indices
+
+
+def _missing_at_end(file: DumpFile, error: RecordCountError) -> Skipped:
+    end = file.stream_bytes
+    return Skipped(file.path, error.kind, error.what, file.stored_bytes, end, end, False)
+
+
+def _cut(file: DumpFile, contents: list[TableMeta], run: _Run, index: int) -> Iterator[Extent]:
+    """The parts of a run that belong to one table each; `index` records come before it."""
+    extent = Extent(file, run.start, run.end, None)
+    reader = open_reader(extent, ReadOptions(verify=False), run.start, run.end)
+    left = run.records
+    for table in contents:
+        wanted = min(max(table.num_entries - index, 0), left)
+        index = max(index - table.num_entries, 0)
+        if wanted > 0:
+            start = reader.position
+            _skip_records(reader, wanted, file)
+            yield Extent(file, start, reader.position, table.table_name)
+            left -= wanted
+
+
+def _skip_records(reader: _native.Reader, records: int | None, file: DumpFile) -> int:
+    """Pass over so many records (None: all), or those that are there; the number passed."""
+    passed = 0
+    while records is None or passed < records:
+        try:
+            done = reader.skip(_STEP if records is None else min(records - passed, _STEP))
+        except (OSError, _native.ChangedError) as error:
+            raise file.explain(error) from None
+        passed += done
+        if reader.done or reader.damages:
+            break
+    return passed
+
+
+def _reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:
+    size = file.stream_bytes
+    return open_reader(Extent(file, 0, size, None), options, 0, size)

@@ -1,0 +1,234 @@
+"""Pages of entries: any shard of any number of them, from the start or from a cursor.
+
+A cursor is 0 at the start of a shard, else 1 + the position of a record in the stream. It must
+point at a record or at the end; it never searches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from monolith_cli import _native
+from monolith_cli.errors import CursorError, MonolithError, UsageError
+from monolith_cli.tables.stream import (
+    EntryFilter,
+    EntryStream,
+    Extent,
+    ReadOptions,
+    open_reader,
+    skipped_by,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from monolith_cli.formats.tfrecord import Skipped
+
+__all__ = ["Page", "Pager", "ShardReader"]
+
+T = TypeVar("T")
+
+_PARKED_READERS = 16
+
+
+class Page(NamedTuple):
+    """Serialized EntryDump records, the cursor to go on from, and whether the shard is finished."""
+
+    entries: list[bytes]
+    next_offset: int
+    done: bool
+
+
+class ShardReader:
+    """Reads one shard of a stream, piece by piece; not for several threads at once.
+
+    Parameters
+    ----------
+    stream, options
+        What to read, and how.
+    low, high
+        The shard: records that start at positions in [low, high).
+    cursor
+        0, or the cursor to go on from.
+
+    Attributes
+    ----------
+    position
+        Where the next record starts in the stream, or where the shard ended.
+    done
+        Whether the shard is finished.
+    skipped
+        Damage met so far, when `options.skip` is set.
+
+    Raises
+    ------
+    CursorError
+        The cursor points at no record of the shard.
+    """
+
+    def __init__(
+        self, stream: EntryStream, options: ReadOptions, low: int, high: int, cursor: int = 0
+    ) -> None:
+        self.stream = stream
+        self.options = options
+        self.high = high
+        self.skipped: list[Skipped] = []
+        self.done = False
+        self._failure: MonolithError | None = None
+        self._reader: _native.Reader | None = None
+        self._base = 0
+        self._extent: Extent | None = None
+        self.position = low
+        if cursor:
+            self.position = cursor - 1
+            if not low <= self.position <= stream.size:
+                raise _bad_cursor(cursor)
+        at_end = bool(cursor) and (self.position >= high or self.position == stream.size)
+        self._pieces = [] if at_end else stream.pieces(self.position, high)
+        if self._pieces:
+            base, extent = self._pieces[0]
+            aligned = bool(cursor) or self.position <= base
+            self._next_piece("exact" if aligned else "walk")
+            if cursor and self._reader is not None and not self._starts_well():
+                raise _bad_cursor(cursor, extent.file.path)
+        else:
+            self.done = True
+
+    @property
+    def table(self) -> str | None:
+        """The table of what `read` is called for; None where that is unknown."""
+        return self._extent.table if self._extent else None
+
+    def read(self, read: Callable[[_native.Reader], tuple[T, int]]) -> tuple[T, int] | None:
+        """Call `read(native reader)` until it gives an entry or the shard is finished.
+
+        `read` answers with something and the number of entries in it, all of one `table`. Damage
+        is raised at once if nothing was read before it, else by the next call.
+
+        Raises
+        ------
+        CorruptionError
+            Damage, unless it is to be skipped.
+        PathNotFoundError, NotReadableError, ChangedWhileReadError
+            The file went away, or changed.
+        """
+        self.check()
+        while self._reader is not None and self._extent is not None:
+            try:
+                value, n = read(self._reader)
+            except (OSError, _native.ChangedError) as error:
+                raise self._extent.file.explain(error) from None
+            self._advance(self._reader)
+            if n > 0:
+                return value, n
+            self.check()
+        return None
+
+    def check(self) -> None:
+        """Raise what the last `read()` held back.
+
+        Raises
+        ------
+        CorruptionError
+            Damage behind what was read.
+        """
+        if self._failure is not None:
+            raise self._failure
+
+    def _advance(self, reader: _native.Reader) -> None:
+        """Note where the reader is, and go to the next extent when this one is finished."""
+        assert self._extent is not None
+        self.position = self._base + max(reader.position - self._extent.start, 0)
+        if reader.failed:
+            self._failure = skipped_by(reader, self._extent.file)[0].error()
+            self._reader = None
+        elif reader.done:
+            self.skipped += skipped_by(reader, self._extent.file)
+            self._extent.file.check_unchanged()
+            self._reader = None
+            self._next_piece("exact")
+
+    def _next_piece(self, how: str) -> None:
+        if not self._pieces:
+            self.done = True
+            return
+        self._base, extent = self._pieces.pop(0)
+        self._extent = extent
+        start = extent.start + max(self.position - self._base, 0)
+        end = min(extent.end, extent.start + self.high - self._base)
+        self._reader = open_reader(
+            extent, self.options, start, end, how=how, check_stop=end < extent.end
+        )
+        self.position = self._base + self._reader.first - extent.start
+
+    def _starts_well(self) -> bool:
+        assert self._reader is not None
+        return self._reader.starts_well()
+
+
+def _bad_cursor(cursor: int, path: str | None = None) -> CursorError:
+    return CursorError(
+        f"cursor {cursor} points at no record of this shard",
+        path=path,
+        hint="use one that a page of the same table and shard ended with, or 0",
+    )
+
+
+class Pager:
+    """Pages of a stream. Readers wait where pages ended, so that the next page costs no seek."""
+
+    def __init__(self, stream: EntryStream, options: ReadOptions) -> None:
+        import threading
+
+        self.stream = stream
+        self.options = options
+        self._lock = threading.Lock()
+        self._parked: dict[tuple[int, int, int], ShardReader] = {}
+
+    def page(
+        self,
+        offset: int,
+        limit: int,
+        shard: int,
+        nshards: int,
+        chosen: EntryFilter | None,
+    ) -> Page:
+        """At most `limit` entries of a shard; the page is shorter only if the shard is finished.
+
+        Raises
+        ------
+        UsageError
+            `limit` < 1, or no such shard.
+        CursorError
+            `offset` is no cursor of the shard. One behind the end is an empty page.
+        CorruptionError
+            Damage, unless it is to be skipped.
+        """
+        if limit < 1:
+            raise UsageError(f"limit {limit}: a page has at least one entry")
+        low, high = self.stream.shard(shard, nshards)
+        if offset > self.stream.size:
+            return Page([], offset, True)
+        key = (offset, low, high)
+        with self._lock:
+            reader = self._parked.pop(key, None)
+        if reader is None:
+            reader = ShardReader(self.stream, self.options, low, high, offset)
+        wanted = chosen.native() if chosen else None
+
+        entries: list[bytes] = []
+
+        def read(native: _native.Reader) -> tuple[list[bytes], int]:
+            found = native.entries(limit - len(entries), wanted)
+            return found, len(found)
+
+        while len(entries) < limit and (part := reader.read(read)) is not None:
+            entries += part[0]
+        reader.check()
+        page = Page(entries, 1 + reader.position, reader.done)
+        if not reader.done:
+            with self._lock:
+                self._parked[(page.next_offset, low, high)] = reader
+                while len(self._parked) > _PARKED_READERS:
+                    del self._parked[next(iter(self._parked))]
+        return page

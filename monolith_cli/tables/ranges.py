@@ -1,0 +1,176 @@
+"""Whole shards, read in ranges by several threads, with results in order.
+
+A range that starts inside an extent has to look for its first record, which is a guess: a payload
+may hold bytes that look like records. So ranges are stitched: each must start exactly where the one
+before it ended, else it is read again from there. That makes the results those of one thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from monolith_cli import _native
+from monolith_cli.tables.stream import EntryStream, Extent, ReadOptions, open_reader, skipped_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    from monolith_cli.formats.tfrecord import Skipped
+
+__all__ = ["SMALL_BYTES", "Piece", "read_ranges"]
+
+T = TypeVar("T")
+
+SMALL_BYTES = 8 << 20
+"""Less than this is read faster than threads are started."""
+
+
+class _Range(NamedTuple):
+    """A part of an extent: records that start in [start, end) of its file."""
+
+    extent: Extent
+    start: int
+    end: int
+    how: str
+    check_stop: bool
+
+
+class _Result(NamedTuple, Generic[T]):
+    """`first` and `stop` are the ends of what was read: where records start."""
+
+    first: int
+    stop: int
+    failed: bool
+    skipped: list[Skipped]
+    value: T
+
+
+class Piece(NamedTuple, Generic[T]):
+    """What one range gave, in order: a value, and damage that was skipped in it."""
+
+    extent: Extent
+    value: T
+    skipped: list[Skipped]
+    size: int
+
+
+def read_ranges(
+    stream: EntryStream,
+    options: ReadOptions,
+    work: Callable[[_native.Reader, Extent], T],
+    *,
+    shard: int = 0,
+    nshards: int = 1,
+    jobs: int = 1,
+    range_bytes: int = 32 << 20,
+) -> Iterator[Piece[T]]:
+    """Call `work(reader, extent)` for every range of a shard; its values come in order.
+
+    Parameters
+    ----------
+    work
+        Reads all that the reader gives; called in threads, and twice for a range whose first guess
+        was wrong.
+    jobs
+        How many threads; one reads in the caller's.
+    range_bytes
+        The size of a range, uncompressed. What is held at a time is `2 * jobs` values.
+
+    Raises
+    ------
+    CorruptionError
+        After the values before it: damage, unless it is to be skipped.
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        A file went away, or changed.
+    """
+    low, high = stream.shard(shard, nshards)
+    ranges = _split(stream, low, high, range_bytes)
+    if jobs == 1 or high - low < SMALL_BYTES:
+        results: Iterator[tuple[_Range, _Result[T] | None]] = ((r, None) for r in ranges)
+        return _stitch(results, options, work)
+    return _stitch(_in_threads(ranges, options, work, jobs), options, work)
+
+
+def _split(stream: EntryStream, low: int, high: int, range_bytes: int) -> Iterator[_Range]:
+    for base, extent in stream.pieces(low, high):
+        start = extent.start + max(low - base, 0)
+        end = min(extent.end, extent.start + high - base)
+        how = "walk" if start > extent.start else "exact"
+        while True:
+            stop = min(start + range_bytes, end)
+            last = stop == end
+            yield _Range(extent, start, stop, how, last and end < extent.end)
+            if last:
+                break
+            start, how = stop, "search"
+
+
+def _read(
+    part: _Range, options: ReadOptions, work: Callable[[_native.Reader, Extent], T]
+) -> _Result[T]:
+    extent = part.extent
+    reader = open_reader(
+        extent, options, part.start, part.end, how=part.how, check_stop=part.check_stop
+    )
+    try:
+        value = work(reader, extent)
+    except (OSError, _native.ChangedError) as error:
+        raise extent.file.explain(error) from None
+    return _Result(
+        reader.first, reader.position, reader.failed, skipped_by(reader, extent.file), value
+    )
+
+
+def _in_threads(
+    ranges: Iterable[_Range],
+    options: ReadOptions,
+    work: Callable[[_native.Reader, Extent], T],
+    jobs: int,
+) -> Iterator[tuple[_Range, _Result[T] | None]]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(jobs)
+    waiting: deque[tuple[_Range, Future[_Result[T]]]] = deque()
+    try:
+        for part in ranges:
+            waiting.append((part, pool.submit(_read, part, options, work)))
+            if len(waiting) == 2 * jobs:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _stitch(
+    results: Iterator[tuple[_Range, _Result[T] | None]],
+    options: ReadOptions,
+    work: Callable[[_native.Reader, Extent], T],
+) -> Iterator[Piece[T]]:
+    """Make sure that each range starts where the one before it stopped; read it again if not."""
+    expected = 0
+    for part, result in results:
+        extent = part.extent
+        if part.how != "search":
+            result = result or _read(part, options, work)
+        elif expected >= part.end:
+            # A record covers the whole range: nothing starts in it. What a shard's last range has
+            # to look at lies where that record ends.
+            last = part.check_stop or part.end == extent.end
+            part = part._replace(start=expected, end=expected, how="exact")
+            result = _read(part, options, work) if last else None
+        elif result is None or result.first != expected:
+            part = part._replace(start=expected, how="exact")
+            result = _read(part, options, work)
+        if result is not None:
+            expected = result.stop
+            skipped = [] if result.failed else result.skipped
+            yield Piece(extent, result.value, skipped, part.end - part.start)
+            if result.failed:
+                raise result.skipped[0].error()
+        if part.end >= extent.end:
+            extent.file.check_unchanged()

@@ -1,0 +1,154 @@
+"""Entries as one stream: pieces of files, end to end, addressed by position."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli import _native
+from monolith_cli.errors import UsageError
+from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, DumpFile, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["EntryFilter", "EntryStream", "Extent", "ReadOptions", "open_reader", "skipped_by"]
+
+
+class ReadOptions(NamedTuple):
+    """How data is read.
+
+    `verify` checks the checksums of records (those of their lengths are always checked), `skip`
+    reads on behind damage and notes it, instead of raising, and longer records than
+    `max_record_bytes` are damage.
+    """
+
+    verify: bool = True
+    skip: bool = False
+    max_record_bytes: int = MAX_RECORD_BYTES
+
+
+class EntryFilter(NamedTuple):
+    """Which entries are wanted: those in one of the slot ranges (both ends included) and with one
+    of the fids (signed, as stored). An empty selection takes all."""
+
+    slots: Sequence[tuple[int, int]] = ()
+    fids: Sequence[int] = ()
+    fid_version: str = "v2"
+
+    def native(self) -> _native.Filter | None:
+        """The same for the native module; None if everything is wanted."""
+        if not self.slots and not self.fids:
+            return None
+        chosen = _native.Filter(1 if self.fid_version == "v1" else 2)
+        for first, last in self.slots:
+            chosen.add_slots(first, last)
+        chosen.set_fids(list(self.fids))
+        return chosen
+
+
+class Extent(NamedTuple):
+    """Records end to end in one file: uncompressed bytes [start, end), all of one table.
+
+    `table` is None where damage hides which table they belong to.
+    """
+
+    file: DumpFile
+    start: int
+    end: int
+    table: str | None
+
+    @property
+    def size(self) -> int:
+        """In uncompressed bytes."""
+        return self.end - self.start
+
+
+class EntryStream:
+    """Extents as one stream of uncompressed bytes.
+
+    Attributes
+    ----------
+    extents
+        In order.
+    starts
+        Where each extent starts in the stream.
+    size
+        Of the whole stream, in bytes.
+    """
+
+    __slots__ = ("extents", "size", "starts")
+
+    def __init__(self, extents: Iterable[Extent]) -> None:
+        self.extents = list(extents)
+        self.starts: list[int] = []
+        self.size = 0
+        for extent in self.extents:
+            self.starts.append(self.size)
+            self.size += extent.size
+
+    def shard(self, shard: int, nshards: int) -> tuple[int, int]:
+        """The positions [low, high) in which the records of a shard start.
+
+        Raises
+        ------
+        UsageError
+            Not 0 <= shard < nshards.
+        """
+        if not 0 <= shard < nshards:
+            raise UsageError(f"no shard {shard} of {nshards}")
+        return self.size * shard // nshards, self.size * (shard + 1) // nshards
+
+    def pieces(self, low: int, high: int) -> list[tuple[int, Extent]]:
+        """The extents that hold positions in [low, high), each with its start in the stream.
+
+        An extent without size counts where it lies: its file may hold damage, and nothing else.
+        """
+        first = max(bisect_right(self.starts, low) - 1, 0)
+        while first > 0 and self.extents[first - 1].size == 0 and self.starts[first - 1] == low:
+            first -= 1
+        found = []
+        for base, extent in zip(self.starts[first:], self.extents[first:], strict=True):
+            if base > high or (base == high and high < self.size):
+                break
+            if base + extent.size > low or extent.size == 0:
+                found.append((base, extent))
+        return found
+
+
+def open_reader(
+    extent: Extent,
+    options: ReadOptions,
+    start: int,
+    end: int,
+    *,
+    how: str = "exact",
+    check_stop: bool = False,
+) -> _native.Reader:
+    """A reader of the records that start in [start, end) of an extent's file.
+
+    Raises
+    ------
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        As `DumpFile.open`.
+    """
+    file = extent.file.open()
+    try:
+        return _native.Reader(
+            file,
+            start,
+            end,
+            floor=extent.start,
+            ceiling=extent.end,
+            how=how,
+            verify=options.verify,
+            skip=options.skip,
+            check_stop=check_stop,
+        )
+    except (OSError, _native.ChangedError) as error:
+        raise extent.file.explain(error) from None
+
+
+def skipped_by(reader: _native.Reader, file: DumpFile) -> list[Skipped]:
+    """What a reader has met of damage so far."""
+    return [file.skipped(damage) for damage in reader.damages]

@@ -1,0 +1,275 @@
+"""Tables of a checkpoint: one interface, whether a table has its files to itself or shares them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from monolith_cli.errors import TableNotFoundError
+from monolith_cli.formats.tfrecord import DumpFile
+from monolith_cli.tables.multi import MultiDump
+from monolith_cli.tables.pages import Page, Pager
+from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.checkpoint.shard_set import ShardSet
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.columns import Columns
+
+__all__ = ["MultiTable", "SingleTable", "Table", "open_tables"]
+
+
+class Table:
+    """A hash table in a checkpoint: entries, each a feature id with its vector and more.
+
+    Entries come in the order of the files. Nothing is read before it is asked for.
+
+    Attributes
+    ----------
+    name
+        A single table's base name, or its name in a multi table's table of contents.
+    kind
+        `single` or `multi`.
+    options
+        How its files are read.
+    """
+
+    kind = ""
+
+    def __init__(self, name: str, options: ReadOptions) -> None:
+        self.name = name
+        self.options = options
+        self._pager: Pager | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} table {self.name!r}>"
+
+    @property
+    def shards(self) -> int:
+        """The number of its files."""
+        return len(self.files)
+
+    @property
+    def files(self) -> list[DumpFile]:
+        """Its files in order; those of a multi table hold other tables as well."""
+        raise AttributeError("files")
+
+    @property
+    def stored_bytes(self) -> int | None:
+        """The size on disk; None for a multi table, which shares its files."""
+        return None
+
+    @property
+    def promised_entries(self) -> int | None:
+        """How many entries a table of contents says there are; None for a single table."""
+        return None
+
+    def extents(self, jobs: int = 1) -> list[Extent]:
+        """Where its entries lie. Costs one pass over a multi dump's files the first time.
+
+        Raises
+        ------
+        CorruptionError
+            Damage met on that pass, unless it is to be skipped.
+        """
+        raise AttributeError("extents")
+
+    @property
+    def stream(self) -> EntryStream:
+        """Its entries as one stream of bytes, which positions and cursors are of."""
+        return self._pages().stream
+
+    def page(
+        self,
+        offset: int = 0,
+        limit: int = 1000,
+        *,
+        shard: int = 0,
+        nshards: int = 1,
+        chosen: EntryFilter | None = None,
+    ) -> Page:
+        """A page of entries, in time proportional to the page.
+
+        Parameters
+        ----------
+        offset
+            0 for the start of the shard, else the `next_offset` of the page before.
+        limit
+            At most so many entries; fewer come only when the shard is finished.
+        shard, nshards
+            Any number of shards, whatever the number of files: together they hold every entry
+            once.
+        chosen
+            Which entries are wanted; `limit` counts those.
+
+        Raises
+        ------
+        UsageError
+            `limit` < 1, or not 0 <= shard < nshards.
+        CursorError
+            `offset` points at no record of the shard. One behind the end gives an empty page.
+        CorruptionError
+            Damage in the page, unless it is to be skipped.
+        PathNotFoundError, NotReadableError, ChangedWhileReadError
+            A file went away, or changed.
+        """
+        return self._pages().page(offset, limit, shard, nshards, chosen)
+
+    def save_as_tensor(
+        self, shard_idx: int, num_shards: int, limit: int, offset: int
+    ) -> tuple[int, list[bytes]]:
+        """The page as `(new offset, serialized EntryDump records)`: the protocol of all tables.
+
+        The new offset is > 0, and larger than the given one unless the page is empty. Raises as
+        `page`.
+        """
+        page = self.page(offset, limit, shard=shard_idx, nshards=num_shards)
+        return page.next_offset, page.entries
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All entries, serialized. Raises as `page`."""
+        offset, done = 0, False
+        while not done:
+            entries, offset, done = self.page(offset, 1000)
+            yield from entries
+
+    def read_columns(
+        self,
+        columns: Iterable[str] | None = None,
+        *,
+        shard: int = 0,
+        nshards: int = 1,
+        chosen: EntryFilter | None = None,
+        jobs: int = 1,
+    ) -> Columns:
+        """Entries as NumPy arrays by name; see `monolith_cli.tables.columns.read_columns`."""
+        from monolith_cli.tables.columns import read_columns
+
+        return read_columns(self, columns, shard, nshards, chosen, jobs)
+
+    def skipped(self) -> list[Skipped]:
+        """Damage that hides entries of this table or of its neighbours, found by `extents`."""
+        return []
+
+    def _pages(self) -> Pager:
+        if self._pager is None:
+            self._pager = Pager(EntryStream(self.extents()), self.options)
+        return self._pager
+
+
+class SingleTable(Table):
+    """A table with files of its own, in one assets directory or in several."""
+
+    kind = "single"
+
+    def __init__(self, name: str, sets: Sequence[ShardSet], options: ReadOptions) -> None:
+        super().__init__(name, options)
+        self._files = [
+            DumpFile(path, "plain", options.max_record_bytes)
+            for shards in sets
+            for path in shards.paths
+        ]
+        self._sets = sets
+
+    @property
+    def files(self) -> list[DumpFile]:
+        return self._files
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(shards.stored_bytes for shards in self._sets)
+
+    def extents(self, jobs: int = 1) -> list[Extent]:
+        return [Extent(file, 0, file.stream_bytes, self.name) for file in self._files]
+
+
+class MultiTable(Table):
+    """A table that shares its files with others."""
+
+    kind = "multi"
+
+    def __init__(self, name: str, dumps: Sequence[MultiDump], options: ReadOptions) -> None:
+        super().__init__(name, options)
+        self.dumps = dumps
+
+    @property
+    def files(self) -> list[DumpFile]:
+        return [file for dump in self.dumps for file in dump.files]
+
+    @property
+    def promised_entries(self) -> int:
+        return sum(dump.entries().get(self.name, 0) for dump in self.dumps)
+
+    def extents(self, jobs: int = 1) -> list[Extent]:
+        return [
+            extent
+            for dump in self.dumps
+            for shard in dump.all_extents(jobs)
+            for extent in shard.extents
+            if extent.table == self.name
+        ]
+
+    def skipped(self) -> list[Skipped]:
+        return [
+            damage
+            for dump in self.dumps
+            for shard in dump.all_extents()
+            for damage in shard.skipped
+        ]
+
+
+def open_tables(
+    checkpoint: Checkpoint,
+    patterns: Sequence[str] = (),
+    options: ReadOptions | None = None,
+) -> list[Table]:
+    """The tables of a checkpoint: single ones first, then multi ones, by name in natural order.
+
+    Reads directories and tables of contents (`.meta`), no entries.
+
+    Parameters
+    ----------
+    patterns
+        Shell patterns (`*`, `?`, `[…]`) of names; a table is wanted if one matches. None: all.
+
+    Raises
+    ------
+    TableNotFoundError
+        A pattern matches no table.
+    MissingShardError, ShardMismatchError
+        A dump is not whole.
+    CorruptionError
+        A table of contents is damaged.
+    PathNotFoundError, NotReadableError
+        Files went away, or cannot be read.
+    """
+    options = options or ReadOptions()
+    files = checkpoint.table_files()
+    tables: list[Table] = [SingleTable(name, sets, options) for name, sets in files.singles.items()]
+    holders: dict[str, list[MultiDump]] = {}
+    for pairs in files.multis.values():
+        for data, meta in pairs:
+            dump = MultiDump(data, meta, options)
+            for name in dump.entries():
+                holders.setdefault(name, []).append(dump)
+    tables += [MultiTable(name, holders[name], options) for name in sorted(holders)]
+    return _matching(tables, patterns, checkpoint)
+
+
+def _matching(tables: list[Table], patterns: Sequence[str], checkpoint: Checkpoint) -> list[Table]:
+    if not patterns:
+        return tables
+    from fnmatch import fnmatchcase
+
+    for pattern in patterns:
+        if not any(fnmatchcase(table.name, pattern) for table in tables):
+            where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
+            raise TableNotFoundError(
+                f"no table matches {pattern!r}",
+                path=None if where is None else os.fspath(where),
+                hint="'monolith table ls' shows their names",
+            )
+    return [table for table in tables if any(fnmatchcase(table.name, p) for p in patterns)]
