@@ -15,6 +15,8 @@ import click
 from monolith_cli.commands.base import Settings
 
 if TYPE_CHECKING:
+    from monolith_cli.checkpoint.model_dir import Checkpoint, ModelDir
+
     ParamType = click.ParamType[Any]
 else:  # generic in newer versions of click only
     ParamType = click.ParamType
@@ -195,6 +197,19 @@ def step(*, several: bool = True) -> Callable[[F], F]:
         callback=callback,
         help="The checkpoint to read.",
     )
+
+
+def chosen_checkpoints(directory: ModelDir, step: int | str) -> list[Checkpoint]:
+    """The checkpoints that a value of `--step` means.
+
+    Raises
+    ------
+    MonolithError
+        As `ModelDir.checkpoint` and `ModelDir.checkpoints`.
+    """
+    if step == "all":
+        return directory.checkpoints()
+    return [directory.checkpoint(None if step == "latest" else int(step))]
 
 
 def table(function: F) -> F:

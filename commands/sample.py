@@ -92,7 +92,7 @@ def sample(
     """
     from monolith_cli.checkpoint.sample import write_sample
     from monolith_cli.reports.sample import sample_document, sample_lines
-    from monolith_cli.reports.terminal import show
+    from monolith_cli.reports.terminal import show, show_json
 
     written = write_sample(
         model_dir,
@@ -105,8 +105,6 @@ def sample(
         force=force,
     )
     if json:
-        from json import dumps
-
-        print(dumps(sample_document(written, model_dir)))
+        show_json(sample_document(written, model_dir))
     else:
         show(sample_lines(written, model_dir))

@@ -6,6 +6,7 @@ This is the one place that knows which error has which exit code.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import click
@@ -101,6 +102,18 @@ def describe(error: BaseException) -> Failure:
         "internal",
         f"internal error: {_one_line(f'{name}: {error}')}; run it again with --debug and report it",
     )
+
+
+def raise_worst(errors: Iterable[MonolithError | None], tell: Callable[[str], object]) -> None:
+    """Raise the error with the highest exit code, if there is any; `tell` the others."""
+    found = [error for error in errors if error is not None]
+    if not found:
+        return
+    worst = max(found, key=lambda error: describe(error).code)
+    for error in found:
+        if error is not worst:
+            tell(str(error))
+    raise worst
 
 
 def _usage_message(error: click.UsageError) -> str:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from monolith_cli import errors
-from monolith_cli.failures import EXIT_CODES, Failure, Terminated, describe
+from monolith_cli.failures import EXIT_CODES, Failure, Terminated, describe, raise_worst
 
 CODES = {
     "AlreadyExistsError": 1,
@@ -105,3 +105,12 @@ def test_usage_names_the_help() -> None:
 def test_codes_are_documented() -> None:
     assert set(CODES.values()) <= set(EXIT_CODES)
     assert list(EXIT_CODES) == sorted(EXIT_CODES)
+
+
+def test_the_worst_of_several() -> None:
+    told: list[str] = []
+    raise_worst([None, None], told.append)
+    different, missing = errors.DifferentError("a"), errors.MissingShardError("b")
+    with pytest.raises(errors.MissingShardError):
+        raise_worst([different, None, missing, different], told.append)
+    assert told == ["a", "a"]

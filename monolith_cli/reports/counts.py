@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from monolith_cli.reports.text import (
     PLAIN,
     Look,
     bar,
+    bytes_text,
     columns,
     count_text,
     name_text,
@@ -17,10 +18,12 @@ from monolith_cli.reports.text import (
 )
 
 if TYPE_CHECKING:
+    from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.ckpt_info_file import Comparison, Difference
     from monolith_cli.tables.counts import CheckpointCounts, TableCount
+    from monolith_cli.tables.hash_filters import HashFilterSummary
 
-__all__ = ["check_lines", "counts_document", "counts_lines"]
+__all__ = ["check_lines", "counts_document", "counts_lines", "damage_lines"]
 
 MAX_BAR = 40
 MIN_BAR = 8
@@ -57,6 +60,9 @@ def counts_lines(
         yield ""
         table_rows = [((name_text(table.name), table.kind), table.entries) for table in tables]
         yield from _bars(("table", "kind"), "<<", table_rows, top, "tables", look)
+    for summary in counts.hash_filters:
+        yield ""
+        yield _hash_filter_line(summary)
     if unverified:
         yield ""
         yield _not_verified(unverified)
@@ -67,6 +73,15 @@ def _not_verified(tables: Sequence[TableCount]) -> str:
     if all(table.kind == "multi" for table in tables):
         return f"not verified: {subject} counted by the tables of contents; --scan reads the data"
     return f"not verified: {subject} read without checking checksums"
+
+
+def _hash_filter_line(summary: HashFilterSummary) -> str:
+    fill = "" if summary.fill_rate is None else f", {100 * summary.fill_rate:.1f}% full"
+    failed = f", {summary.failures:,} insertions failed" if summary.failures else ""
+    return (
+        f"hash filter {name_text(summary.name)}: {count_text(summary.elements, 'feature id')} in"
+        f" {count_text(summary.splits, 'split')}{fill}{failed}, {bytes_text(summary.bytes)}"
+    )
 
 
 def _bars(
@@ -113,6 +128,12 @@ def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[s
         yield f"... and {count_text(rest, 'more difference')}"
 
 
+def damage_lines(skipped: Iterable[Skipped]) -> Iterator[str]:
+    """What was left out, a line a damaged place."""
+    for damage in skipped:
+        yield f"{name_text(damage.path)}: {damage.what}, at byte {damage.offset}; skipped"
+
+
 def _key(difference: Difference) -> str:
     key = difference.key
     return str(key) if isinstance(key, int) else name_text(key)
@@ -148,6 +169,13 @@ def counts_document(
         ],
         "written": written,
     }
+    if counts.hash_filters:
+        document["hash_filters"] = [summary._asdict() for summary in counts.hash_filters]
+    if counts.skipped:
+        document["skipped"] = [
+            {"file": damage.path, "kind": damage.kind, "offset": damage.offset}
+            for damage in counts.skipped
+        ]
     if comparison is not None:
         document["check"] = {
             "file": comparison.path,

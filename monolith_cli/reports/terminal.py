@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["Messages", "Progress", "look_of", "show"]
+__all__ = ["Messages", "Progress", "look_of", "show", "show_json"]
 
 PIPE_WIDTH = 80
 
@@ -39,8 +39,15 @@ def show(lines: Iterable[str], stream: TextIO | None = None) -> None:
         stream.writelines(f"{line}\n" for line in lines)
 
 
+def show_json(document: object) -> None:
+    """Write one JSON document to stdout, in a line."""
+    from json import dumps
+
+    show([dumps(document)])
+
+
 class Messages:
-    """Remarks on stderr, a line each.
+    """Remarks on stderr, a line each; None is no remark.
 
     Parameters
     ----------
@@ -54,21 +61,23 @@ class Messages:
         self.quiet = quiet
         self.verbose = verbose
 
-    def warning(self, text: str) -> None:
-        """Something is not as it should be, and does not make the run fail."""
-        self._say("Warning", text)
+    def warnings(self, *texts: str | None) -> None:
+        """Things that are not as they should be, and do not make the run fail by themselves."""
+        for text in texts:
+            self._say("Warning", text)
 
-    def note(self, text: str) -> None:
-        """Something that one would want to know."""
-        self._say("Note", text)
-
-    def detail(self, text: str) -> None:
-        """Something that only `--verbose` asks for."""
-        if self.verbose:
+    def notes(self, *texts: str | None) -> None:
+        """Things that one would want to know."""
+        for text in texts:
             self._say("Note", text)
 
-    def _say(self, label: str, text: str) -> None:
-        if not self.quiet and sys.stderr is not None:
+    def details(self, *texts: str | None) -> None:
+        """Things that only `--verbose` asks for."""
+        if self.verbose:
+            self.notes(*texts)
+
+    def _say(self, label: str, text: str | None) -> None:
+        if text is not None and not self.quiet and sys.stderr is not None:
             # What was printed before it comes first, also where both go to one pipe.
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -5,7 +5,7 @@ Both decisions are made from counts alone; who counted, and what is shown of it,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import (
     AlreadyExistsError,
@@ -17,6 +17,12 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info, write_ckpt_info
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.counts import CheckpointCounts
+
 __all__ = [
     "Comparison",
     "Difference",
@@ -25,6 +31,7 @@ __all__ = [
     "compare",
     "reason_not_to_write",
     "save_ckpt_info",
+    "settle_ckpt_info",
 ]
 
 
@@ -123,14 +130,67 @@ def check_ckpt_info(path: str | None, dump: CkptInfo) -> Comparison:
 class Outcome(NamedTuple):
     """What became of a ckpt.info file.
 
-    `written` is its path if it was written. `note` says why not, where that is fine; `warning`
-    where it is not quite; `failure` is the error to end with, once the counts are shown.
+    `written` is its path if it was written, `comparison` what a check found. `note` says why a
+    file was not written, or why a difference is none, where that is fine; `warning` where it is
+    not quite; `failure` is the error to end with, once the counts are shown.
     """
 
     written: str | None = None
     note: str | None = None
     warning: str | None = None
     failure: MonolithError | None = None
+    comparison: Comparison | None = None
+
+
+def settle_ckpt_info(
+    path: str | None,
+    counts: CheckpointCounts,
+    *,
+    check: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    filtered: bool = False,
+    fid_version: str = "v2",
+) -> Outcome:
+    """Check the file against the counts, or write it, or neither.
+
+    Counts that leave out damaged data are neither checked nor written; the damage is the failure.
+
+    Parameters
+    ----------
+    path
+        Where the file belongs; None where there is no step.
+    check
+        Compare, and write nothing.
+    dry_run
+        Write nothing.
+    force
+        Replace a file that is there, whatever it says.
+    filtered, fid_version
+        How it was counted, as in `reason_not_to_write`.
+
+    Raises
+    ------
+    PathNotFoundError, StateFileError
+        With `check`: as `check_ckpt_info`.
+    """
+    if check and not counts.skipped:
+        comparison = check_ckpt_info(path, counts.ckpt_info())
+        why = comparison.explanation
+        return Outcome(
+            note=None if why is None else f"{path}: {why}",
+            failure=comparison.error(),
+            comparison=comparison,
+        )
+    reason = reason_not_to_write(
+        path, filtered=filtered, fid_version=fid_version, skipped=bool(counts.skipped)
+    )
+    outcome = save_ckpt_info(
+        path, counts.ckpt_info(), reason=reason, force=force, dry_run=dry_run or check
+    )
+    if counts.skipped:
+        outcome = outcome._replace(failure=_damage(counts.skipped))
+    return outcome
 
 
 def reason_not_to_write(
@@ -227,3 +287,11 @@ def _summary(differences: list[Difference]) -> str:
     largest = max(differences, key=lambda difference: abs(difference.in_file - difference.in_dump))
     others = len(differences) - 1
     return f"{largest}" + (f", and {others} more differ" if others else "")
+
+
+def _damage(skipped: Sequence[Skipped]) -> MonolithError:
+    """The error to end with when damage was skipped: the first place, and how many others."""
+    error = skipped[0].error()
+    others = len(skipped) - 1
+    error.hint = "skipped" + (f", like {others} more damaged places" if others else "")
+    return error

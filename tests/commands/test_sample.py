@@ -17,7 +17,10 @@ def test_a_line(tmp_path: Path) -> None:
 
 def test_document(tmp_path: Path) -> None:
     done = call(
-        "sample", "--json", tmp_path / "m", *"--entries 100 --tables 2 --shards 3 --multi".split()
+        "sample",
+        "--json",
+        tmp_path / "m",
+        *["--entries", "100", "--tables", "2", "--shards", "3", "--multi"],
     )
     document = done.document
     assert list(document) == ["model_dir", "step", "entries", "tables", "shards", "bytes"]

@@ -39,16 +39,16 @@ def test_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_messages(capsys: pytest.CaptureFixture[str]) -> None:
     messages = Messages()
-    messages.warning("a\nb")
-    messages.note("c")
-    messages.detail("d")
+    messages.warnings("a\nb", None)
+    messages.notes("c")
+    messages.details("d")
     assert capsys.readouterr() == ("", "Warning: a\\nb\nNote: c\n")
-    Messages(verbose=True).detail("d")
+    Messages(verbose=True).details("d")
     assert capsys.readouterr().err == "Note: d\n"
     quiet = Messages(quiet=True, verbose=True)
-    quiet.warning("a")
-    quiet.note("b")
-    quiet.detail("c")
+    quiet.warnings("a")
+    quiet.notes("b")
+    quiet.details("c")
     assert capsys.readouterr().err == ""
 
 

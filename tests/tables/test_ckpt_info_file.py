@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,15 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats import ckpt_info
 from monolith_cli.formats.ckpt_info import CkptInfo, format_ckpt_info
+from monolith_cli.formats.tfrecord import Skipped
 from monolith_cli.tables.ckpt_info_file import (
     Difference,
+    Outcome,
     check_ckpt_info,
     compare,
     reason_not_to_write,
     save_ckpt_info,
+    settle_ckpt_info,
 )
 
 DUMP = CkptInfo({0: 3, 7: 10}, {"user": 5, "item": 0})
@@ -102,7 +106,7 @@ def test_reasons_not_to_write() -> None:
 def test_written_once(tmp_path: Path) -> None:
     path = str(tmp_path / "ckpt.info-5")
     first = save_ckpt_info(path, DUMP)
-    assert first == (path, None, None, None)
+    assert first == Outcome(written=path)
     assert Path(path).read_bytes() == format_ckpt_info(DUMP)
     second = save_ckpt_info(path, DUMP)
     assert second.written is None
@@ -113,7 +117,7 @@ def test_written_once(tmp_path: Path) -> None:
 
 def test_not_written(tmp_path: Path) -> None:
     path = str(tmp_path / "ckpt.info-5")
-    assert save_ckpt_info(path, DUMP, dry_run=True) == (None, None, None, None)
+    assert save_ckpt_info(path, DUMP, dry_run=True) == Outcome()
     outcome = save_ckpt_info(path, DUMP, reason="only a part of the checkpoint was counted")
     assert outcome.note == "no ckpt.info was written: only a part of the checkpoint was counted"
     assert save_ckpt_info(None, DUMP).note == "no ckpt.info was written: there is no step"
@@ -167,3 +171,61 @@ def test_write_errors(
     assert outcome.written is None
     assert (outcome.failure is not None) == fails
     assert (outcome.warning is not None) == (not fails)
+
+
+class Counts:
+    """What settling needs of `CheckpointCounts`."""
+
+    def __init__(self, skipped: int = 0) -> None:
+        self.skipped = [
+            Skipped("m/t-0", "bad_data_crc", "damaged", 40 * number, 40 * number, 50, True)
+            for number in range(1, skipped + 1)
+        ]
+
+    def ckpt_info(self) -> CkptInfo:
+        return DUMP
+
+
+def settle(path: Path | None, skipped: int = 0, **options: Any) -> Outcome:
+    counts: Any = Counts(skipped)
+    return settle_ckpt_info(None if path is None else str(path), counts, **options)
+
+
+def test_settling(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    assert settle(path, dry_run=True) == Outcome()
+    assert "a part" in str(settle(path, filtered=True).note)
+    assert "v1" in str(settle(path, fid_version="v1").note)
+    assert "no step" in str(settle(None).note)
+    assert not path.exists()
+    assert settle(path).written == str(path)
+    checked = settle(path, check=True)
+    assert checked.comparison is not None
+    assert checked.comparison.verdict == "same"
+    assert checked._replace(comparison=None) == Outcome()
+
+
+def test_settling_a_check(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(b"")
+    outcome = settle(path, check=True)
+    assert outcome.note == (
+        f"{path}: the file is empty, as the training system writes it in some set-ups"
+    )
+    assert outcome.failure is None
+    path.write_bytes(format_ckpt_info(CkptInfo({0: 1}, {})))
+    assert isinstance(settle(path, check=True).failure, DifferentError)
+    path.unlink()
+    with pytest.raises(PathNotFoundError):
+        settle(path, check=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"check": True}, {"force": True}])
+def test_settling_after_damage(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "ckpt.info-5"
+    outcome = settle(path, skipped=3, **options)
+    assert str(outcome.failure) == (
+        "m/t-0: damaged, at byte 40; skipped, like 2 more damaged places"
+    )
+    assert outcome.comparison is None
+    assert not path.exists()

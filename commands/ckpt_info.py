@@ -1,0 +1,195 @@
+"""`monolith ckpt-info`: how many entries a checkpoint has, by slot and by table."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Command, Settings
+from monolith_cli.failures import raise_worst
+
+EXAMPLES = {
+    "monolith ckpt-info model": "Count the newest checkpoint and write its ckpt.info file:",
+    "monolith ckpt-info --dry-run --step all --json model": "Only count, every checkpoint:",
+    "monolith ckpt-info --check model": "In CI, see whether the file is right:",
+}
+
+EXIT_CODES = {
+    1: "--check found a difference, or the file that is there says something else and was kept"
+    " (--force replaces it)",
+    3: "no such directory, step, table or file, or it cannot be read or written",
+    4: "damaged data, a missing shard; with --on-corrupt skip at the end, after all counts",
+}
+
+JSON_KEYS = {
+    "model_dir": "MODEL_DIR as given.",
+    "step": "The checkpoint's step, a number; null where the directory has none.",
+    "fid_version": '"v1" or "v2".',
+    "entries": "The number of entries of all tables together.",
+    "slot_counts": "An object: entries by slot, of tables whose entries were read.",
+    "feature_counts": "An object: entries by table name, of multi tables.",
+    "tables": 'A list of objects: "name", "kind" ("single" or "multi"), "entries", "shards" (a'
+    ' number of files), "bytes" (as stored; null for a multi table, which shares its files), and'
+    ' "verified": whether the entries were read with their checksums.',
+    "written": "The name of the file that was written, or null.",
+    "hash_filters": 'Only where there are any. A list of objects, one a filter: "name", "splits" (a'
+    ' number of files), "bytes", "elements", "cells", "fill_rate" (null without cells) and'
+    ' "failures".',
+    "skipped": "Only with --on-corrupt skip, where something was skipped. A list of objects, one a"
+    ' damaged place: "file", "kind" and "offset" (a byte of the file as stored).',
+    "check": 'Only with --check. An object: "file", "verdict" ("same", "more", "empty" or'
+    ' "different") and "differences", a list of objects with "slot" or "table", "file" and "dump".',
+}
+
+
+@click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES, json_keys=JSON_KEYS)
+@options.model_dir
+@options.step()
+@options.option("--dry-run", is_flag=True, help="Count and show, write nothing.")
+@options.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing; compare with the ckpt.info-<step> that is there, and exit with 1 when it"
+    " is wrong.",
+)
+@options.option(
+    "--text", is_flag=True, help="Print the text of ckpt.info-<step> in place of the report."
+)
+@options.force(help="Replace a file that is there, whatever it says.")
+@options.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Show the K largest slots only.",
+)
+@options.option(
+    "--scan",
+    is_flag=True,
+    help="Read multi tables too: verify them and count their slots. Without it their counts come"
+    " from their tables of contents.",
+)
+@options.table
+@options.slot
+@options.fid
+@options.fid_version
+@options.on_corrupt
+@options.no_verify
+@options.max_record_bytes
+@options.jobs
+@options.json
+@options.common
+@click.pass_obj
+def ckpt_info(
+    settings: Settings,
+    /,
+    model_dir: str,
+    step: int | str,
+    dry_run: bool,
+    check: bool,
+    text: bool,
+    force: bool,
+    top: int | None,
+    scan: bool,
+    table: tuple[str, ...],
+    slot: list[tuple[int, int]],
+    fid: tuple[int, ...],
+    fid_version: str,
+    on_corrupt: str,
+    no_verify: bool,
+    max_record_bytes: int,
+    jobs: int | None,
+    json: bool,
+) -> None:
+    """Count a checkpoint's entries and write ckpt.info-<step>.
+
+    Entries of single tables are read, verified and counted by slot; those of multi tables are
+    counted by table name. The counts are shown and written to ckpt.info-<step> beside the
+    checkpoint, which the training system reads.
+
+    Nothing is written for a part of a checkpoint (--table, --slot, --fid, damaged data skipped),
+    for --fid-version v1, and where there is no step. A file that is there and says something else
+    is kept, unless --force. Two differences are no mistake and are explained: a file with more
+    than the dump is right when entries have expired between counting and saving, and an empty one
+    is what the training system writes in some set-ups.
+    """
+    if text and json:
+        raise click.UsageError("--text and --json exclude each other")
+    if check and force:
+        raise click.UsageError("--check writes nothing: leave out --force")
+    filtered = bool(table or slot or fid)
+    if check and (filtered or fid_version != "v2"):
+        raise click.UsageError(
+            "--check compares a whole checkpoint: leave out --table, --slot, --fid, --fid-version"
+        )
+
+    from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.formats.ckpt_info import format_ckpt_info
+    from monolith_cli.reports.counts import (
+        check_lines,
+        counts_document,
+        counts_lines,
+        damage_lines,
+    )
+    from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
+    from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
+    from monolith_cli.tables.counts import CountOptions, count_checkpoint
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    counting = CountOptions(
+        patterns=table,
+        slots=slot,
+        fids=fid,
+        fid_version=fid_version,
+        scan_multi=scan,
+        verify=not no_verify,
+        skip_corrupt=on_corrupt == "skip",
+        max_record_bytes=max_record_bytes,
+        jobs=jobs,
+    )
+    documents: list[dict[str, object]] = []
+    failures = []
+    for number, checkpoint in enumerate(
+        options.chosen_checkpoints(open_model_dir(model_dir), step)
+    ):
+        with Progress("counting", quiet=settings.quiet) as progress:
+            counts = count_checkpoint(checkpoint, counting, progress)
+        outcome = settle_ckpt_info(
+            checkpoint.ckpt_info_path,
+            counts,
+            check=check,
+            dry_run=dry_run,
+            force=force,
+            filtered=filtered,
+            fid_version=fid_version,
+        )
+        if text:
+            show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
+        elif json:
+            documents.append(
+                counts_document(
+                    counts,
+                    model_dir=model_dir,
+                    step=checkpoint.step,
+                    fid_version=fid_version,
+                    written=outcome.written,
+                    comparison=outcome.comparison,
+                )
+            )
+        else:
+            look = look_of(sys.stdout)
+            show([""] if number else [])
+            show(
+                counts_lines(counts, model_dir=model_dir, step=checkpoint.step, top=top, look=look)
+            )
+            if outcome.comparison:
+                show(["", *check_lines(outcome.comparison, top=top)])
+            if outcome.written:
+                show(["", f"written: {outcome.written}"])
+        messages.notes(*checkpoint.notes, outcome.note)
+        messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
+        failures.append(outcome.failure)
+    if json:
+        show_json(documents if step == "all" else documents[0])
+    raise_worst(failures, messages.warnings)

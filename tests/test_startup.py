@@ -1,0 +1,84 @@
+"""What a start imports. Timings belong to the benchmarks; a set of modules does not flicker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dump_support import write_model_dir
+
+HEAVY = {
+    "asyncio",
+    "google.protobuf",
+    "grpc",
+    "importlib.metadata",
+    "numpy",
+    "rich",
+    "tensorflow",
+}
+
+
+def imported(code: str, *args: str) -> set[str]:
+    """The modules that a fresh interpreter has imported after running `code`."""
+    script = f"""
+import sys
+try:
+    {code}
+except SystemExit as done:
+    assert not done.code, done.code
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
+"""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MONOLITH_")}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, *args],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def run(*args: str) -> set[str]:
+    return imported("from monolith_cli.cli import main; main()", *args)
+
+
+def test_the_package_alone() -> None:
+    before = imported("pass")
+    added = imported("import monolith_cli") - before - {"__future__", "typing"}
+    mine = {name for name in added if name.startswith("monolith_cli")}
+    assert mine == {"monolith_cli"}
+    assert "click" not in added
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"]])
+def test_help_imports_no_command(args: list[str]) -> None:
+    modules = run(*args)
+    assert not modules & HEAVY
+    commands = {name for name in modules if name.startswith("monolith_cli.commands.")}
+    assert commands == {"monolith_cli.commands.base", "monolith_cli.commands.options"}
+    assert not any(name.startswith("monolith_cli.formats") for name in modules)
+
+
+def test_help_of_a_command_imports_no_library() -> None:
+    modules = run("ckpt-info", "--help")
+    assert not modules & HEAVY
+    libraries = ("checkpoint", "formats", "reports", "tables", "_native")
+    assert not [
+        name for name in modules if name.startswith(tuple(f"monolith_cli.{x}" for x in libraries))
+    ]
+
+
+def test_counting_a_small_directory(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    write_model_dir(model, hash_filters=1)
+    modules = run("ckpt-info", "--json", "--dry-run", str(model))
+    assert not modules & HEAVY
+    assert not modules & {"dataclasses", "pathlib", "tempfile", "concurrent.futures"}
+    modules = run("ckpt-info", "--dry-run", str(model))
+    assert not modules & HEAVY
