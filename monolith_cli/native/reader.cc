@@ -137,7 +137,8 @@ void Reader::find_start() {
     if (whole) {
       from += kFrameBytes + walk.length;  // no need to read the data
     } else if (walk.stop >= Stop::data) {
-      from = search(from + 1);
+      uint64_t next = 0;
+      from = walk.stop == Stop::bad_length && repair(from, next) ? next : search(from + 1);
     }
   }
   position_ = from;

@@ -63,6 +63,7 @@ def read_ranges(
     *,
     shard: int = 0,
     nshards: int = 1,
+    start: int | None = None,
     jobs: int = 1,
     range_bytes: int = 32 << 20,
 ) -> Iterator[Piece[T]]:
@@ -73,6 +74,8 @@ def read_ranges(
     work
         Reads all that the reader gives; called in threads, and twice for a range whose first guess
         was wrong.
+    start
+        Where in the shard to start, the position of a record; None for its start.
     jobs
         How many threads; one reads in the caller's.
     range_bytes
@@ -86,18 +89,20 @@ def read_ranges(
         A file went away, or changed.
     """
     low, high = stream.shard(shard, nshards)
-    ranges = _split(stream, low, high, range_bytes)
-    if jobs == 1 or high - low < SMALL_BYTES:
+    ranges = _split(stream, low if start is None else start, high, range_bytes, start is not None)
+    if jobs == 1 or high - (start or low) < SMALL_BYTES:
         results: Iterator[tuple[_Range, _Result[T] | None]] = ((r, None) for r in ranges)
         return _stitch(results, options, work)
     return _stitch(_in_threads(ranges, options, work, jobs), options, work)
 
 
-def _split(stream: EntryStream, low: int, high: int, range_bytes: int) -> Iterator[_Range]:
+def _split(
+    stream: EntryStream, low: int, high: int, range_bytes: int, aligned: bool
+) -> Iterator[_Range]:
     for base, extent in stream.pieces(low, high):
         start = extent.start + max(low - base, 0)
         end = min(extent.end, extent.start + high - base)
-        how = "walk" if start > extent.start else "exact"
+        how = "exact" if aligned or start == extent.start else "walk"
         while True:
             stop = min(start + range_bytes, end)
             last = stop == end

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.columns import Columns
 
-__all__ = ["MultiTable", "SingleTable", "Table", "open_tables"]
+__all__ = ["MultiTable", "SingleTable", "Table", "entry_stream", "open_tables"]
 
 
 class Table:
@@ -257,6 +257,37 @@ def open_tables(
                 holders.setdefault(name, []).append(dump)
     tables += [MultiTable(name, holders[name], options) for name in sorted(holders)]
     return _matching(tables, patterns, checkpoint)
+
+
+def entry_stream(tables: Sequence[Table], *, unattributed: bool = False) -> EntryStream:
+    """The entries of several tables as one stream, one table after another.
+
+    Parameters
+    ----------
+    unattributed
+        At the end, also the entries of which damage hides the table they belong to.
+
+    Raises
+    ------
+    CorruptionError
+        As `Table.extents`.
+    """
+    extents = [extent for table in tables for extent in table.extents()]
+    if unattributed:
+        dumps = {
+            id(dump): dump
+            for table in tables
+            if isinstance(table, MultiTable)
+            for dump in table.dumps
+        }
+        extents += [
+            extent
+            for dump in dumps.values()
+            for shard in dump.all_extents()
+            for extent in shard.extents
+            if extent.table is None
+        ]
+    return EntryStream(extents)
 
 
 def _matching(tables: list[Table], patterns: Sequence[str], checkpoint: Checkpoint) -> list[Table]:
