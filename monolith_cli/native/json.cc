@@ -3,10 +3,12 @@
 #include <charconv>
 #include <cmath>
 
+#include "number.h"
+
 namespace monolith {
 namespace {
 
-constexpr size_t kNumberBytes = 24;  // more than the longest int64 or shortest-form float32 takes
+constexpr size_t kIntegerBytes = 20;  // what the longest int64 takes
 
 class Writer {
  public:
@@ -18,19 +20,14 @@ class Writer {
   }
   void text(const char* s) { out_.append(s, std::strlen(s)); }
 
-  template <class T>
-  void number(T v) {
-    char* at = reinterpret_cast<char*>(out_.tail(kNumberBytes));
-    out_.advance(static_cast<size_t>(std::to_chars(at, at + kNumberBytes, v).ptr - at));
+  void number(int64_t v) {
+    char* at = reinterpret_cast<char*>(out_.tail(kIntegerBytes));
+    out_.advance(static_cast<size_t>(std::to_chars(at, at + kIntegerBytes, v).ptr - at));
   }
 
   void scalar(float v) {
-    if (std::isfinite(v)) {
-      number(v);
-    } else {
-      text("null");
-      ++non_finite_;
-    }
+    char* at = reinterpret_cast<char*>(out_.tail(kFloatBytes));
+    out_.advance(static_cast<size_t>(put(at, v) - at));
   }
 
   void array(const std::vector<Floats>& runs) {
@@ -38,19 +35,13 @@ class Writer {
     bool first = true;
     for (const Floats& run : runs) {
       // One reservation a run: no check for room at each value.
-      char* at = reinterpret_cast<char*>(out_.tail(run.count * kNumberBytes));
+      char* at = reinterpret_cast<char*>(out_.tail(run.count * kFloatBytes));
       char* const start = at;
       for (size_t i = 0; i < run.count; ++i) {
-        if (!first) *at++ = ',';
+        *at = ',';
+        at += !first;
         first = false;
-        float v = run[i];
-        if (std::isfinite(v)) {
-          at = std::to_chars(at, at + kNumberBytes, v).ptr;
-        } else {
-          std::memcpy(at, "null", 4);
-          at += 4;
-          ++non_finite_;
-        }
+        at = put(at, run[i]);
       }
       out_.advance(static_cast<size_t>(at - start));
     }
@@ -58,6 +49,13 @@ class Writer {
   }
 
  private:
+  char* put(char* at, float v) {
+    if (std::isfinite(v)) return write_float(at, v);
+    ++non_finite_;
+    std::memcpy(at, "null", 4);
+    return at + 4;
+  }
+
   Buffer& out_;
   uint64_t& non_finite_;
 };
