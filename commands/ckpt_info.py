@@ -133,6 +133,7 @@ def ckpt_info(
         damage_lines,
     )
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
+    from monolith_cli.reports.text import count_text
     from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
 
@@ -187,6 +188,7 @@ def ckpt_info(
                 show(["", *check_lines(outcome.comparison, top=top)])
             if outcome.written:
                 show(["", f"written: {outcome.written}"])
+        messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
         messages.notes(*checkpoint.notes, outcome.note)
         messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
         failures.append(outcome.failure)

@@ -23,6 +23,9 @@ else:  # generic in newer versions of click only
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
+"""The keys of an entry in JSON, in the order of output."""
+
 MAX_SLOT = 32767
 """The largest slot of a v2 fid, which has 15 bits for it."""
 
@@ -108,6 +111,22 @@ class SizeType(ParamType):
         return size
 
 
+class ColumnsType(ParamType):
+    """Keys of an entry with commas between; the value has each once, in the order of output."""
+
+    name = "columns"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        wanted = {name.strip() for name in value.split(",")}
+        for name in sorted(wanted.difference(COLUMNS)):
+            self.fail(f"{name!r} is none of {', '.join(COLUMNS)}", param, ctx)
+        return tuple(name for name in COLUMNS if name in wanted)
+
+
 def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     """`click.option` with the environment variable in the help: use it for every option."""
     kwargs.setdefault("show_envvar", True)
@@ -140,7 +159,7 @@ def common(function: F) -> F:
     """`--quiet`, `--verbose`, `--debug`: kept in `Settings`, not handed to the command."""
     for name, text in (
         ("debug", "Show the traceback of an error."),
-        ("verbose", "Say more on stderr: what is read, and how long it takes."),
+        ("verbose", "Say more on stderr, such as how long it took."),
         ("quiet", "No progress bar, notes or warnings; errors only."),
     ):
         function = option(
@@ -166,7 +185,18 @@ def json(function: F) -> F:
         is_flag=True,
         is_eager=True,
         callback=_set("json"),
-        help="Print one JSON document; its keys are in the man page.",
+        help="Print one JSON document, and errors as JSON; its keys are in the man page.",
+    )(function)
+
+
+def json_lines(function: F) -> F:
+    """`--json` of commands that print an object a line."""
+    return option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        callback=_set("json"),
+        help="Print an object a line, and errors as JSON; its keys are in the man page.",
     )(function)
 
 
@@ -242,6 +272,18 @@ def fid(function: F) -> F:
         multiple=True,
         metavar="N",
         help="Only the entry of this feature id, decimal or 0x. Repeatable.",
+    )(function)
+
+
+def columns(function: F) -> F:
+    """`--columns`; all by default."""
+    return option(
+        "--columns",
+        type=ColumnsType(),
+        metavar="NAME[,NAME]",
+        default=",".join(COLUMNS),
+        show_default="all",
+        help=f"Keys of the objects, of {', '.join(COLUMNS)}.",
     )(function)
 
 

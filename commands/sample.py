@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from monolith_cli.commands import options
-from monolith_cli.commands.base import Command
+from monolith_cli.commands.base import Command, Settings
 
 EXAMPLES = {
     "monolith sample demo": "A small directory to try the other commands on:",
@@ -74,7 +74,10 @@ JSON_KEYS = {
 @options.force(help="Write into a directory that is not empty.")
 @options.json
 @options.common
+@click.pass_obj
 def sample(
+    settings: Settings,
+    /,
     model_dir: str,
     entries: int,
     tables: int,
@@ -92,8 +95,9 @@ def sample(
     """
     from monolith_cli.checkpoint.sample import write_sample
     from monolith_cli.reports.sample import sample_document, sample_lines
-    from monolith_cli.reports.terminal import show, show_json
+    from monolith_cli.reports.terminal import Messages, show, show_json
 
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     written = write_sample(
         model_dir,
         entries=entries,
@@ -108,3 +112,4 @@ def sample(
         show_json(sample_document(written, model_dir))
     else:
         show(sample_lines(written, model_dir))
+    messages.took("written")

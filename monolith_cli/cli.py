@@ -25,6 +25,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_info:ckpt_info",
         "Count a checkpoint's entries and write ckpt.info-<step>.",
     ),
+    "table": Entry(None, "List hash tables, and read their entries."),
+    "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
+    "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),
+    "table get": Entry("monolith_cli.commands.table:get", "Show the entries of feature ids."),
     "sample": Entry(
         "monolith_cli.commands.sample:sample", "Write a synthetic model directory to try things on."
     ),

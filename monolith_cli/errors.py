@@ -16,6 +16,7 @@ __all__ = [
     "CorruptionError",
     "CursorError",
     "DifferentError",
+    "EntryNotFoundError",
     "MissingShardError",
     "MonolithError",
     "NotReadableError",
@@ -120,6 +121,12 @@ class TableNotFoundError(MonolithError, LookupError):
     """A table name or pattern that matches nothing."""
 
     kind = "no_such_table"
+
+
+class EntryNotFoundError(MonolithError, LookupError):
+    """A feature id that is in none of the tables."""
+
+    kind = "no_such_entry"
 
 
 class NotReadableError(MonolithError, PermissionError):

@@ -15,6 +15,7 @@ from monolith_cli.errors import (
     AlreadyExistsError,
     CorruptionError,
     DifferentError,
+    EntryNotFoundError,
     MonolithError,
     UsageError,
 )
@@ -46,6 +47,7 @@ _CODES: tuple[tuple[type[MonolithError], int], ...] = (
     (CorruptionError, CORRUPT),
     (AlreadyExistsError, WRONG),
     (DifferentError, WRONG),
+    (EntryNotFoundError, WRONG),
     (MonolithError, NOT_THERE),
 )
 

@@ -17,6 +17,7 @@ CODES = {
     "CorruptionError": 4,
     "CursorError": 2,
     "DifferentError": 1,
+    "EntryNotFoundError": 1,
     "MissingShardError": 4,
     "MonolithError": 3,
     "NotReadableError": 3,

@@ -56,7 +56,7 @@ def test_the_package_alone() -> None:
     assert "click" not in added
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"]])
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["table", "--help"]])
 def test_help_imports_no_command(args: list[str]) -> None:
     modules = run(*args)
     assert not modules & HEAVY
@@ -80,5 +80,5 @@ def test_counting_a_small_directory(tmp_path: Path) -> None:
     modules = run("ckpt-info", "--json", "--dry-run", str(model))
     assert not modules & HEAVY
     assert not modules & {"dataclasses", "pathlib", "tempfile", "concurrent.futures"}
-    modules = run("ckpt-info", "--dry-run", str(model))
-    assert not modules & HEAVY
+    for command in (["ckpt-info", "--dry-run"], ["table", "ls"], ["table", "dump"]):
+        assert not run(*command, str(model)) & HEAVY

@@ -54,12 +54,13 @@ class Messages:
     quiet
         Say nothing.
     verbose
-        Say details too.
+        Say how long things took, too.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
+        self._start = time.monotonic()
 
     def warnings(self, *texts: str | None) -> None:
         """Things that are not as they should be, and do not make the run fail by themselves."""
@@ -71,10 +72,10 @@ class Messages:
         for text in texts:
             self._say("Note", text)
 
-    def details(self, *texts: str | None) -> None:
-        """Things that only `--verbose` asks for."""
+    def took(self, what: str) -> None:
+        """With `verbose`: what was done, and in how many seconds since this was made."""
         if self.verbose:
-            self.notes(*texts)
+            self.notes(f"{what} in {time.monotonic() - self._start:.2f} s")
 
     def _say(self, label: str, text: str | None) -> None:
         if text is not None and not self.quiet and sys.stderr is not None:

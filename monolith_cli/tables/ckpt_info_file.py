@@ -16,11 +16,9 @@ from monolith_cli.errors import (
     WriteError,
 )
 from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info, write_ckpt_info
+from monolith_cli.tables.skipped import skipped_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.counts import CheckpointCounts
 
 __all__ = [
@@ -189,7 +187,7 @@ def settle_ckpt_info(
         path, counts.ckpt_info(), reason=reason, force=force, dry_run=dry_run or check
     )
     if counts.skipped:
-        outcome = outcome._replace(failure=_damage(counts.skipped))
+        outcome = outcome._replace(failure=skipped_error(counts.skipped))
     return outcome
 
 
@@ -287,11 +285,3 @@ def _summary(differences: list[Difference]) -> str:
     largest = max(differences, key=lambda difference: abs(difference.in_file - difference.in_dump))
     others = len(differences) - 1
     return f"{largest}" + (f", and {others} more differ" if others else "")
-
-
-def _damage(skipped: Sequence[Skipped]) -> MonolithError:
-    """The error to end with when damage was skipped: the first place, and how many others."""
-    error = skipped[0].error()
-    others = len(skipped) - 1
-    error.hint = "skipped" + (f", like {others} more damaged places" if others else "")
-    return error

@@ -133,6 +133,11 @@ def test_dry_run_writes_nothing(model: Path) -> None:
     assert sorted(model.rglob("*")) == before
 
 
+def test_verbose(model: Path) -> None:
+    assert "Note: 46 entries counted in 0." in call("ckpt-info", "--verbose", model).err
+    assert "Note: 46 entries counted in 0." in call("--verbose", "ckpt-info", model).err
+
+
 def test_top(model: Path) -> None:
     done = call("ckpt-info", "--dry-run", "--top", 1, model)
     assert "… and 2 more slots: 16 entries, 34.8%\n" in done.out

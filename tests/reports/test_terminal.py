@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -41,14 +42,14 @@ def test_messages(capsys: pytest.CaptureFixture[str]) -> None:
     messages = Messages()
     messages.warnings("a\nb", None)
     messages.notes("c")
-    messages.details("d")
+    messages.took("d")
     assert capsys.readouterr() == ("", "Warning: a\\nb\nNote: c\n")
-    Messages(verbose=True).details("d")
-    assert capsys.readouterr().err == "Note: d\n"
+    Messages(verbose=True).took("done")
+    assert re.fullmatch(r"Note: done in [0-9]\.[0-9]{2} s\n", capsys.readouterr().err)
     quiet = Messages(quiet=True, verbose=True)
     quiet.warnings("a")
     quiet.notes("b")
-    quiet.details("c")
+    quiet.took("c")
     assert capsys.readouterr().err == ""
 
 

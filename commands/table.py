@@ -1,0 +1,365 @@
+"""`monolith table`: what tables a checkpoint has, and what is in them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Command, Settings
+from monolith_cli.failures import raise_worst
+
+ENTRY_KEYS = {
+    "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
+    " --json-number-ids.",
+    "slot": "The slot in it, a number.",
+    "table": "The name of the table; null where damage hides it.",
+    "embedding": "A list of numbers, each the shortest that reads back as the same float32; null"
+    " for one that is not finite.",
+    "opt": "A list, in the order of segments: an object with one key, the type of the optimizer,"
+    " whose value is an object of its state.",
+    "last_update_ts_sec": "The time of the last update, in seconds since 1970.",
+}
+
+LS_KEYS = {
+    "name": "The table's name.",
+    "kind": '"single" (has its files to itself) or "multi" (shares them).',
+    "entries": "The number of entries.",
+    "shards": "The number of files.",
+    "bytes": "Their size; null for a multi table, which shares them.",
+    "dim": "The number of values of an embedding; null if entries differ, there are none, or they"
+    " were not read.",
+    "optimizers": "A list of the types of optimizer state; null if entries were not read.",
+    "slots": "How many slots the entries are in; null if they were not read.",
+}
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith table ls model": "The tables of the newest checkpoint:",
+        "monolith table ls --scan --table 'user*' --json model": "Some, multi tables read too:",
+    },
+    exit_codes={
+        3: "no such directory, step or table, or it cannot be read",
+        4: "damaged data, a missing shard",
+    },
+    json_keys=LS_KEYS,
+    json_intro="With --json the output is a list of objects with these keys:",
+)
+@options.model_dir
+@options.step()
+@options.table
+@options.option(
+    "--scan",
+    is_flag=True,
+    help="Read multi tables too, for what is in their entries. Without it only their tables of"
+    " contents are read.",
+)
+@options.fid_version
+@options.on_corrupt
+@options.no_verify
+@options.max_record_bytes
+@options.jobs
+@options.json
+@options.common
+@click.pass_obj
+def ls(
+    settings: Settings,
+    /,
+    model_dir: str,
+    step: int | str,
+    table: tuple[str, ...],
+    scan: bool,
+    fid_version: str,
+    on_corrupt: str,
+    no_verify: bool,
+    max_record_bytes: int,
+    jobs: int | None,
+    json: bool,
+) -> None:
+    """List the tables of a checkpoint.
+
+    A row a table: its entries, files and size, the dims of its embeddings, in how many slots its
+    entries are, and which optimizers left their state. Single tables are read and verified for
+    that.
+    """
+    from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.reports.counts import damage_lines
+    from monolith_cli.reports.tables import tables_document, tables_lines
+    from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
+    from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.counts import CountOptions, count_checkpoint
+    from monolith_cli.tables.skipped import skipped_error
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    counting = CountOptions(
+        patterns=table,
+        fid_version=fid_version,
+        scan_multi=scan,
+        by_table=scan,
+        verify=not no_verify,
+        skip_corrupt=on_corrupt == "skip",
+        max_record_bytes=max_record_bytes,
+        jobs=jobs,
+    )
+    documents = []
+    failures = []
+    for number, checkpoint in enumerate(
+        options.chosen_checkpoints(open_model_dir(model_dir), step)
+    ):
+        with Progress("reading", quiet=settings.quiet) as progress:
+            counts = count_checkpoint(checkpoint, counting, progress)
+        if json:
+            documents.append(tables_document(counts.tables))
+        else:
+            if step == "all":
+                show([""] if number else [])
+                show(["no step" if checkpoint.step is None else f"step {checkpoint.step}"])
+            show(tables_lines(counts.tables, look=look_of(sys.stdout)))
+        messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
+        messages.notes(*checkpoint.notes)
+        messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
+        failures.append(skipped_error(counts.skipped))
+    if json:
+        show_json(documents if step == "all" else documents[0])
+    raise_worst(failures, messages.warnings)
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith table dump model | head -3": "The first entries:",
+        "monolith table dump --table user --slot 3 --columns fid,embedding model": "Some of them:",
+        "monolith table dump --shard 2 --nshards 8 --format tfrecord model > part": "An eighth of"
+        " all entries, as they are stored:",
+        "monolith table dump --limit 1000 --offset 81921 --cursor model": "A page:",
+    },
+    exit_codes={
+        2: "wrong usage, a cursor that points at no entry too",
+        3: "no such directory, step or table, or it cannot be read",
+        4: "damaged data, a missing shard; entries printed before that are valid",
+    },
+    json_keys={
+        **ENTRY_KEYS,
+        "next_offset": "With --cursor, the only key of the last line: the cursor to go on from, a"
+        " string, or null when the shard is exhausted.",
+    },
+    json_intro="In jsonl, every line is an object with these keys, or with those of --columns:",
+)
+@options.model_dir
+@options.step(several=False)
+@options.table
+@options.slot
+@options.fid
+@options.option(
+    "--format",
+    type=click.Choice(["jsonl", "tfrecord"]),
+    default="jsonl",
+    show_default=True,
+    help="jsonl, an object a line; or tfrecord, the records as they are stored.",
+)
+@options.columns
+@options.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most so many entries; then the cursor to go on from, on stderr.",
+)
+@options.option(
+    "--offset",
+    type=click.IntRange(min=0, max=2**63 - 1),
+    metavar="CURSOR",
+    default=0,
+    help="Go on from here: a cursor that the same command with --limit ended with.",
+)
+@options.option(
+    "--cursor", is_flag=True, help="Print the cursor to go on from as the last line of jsonl, too."
+)
+@options.option(
+    "--shard",
+    type=click.IntRange(min=0),
+    metavar="I",
+    default=0,
+    show_default=True,
+    help="Only this of --nshards parts, counted from 0.",
+)
+@options.option(
+    "--nshards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Cut all entries into so many parts, whatever the number of files.",
+)
+@options.fid_version
+@options.on_corrupt
+@options.no_verify
+@options.max_record_bytes
+@options.jobs
+@options.json_number_ids
+@options.json_lines
+@options.common
+@click.pass_obj
+def dump(
+    settings: Settings,
+    /,
+    model_dir: str,
+    step: int | str,
+    table: tuple[str, ...],
+    slot: list[tuple[int, int]],
+    fid: tuple[int, ...],
+    format: str,
+    columns: tuple[str, ...],
+    limit: int | None,
+    offset: int,
+    cursor: bool,
+    shard: int,
+    nshards: int,
+    fid_version: str,
+    on_corrupt: str,
+    no_verify: bool,
+    max_record_bytes: int,
+    jobs: int | None,
+    json_number_ids: bool,
+    json: bool,
+) -> None:
+    """Stream the entries of tables.
+
+    Entries come table by table, in the order of the files; with the same --table, --shard and
+    --nshards the order and the cursors are always the same. All shards together are every entry
+    once. A page (--limit, --offset) takes time in proportion to its size.
+    """
+    if shard >= nshards:
+        raise click.UsageError(f"--shard {shard} is not one of --nshards {nshards}, 0 is the first")
+    if format == "tfrecord" and (json or cursor):
+        raise click.UsageError(f"--{'json' if json else 'cursor'} goes with --format jsonl only")
+    if format == "tfrecord" and sys.stdout.isatty():
+        raise click.UsageError("tfrecord is not for a terminal: redirect it to a file or a pipe")
+
+    from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.reports.counts import damage_lines
+    from monolith_cli.reports.entries import cursor_line, cursor_note, non_finite_warning
+    from monolith_cli.reports.terminal import Messages
+    from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.tables.dump import Dump
+    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.stream import EntryFilter, ReadOptions
+    from monolith_cli.tables.table import entry_stream, open_tables
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
+    messages.notes(*checkpoint.notes)
+    reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
+    tables = open_tables(checkpoint, table, reading)
+    dump = Dump(
+        entry_stream(tables, unattributed=not table),
+        reading,
+        format=format,
+        columns=columns,
+        number_ids=json_number_ids,
+        chosen=EntryFilter(slot, fid, fid_version),
+        shard=shard,
+        nshards=nshards,
+        offset=offset,
+        limit=limit,
+        jobs=jobs or usable_processors(),
+    )
+    out = sys.stdout.buffer
+    for data in dump:
+        out.write(data)
+    if cursor:
+        out.write(cursor_line(dump.next_offset))
+    messages.took(f"{count_text(dump.entries, 'entry', 'entries')} read")
+    if limit is not None:
+        messages.notes(cursor_note(dump.entries, dump.next_offset))
+    skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
+    messages.warnings(non_finite_warning(dump.non_finite), *damage_lines(skipped))
+    raise_worst([skipped_error(skipped)], messages.warnings)
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith table get model 281474976710657": "An entry, wherever it is:",
+        "monolith table get --json --table user model 0x1000000000001 -- -5": "Two of a table:",
+    },
+    exit_codes={
+        1: "a feature id is in none of the tables",
+        3: "no such directory, step or table, or it cannot be read",
+        4: "damaged data, a missing shard",
+    },
+    json_keys=ENTRY_KEYS,
+    json_intro="With --json, every line is an object with these keys, or with those of --columns:",
+)
+@options.model_dir
+@click.argument("fid", metavar="FID...", nargs=-1, required=True, type=options.FidType())
+@options.step(several=False)
+@options.table
+@options.columns
+@options.fid_version
+@options.on_corrupt
+@options.no_verify
+@options.max_record_bytes
+@options.jobs
+@options.json_number_ids
+@options.json_lines
+@options.common
+@click.pass_obj
+def get(
+    settings: Settings,
+    /,
+    model_dir: str,
+    fid: tuple[int, ...],
+    step: int | str,
+    table: tuple[str, ...],
+    columns: tuple[str, ...],
+    fid_version: str,
+    on_corrupt: str,
+    no_verify: bool,
+    max_record_bytes: int,
+    jobs: int | None,
+    json_number_ids: bool,
+    json: bool,
+) -> None:
+    """Show the entries of feature ids.
+
+    A FID is a decimal number, signed or not, or 0x and hexadecimal digits; negative ones go behind
+    two dashes. The tables are read to the end, as a feature id may be in several.
+    """
+    from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.reports.counts import damage_lines
+    from monolith_cli.reports.entries import entries_lines, non_finite_warning
+    from monolith_cli.reports.terminal import Messages, look_of, show
+    from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.tables.lookup import absent_error, find_entries
+    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.stream import ReadOptions
+    from monolith_cli.tables.table import entry_stream, open_tables
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
+    messages.notes(*checkpoint.notes)
+    reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
+    tables = open_tables(checkpoint, table, reading)
+    found = find_entries(
+        entry_stream(tables, unattributed=not table),
+        reading,
+        fid,
+        columns=columns,
+        fid_version=fid_version,
+        number_ids=json_number_ids,
+        jobs=jobs or usable_processors(),
+    )
+    if json:
+        show(line.decode() for line in found.lines)
+    else:
+        show(entries_lines(found.lines, look=look_of(sys.stdout)))
+    messages.took(f"{count_text(len(found.lines), 'entry', 'entries')} found")
+    skipped = distinct([*found.skipped, *(damage for each in tables for damage in each.skipped())])
+    messages.warnings(non_finite_warning(found.non_finite), *damage_lines(skipped))
+    errors = [skipped_error(skipped), absent_error(found.absent, len(tables), model_dir)]
+    raise_worst(errors, messages.warnings)

@@ -1,0 +1,83 @@
+"""Entries for people, and what goes with them: cursors, and values that JSON cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from monolith_cli.reports.text import PLAIN, Look, count_text, name_text
+
+__all__ = ["cursor_line", "cursor_note", "entries_lines", "entry_lines", "non_finite_warning"]
+
+
+def cursor_line(next_offset: int | None) -> bytes:
+    """The last line of a page in jsonl; the cursor is a string, as all numbers of 64 bits are."""
+    return b'{"next_offset":%s}\n' % (b"null" if next_offset is None else b'"%d"' % next_offset)
+
+
+def cursor_note(entries: int, next_offset: int | None) -> str:
+    """How to go on after a page."""
+    page = count_text(entries, "entry", "entries")
+    if next_offset is None:
+        return f"{page}, the shard is exhausted"
+    return f"{page}, go on with --offset {next_offset}"
+
+
+def non_finite_warning(count: int) -> str | None:
+    """What to say of floats that JSON has no way to write."""
+    return f"{count_text(count, 'float')} not finite, written as null" if count else None
+
+
+def entries_lines(lines: Iterable[bytes], *, look: Look = PLAIN) -> Iterator[str]:
+    """Entries from their JSON objects, with an empty line between two."""
+    from json import loads
+
+    for number, line in enumerate(lines):
+        if number:
+            yield ""
+        yield from entry_lines(loads(line), look=look)
+
+
+def entry_lines(entry: Mapping[str, Any], *, look: Look = PLAIN) -> Iterator[str]:
+    """One entry, from its JSON object, of which keys may have been left out."""
+    if "fid" in entry:
+        yield look.bold(f"fid {entry['fid']}")
+    if entry.get("table") is not None:
+        yield f"  table      {name_text(entry['table'])}"
+    if "slot" in entry:
+        yield f"  slot       {entry['slot']}"
+    if "last_update_ts_sec" in entry:
+        yield f"  updated    {_time_text(int(entry['last_update_ts_sec']))}"
+    if "embedding" in entry:
+        yield from _values("  embedding", entry["embedding"], look)
+    for optimizer in entry.get("opt", ()):
+        for name, state in optimizer.items():
+            yield f"  {name}"
+            for key, value in state.items():
+                yield from _values(f"    {key}", value, look)
+
+
+def _values(label: str, value: Any, look: Look) -> Iterator[str]:
+    """A label and its values, as many a line as there is room for."""
+    values = value if isinstance(value, list) else [value]
+    start = f"{label:<12} "
+    line = start
+    for item in values:
+        text = "null" if item is None else str(item)
+        if len(line) + len(text) + 1 > look.width and line.strip() and line != start:
+            yield line.rstrip()
+            line = " " * len(start)
+        line += f"{text} "
+    yield line.rstrip()
+
+
+def _time_text(seconds: int) -> str:
+    """Seconds since 1970, with the date in UTC where there is one."""
+    import time
+
+    if seconds == 0:
+        return "0 (never)"
+    try:
+        return time.strftime(f"{seconds} (%Y-%m-%d %H:%M:%S UTC)", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
