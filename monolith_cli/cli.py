@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -69,6 +70,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if signal.getsignal(signum := getattr(signal, name)) == signal.SIG_DFL:
             signal.signal(signum, _terminate)
@@ -85,8 +87,7 @@ def run(args: Sequence[str]) -> int:
     try:
         try:
             code = _invoke(list(args), settings)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
         except BrokenPipeError:
             raise
         except BaseException as error:  # also signals: this is where a run ends
@@ -103,7 +104,7 @@ def run(args: Sequence[str]) -> int:
 def _invoke(args: list[str], settings: Settings) -> int:
     if "_MONOLITH_COMPLETE" in os.environ:
         cli.main(args, prog_name="monolith", complete_var="_MONOLITH_COMPLETE")
-    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+    if isinstance(sys.stdout, TextIOWrapper):
         # Names come from files: bytes that are no text are shown escaped instead of failing.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -116,15 +117,12 @@ def _invoke(args: list[str], settings: Settings) -> int:
 
 def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> int:
     failure: Failure = describe(error)
-    if sys.stdout is not None:
-        try:
-            sys.stdout.flush()  # rows that streamed before the error stay valid rows
-        except BrokenPipeError:
-            raise
-        except OSError:
-            pass  # stdout is what failed
-    if sys.stderr is None:
-        return failure.code
+    try:
+        sys.stdout.flush()  # rows that streamed before the error stay valid rows
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # stdout is what failed
     if settings.debug or "--debug" in args:
         import traceback
 
@@ -137,12 +135,21 @@ def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> in
     return failure.code
 
 
+def _open_closed_streams() -> None:
+    """Write to nowhere where stdout or stderr was closed by whoever started us (`>&-`).
+
+    Else the next file to be opened would get its number, and None would be in the way of writers.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # kept
+
+
 def _abandon_broken_streams() -> None:
     """Keep the interpreter from failing once more when it flushes stdout and stderr at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except OSError:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())

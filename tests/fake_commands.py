@@ -88,8 +88,11 @@ def argv(*args: str) -> list[str]:
 
 def run_fake(*args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("MONOLITH_")}
-    kwargs = {"capture_output": True, "text": True, "timeout": 30, "env": env} | kwargs
-    return subprocess.run(argv(*args), check=False, **kwargs)
+    settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 30, "env": env}
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        argv(*args), check=False, **settings | kwargs
+    )
+    return done
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 import pexpect
 import pytest
-from cli_support import monolith
+from cli_support import MONOLITH, monolith
+from dump_support import write_model_dir
 from fake_commands import argv, run_fake
 
 import monolith_cli
@@ -208,13 +209,19 @@ def test_full_disk_below_stdout(command: str) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_streams_are_no_crash(closed: str) -> None:
-    for command, code in [("one-row", 0), ("corrupt", 4)]:
-        script = f"{shlex.join(argv(command))} {closed}"
+def test_closed_streams_are_like_dev_null(tmp_path: Path, closed: str) -> None:
+    model = tmp_path / "model"
+    write_model_dir(model)
+    for command, code in [
+        (argv("one-row"), 0),
+        (argv("corrupt"), 4),
+        ([str(MONOLITH), "ckpt-info", "--dry-run", str(model)], 0),
+        ([str(MONOLITH), "table", "dump", str(model)], 0),
+    ]:
+        script = f"{shlex.join(command)} {closed}"
         done = subprocess.run(["bash", "-c", script], check=False, capture_output=True, text=True)
+        assert done.returncode == code
         assert "Traceback" not in done.stderr
-        if command == "corrupt":
-            assert done.returncode == code
 
 
 def test_file_size_limit(tmp_path: Path) -> None:

@@ -34,9 +34,7 @@ def look_of(stream: TextIO) -> Look:
 
 def show(lines: Iterable[str], stream: TextIO | None = None) -> None:
     """Write lines to stdout."""
-    stream = stream or sys.stdout
-    if stream is not None:
-        stream.writelines(f"{line}\n" for line in lines)
+    (stream or sys.stdout).writelines(f"{line}\n" for line in lines)
 
 
 def show_json(document: object) -> None:
@@ -78,10 +76,9 @@ class Messages:
             self.notes(f"{what} in {time.monotonic() - self._start:.2f} s")
 
     def _say(self, label: str, text: str | None) -> None:
-        if text is not None and not self.quiet and sys.stderr is not None:
+        if text is not None and not self.quiet:
             # What was printed before it comes first, also where both go to one pipe.
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
             print(f"{label}: {text}".replace("\n", "\\n"), file=sys.stderr)
 
 
@@ -103,7 +100,7 @@ class Progress:
 
     def __init__(self, label: str, *, quiet: bool = False, delay_seconds: float = 1.0) -> None:
         self.label = label
-        self._wanted = not quiet and sys.stderr is not None and sys.stderr.isatty()
+        self._wanted = not quiet and sys.stderr.isatty()
         self._start = time.monotonic() + delay_seconds
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None

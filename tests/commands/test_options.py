@@ -8,6 +8,7 @@ import click
 import pytest
 
 from monolith_cli.commands import options
+from monolith_cli.commands.base import Settings
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_no_size(text: str) -> None:
 @options.force(help="Overwrite.")
 @options.common
 @click.pass_obj
-def every_option(settings: options.Settings, **values: Any) -> None:
+def every_option(settings: Settings, /, **values: Any) -> None:
     raise Done(settings, values)
 
 
@@ -126,14 +127,14 @@ class Done(Exception):
     pass
 
 
-def parse(*args: str) -> tuple[options.Settings, dict[str, Any]]:
+def parse(*args: str) -> tuple[Settings, dict[str, Any]]:
     with pytest.raises(Done) as done:
         every_option.main(
             list(args),
             prog_name="every",
             standalone_mode=False,
             auto_envvar_prefix="MONOLITH_EVERY",
-            obj=options.Settings(),
+            obj=Settings(),
         )
     settings, values = done.value.args
     return settings, values
