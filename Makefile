@@ -10,7 +10,7 @@ DEMO := demo/model
 SOURCES := pyproject.toml README.md LICENSE \
 	$(shell find monolith_cli commands man -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format man bench fuzz clean
+.PHONY: help demo test lint format man protos bench fuzz clean
 
 help:
 	@echo "make demo    install, write a synthetic model directory, count it"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff, mypy, and whether generated files are stale"
 	@echo "make format  let ruff format the sources"
 	@echo "make man     write the man pages again"
+	@echo "make protos  compile the .proto files again"
 	@echo "make bench   measure, and print the table of the README"
 	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
 	@echo "make clean   remove what the others made"
@@ -36,6 +37,7 @@ lint: $(VENV)/.test-installed
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p monolith_cli
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../man/generate.py
 	$(BIN)/python man/generate.py --check
+	$(BIN)/python protos/generate.py --check
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff format .
@@ -43,6 +45,9 @@ format: $(VENV)/.test-installed
 
 man: $(VENV)/.installed
 	$(BIN)/python man/generate.py
+
+protos: $(VENV)/.test-installed
+	$(BIN)/python protos/generate.py
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
