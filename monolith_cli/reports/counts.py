@@ -34,6 +34,7 @@ def counts_lines(
     *,
     model_dir: str,
     step: int | None,
+    scanned: bool = False,
     top: int | None = None,
     look: Look = PLAIN,
 ) -> Iterator[str]:
@@ -41,6 +42,8 @@ def counts_lines(
 
     Parameters
     ----------
+    scanned
+        Whether the data of multi tables was read, too.
     top
         Show this many rows of a kind, and sum up the others.
     """
@@ -65,14 +68,22 @@ def counts_lines(
         yield _hash_filter_line(summary)
     if unverified:
         yield ""
-        yield _not_verified(unverified)
+        yield from _not_verified(unverified, scanned, bool(counts.skipped))
 
 
-def _not_verified(tables: Sequence[TableCount]) -> str:
-    subject = count_text(len(tables), "table")
-    if all(table.kind == "multi" for table in tables):
-        return f"not verified: {subject} counted by the tables of contents; --scan reads the data"
-    return f"not verified: {subject} read without checking checksums"
+def _not_verified(tables: Sequence[TableCount], scanned: bool, damaged: bool) -> Iterator[str]:
+    """Which tables were not verified, a line for each cause."""
+    by_contents = [table for table in tables if table.kind == "multi" and not scanned]
+    if by_contents:
+        yield (
+            f"not verified: {count_text(len(by_contents), 'table')} counted by the tables of"
+            " contents; --scan reads the data"
+        )
+    others = len(tables) - len(by_contents)
+    if others and damaged:
+        yield f"not verified: {count_text(others, 'table')} with damaged places"
+    elif others:
+        yield f"not verified: {count_text(others, 'table')} read without checking checksums"
 
 
 def _hash_filter_line(summary: HashFilterSummary) -> str:

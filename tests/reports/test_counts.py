@@ -71,6 +71,14 @@ def test_not_verified() -> None:
     lines = list(counts_lines(found, model_dir="m", step=1))
     assert lines[1] == "3,010 entries in 1 table"
     assert lines[-1] == "not verified: 1 table read without checking checksums"
+    found.skipped = ["damage"]
+    found.tables.append(table("user", "multi", 0, verified=False))
+    assert list(counts_lines(found, model_dir="m", step=1))[-2:] == [
+        "not verified: 1 table counted by the tables of contents; --scan reads the data",
+        "not verified: 1 table with damaged places",
+    ]
+    lines = list(counts_lines(found, model_dir="m", step=1, scanned=True))
+    assert lines[-1] == "not verified: 2 tables with damaged places"
 
 
 def test_nothing() -> None:
