@@ -59,7 +59,11 @@ class Buffer {
   // Room for n more bytes; the caller writes there and then calls advance().
   uint8_t* tail(size_t n) { reserve(size_ + n); return data_ + size_; }
   void advance(size_t n) { size_ += n; }
-  void append(const void* p, size_t n) { std::memcpy(tail(n), p, n); size_ += n; }
+  void append(const void* p, size_t n) {
+    if (n == 0) return;  // p may be null
+    std::memcpy(tail(n), p, n);
+    size_ += n;
+  }
   void push(uint8_t b) { *tail(1) = b; ++size_; }
 
  private:

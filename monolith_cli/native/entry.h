@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "reader.h"
@@ -65,7 +67,9 @@ class HeadReader {
   bool read(const Frame& frame, EntryHead& head) {
     const size_t n = static_cast<size_t>(frame.length);
     if (n > kLongest) return parse_entry(frame.data, n, head);
-    Shape& shape = shapes_[n % kShapes];
+    std::unique_ptr<Shape>& known = shapes_[n % kShapes];
+    if (!known) known.reset(new Shape);
+    Shape& shape = *known;
     if (shape.length != n || !shape.fits(frame.data)) return learn(frame, shape, head);
     head = shape.head;
     if (shape.fid_at != kNoFid) head.fid = load<int64_t>(frame.data + shape.fid_at);
@@ -145,7 +149,7 @@ class HeadReader {
     return true;
   }
 
-  std::vector<Shape> shapes_ = std::vector<Shape>(kShapes);
+  std::array<std::unique_ptr<Shape>, kShapes> shapes_;
 };
 
 // Calls take(frame, head) for each record of the range that the filter wants, until it returns false.

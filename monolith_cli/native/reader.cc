@@ -29,6 +29,7 @@ Reader::Reader(std::shared_ptr<const Source> source, const RangeOptions& options
   seek(options_.start);
   find_start();
   first_ = position_;
+  started_ = true;
 }
 
 // ---- the window ---------------------------------------------------------------------------------
@@ -40,6 +41,8 @@ void Reader::seek(uint64_t position) {
   hole_ = false;
   if (source_->compression() == Compression::snappy) {
     block_ = source_->block_at(position);
+    // A broken block without length lies before the bytes at its position, not in them.
+    while (block_ < passed_ && source_->blocks()[block_].broken) ++block_;
     if (block_ < source_->blocks().size()) base_ = source_->blocks()[block_].position;
   }
 }
@@ -106,7 +109,7 @@ bool Reader::more(uint64_t up_to) {
 
 void Reader::pass_hole() {
   const Block& block = source_->blocks()[block_];
-  ++block_;
+  passed_ = ++block_;
   hole_ = false;
   window_.clear();
   base_ = block.position + block.length;
@@ -238,10 +241,11 @@ void Reader::note(DamageKind kind, uint64_t position, uint64_t end, uint64_t len
   if (!options_.skip) failed_ = true;
 }
 
-// Notes the block that the window ends at. One that starts before the range is its predecessor's.
+// Notes the block that the window ends at. One that starts before the range, and that is met on the
+// way to the range's first record, is its predecessor's to report.
 void Reader::note_hole() {
   const Block& block = source_->blocks()[block_];
-  if (block.position < options_.start && options_.how != Start::exact) return;
+  if (!started_ && block.position < options_.start) return;
   DamageKind kind = DamageKind::bad_block;
   if (block.broken) {
     kind = block.stored_end == source_->stored_size() ? DamageKind::truncated_block

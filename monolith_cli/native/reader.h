@@ -110,6 +110,7 @@ class Reader {
   size_t chunk_;           // how much to read next
   size_t block_ = 0;       // the next block to decode into the window (SNAPPY)
   bool hole_ = false;      // that block cannot be decoded
+  size_t passed_ = 0;      // blocks before this one have been noted if they are broken
   Buffer stored_;          // compressed bytes [stored_base_, …)
   uint64_t stored_base_ = 0;
 
@@ -118,6 +119,7 @@ class Reader {
   uint64_t position_ = 0;  // of the first record that is not in frames_
   uint64_t first_ = 0;
   uint64_t pause_at_ = UINT64_MAX;
+  bool started_ = false;   // first_ is known
   bool bad_data_ = false;  // the record at position_ has failed its checksum
   bool failed_ = false;
   bool stop_checked_ = false;

@@ -141,8 +141,6 @@ Source::Source(std::unique_ptr<Bytes> bytes, Compression expected, uint64_t max_
     compression_ = Compression::plain;
   } else if (looks_snappy()) {
     compression_ = Compression::snappy;
-  } else if (looks_plain()) {
-    compression_ = Compression::plain;
   }
   if (compression_ == Compression::snappy) {
     map_blocks();
@@ -151,16 +149,9 @@ Source::Source(std::unique_ptr<Bytes> bytes, Compression expected, uint64_t max_
   }
 }
 
-// A valid frame header anywhere near the start: a flipped bit in the first one does not hide them.
-bool Source::looks_plain() const {
-  Buffer window;
-  window.resize(static_cast<size_t>(std::min<uint64_t>(bytes_->size(), kSniffBytes)));
-  if (window.size() == 0) return false;
-  bytes_->read(0, window.data(), window.size());
-  return kernels().find_header(window.data(), window.size(), max_record_) < window.size();
-}
-
-// A first block that decodes to a frame header.
+// A first block that decodes to a frame header; or where that one is damaged, blocks behind it. (Frame
+// headers behind a damaged start would prove nothing: blocks of data that does not compress hold
+// such headers as they are.)
 bool Source::looks_snappy() const {
   Buffer in, out;
   BlockHeader header;
@@ -170,10 +161,12 @@ bool Source::looks_snappy() const {
       offset += kBlockHeader + header.compressed;
       continue;
     }
-    if (!read_block(*bytes_, offset, header, in, out)) return false;
-    return out.size() >= kHeaderBytes && kernels().header_ok(out.data());
+    if (!read_block(*bytes_, offset, header, in, out)) break;
+    if (out.size() >= kHeaderBytes && kernels().header_ok(out.data())) return true;
+    break;
   }
-  return false;
+  const uint64_t limit = std::min<uint64_t>(bytes_->size(), kSniffBytes);
+  return find_block(1, limit) < limit;
 }
 
 void Source::map_blocks() {
@@ -201,21 +194,22 @@ void Source::map_blocks() {
       size_ -= last.length;
       blocks_.pop_back();
     }
-    uint64_t next = find_block(start + 1);
+    uint64_t next = find_block(start + 1, end);
     blocks_.push_back({start, next, size_, 0, true});
     offset = next;
   }
 }
 
 // The first offset at or after `from` where a block starts that decodes and is followed by another
-// header or the end; the size of the file if there is none.
-uint64_t Source::find_block(uint64_t from) const {
+// one, or by the end; the size of the file if there is none. One block alone proves little: a few
+// bytes of data often make a short one.
+uint64_t Source::find_block(uint64_t from, uint64_t limit) const {
   const uint64_t end = bytes_->size();
   const uint64_t max_block = max_record_ + kSniffBytes;
   // What failed attempts may decode: keeps a hostile file from costing more than linear time.
   uint64_t budget = 16 * (end - from) + (uint64_t{64} << 20);
   Buffer window, in, out;
-  for (uint64_t base = from; base + kBlockHeader < end; base += kSniffBytes) {
+  for (uint64_t base = from; base < limit && base + kBlockHeader < end; base += kSniffBytes) {
     // Windows overlap by a header, so that each offset sees all of its own.
     window.resize(static_cast<size_t>(std::min<uint64_t>(end - base, kSniffBytes + kHeadBytes)));
     bytes_->read(base, window.data(), window.size());
@@ -231,7 +225,8 @@ uint64_t Source::find_block(uint64_t from) const {
       if (behind != end && !read_header(*bytes_, behind, max_block, next)) continue;
       if (header.compressed + header.length > budget) return end;
       budget -= header.compressed + header.length;
-      if (read_block(*bytes_, offset, header, in, out)) return offset;
+      if (!read_block(*bytes_, offset, header, in, out)) continue;
+      if (behind == end || read_block(*bytes_, behind, next, in, out)) return offset;
     }
   }
   return end;

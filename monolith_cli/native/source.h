@@ -70,10 +70,9 @@ class Source {
   uint64_t max_record() const { return max_record_; }
 
  private:
-  bool looks_plain() const;
   bool looks_snappy() const;
   void map_blocks();
-  uint64_t find_block(uint64_t from) const;
+  uint64_t find_block(uint64_t from, uint64_t limit) const;
 
   std::unique_ptr<Bytes> bytes_;
   Compression compression_;

@@ -1,0 +1,250 @@
+// The native core, fed with damaged input under AddressSanitizer and UBSan.
+//
+// Usage: fuzz_native INPUTS [SEED]. Makes that many inputs by mutating well-formed files of every
+// kind, reads each in every way that the bindings offer, and checks what must hold of any input:
+// reading ends, positions grow, nothing that is reported lies outside of the stream.
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "columns.h"
+#include "encode.h"
+#include "entry.h"
+#include "json.h"
+#include "reader.h"
+#include "snappy.h"
+#include "source.h"
+
+using namespace monolith;
+
+namespace {
+
+std::mt19937_64 random_engine;
+uint64_t below(uint64_t n) { return n == 0 ? 0 : random_engine() % n; }
+
+using Bytes_ = std::vector<uint8_t>;
+
+Bytes_ to_vector(const Buffer& b) { return Bytes_(b.data(), b.data() + b.size()); }
+
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "fuzz_native: %s\n", what);
+  std::abort();
+}
+void check(bool holds, const char* what) {
+  if (!holds) fail(what);
+}
+
+// ---- well-formed files --------------------------------------------------------------------------
+
+Buffer& framed_entries(Buffer& out) {
+  const size_t n = 1 + below(12);
+  std::vector<int64_t> fids, times;
+  std::vector<uint32_t> dims, lengths[2];
+  std::vector<float> values, state[2];
+  std::vector<int64_t> steps;
+  for (size_t i = 0; i < n; ++i) {
+    fids.push_back(static_cast<int64_t>(random_engine()));
+    times.push_back(static_cast<int64_t>(random_engine() >> below(64)));
+    dims.push_back(static_cast<uint32_t>(below(20)));
+    for (uint32_t j = 0; j < dims.back(); ++j) values.push_back(static_cast<float>(below(1000)) / 7);
+    for (int s = 0; s < 2; ++s) {
+      lengths[s].push_back(static_cast<uint32_t>(below(5)));
+      for (uint32_t j = 0; j < lengths[s].back(); ++j) state[s].push_back(1.5f);
+    }
+    steps.push_back(static_cast<int64_t>(below(1000)));
+  }
+  auto raw = [](const auto& v) { return reinterpret_cast<const uint8_t*>(v.data()); };
+  EntryColumns columns;
+  columns.entries = n;
+  columns.fids = fids.data();
+  columns.times = below(4) ? times.data() : nullptr;
+  columns.embedding = {2, raw(values), dims.data(), 0};
+  OptimizerColumns adam{7, {{1, raw(state[0]), lengths[0].data(), 0}, {2, raw(state[1]), lengths[1].data(), 0}}};
+  OptimizerColumns softmax{14, {{1, raw(steps), nullptr, 1}}};
+  if (below(3)) columns.optimizers.push_back(adam);
+  if (below(3)) columns.optimizers.push_back(softmax);
+  encode_entries(columns, out);
+  return out;
+}
+
+// Small blocks of random sizes, so that records span several.
+Bytes_ blocks_of(const Bytes_& stream) {
+  Buffer out;
+  for (size_t done = 0; done < stream.size();) {
+    size_t now = std::min<size_t>(1 + below(300), stream.size() - done);
+    size_t header = out.size();
+    out.resize(header + 4);
+    snappy_encode(stream.data() + done, now, out);
+    store_be32(out.data() + header, static_cast<uint32_t>(out.size() - header - 4));
+    done += now;
+  }
+  return to_vector(out);
+}
+
+Bytes_ make_input() {
+  Buffer out;
+  framed_entries(out);
+  if (below(4) == 0) {  // a record that holds records
+    Buffer inner, message;
+    framed_entries(inner);
+    message.push(0x52);
+    for (size_t n = inner.size(); ; n >>= 7) {
+      message.push(static_cast<uint8_t>(n < 0x80 ? n : n | 0x80));
+      if (n < 0x80) break;
+    }
+    message.append(inner.data(), inner.size());
+    encode_frame(message.data(), message.size(), out);
+    framed_entries(out);
+  }
+  Bytes_ stream = to_vector(out);
+  return below(2) ? blocks_of(stream) : stream;
+}
+
+void mutate(Bytes_& data) {
+  static const uint64_t kNasty[] = {0, 1, 0x7f, 0x80, 0xff, 0xffff, 262144, 262145, 0x7fffffff,
+                                    0x80000000, 0xffffffff, uint64_t{1} << 60, UINT64_MAX};
+  for (uint64_t times = 1 + below(4); times > 0 && !data.empty(); --times) {
+    const size_t at = below(data.size());
+    switch (below(7)) {
+      case 0: data[at] ^= static_cast<uint8_t>(1u << below(8)); break;
+      case 1: data[at] = static_cast<uint8_t>(random_engine()); break;
+      case 2: data.resize(at); break;
+      case 3: data.erase(data.begin() + static_cast<long>(at),
+                         data.begin() + static_cast<long>(std::min(data.size(), at + 1 + below(40))));
+        break;
+      case 4: {
+        Bytes_ copy(data.begin() + static_cast<long>(at),
+                    data.begin() + static_cast<long>(std::min(data.size(), at + 1 + below(200))));
+        const size_t to = below(data.size());
+        data.insert(data.begin() + static_cast<long>(to), copy.begin(), copy.end());
+        break;
+      }
+      case 5: {
+        const uint64_t value = kNasty[below(sizeof kNasty / sizeof *kNasty)];
+        const size_t n = std::min<size_t>(size_t{1} << below(4), data.size() - at);
+        std::memcpy(data.data() + at, &value, n);
+        break;
+      }
+      default: {
+        // A header with a good checksum and any length.
+        if (data.size() - at < kHeaderBytes) break;
+        const uint64_t length = below(2) ? below(data.size()) : random_engine() >> below(64);
+        store(data.data() + at, length);
+        store(data.data() + at + 8, mask_crc(crc32c(data.data() + at, 8)));
+      }
+    }
+  }
+}
+
+// ---- every way to read --------------------------------------------------------------------------
+
+void read_everything(Reader& reader, int how) {
+  const uint64_t end = reader.source().size();
+  uint64_t last = 0;
+  static Counter counter(FidVersion::v2);
+  Columns columns;
+  Entry entry;
+  Buffer json;
+  JsonOptions options;
+  uint64_t non_finite = 0;
+  static const Filter filter = [] {
+    Filter f(FidVersion::v1);
+    f.add_slots(0, 700);
+    return f;
+  }();
+  if (how == 0) {
+    each_entry(reader, below(2) ? &filter : nullptr, [&](const Frame&, const EntryHead& head) {
+      counter.add(head);
+      return true;
+    });
+  } else {
+    while (const Frame* frame = reader.next()) {
+      check(frame->position >= last, "positions go back");
+      last = frame->position;
+      check(frame->position + kFrameBytes + frame->length <= end, "a record beyond the end");
+      if (!entry.parse(frame->data, static_cast<size_t>(frame->length))) {
+        reader.bad_message();
+      } else if (how == 1) {
+        append_json(entry, options, json, non_finite);
+        if (json.size() > 1 << 20) json.clear();
+      } else {
+        columns.append(entry, FidVersion::v2, true, true);
+      }
+    }
+  }
+  reader.settle();
+  check(reader.next() == nullptr, "reading does not end");
+  check(reader.position() <= end, "a position beyond the end");
+  for (const Damage& damage : reader.damages()) {
+    check(damage.position <= damage.end && damage.end <= end, "damage beyond the end");
+    check(damage.offset <= reader.source().stored_size(), "damage beyond the file");
+  }
+}
+
+void read_ranges(const std::shared_ptr<Source>& source) {
+  const uint64_t size = source->size();
+  for (Start how : {Start::exact, Start::search, Start::walk}) {
+    for (bool skip : {false, true}) {
+      RangeOptions o;
+      o.how = how;
+      o.skip = skip;
+      o.verify = below(4) != 0;
+      o.check_stop = below(2) != 0;
+      o.start = how == Start::exact && below(2) ? 0 : below(size + 1);
+      o.end = o.start + below(size - o.start + 1);
+      if (below(2)) o.end = size;
+      o.ceiling = size;
+      Reader reader(source, o);
+      reader.starts_well();
+      read_everything(reader, static_cast<int>(below(3)));
+    }
+  }
+}
+
+void read_raw(const Bytes_& data) {
+  Buffer in, out;
+  in.append(data.data(), data.size());
+  uint32_t length = 0;
+  if (snappy_length(in.data(), in.size(), &length) && snappy_plausible(in.size(), length)) {
+    out.resize(length);
+    snappy_decode(in.data(), in.size(), out.data(), length);
+  }
+  Entry entry;
+  Buffer json;
+  uint64_t non_finite = 0;
+  // An exact copy on the heap, so that reading past a message is seen... except for the slack that
+  // every buffer has, and that readers count on.
+  if (entry.parse(in.data(), in.size())) append_json(entry, JsonOptions(), json, non_finite);
+  // What was compressed must come back.
+  Buffer packed;
+  snappy_encode(data.data(), data.size(), packed);
+  packed.reserve(packed.size() + 1);
+  out.resize(data.size());
+  check(snappy_decode(packed.data(), packed.size(), out.data(), data.size()) &&
+            (data.empty() || std::memcmp(out.data(), data.data(), data.size()) == 0),
+        "compression loses data");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint64_t inputs = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  for (uint64_t i = 0; i < inputs; ++i) {
+    random_engine.seed(seed * 0x9e3779b97f4a7c15u + i);  // each input can be made alone
+    if (std::getenv("FUZZ_TRACE") != nullptr) std::fprintf(stderr, "%" PRIu64 "\n", i);
+    Bytes_ data = make_input();
+    if (below(50) != 0) mutate(data);
+    const Compression expected = below(2) ? Compression::plain : Compression::snappy;
+    const uint64_t max_record = below(3) ? uint64_t{64} << 20 : 1 + below(400);
+    auto source = std::make_shared<Source>(open_memory(data.data(), data.size()), expected, max_record);
+    read_ranges(source);
+    read_raw(data);
+  }
+  std::printf("%" PRIu64 " inputs, seed %" PRIu64 ": no report\n", inputs, seed);
+  return 0;
+}
