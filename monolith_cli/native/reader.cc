@@ -136,9 +136,10 @@ void Reader::find_start() {
     Walk walk = kernels().walk(at(from), have, start - from, from, source_->max_record(),
                                frames_.data(), frames_.size());
     from += walk.consumed;
-    bool whole = walk.stop == Stop::data && kFrameBytes + walk.length <= size_ - from;
-    if (whole) {
-      from += kFrameBytes + walk.length;  // no need to read the data
+    const uint64_t whole = kFrameBytes + walk.length;
+    if (walk.stop == Stop::data && whole <= size_ - from &&
+        (source_->compression() == Compression::plain || fill(from, whole) >= whole)) {
+      from += whole;  // plain data need not be read; in blocks there may be damage
     } else if (walk.stop >= Stop::data) {
       uint64_t next = 0;
       from = walk.stop == Stop::bad_length && repair(from, next) ? next : search(from + 1);
