@@ -108,7 +108,7 @@ class DumpFile:
         file = _open_files.get(self)
         if file is None:
             try:
-                file = _native.File(self.path, self.expected, self.max_record_bytes)
+                file = _native.File(os.fsencode(self.path), self.expected, self.max_record_bytes)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None
             if self._stored_bytes is None:

@@ -50,8 +50,9 @@ const Kernels& kernels_named(const std::string& name) {
   throw nb::value_error("no such implementation");
 }
 
-std::shared_ptr<Source> open_source(const std::string& path, const std::string& expected,
+std::shared_ptr<Source> open_source(const nb::bytes& encoded_path, const std::string& expected,
                                     uint64_t max_record_bytes) {
+  const std::string path(encoded_path.c_str(), encoded_path.size());
   if (expected != "plain" && expected != "snappy") {
     throw nb::value_error("expected must be 'plain' or 'snappy'");
   }
@@ -169,6 +170,27 @@ std::pair<nb::bytes, uint64_t> read_frames(Reader& reader, uint64_t limit, uint6
   return {to_bytes(out), n};
 }
 
+// Calls take(entry) for each record that the filter wants, until it returns false. Where few are
+// wanted, few are parsed whole.
+template <class F>
+void each_whole_entry(Reader& reader, const Filter* filter, F take) {
+  reader.start_call();
+  Entry entry;
+  HeadReader heads;
+  while (const Frame* frame = reader.next()) {
+    if (filter != nullptr) {
+      EntryHead head;
+      if (heads.read(*frame, head) && !filter->wants(head.fid)) continue;
+    }
+    if (!entry.parse(frame->data, static_cast<size_t>(frame->length))) {
+      reader.bad_message();
+    } else if (!take(entry)) {
+      break;
+    }
+  }
+  reader.settle();
+}
+
 std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t limit,
                                                     uint64_t max_bytes, const Filter* filter,
                                                     uint32_t columns, int fid_version,
@@ -180,21 +202,12 @@ std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t lim
   options.table_name = table;
   Buffer out;
   uint64_t n = 0, non_finite = 0;
-  {
+  if (limit > 0) {
     Release release;
-    reader.start_call();
-    Entry entry;
-    while (n < limit && out.size() < max_bytes) {
-      const Frame* frame = reader.next();
-      if (frame == nullptr) break;
-      if (!entry.parse(frame->data, frame->length)) {
-        reader.bad_message();
-      } else if (filter == nullptr || filter->wants(entry.fid)) {
-        append_json(entry, options, out, non_finite);
-        ++n;
-      }
-    }
-    reader.settle();
+    each_whole_entry(reader, filter, [&](const Entry& entry) {
+      append_json(entry, options, out, non_finite);
+      return ++n < limit && out.size() < max_bytes;
+    });
   }
   return {to_bytes(out), n, non_finite};
 }
@@ -210,20 +223,12 @@ nb::dict read_columns(Reader& reader, uint64_t limit, const Filter* filter, int 
                       bool with_embedding, bool with_optimizers) {
   FidVersion version = version_of(fid_version);
   Columns columns;
-  {
+  if (limit > 0) {
     Release release;
-    reader.start_call();
-    Entry entry;
-    while (columns.fids.size() < limit) {
-      const Frame* frame = reader.next();
-      if (frame == nullptr) break;
-      if (!entry.parse(frame->data, frame->length)) {
-        reader.bad_message();
-      } else if (filter == nullptr || filter->wants(entry.fid)) {
-        columns.append(entry, version, with_embedding, with_optimizers);
-      }
-    }
-    reader.settle();
+    each_whole_entry(reader, filter, [&](const Entry& entry) {
+      columns.append(entry, version, with_embedding, with_optimizers);
+      return columns.fids.size() < limit;
+    });
   }
   const size_t rows = columns.fids.size();
   nb::dict out;

@@ -26,6 +26,7 @@ COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
 FORMATS = ("jsonl", "tfrecord")
 
 _CHUNK_BYTES = 1 << 20
+_LOOKUP_BYTES = 32 << 20
 _ALL = 2**63 - 1
 
 
@@ -105,6 +106,7 @@ class Dump:
         self._format = format
         self._columns = sum(1 << i for i, name in enumerate(COLUMNS) if name in columns)
         self._number_ids = number_ids
+        self._chosen = chosen
         self._filter = chosen.native() if chosen else None
         self._version = 1 if chosen and chosen.fid_version == "v1" else 2
         self._shard = (shard, nshards)
@@ -135,7 +137,8 @@ class Dump:
             nshards=nshards,
             start=self._start,
             jobs=self._jobs,
-            range_bytes=_CHUNK_BYTES,
+            # Of a range nothing is held but its output, which is short where fids are looked up.
+            range_bytes=_LOOKUP_BYTES if self._chosen and self._chosen.fids else _CHUNK_BYTES,
         )
         for piece in pieces:
             self.skipped += piece.skipped

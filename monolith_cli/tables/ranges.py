@@ -37,23 +37,41 @@ class _Range(NamedTuple):
     check_stop: bool
 
 
-class _Result(NamedTuple, Generic[T]):
-    """`first` and `stop` are the ends of what was read: where records start."""
+class _Result(Generic[T]):
+    """What reading a range gave; `first` and `stop` are its ends: where records start."""
 
-    first: int
-    stop: int
-    failed: bool
-    skipped: list[Skipped]
-    value: T
+    __slots__ = ("failed", "first", "skipped", "stop", "value")
+
+    def __init__(self, reader: _native.Reader, extent: Extent, value: T) -> None:
+        self.first = reader.first
+        self.stop = reader.position
+        self.failed = reader.failed
+        self.skipped = skipped_by(reader, extent.file)
+        self.value = value
 
 
-class Piece(NamedTuple, Generic[T]):
-    """What one range gave, in order: a value, and damage that was skipped in it."""
+class Piece(Generic[T]):
+    """What one range gave, in order.
 
-    extent: Extent
-    value: T
-    skipped: list[Skipped]
-    size: int
+    Attributes
+    ----------
+    extent
+        Where the range lies.
+    value
+        What `work` returned for it.
+    skipped
+        Damage in it.
+    size
+        Of the range, in uncompressed bytes.
+    """
+
+    __slots__ = ("extent", "size", "skipped", "value")
+
+    def __init__(self, extent: Extent, value: T, skipped: list[Skipped], size: int) -> None:
+        self.extent = extent
+        self.value = value
+        self.skipped = skipped
+        self.size = size
 
 
 def read_ranges(
@@ -123,9 +141,7 @@ def _read(
         value = work(reader, extent)
     except (OSError, _native.ChangedError) as error:
         raise extent.file.explain(error) from None
-    return _Result(
-        reader.first, reader.position, reader.failed, skipped_by(reader, extent.file), value
-    )
+    return _Result(reader, extent, value)
 
 
 def _in_threads(

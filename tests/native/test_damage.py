@@ -38,7 +38,7 @@ def file(tmp_path: Path) -> Path:
 
 def scan(file: Path, data: bytes, *, skip: bool, expected: str = "plain", **options: Any) -> Scan:
     file.write_bytes(data)
-    opened = _native.File(str(file), expected, **options)
+    opened = _native.File(bytes(file), expected, **options)
     reader = _native.Reader(opened, 0, opened.stream_bytes, skip=skip)
     records = reader.entries(2**63)
     return Scan(records, reader.damages, reader)
@@ -175,7 +175,7 @@ def test_an_inserted_and_a_lost_byte(file: Path) -> None:
 def test_a_file_that_shrinks_while_it_is_read(file: Path) -> None:
     records = [bytes(100_000)] * 20
     file.write_bytes(ds.frame(*records))
-    opened = _native.File(str(file))
+    opened = _native.File(bytes(file))
     reader = _native.Reader(opened, 0, opened.stream_bytes)
     assert len(reader.records(1)) == 1
     with file.open("r+b") as stream:
@@ -188,19 +188,19 @@ def test_a_file_that_shrinks_while_it_is_read(file: Path) -> None:
 
 def test_a_file_that_grows_or_is_replaced(file: Path) -> None:
     file.write_bytes(FRAMED)
-    opened = _native.File(str(file))
+    opened = _native.File(bytes(file))
     opened.check_unchanged()
     with file.open("ab") as stream:
         stream.write(b"more")
     with pytest.raises(_native.ChangedError):
         opened.check_unchanged()
-    opened = _native.File(str(file))
+    opened = _native.File(bytes(file))
     other = file.with_name("other")
     other.write_bytes(file.read_bytes())
     other.replace(file)
     with pytest.raises(_native.ChangedError):
         opened.check_unchanged()
-    opened = _native.File(str(file))
+    opened = _native.File(bytes(file))
     file.unlink()
     with pytest.raises(FileNotFoundError):
         opened.check_unchanged()
@@ -242,7 +242,7 @@ def outside(first: int, last: int) -> list[bytes]:
 
 def scan_snappy(file: Path, blocks: list[bytes], *, skip: bool) -> Scan:
     found = scan(file, b"".join(blocks), skip=skip, expected="snappy")
-    assert _native.File(str(file), "snappy").compression == "snappy"
+    assert _native.File(bytes(file), "snappy").compression == "snappy"
     return found
 
 

@@ -45,7 +45,7 @@ def open_records(tmp_path_factory: pytest.TempPathFactory) -> Open:
 
     def open_them(records: Iterable[bytes]) -> Any:
         path.write_bytes(ds.frame(*records))
-        file = _native.File(str(path))
+        file = _native.File(bytes(path))
         return _native.Reader(file, 0, file.stream_bytes)
 
     return open_them
@@ -333,7 +333,7 @@ def test_limits_are_kept(tmp_path: Path) -> None:
     records = ds.random_entries(5, 1000)
     path = tmp_path / "records"
     path.write_bytes(ds.frame(*records))
-    file = _native.File(str(path))
+    file = _native.File(bytes(path))
     starts = ds.frame_starts(records)
     reader = _native.Reader(file, 0, file.stream_bytes)
     assert reader.entries(0) == []

@@ -22,7 +22,7 @@ def read_ranges(
     path: Path, shards: int, *, skip: bool = False
 ) -> tuple[list[list[bytes]], list[Any]]:
     """What each of the ranges of a file gives, and the damages of all of them."""
-    file = _native.File(str(path))
+    file = _native.File(bytes(path))
     total = file.stream_bytes
     found, damages = [], []
     for shard in range(shards):
@@ -66,7 +66,7 @@ def test_every_record_once(path: Path, shards: int, block_bytes: int) -> None:
 @pytest.mark.parametrize("block_bytes", [0, 50, 1000])
 def test_search_finds_the_next_start_in_the_range(path: Path, block_bytes: int) -> None:
     path.write_bytes(ds.snappy_blocks(FRAMED, block_bytes) if block_bytes else FRAMED)
-    file = _native.File(str(path))
+    file = _native.File(bytes(path))
     for start in range(0, STARTS[-1], 3):
         for end in (start + 1, start + 60, STARTS[-1]):
             reader = _native.Reader(file, start, end, how="search")
@@ -86,7 +86,7 @@ def test_records_of_any_kind(
 ) -> None:
     framed = ds.frame(*records)
     path.write_bytes(ds.snappy_blocks(framed, block_bytes) if block_bytes else framed)
-    file = _native.File(str(path), "snappy" if block_bytes else "plain")
+    file = _native.File(bytes(path), "snappy" if block_bytes else "plain")
     total = file.stream_bytes
     found = []
     for shard in range(shards):
