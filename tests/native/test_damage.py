@@ -208,9 +208,9 @@ def test_a_file_that_grows_or_is_replaced(file: Path) -> None:
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        _native.File(str(tmp_path / "none"))
+        _native.File(bytes(tmp_path / "none"))
     with pytest.raises(IsADirectoryError):
-        _native.File(str(tmp_path))
+        _native.File(bytes(tmp_path))
 
 
 # --- SNAPPY ---------------------------------------------------------------------------------
