@@ -89,7 +89,7 @@ class ShardReader:
             base, extent = self._pieces[0]
             aligned = bool(cursor) or self.position <= base
             self._next_piece("exact" if aligned else "walk")
-            if cursor and self._reader is not None and not self._starts_well():
+            if cursor and not self._at_record():
                 raise _bad_cursor(cursor, extent.file.path)
         else:
             self.done = True
@@ -161,9 +161,21 @@ class ShardReader:
         )
         self.position = self._base + self._reader.first - extent.start
 
-    def _starts_well(self) -> bool:
+    def _at_record(self) -> bool:
+        """Does the reader start at a record, if maybe at a damaged one?
+
+        A page ends in front of damage too. So without a good header the records before the place
+        decide: do they lead to it?
+        """
         assert self._reader is not None
-        return self._reader.starts_well()
+        assert self._extent is not None
+        extent, start = self._extent, self._reader.first
+        try:
+            if self._reader.starts_well():
+                return True
+        except (OSError, _native.ChangedError) as error:
+            raise extent.file.explain(error) from None
+        return open_reader(extent, self.options, start, extent.end, how="walk").first == start
 
 
 def _bad_cursor(cursor: int, path: str | None = None) -> CursorError:
