@@ -251,9 +251,9 @@ def dump(
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
-    messages.notes(*checkpoint.notes)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     tables = open_tables(checkpoint, table, reading)
+    messages.notes(*checkpoint.notes)
     dump = Dump(
         entry_stream(tables, unattributed=not table),
         reading,
@@ -276,7 +276,8 @@ def dump(
     if limit is not None:
         messages.notes(cursor_note(dump.entries, dump.next_offset))
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
-    messages.warnings(non_finite_warning(dump.non_finite), *damage_lines(skipped))
+    odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
+    messages.warnings(non_finite_warning(dump.non_finite), *odd, *damage_lines(skipped))
     raise_worst([skipped_error(skipped)], messages.warnings)
 
 
@@ -342,9 +343,9 @@ def get(
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
-    messages.notes(*checkpoint.notes)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     tables = open_tables(checkpoint, table, reading)
+    messages.notes(*checkpoint.notes)
     found = find_entries(
         entry_stream(tables, unattributed=not table),
         reading,
@@ -360,6 +361,7 @@ def get(
         show(entries_lines(found.lines, look=look_of(sys.stdout)))
     messages.took(f"{count_text(len(found.lines), 'entry', 'entries')} found")
     skipped = distinct([*found.skipped, *(damage for each in tables for damage in each.skipped())])
-    messages.warnings(non_finite_warning(found.non_finite), *damage_lines(skipped))
+    odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
+    messages.warnings(non_finite_warning(found.non_finite), *odd, *damage_lines(skipped))
     errors = [skipped_error(skipped), absent_error(found.absent, len(tables), model_dir)]
     raise_worst(errors, messages.warnings)

@@ -22,6 +22,8 @@ from monolith_cli.errors import (
 
 __all__ = ["AssetsListing", "ShardSet", "list_assets", "list_names"]
 
+_MISSING_HINT = "restore it, or take another step"
+
 
 class ShardSet(NamedTuple):
     """The files of one sharded dump: all that there are, in order of shard number."""
@@ -118,14 +120,25 @@ def _complete_set(directory: str, shards: list[ShardName]) -> ShardSet:
     for shard in shards:
         path = os.path.join(directory, shard_name(*shard))
         if shard.total != total:
-            raise ShardMismatchError(f"another shard of it says 'of {total}'", path=path)
+            other = shard_name(*shards[0])
+            raise ShardMismatchError(
+                f"two totals: '{other}' is there as well",
+                path=path,
+                hint="move away what is left over from another dump",
+            )
         if shard.number >= total:
-            raise ShardMismatchError("a shard number beyond the total", path=path)
+            raise ShardMismatchError(
+                f"numbers begin at 0: shard {shard.number} is not one of {total}",
+                path=path,
+                hint="move it away",
+            )
         paths[shard.number] = path
     for index in range(total):
         if index not in paths:
             path = os.path.join(directory, shard_name(base, index, total))
-            raise MissingShardError(f"missing: {len(paths)} of {total} shards are there", path=path)
+            raise MissingShardError(
+                f"missing: {len(paths)} of {total} shards are there", path=path, hint=_MISSING_HINT
+            )
     return ShardSet(directory, base, [paths[index] for index in range(total)])
 
 
@@ -133,7 +146,9 @@ def _data_of(meta: ShardSet, data: ShardSet | None) -> ShardSet:
     if data is None:
         base, total = meta.base.removesuffix(META_SUFFIX), len(meta.paths)
         missing = os.path.join(meta.directory, shard_name(base, 0, total))
-        raise MissingShardError(f"missing, while its '{meta.base}' is there", path=missing)
+        raise MissingShardError(
+            f"missing, while its '{meta.base}' is there", path=missing, hint=_MISSING_HINT
+        )
     if len(data.paths) != len(meta.paths):
         raise ShardMismatchError(
             f"'{meta.base}' has {len(meta.paths)} shards, its data {len(data.paths)}",

@@ -37,10 +37,25 @@ __all__ = [
 MAX_RECORD_BYTES = 64 << 20
 """Longer records are taken for damage by default; nothing in the format limits them."""
 
+_LONGEST_BYTES = 2**31 - 1
+"""Nobody means a longer record: protobuf has no larger messages."""
+
+_BLOCK_KINDS = ("truncated_block", "bad_block_length", "bad_block")
+
+_AT_THE_START = {
+    # Where even the first bytes are bad, it may be another kind of file.
+    "truncated_header": "no TFRecord file, or cut short: it ends inside the first header",
+    "bad_length_crc": "no TFRecord file, or damaged: the first length fails its checksum",
+    "truncated_block": "no SNAPPY TFRecord file, or cut short: it ends inside the first block",
+    "bad_block_length": "no SNAPPY TFRecord file, or damaged: the lengths of the first block make"
+    " no sense",
+}
+
 _OPEN_FILES = 64
 """How many files stay open for the next use. One that was closed is opened again when needed."""
 
 _SKIP_HINT = "restore the file, or read around the damage with --on-corrupt skip"
+_TOO_LONG_HINT = "raise --max-record-bytes if records are meant to be so long"
 _CHANGED_HINT = "try again when nobody writes it"
 
 
@@ -48,7 +63,8 @@ class Skipped(NamedTuple):
     """Damage: where it is, and what was left out because of it.
 
     `position` and `end` are in uncompressed bytes, `offset` is in the file as stored.
-    `one_record` is False where nobody can know how many records were lost.
+    `one_record` is False where nobody can know how many records were lost. `hint` is what to do
+    about it.
     """
 
     path: str
@@ -58,14 +74,12 @@ class Skipped(NamedTuple):
     position: int
     end: int
     one_record: bool
+    hint: str = _SKIP_HINT
 
     def error(self) -> CorruptionError:
         """The error to raise where damage is not to be skipped."""
-        hint = _SKIP_HINT
-        if self.kind == "record_too_long":
-            hint = "raise --max-record-bytes if records are meant to be so long"
         return CorruptionError(
-            self.what, path=self.path, offset=self.offset, hint=hint, kind=self.kind
+            self.what, path=self.path, offset=self.offset, hint=self.hint, kind=self.kind
         )
 
 
@@ -155,10 +169,9 @@ class DumpFile:
     def skipped(self, damage: _native.Damage) -> Skipped:
         """Damage that a reader of this file met, in words."""
         what = _describe(damage, self.max_record_bytes)
-        block_kinds = ("truncated_block", "bad_block_length", "bad_block")
-        if damage.offset != damage.position and damage.kind not in block_kinds:
-            what += f" (byte {damage.position} uncompressed, in the block"
-            what += " that starts at that offset)"
+        if damage.kind not in _BLOCK_KINDS and self.open().compression == "snappy":
+            what += f" (uncompressed byte {damage.position}), in the SNAPPY block"
+        too_long = damage.kind == "record_too_long" and damage.length <= _LONGEST_BYTES
         return Skipped(
             self.path,
             damage.kind,
@@ -167,6 +180,7 @@ class DumpFile:
             damage.position,
             damage.end,
             damage.one_record,
+            _TOO_LONG_HINT if too_long else _SKIP_HINT,
         )
 
     def _changed(self, offset: int) -> ChangedWhileReadError:
@@ -182,28 +196,31 @@ class DumpFile:
 
 
 def _describe(damage: _native.Damage, max_record_bytes: int) -> str:
-    size = damage.length
+    record = f"a record of {damage.length} byte{'' if damage.length == 1 else 's'}"
+    if damage.position == 0 and damage.kind in _AT_THE_START:
+        return _AT_THE_START[damage.kind]
     match damage.kind:
         case "truncated_header":
-            return "the file ends inside the header of a record"
+            return "cut short: the file ends inside the header of a record"
         case "bad_length_crc":
-            if damage.offset == 0:
-                return "no TFRecord file, or damaged: the first length fails its checksum"
             return "damaged: the length of a record fails its checksum"
         case "record_too_long":
-            return f"a record of {size} bytes, where {max_record_bytes} are allowed"
+            return (
+                f"a record that claims to be {damage.length} bytes long,"
+                f" where {max_record_bytes} are allowed"
+            )
         case "truncated_data":
-            return f"the file ends inside a record of {size} bytes"
+            return f"cut short: the file ends inside {record}"
         case "bad_data_crc":
-            return f"damaged: a record of {size} bytes fails its checksum"
+            return f"damaged: {record} fails its checksum"
         case "bad_message":
-            return f"a record of {size} bytes that is no EntryDump"
+            return f"{record} that is no EntryDump"
         case "truncated_block":
-            return "damaged: the file ends inside a SNAPPY block"
+            return "cut short: the file ends inside a SNAPPY block"
         case "bad_block_length":
             return "damaged: the lengths of a SNAPPY block make no sense"
         case _:
-            return "damaged: a SNAPPY block that does not decompress"
+            return "damaged: a SNAPPY block does not decompress"
 
 
 class _OpenFiles:

@@ -142,7 +142,15 @@ def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[s
 def damage_lines(skipped: Iterable[Skipped]) -> Iterator[str]:
     """What was left out, a line a damaged place."""
     for damage in skipped:
-        yield f"{name_text(damage.path)}: {damage.what}, at byte {damage.offset}; skipped"
+        if damage.one_record:
+            left_out = "1 record left out"
+        elif damage.end > damage.position:
+            left_out = f"{bytes_text(damage.end - damage.position)} of records left out"
+        elif damage.kind == "too_few_records":
+            left_out = "the others are lost"
+        else:
+            left_out = "left out"
+        yield f"{name_text(damage.path)}: {damage.what}, at byte {damage.offset}; {left_out}"
 
 
 def _key(difference: Difference) -> str:

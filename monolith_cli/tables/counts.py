@@ -10,11 +10,11 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
-from monolith_cli.errors import PathNotFoundError
+from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.formats.ckpt_info import CkptInfo
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
 from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
-from monolith_cli.tables.multi import MultiDump, too_few_records
+from monolith_cli.tables.multi import MultiDump, extra_records, too_few_records
 from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
 from monolith_cli.tables.table import MultiTable, Table, open_tables
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.formats.tfrecord import DumpFile
+    from monolith_cli.tables.ranges import Piece
 
 __all__ = [
     "CheckpointCounts",
@@ -245,9 +247,15 @@ class _Count:
             )
         self._sum_up()
         filters = self.checkpoint.table_files().hash_filters if not options.patterns else {}
-        self.counts.hash_filters = [
-            summarize_hash_filter(name, sets, self.read_options) for name, sets in filters.items()
-        ]
+        for name, sets in filters.items():
+            try:
+                summary = summarize_hash_filter(name, sets, self.read_options)
+            except CorruptionError as error:
+                if not options.skip_corrupt:
+                    raise
+                self._note([_skipped_filter(error)])
+            else:
+                self.counts.hash_filters.append(summary)
         return self.counts
 
     def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
@@ -255,8 +263,7 @@ class _Count:
         for dump in dumps:
             for file, shard in zip(dump.files, dump.all_extents(self.jobs), strict=True):
                 self._note(shard.skipped)
-                if shard.extra:
-                    self.counts.warnings.append(_extra(file.path, shard.extra))
+                self._warn(extra_records(file, shard.extra))
                 unknown = not self.options.patterns
                 extents += [
                     extent
@@ -266,24 +273,31 @@ class _Count:
         return extents
 
     def _read(self, stream: EntryStream) -> None:
-        def work(reader: _native.Reader, extent: Extent) -> _native.Counter:
-            counter = _native.Counter(self.version)
-            while True:
-                reader.count(counter, self.filter)
-                if reader.done:
-                    return counter
-
         done = 0
-        for piece in read_ranges(stream, self.read_options, work, jobs=self.jobs):
-            key = (piece.extent.file.path, piece.extent.table)
-            if key in self.tallies:
-                self.tallies[key].merge(piece.value)
-            else:
-                self.tallies[key] = piece.value
+        for piece in read_ranges(stream, self.read_options, self._count, jobs=self.jobs):
+            self._keep(piece)
             self._note(piece.skipped)
             done += piece.size
             if self.progress:
                 self.progress(done, stream.size)
+
+    def _count(self, reader: _native.Reader, extent: Extent) -> _native.Counter:
+        counter = _native.Counter(self.version)
+        while True:
+            reader.count(counter, self.filter)
+            if reader.done:
+                return counter
+
+    def _keep(self, piece: Piece[_native.Counter]) -> None:
+        key = (piece.extent.file.path, piece.extent.table)
+        if key in self.tallies:
+            self.tallies[key].merge(piece.value)
+        else:
+            self.tallies[key] = piece.value
+
+    def _warn(self, warning: str | None) -> None:
+        if warning:
+            self.counts.warnings.append(warning)
 
     def _note(self, skipped: list[Skipped]) -> None:
         """Keep damage once: a multi table's file is read twice."""
@@ -323,9 +337,17 @@ class _Count:
                 tally = self.tallies.get((file.path, None))
                 found, promised = tally.entries if tally else 0, dump.expected(shard)
                 if found < promised:
-                    raise too_few_records(file.path, found, promised)
+                    raise too_few_records(file, found, promised)
                 if found > promised:
-                    self.counts.warnings.append(_extra(file.path, found - promised))
+                    self._warn(extra_records(file, found - promised))
+                    self._recount(file, dump.shard_extents(shard).extents)
+
+    def _recount(self, file: DumpFile, extents: list[Extent]) -> None:
+        """Count a multi table's file again, without the records that belong to no table."""
+        del self.tallies[file.path, None]
+        stream = EntryStream(extent._replace(table=None) for extent in extents)
+        for piece in read_ranges(stream, self.read_options, self._count, jobs=self.jobs):
+            self._keep(piece)
 
     def _sum_up(self) -> None:
         single, everything = _native.Counter(self.version), _native.Counter(self.version)
@@ -340,5 +362,7 @@ class _Count:
         }
 
 
-def _extra(path: str, extra: int) -> str:
-    return f"{path}: {extra} records more than its table of contents promises; they were ignored"
+def _skipped_filter(error: CorruptionError) -> Skipped:
+    """A damaged occurrence filter, of which nothing is shown."""
+    at = error.offset or 0
+    return Skipped(error.path or "", error.kind, error.what, at, at, at, False)

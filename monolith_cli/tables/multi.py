@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from monolith_cli.checkpoint.shard_set import ShardSet
 
-__all__ = ["MultiDump", "ShardExtents", "too_few_records"]
+__all__ = ["MultiDump", "ShardExtents", "extra_records", "too_few_records"]
+
+_CONTENTS_HINT = "restore it: without it nobody knows which entries belong to which table"
 
 _STEP = 1 << 18
 """Records between two chances to interrupt."""
@@ -106,24 +108,40 @@ class MultiDump:
         return [self.shard_extents(shard) for shard in shards]
 
 
-def too_few_records(path: str, found: int, promised: int) -> RecordCountError:
+def too_few_records(file: DumpFile, found: int, promised: int) -> RecordCountError:
     """The error of a data file with fewer records than its table of contents promises."""
     return RecordCountError(
-        f"has {found} records, its table of contents promises {promised}",
-        path=path,
+        f"ends after {found} of the {promised} records that its table of contents promises",
+        path=file.path,
+        offset=file.stored_bytes,
         hint="restore it, or read what is there with --on-corrupt skip",
+    )
+
+
+def extra_records(file: DumpFile, extra: int) -> str | None:
+    """The warning about records that belong to no table; None where there are none."""
+    if not extra:
+        return None
+    return (
+        f"{file.path}: {extra} record{'' if extra == 1 else 's'} more than its table of contents"
+        " promises; left out"
     )
 
 
 def _read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
     contents = []
-    for record, data in enumerate(read_records(path, max_record_bytes=options.max_record_bytes)):
-        try:
-            contents.append(parse_table_meta(data))
-        except ValueError as error:
-            raise CorruptionError(
-                f"no table of contents: {error}", path=path, record=record, kind="bad_message"
-            ) from None
+    try:
+        records = read_records(path, max_record_bytes=options.max_record_bytes)
+        for record, data in enumerate(records):
+            try:
+                contents.append(parse_table_meta(data))
+            except ValueError as error:
+                raise CorruptionError(
+                    f"no table of contents: {error}", path=path, record=record, kind="bad_message"
+                ) from None
+    except CorruptionError as error:
+        error.hint = _CONTENTS_HINT
+        raise
     return contents
 
 
@@ -151,7 +169,7 @@ def _locate_whole(
         return None
     promised = sum(table.num_entries for table in contents)
     if found < promised:
-        error = too_few_records(file.path, found, promised)
+        error = too_few_records(file, found, promised)
         if not options.skip:
             raise error
         skipped.append(_missing_at_end(file, error))

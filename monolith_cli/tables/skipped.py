@@ -24,5 +24,7 @@ def skipped_error(skipped: Sequence[Skipped]) -> CorruptionError | None:
         return None
     error = skipped[0].error()
     others = len(skipped) - 1
-    error.hint = "skipped" + (f", like {others} more damaged places" if others else "")
+    error.hint = "skipped"
+    if others:
+        error.hint += f", like {others} more damaged place{'' if others == 1 else 's'}"
     return error

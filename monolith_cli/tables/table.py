@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.errors import TableNotFoundError
 from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables.multi import MultiDump
+from monolith_cli.tables.multi import MultiDump, extra_records
 from monolith_cli.tables.pages import Page, Pager
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
 
@@ -154,6 +154,10 @@ class Table:
         """Damage that hides entries of this table or of its neighbours, found by `extents`."""
         return []
 
+    def warnings(self) -> list[str]:
+        """Oddities that are no damage, found by `extents`: a phrase each."""
+        return []
+
     def _pages(self) -> Pager:
         if self._pager is None:
             self._pager = Pager(EntryStream(self.extents()), self.options)
@@ -219,6 +223,14 @@ class MultiTable(Table):
             for shard in dump.all_extents()
             for damage in shard.skipped
         ]
+
+    def warnings(self) -> list[str]:
+        found = [
+            extra_records(file, shard.extra)
+            for dump in self.dumps
+            for file, shard in zip(dump.files, dump.all_extents(), strict=True)
+        ]
+        return [warning for warning in found if warning]
 
 
 def open_tables(

@@ -66,14 +66,19 @@ def test_a_missing_shard_is_named(tmp_path: Path, lost: int) -> None:
     path.unlink()
     with pytest.raises(MissingShardError) as caught:
         list_assets(directory)
-    assert str(caught.value) == f"{path}: missing: 3 of 4 shards are there"
+    assert str(caught.value) == (
+        f"{path}: missing: 3 of 4 shards are there; restore it, or take another step"
+    )
 
 
 def test_two_totals(tmp_path: Path) -> None:
     directory = make(tmp_path, *shards("t", 1), *shards("t", 2))
     with pytest.raises(ShardMismatchError) as caught:
         list_assets(directory)
-    assert str(caught.value) == f"{directory}/t-00000-of-00002: another shard of it says 'of 1'"
+    assert str(caught.value) == (
+        f"{directory}/t-00000-of-00002: two totals: 't-00000-of-00001' is there as well;"
+        " move away what is left over from another dump"
+    )
 
 
 def test_a_number_beyond_the_total(tmp_path: Path) -> None:
