@@ -9,7 +9,7 @@ from monolith_cli.commands.base import Command, Settings
 
 EXAMPLES = {
     "monolith sample demo": "A small directory to try the other commands on:",
-    "monolith sample big --entries 20000000 --tables 1 --dim 33 --shards 4": "About 4 GB:",
+    "monolith sample big --entries 20000000 --tables 1 --dim 33 --shards 4": "About 7.6 GB:",
 }
 
 EXIT_CODES = {
@@ -95,19 +95,21 @@ def sample(
     """
     from monolith_cli.checkpoint.sample import write_sample
     from monolith_cli.reports.sample import sample_document, sample_lines
-    from monolith_cli.reports.terminal import Messages, show, show_json
+    from monolith_cli.reports.terminal import Messages, Progress, show, show_json
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    written = write_sample(
-        model_dir,
-        entries=entries,
-        tables=tables,
-        shards=shards,
-        dim=dim,
-        multi=multi,
-        seed=seed,
-        force=force,
-    )
+    with Progress("writing", quiet=settings.quiet, unit="entries") as progress:
+        written = write_sample(
+            model_dir,
+            entries=entries,
+            tables=tables,
+            shards=shards,
+            dim=dim,
+            multi=multi,
+            seed=seed,
+            force=force,
+            progress=progress,
+        )
     if json:
         show_json(sample_document(written, model_dir))
     else:

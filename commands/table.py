@@ -241,7 +241,7 @@ def dump(
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
     from monolith_cli.reports.entries import cursor_line, cursor_note, non_finite_warning
-    from monolith_cli.reports.terminal import Messages
+    from monolith_cli.reports.terminal import Messages, Progress
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
@@ -254,22 +254,24 @@ def dump(
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     tables = open_tables(checkpoint, table, reading)
     messages.notes(*checkpoint.notes)
-    dump = Dump(
-        entry_stream(tables, unattributed=not table),
-        reading,
-        format=format,
-        columns=columns,
-        number_ids=json_number_ids,
-        chosen=EntryFilter(slot, fid, fid_version),
-        shard=shard,
-        nshards=nshards,
-        offset=offset,
-        limit=limit,
-        jobs=jobs or usable_processors(),
-    )
     out = sys.stdout.buffer
-    for data in dump:
-        out.write(data)
+    with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
+        dump = Dump(
+            entry_stream(tables, unattributed=not table),
+            reading,
+            format=format,
+            columns=columns,
+            number_ids=json_number_ids,
+            chosen=EntryFilter(slot, fid, fid_version),
+            shard=shard,
+            nshards=nshards,
+            offset=offset,
+            limit=limit,
+            jobs=jobs or usable_processors(),
+            progress=progress,
+        )
+        for data in dump:
+            out.write(data)
     if cursor:
         out.write(cursor_line(dump.next_offset))
     messages.took(f"{count_text(dump.entries, 'entry', 'entries')} read")
@@ -333,7 +335,7 @@ def get(
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
     from monolith_cli.reports.entries import entries_lines, non_finite_warning
-    from monolith_cli.reports.terminal import Messages, look_of, show
+    from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.lookup import absent_error, find_entries
@@ -346,15 +348,17 @@ def get(
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     tables = open_tables(checkpoint, table, reading)
     messages.notes(*checkpoint.notes)
-    found = find_entries(
-        entry_stream(tables, unattributed=not table),
-        reading,
-        fid,
-        columns=columns,
-        fid_version=fid_version,
-        number_ids=json_number_ids,
-        jobs=jobs or usable_processors(),
-    )
+    with Progress("looking", quiet=settings.quiet) as progress:
+        found = find_entries(
+            entry_stream(tables, unattributed=not table),
+            reading,
+            fid,
+            columns=columns,
+            fid_version=fid_version,
+            number_ids=json_number_ids,
+            jobs=jobs or usable_processors(),
+            progress=progress,
+        )
     if json:
         show(line.decode() for line in found.lines)
     else:

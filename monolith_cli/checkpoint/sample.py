@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint import layout
@@ -16,7 +16,7 @@ from monolith_cli.formats import checkpoint_state, wire
 from monolith_cli.formats.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeAlias
 
     import numpy as np
@@ -91,6 +91,7 @@ def write_sample(
     varied: bool = True,
     step: int = 1000,
     force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Sample:
     """Write a model directory with one checkpoint: dense variables and hash tables.
 
@@ -129,6 +130,8 @@ def write_sample(
     force
         Write into a directory that is not empty. A checkpoint of the same step is replaced with
         all of its tables, and `checkpoint` then lists this one alone; the rest stays.
+    progress
+        Called with the entries written so far, and those to write; by one thread at a time.
 
     Raises
     ------
@@ -153,7 +156,7 @@ def write_sample(
                 jobs = _multi_jobs(assets, plans, shards, recipe)
             else:
                 jobs = _single_jobs(assets, plans, shards, recipe)
-            _run(jobs)
+            _run(jobs, _Writing(entries, progress))
             stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
             _write_dense(prefix, step, dim, seed)
             (directory / layout.ckpt_info_name(step)).unlink(missing_ok=True)
@@ -284,37 +287,54 @@ def _shard_path(assets: Path, base: str, shard: int, shards: int) -> Path:
     return assets / layout.shard_name(base, shard, shards)
 
 
-def _run(jobs: list[_Job]) -> None:
+class _Writing:
+    """What the threads share: how many entries are written, and whether to give up."""
+
+    def __init__(self, entries: int, progress: Callable[[int, int], None] | None) -> None:
+        self.given_up = Event()
+        self._lock = Lock()
+        self._total = entries
+        self._done = 0
+        self._progress = progress
+
+    def wrote(self, entries: int) -> None:
+        if self._progress is not None:
+            with self._lock:
+                self._done += entries
+                self._progress(self._done, self._total)
+
+
+def _run(jobs: list[_Job], writing: _Writing) -> None:
     """Write the files, as many at a time as there are processors; a failure ends all of it."""
     from concurrent.futures import ThreadPoolExecutor
 
-    given_up = Event()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(_write_records, job, given_up) for job in jobs]
+        futures = [pool.submit(_write_records, job, writing) for job in jobs]
         try:
             for future in futures:
                 future.result()
         except BaseException:
-            given_up.set()
+            writing.given_up.set()
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _write_records(job: _Job, given_up: Event) -> None:
+def _write_records(job: _Job, writing: _Writing) -> None:
     from monolith_cli.formats.tfrecord import RecordWriter
 
     with RecordWriter(job.path, compression=job.compression) as writer:
         for record in job.records:
             writer.write(record)
         for part in job.parts:
-            for framed in _framed_entries(part, job.recipe):
-                if given_up.is_set():
+            for framed, entries in _framed_entries(part, job.recipe):
+                if writing.given_up.is_set():
                     return
                 writer.write_framed(framed)
+                writing.wrote(entries)
 
 
-def _framed_entries(part: _Part, recipe: _Recipe) -> Iterator[bytes]:
-    """The entries of a part in chunks, each the bytes of whole framed records."""
+def _framed_entries(part: _Part, recipe: _Recipe) -> Iterator[tuple[bytes, int]]:
+    """The entries of a part in chunks: the bytes of whole framed records, and their number."""
     import numpy as np
 
     from monolith_cli._native import encode_entries
@@ -325,7 +345,7 @@ def _framed_entries(part: _Part, recipe: _Recipe) -> Iterator[bytes]:
     rng = np.random.Generator(np.random.SFC64(seeds))
     for first in range(part.first, part.first + part.entries, chunk):
         count = min(chunk, part.first + part.entries - first)
-        yield encode_entries(
+        framed = encode_entries(
             _fids(rng, part.plan, first, count),
             rng.standard_normal((count, recipe.dim), dtype=np.float32) * np.float32(0.05),
             times=_timestamps(rng, count, recipe.varied),
@@ -334,6 +354,7 @@ def _framed_entries(part: _Part, recipe: _Recipe) -> Iterator[bytes]:
                 for kind, dim in recipe.segments()
             ],
         )
+        yield framed, count
 
 
 def _fids(rng: np.random.Generator, plan: _Plan, first: int, count: int) -> Int64s:

@@ -85,8 +85,8 @@ class Messages:
 class Progress:
     """A progress bar on stderr; on a terminal only, and only for work over a second.
 
-    It is a context manager; call it with the bytes read so far and the bytes to read, from any
-    thread.
+    It is a context manager; call it with the bytes read so far and the bytes to read, from one
+    thread at a time.
 
     Parameters
     ----------
@@ -94,13 +94,26 @@ class Progress:
         What is being done.
     quiet
         Show nothing.
+    rows
+        Rows go to stdout meanwhile: no bar among them, where stdout is a terminal, too.
+    unit
+        What is counted: `bytes`, or a word for other things.
     delay_seconds
         How long work may take without a bar.
     """
 
-    def __init__(self, label: str, *, quiet: bool = False, delay_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        label: str,
+        *,
+        quiet: bool = False,
+        rows: bool = False,
+        unit: str = "bytes",
+        delay_seconds: float = 1.0,
+    ) -> None:
         self.label = label
-        self._wanted = not quiet and sys.stderr.isatty()
+        self.unit = unit
+        self._wanted = not quiet and sys.stderr.isatty() and not (rows and sys.stdout.isatty())
         self._start = time.monotonic() + delay_seconds
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
@@ -114,7 +127,7 @@ class Progress:
         if self._bar is None:
             if time.monotonic() < self._start:
                 return
-            self._begin()
+            self._begin(total)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
 
@@ -128,26 +141,32 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def _begin(self) -> None:
+    def _begin(self, total: int) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
             DownloadColumn,
             Progress,
+            ProgressColumn,
             TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
 
+        amounts: tuple[ProgressColumn, ...]
+        if self.unit == "bytes":
+            amounts = DownloadColumn(binary_units=True), TransferSpeedColumn()
+        else:
+            text = "{task.completed:,.0f}/{task.total:,.0f} " + self.unit
+            amounts = (TextColumn(text, markup=False),)
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            *amounts,
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = bar.add_task(self.label, total=None)
+        self._task = bar.add_task(self.label, total=total)
         self._bar = bar
         bar.start()

@@ -11,7 +11,7 @@ from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from monolith_cli.formats.tfrecord import Skipped
 
@@ -53,6 +53,8 @@ class Dump:
         At most so many entries; None for all.
     jobs
         Threads, where there is no limit. The order does not depend on them.
+    progress
+        Called with the uncompressed bytes read so far, and those to read.
 
     Attributes
     ----------
@@ -89,6 +91,7 @@ class Dump:
         offset: int = 0,
         limit: int | None = None,
         jobs: int = 1,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if format not in FORMATS:
             raise UsageError(f"no format {format!r}")
@@ -112,10 +115,12 @@ class Dump:
         self._shard = (shard, nshards)
         self._limit = limit
         self._jobs = jobs
+        self._progress = progress
         low, high = stream.shard(shard, nshards)
         # Checks the cursor; without a limit, threads read in its place.
         self._reader = ShardReader(stream, options, low, high, offset)
         self._start = offset - 1 if offset else None
+        self._low, self._high = max(low, self._start or 0), high
         self._names: dict[str | None, str] = {}
 
     def __iter__(self) -> Iterator[bytes]:
@@ -140,9 +145,12 @@ class Dump:
             # Of a range nothing is held but its output, which is short where fids are looked up.
             range_bytes=_LOOKUP_BYTES if self._chosen and self._chosen.fids else _CHUNK_BYTES,
         )
+        done = 0
         for piece in pieces:
             self.skipped += piece.skipped
             yield from piece.value
+            done += piece.size
+            self._tell(done)
 
     def _some(self, limit: int) -> Iterator[Chunk]:
         reader = self._reader
@@ -155,9 +163,14 @@ class Dump:
         while left > 0 and (found := reader.read(read)) is not None:
             left -= found[1]
             yield found[0]
+            self._tell(reader.position - self._low)
         reader.check()
         self.skipped += reader.skipped
         self.next_offset = None if reader.done else 1 + reader.position
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, self._high - self._low)
 
     def _read_range(self, reader: _native.Reader, extent: Extent) -> list[Chunk]:
         chunks = []

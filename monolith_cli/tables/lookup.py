@@ -10,7 +10,7 @@ from monolith_cli.tables.dump import COLUMNS, Dump
 from monolith_cli.tables.stream import EntryFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.stream import EntryStream, ReadOptions
@@ -44,6 +44,7 @@ def find_entries(
     fid_version: str = "v2",
     number_ids: bool = False,
     jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Look for entries in a whole stream, as there is no index: costs one read of it.
 
@@ -57,6 +58,8 @@ def find_entries(
         What the objects hold, as in `Dump`.
     jobs
         Threads.
+    progress
+        Called with the uncompressed bytes read so far, and those to read.
 
     Raises
     ------
@@ -70,6 +73,7 @@ def find_entries(
         number_ids=number_ids,
         chosen=EntryFilter((), fids, fid_version),
         jobs=jobs,
+        progress=progress,
     )
     lines = []
     absent = dict.fromkeys(fids)

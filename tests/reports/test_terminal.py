@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from cli_support import environment
+from dump_support import write_model_dir
 
 from monolith_cli.reports.terminal import Messages, Progress, look_of
 
@@ -65,6 +67,8 @@ def test_no_progress_bar_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
         ("delay_seconds=0", True),
         ("delay_seconds=60", False),
         ("delay_seconds=0, quiet=True", False),
+        ("delay_seconds=0, rows=True", False),
+        ("delay_seconds=0, unit='entries'", True),
     ],
 )
 def test_progress_bar_on_a_terminal(tmp_path: Path, arguments: str, shown: bool) -> None:
@@ -82,3 +86,44 @@ def test_progress_bar_on_a_terminal(tmp_path: Path, arguments: str, shown: bool)
     output = child.read()
     assert ("counting" in output) == shown
     assert f"{shown}" in output
+    assert ("/5,242,880 entries" in output) == ("entries" in arguments)
+
+
+COMMANDS = {
+    "counting": "ckpt-info --dry-run {model} > /dev/null",
+    "reading": "table ls {model} > /dev/null",
+    "looking": "table get {model} 1 > /dev/null",
+    "dumping": "table dump {model} > /dev/null",
+    "writing": "sample --entries 5000 {model}/sample > /dev/null",
+}
+
+
+@pytest.mark.parametrize("label", COMMANDS)
+@pytest.mark.parametrize("delay_seconds", [0, 60])
+def test_progress_bar_of_a_command(tmp_path: Path, label: str, delay_seconds: int) -> None:
+    assert (label in on_a_terminal(tmp_path, COMMANDS[label], delay_seconds)) == (not delay_seconds)
+
+
+def test_no_progress_bar_among_rows(tmp_path: Path) -> None:
+    output = on_a_terminal(tmp_path, "table dump --columns fid {model}", 0)
+    assert '{"fid":' in output
+    assert "dumping" not in output
+
+
+def on_a_terminal(tmp_path: Path, command: str, delay_seconds: int) -> str:
+    """What a command shows on a terminal, when work may take so long without a bar."""
+    model = tmp_path / "model"
+    write_model_dir(model)
+    script = tmp_path / "monolith.py"
+    script.write_text(
+        "from monolith_cli.cli import main\n"
+        "from monolith_cli.reports.terminal import Progress\n"
+        f"Progress.__init__.__kwdefaults__['delay_seconds'] = {delay_seconds}\n"
+        "main()\n"
+    )
+    line = f"{sys.executable} {script} {command.format(model=model)}"
+    child = pexpect.spawn("bash", ["-c", line], encoding="utf-8", timeout=20, env=environment())
+    output: str = child.read()
+    child.close()
+    assert child.exitstatus in (0, 1)  # there is no feature id 1
+    return output
