@@ -65,24 +65,33 @@ inline uint32_t table_step64(uint32_t c, uint64_t w) {
 namespace portable {
 #define NAME "portable"
 #define TARGET
+#define VECTOR_BYTES 16
 #define STEP8(c, b) table_step8(c, b)
 #define STEP64(c, w) table_step64(static_cast<uint32_t>(c), w)
 #include "crc32c_kernels.inc"
 }  // namespace portable
 
 #if defined(__x86_64__)
-namespace hardware {
+namespace sse42 {
 #define NAME "sse4.2"
 #define TARGET __attribute__((target("sse4.2")))
+#define VECTOR_BYTES 16
 #define STEP8(c, b) _mm_crc32_u8(c, b)
 #define STEP64(c, w) _mm_crc32_u64(c, w)
 #include "crc32c_kernels.inc"
-}  // namespace hardware
-bool has_hardware() { return __builtin_cpu_supports("sse4.2"); }
-#define MONOLITH_HARDWARE 1
+}  // namespace sse42
+namespace avx2 {
+#define NAME "avx2"
+#define TARGET __attribute__((target("avx2,sse4.2")))
+#define VECTOR_BYTES 32
+#define STEP8(c, b) _mm_crc32_u8(c, b)
+#define STEP64(c, w) _mm_crc32_u64(c, w)
+#include "crc32c_kernels.inc"
+}  // namespace avx2
 #elif defined(__aarch64__)
-namespace hardware {
+namespace armv8 {
 #define NAME "armv8"
+#define VECTOR_BYTES 16
 #if defined(__clang__)
 #define TARGET __attribute__((target("crc")))
 #else
@@ -91,22 +100,24 @@ namespace hardware {
 #define STEP8(c, b) __crc32cb(c, b)
 #define STEP64(c, w) __crc32cd(static_cast<uint32_t>(c), w)
 #include "crc32c_kernels.inc"
-}  // namespace hardware
+}  // namespace armv8
 #if defined(__linux__)
-bool has_hardware() { return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; }
+bool has_crc() { return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0; }
 #else
-bool has_hardware() { return true; }  // every arm64 Mac has it
+bool has_crc() { return true; }  // every arm64 Mac has it
 #endif
-#define MONOLITH_HARDWARE 1
 #endif
 
 struct Choice {
-  const Kernels* sets[3] = {};
+  const Kernels* sets[4] = {};
 
   Choice() {
     size_t n = 0;
-#if defined(MONOLITH_HARDWARE)
-    if (has_hardware()) sets[n++] = &hardware::kKernels;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) sets[n++] = &avx2::kKernels;
+    if (__builtin_cpu_supports("sse4.2")) sets[n++] = &sse42::kKernels;
+#elif defined(__aarch64__)
+    if (has_crc()) sets[n++] = &armv8::kKernels;
 #endif
     sets[n] = &portable::kKernels;
   }

@@ -1,7 +1,7 @@
 // CRC-32C (Castagnoli, reflected polynomial 0x82f63b78) and the TFRecord kernels that lean on it.
 //
 // A kernel set is chosen once, at the first use, by what the processor can do: the SSE 4.2 or ARMv8
-// instruction, else slicing by eight. All sets give the same results.
+// instruction (and AVX2 for comparing), else slicing by eight. All sets give the same results.
 #pragma once
 
 #include <cstddef>
@@ -41,6 +41,8 @@ struct Walk {
   uint64_t length;    // with the last three, what the header says
 };
 
+constexpr size_t kMatchStep = 64;
+
 struct Kernels {
   const char* name;
   uint32_t (*crc)(const uint8_t* data, size_t n, uint32_t crc);
@@ -55,6 +57,9 @@ struct Kernels {
   // The first offset below n - 11 where a header with length <= max_length has a valid checksum,
   // or n if there is none.
   size_t (*find_header)(const uint8_t* p, size_t n, uint64_t max_length);
+  // Does p, masked, equal `want` in its first n bytes? Reads up to kMatchStep - 1 bytes past them,
+  // which the masks must clear.
+  bool (*matches)(const uint8_t* p, const uint8_t* mask, const uint8_t* want, size_t n);
 };
 
 const Kernels& kernels();

@@ -70,7 +70,9 @@ class HeadReader {
     std::unique_ptr<Shape>& known = shapes_[n % kShapes];
     if (!known) known.reset(new Shape);
     Shape& shape = *known;
-    if (shape.length != n || !shape.fits(frame.data)) return learn(frame, shape, head);
+    if (shape.length != n || !kernels_.matches(frame.data, shape.mask, shape.want, n)) {
+      return learn(frame, shape, head);
+    }
     head = shape.head;
     if (shape.fid_at != kNoFid) head.fid = load<int64_t>(frame.data + shape.fid_at);
     return true;
@@ -78,7 +80,6 @@ class HeadReader {
 
  private:
   static constexpr size_t kLongest = 960;  // bytes; longer records take longer anyway
-  static constexpr size_t kStep = 64;  // bytes compared at once: few steps, all of them alike
   static constexpr size_t kShapes = 128;
   static constexpr size_t kNoFid = SIZE_MAX;
 
@@ -87,20 +88,8 @@ class HeadReader {
     size_t fid_at = kNoFid;
     EntryHead head;
     // Padded with zeros, so that comparing whole steps may run over the end.
-    alignas(64) uint8_t mask[kLongest + kStep];
-    alignas(64) uint8_t want[kLongest + kStep];
-
-    bool fits(const uint8_t* p) const {
-      // Vectors of the compiler's, which every 64-bit processor has in registers.
-      using Vector = uint64_t __attribute__((vector_size(16)));
-      Vector differs{};
-      for (size_t i = 0; i < length; i += kStep) {
-        for (size_t j = i; j < i + kStep; j += sizeof(Vector)) {
-          differs |= (load<Vector>(p + j) & load<Vector>(mask + j)) ^ load<Vector>(want + j);
-        }
-      }
-      return (differs[0] | differs[1]) == 0;
-    }
+    uint8_t mask[kLongest + kMatchStep];
+    uint8_t want[kLongest + kMatchStep];
   };
 
   // Parses, and clears in the mask what may differ. Unknown fields stay in it whole.
@@ -149,6 +138,7 @@ class HeadReader {
     return true;
   }
 
+  const Kernels& kernels_ = kernels();
   std::array<std::unique_ptr<Shape>, kShapes> shapes_;
 };
 
@@ -173,6 +163,9 @@ struct Counter {
   void add(const EntryHead& head) {
     ++slots[slot_of(head.fid, version)];
     ++entries;
+    if (head.dim == last_dim && head.types == last_types) return;
+    last_dim = head.dim;
+    last_types = head.types;
     dim_min = std::min(dim_min, head.dim);
     dim_max = std::max(dim_max, head.dim);
     types |= head.types;
@@ -184,6 +177,10 @@ struct Counter {
   uint64_t dim_min = std::numeric_limits<uint64_t>::max();
   uint64_t dim_max = 0;
   uint32_t types = 0;
+
+ private:
+  uint64_t last_dim = std::numeric_limits<uint64_t>::max();
+  uint32_t last_types = 0;
 };
 
 // One element of OptimizerDump. Occurrences of the same type merge, another type replaces.

@@ -114,7 +114,7 @@ class Reader {
   Buffer stored_;          // compressed bytes [stored_base_, …)
   uint64_t stored_base_ = 0;
 
-  std::array<Frame, 256> frames_;
+  std::array<Frame, 128> frames_;
   size_t next_ = 0, count_ = 0;
   uint64_t position_ = 0;  // of the first record that is not in frames_
   uint64_t first_ = 0;
