@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from monolith_cli.errors import AlreadyExistsError, WriteError
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.atomic import AtomicFile, atomic_write
 
 
 def names(directory: Path) -> list[str]:
@@ -140,7 +140,7 @@ def test_a_file_size_limit_keeps_the_old_file_and_leaves_no_litter(tmp_path: Pat
     code = (
         "import sys\n"
         "from monolith_cli.errors import WriteError\n"
-        "from monolith_cli.formats.atomic import atomic_write\n"
+        "from monolith_cli.formats.atomic import AtomicFile, atomic_write\n"
         "try:\n"
         "    atomic_write(sys.argv[1], bytes(100_000))\n"
         "except WriteError as error:\n"
@@ -219,4 +219,78 @@ def test_of_writers_that_may_not_overwrite_exactly_one_wins(tmp_path: Path) -> N
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["exists"] * 7 + ["written"]
+    assert names(tmp_path) == ["file"]
+
+
+# --- AtomicFile: written piece by piece -----------------------------------------------------
+
+
+def test_pieces_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with AtomicFile(path) as file:
+        for number in range(100):
+            file.write(bytes([number]) * 10_000)
+        file.write(b"")
+        assert not path.exists()
+    assert path.read_bytes() == b"".join(bytes([number]) * 10_000 for number in range(100))
+    assert names(tmp_path) == ["file"]
+
+
+def test_nothing_written_is_an_empty_file(tmp_path: Path) -> None:
+    with AtomicFile(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [b"old", None])
+def test_an_exception_in_the_block_comes_through(
+    tmp_path: Path, error: type[BaseException], old: bytes | None
+) -> None:
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+
+    def fail() -> None:
+        with AtomicFile(path) as file:
+            file.write(b"half of it")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names(tmp_path) == ([] if old is None else ["file"])
+    assert old is None or path.read_bytes() == old
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_no_space_half_way(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fill_the_disk() -> None:
+        with AtomicFile(path) as file:
+            file.write(b"fits")  # and then the disk is full
+            file._file.close()
+            file._file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
+            file.write(b"does not")
+
+    with pytest.raises(WriteError) as caught:
+        fill_the_disk()
+    assert caught.value.kind == "no_space"
+    assert str(caught.value) == f"{path}: not written: No space left on device"
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_name_that_is_taken_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def race() -> None:
+        with AtomicFile(path, overwrite=False) as file:
+            file.write(b"mine")
+            path.write_bytes(b"theirs")
+
+    with pytest.raises(AlreadyExistsError):
+        race()
+    assert path.read_bytes() == b"theirs"
     assert names(tmp_path) == ["file"]

@@ -1,4 +1,4 @@
-"""Pages: every shard of any number of them, from the start or from a cursor, is every entry once."""
+"""Pages: the shards together are every entry once, from the start or from a cursor."""
 
 from __future__ import annotations
 
