@@ -182,7 +182,14 @@ def ckpt_info(
             look = look_of(sys.stdout)
             show([""] if number else [])
             show(
-                counts_lines(counts, model_dir=model_dir, step=checkpoint.step, top=top, look=look)
+                counts_lines(
+                    counts,
+                    model_dir=model_dir,
+                    step=checkpoint.step,
+                    scanned=scan or bool(slot or fid),
+                    top=top,
+                    look=look,
+                )
             )
             if outcome.comparison:
                 show(["", *check_lines(outcome.comparison, top=top)])

@@ -160,6 +160,8 @@ def _locate_whole(
     for table in contents:
         start = reader.position
         count = _skip_records(reader, table.num_entries, file)
+        if reader.damages:
+            return None
         found += count
         if count > 0:
             extents.append(Extent(file, start, reader.position, table.table_name))
@@ -262,7 +264,8 @@ def _missing_at_end(file: DumpFile, error: RecordCountError) -> Skipped:
 def _cut(file: DumpFile, contents: list[TableMeta], run: _Run, index: int) -> Iterator[Extent]:
     """The parts of a run that belong to one table each; `index` records come before it."""
     extent = Extent(file, run.start, run.end, None)
-    reader = open_reader(extent, ReadOptions(verify=False), run.start, run.end)
+    # A broken block may lie right before the run: it takes up no bytes of the stream.
+    reader = open_reader(extent, ReadOptions(verify=False, skip=True), run.start, run.end)
     left = run.records
     for table in contents:
         wanted = min(max(table.num_entries - index, 0), left)
@@ -283,7 +286,7 @@ def _skip_records(reader: _native.Reader, records: int | None, file: DumpFile) -
         except (OSError, _native.ChangedError) as error:
             raise file.explain(error) from None
         passed += done
-        if reader.done or reader.damages:
+        if reader.done or reader.failed:
             break
     return passed
 

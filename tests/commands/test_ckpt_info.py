@@ -152,7 +152,7 @@ def test_written_file_has_the_mode_of_any_other(model: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--table", "*_a"], ["--slot", "3"], ["--fid-version", "v1"]],
+    [["--table", "*_a"], ["--slot", "3"], ["--fid", "0x3000000000001"], ["--fid-version", "v1"]],
 )
 def test_a_part_is_not_written(model: Path, options: list[str]) -> None:
     done = call("ckpt-info", *options, model)
@@ -168,6 +168,12 @@ def test_filters(model: Path) -> None:
     document = call("ckpt-info", "--json", "--slot", "3-5,0", model).document
     assert document["slot_counts"] == {"0": 1, "3": 30}
     assert document["entries"] == 31
+    wanted = ["--fid", "0x3000000000001", "--fid", "5", "--fid", "0x7000000000002"]
+    document = call("ckpt-info", "--json", *wanted, model).document
+    assert document["slot_counts"] == {"3": 1, "7": 2}
+    assert [table["entries"] for table in document["tables"]] == [2, 1]
+    document = call("ckpt-info", "--json", *wanted, "--slot", "7", model).document
+    assert document["slot_counts"] == {"7": 2}
     document = call("ckpt-info", "--json", "--fid-version", "v1", model).document
     assert document["slot_counts"] == {"0": 46}
     assert document["fid_version"] == "v1"
@@ -228,6 +234,34 @@ def test_multi_tables_scanned(multi: Path) -> None:
     assert document["feature_counts"] == {"item": 6, "none": 0, "user": 40}
     assert {table["verified"] for table in document["tables"]} == {True}
     assert "slot_counts" not in (multi / "ckpt.info-300").read_text()
+
+
+def test_multi_tables_filtered(multi: Path) -> None:
+    done = call("ckpt-info", "--json", "--slot", "7", multi)
+    assert done.document["slot_counts"] == {"7": 15}
+    assert done.document["feature_counts"] == {"item": 5, "none": 0, "user": 10}
+    assert {table["verified"] for table in done.document["tables"]} == {True}
+    assert call("ckpt-info", "--json", "--fid", "0", multi).document["entries"] == 1
+    assert not (multi / "ckpt.info-300").exists()
+
+
+def test_both_kinds_scanned(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    write_model_dir(model, singles={"t": entries(9, 2)}, multis={"M": {"user": A, "item": B}})
+    document = call("ckpt-info", "--json", "--scan", model).document
+    assert document["slot_counts"] == {"0": 1, "3": 30, "7": 15, "9": 2}
+    assert document["feature_counts"] == {"item": 6, "user": 40}
+    # The file has the slots of single tables, the names of multi tables, as without --scan.
+    assert (model / "ckpt.info-300").read_text() == (
+        "slot_counts {\n  key: 9\n  value: 2\n}\n"
+        'feature_counts {\n  key: "item"\n  value: 6\n}\n'
+        'feature_counts {\n  key: "user"\n  value: 40\n}\n'
+    )
+    done = call("ckpt-info", "--check", model)
+    assert (done.code, done.err) == (0, "")
+    assert call("ckpt-info", "--check", "--scan", "--no-verify", model).out.count(
+        "3 tables read without checking checksums"
+    )
 
 
 # --- a file that is there -------------------------------------------------------------------
