@@ -5,8 +5,12 @@
 
 #include "bytes.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC's own AVX-512 intrinsics
+#endif
+
 #if defined(__x86_64__)
-#include <nmmintrin.h>
+#include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_acle.h>
 #if defined(__linux__)
@@ -23,8 +27,10 @@ constexpr uint32_t kPolynomial = 0x82f63b78u;
 struct Tables {
   // t[k][b]: the state after byte b and then k zero bytes, from state 0.
   std::array<std::array<uint32_t, 256>, 8> t{};
-  // head[n]: the state that 8 - n zero bytes turn into the usual start state.
+  // head[n]: the state that as many zero bytes as n lacks to 8 turn into the usual start state;
+  // head64[n] the same for 64.
   std::array<uint32_t, 9> head{};
+  std::array<uint32_t, 65> head64{};
 
   constexpr Tables() {
     for (uint32_t b = 0; b < 256; ++b) {
@@ -35,8 +41,9 @@ struct Tables {
     for (int k = 1; k < 8; ++k) {
       for (uint32_t b = 0; b < 256; ++b) t[k][b] = (t[k - 1][b] >> 8) ^ t[0][t[k - 1][b] & 0xff];
     }
-    head[8] = 0xffffffffu;
+    head[8] = head64[64] = 0xffffffffu;
     for (int n = 7; n > 0; --n) head[n] = before_zero_byte(head[n + 1]);
+    for (int n = 63; n > 0; --n) head64[n] = before_zero_byte(head64[n + 1]);
   }
 
   // The top byte of a table entry names its index, so a zero byte's step can be undone.
@@ -88,6 +95,82 @@ namespace avx2 {
 #define STEP64(c, w) _mm_crc32_u64(c, w)
 #include "crc32c_kernels.inc"
 }  // namespace avx2
+
+// x^n modulo the polynomial, placed for carry-less multiplication: the lowest bit of a word is the
+// highest power, as it is of a CRC.
+constexpr uint64_t power_of_x(int n) {
+  uint32_t p = 0x80000000u;
+  for (; n > 0; --n) p = (p >> 1) ^ ((p & 1) ? kPolynomial : 0);
+  return static_cast<uint64_t>(p) << 32;
+}
+
+// What moves the two halves of sixteen bytes over the next n bytes. The product of two reflected
+// numbers comes out one power short, hence the odd exponents.
+constexpr uint64_t move_first(int n) { return power_of_x(8 * n + 63); }
+constexpr uint64_t move_second(int n) { return power_of_x(8 * n - 1); }
+
+namespace avx512 {
+#define TARGET \
+  __attribute__((target("avx512f,avx512bw,avx512vl,vpclmulqdq,pclmul,avx2,sse4.2")))
+
+alignas(64) constexpr uint64_t kMove64[8] = {move_first(64), move_second(64), move_first(64),
+                                             move_second(64), move_first(64), move_second(64),
+                                             move_first(64), move_second(64)};
+alignas(64) constexpr uint64_t kMoveToLast[8] = {move_first(48), move_second(48), move_first(32),
+                                                 move_second(32), move_first(16), move_second(16),
+                                                 0, 0};
+
+TARGET static inline __m512i move(__m512i bytes, __m512i by) {
+  return _mm512_xor_si512(_mm512_clmulepi64_epi128(bytes, by, 0x00),
+                          _mm512_clmulepi64_epi128(bytes, by, 0x11));
+}
+
+// Sixty-four bytes at a time: what was read is moved over the next ones by two multiplications. The
+// odd bytes come first, behind zeros that the start state makes up for.
+TARGET static size_t verify(const Frame* frames, size_t n) {
+  const __m512i by64 = _mm512_load_si512(kMove64);
+  const __m512i to_last = _mm512_load_si512(kMoveToLast);
+  for (size_t i = 0; i < n; ++i) {
+    const Frame& f = frames[i];
+    uint32_t crc = 0;
+    if (f.length > 0) {
+      const size_t head = ((f.length - 1) & 63) + 1;
+      const __mmask64 wanted = ~uint64_t{0} << (64 - head);
+      __m512i bytes = _mm512_maskz_loadu_epi8(wanted, f.data - (64 - head));
+      const __m128i start = _mm_cvtsi32_si128(static_cast<int>(kTables.head64[head]));
+      bytes = _mm512_xor_si512(bytes, _mm512_zextsi128_si512(start));
+      const uint8_t* const end = f.data + f.length;
+      for (const uint8_t* p = f.data + head; p < end; p += 64) {
+        bytes = _mm512_xor_si512(move(bytes, by64), _mm512_loadu_si512(p));
+      }
+      const __m512i last = _mm512_maskz_mov_epi64(0xc0, bytes);
+      const __m512i moved = _mm512_xor_si512(move(bytes, to_last), last);
+      const __m256i two = _mm256_xor_si256(_mm512_castsi512_si256(moved),
+                                           _mm512_extracti64x4_epi64(moved, 1));
+      const __m128i one = _mm_xor_si128(_mm256_castsi256_si128(two),
+                                        _mm256_extracti128_si256(two, 1));
+      uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(one)));
+      state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(one, 1)));
+      crc = ~static_cast<uint32_t>(state);
+    }
+    if (mask_crc(crc) != load<uint32_t>(f.data + f.length)) return i;
+  }
+  return n;
+}
+
+#define WIDE_MULTIPLY
+#define NAME "avx512"
+#define VECTOR_BYTES 64
+#define STEP8(c, b) _mm_crc32_u8(c, b)
+#define STEP64(c, w) _mm_crc32_u64(c, w)
+#include "crc32c_kernels.inc"
+#undef WIDE_MULTIPLY
+
+bool usable() {
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("pclmul");
+}
+}  // namespace avx512
 #elif defined(__aarch64__)
 namespace armv8 {
 #define NAME "armv8"
@@ -109,11 +192,12 @@ bool has_crc() { return true; }  // every arm64 Mac has it
 #endif
 
 struct Choice {
-  const Kernels* sets[4] = {};
+  const Kernels* sets[5] = {};
 
   Choice() {
     size_t n = 0;
 #if defined(__x86_64__)
+    if (avx512::usable()) sets[n++] = &avx512::kKernels;
     if (__builtin_cpu_supports("avx2")) sets[n++] = &avx2::kKernels;
     if (__builtin_cpu_supports("sse4.2")) sets[n++] = &sse42::kKernels;
 #elif defined(__aarch64__)
