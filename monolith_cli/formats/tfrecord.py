@@ -59,6 +59,9 @@ _TOO_LONG_HINT = "raise --max-record-bytes if records are meant to be so long"
 _CHANGED_HINT = "try again when nobody writes it"
 
 
+_BLOCK_KINDS = ("truncated_block", "bad_block_length", "bad_block")
+
+
 class Skipped(NamedTuple):
     """Damage: where it is, and what was left out because of it.
 
@@ -75,6 +78,12 @@ class Skipped(NamedTuple):
     end: int
     one_record: bool
     hint: str = _SKIP_HINT
+
+    @property
+    def place(self) -> tuple[str, bool, int]:
+        """The same for the same damage, whoever met it, from wherever it was come upon."""
+        in_block = self.kind in _BLOCK_KINDS
+        return (self.path, in_block, self.offset if in_block else self.position)
 
     def error(self) -> CorruptionError:
         """The error to raise where damage is not to be skipped."""

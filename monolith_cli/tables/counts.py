@@ -16,6 +16,7 @@ from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
 from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
 from monolith_cli.tables.multi import MultiDump, extra_records, too_few_records
 from monolith_cli.tables.ranges import read_ranges
+from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
 from monolith_cli.tables.table import MultiTable, Table, open_tables
 
@@ -301,8 +302,7 @@ class _Count:
 
     def _note(self, skipped: list[Skipped]) -> None:
         """Keep damage once: a multi table's file is read twice."""
-        seen = {(other.path, other.position) for other in self.counts.skipped}
-        self.counts.skipped += [s for s in skipped if (s.path, s.position) not in seen]
+        self.counts.skipped = distinct([*self.counts.skipped, *skipped])
 
     def _table_count(self, table: Table, read_multis: bool, whole: bool) -> TableCount:
         if table.kind == "multi" and (not read_multis or whole):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from monolith_cli import _native
 from monolith_cli.errors import CursorError, MonolithError, UsageError
+from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import (
     EntryFilter,
     EntryStream,
@@ -73,6 +74,7 @@ class ShardReader:
         self.options = options
         self.high = high
         self.skipped: list[Skipped] = []
+        self._noted = 0  # how much of the native reader's damage is in `skipped`
         self.done = False
         self._failure: MonolithError | None = None
         self._reader: _native.Reader | None = None
@@ -142,8 +144,11 @@ class ShardReader:
         if reader.failed:
             self._failure = skipped_by(reader, self._extent.file)[0].error()
             self._reader = None
-        elif reader.done:
-            self.skipped += skipped_by(reader, self._extent.file)
+            return
+        damages = skipped_by(reader, self._extent.file)
+        self.skipped += damages[self._noted :]
+        self._noted = len(damages)
+        if reader.done:
             self._extent.file.check_unchanged()
             self._reader = None
             self._next_piece("exact")
@@ -154,6 +159,7 @@ class ShardReader:
             return
         self._base, extent = self._pieces.pop(0)
         self._extent = extent
+        self._noted = 0
         start = extent.start + max(self.position - self._base, 0)
         end = min(extent.end, extent.start + self.high - self._base)
         self._reader = open_reader(
@@ -187,13 +193,20 @@ def _bad_cursor(cursor: int, path: str | None = None) -> CursorError:
 
 
 class Pager:
-    """Pages of a stream. Readers wait where pages ended, so that the next page costs no seek."""
+    """Pages of a stream. Readers wait where pages ended, so that the next page costs no seek.
+
+    Attributes
+    ----------
+    skipped
+        Damage in the pages so far, where it is to be skipped.
+    """
 
     def __init__(self, stream: EntryStream, options: ReadOptions) -> None:
         import threading
 
         self.stream = stream
         self.options = options
+        self.skipped: list[Skipped] = []
         self._lock = threading.Lock()
         self._parked: dict[tuple[int, int, int], ShardReader] = {}
 
@@ -238,6 +251,9 @@ class Pager:
             entries += part[0]
         reader.check()
         page = Page(entries, 1 + reader.position, reader.done)
+        with self._lock:
+            self.skipped = distinct([*self.skipped, *reader.skipped])
+        reader.skipped = []
         if not reader.done:
             with self._lock:
                 self._parked[(page.next_offset, low, high)] = reader

@@ -15,7 +15,7 @@ __all__ = ["distinct", "skipped_error"]
 
 def distinct(skipped: Iterable[Skipped]) -> list[Skipped]:
     """Each damaged place once, in order of appearance: a file may have been read twice."""
-    return list({(damage.path, damage.position): damage for damage in skipped}.values())
+    return list({damage.place: damage for damage in skipped}.values())
 
 
 def skipped_error(skipped: Sequence[Skipped]) -> CorruptionError | None:

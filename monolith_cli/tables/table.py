@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.errors import TableNotFoundError
 from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables.multi import MultiDump, extra_records
+from monolith_cli.tables.multi import MultiDump
 from monolith_cli.tables.pages import Page, Pager
+from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
 
 if TYPE_CHECKING:
@@ -151,12 +152,12 @@ class Table:
         return read_columns(self, columns, shard, nshards, chosen, jobs)
 
     def skipped(self) -> list[Skipped]:
-        """Damage that hides entries of this table or of its neighbours, found by `extents`."""
-        return []
+        """The damage that pages of this table have skipped so far, each place once.
 
-    def warnings(self) -> list[str]:
-        """Oddities that are no damage, found by `extents`: a phrase each."""
-        return []
+        Of a multi table also the damage that was met when its extents were looked for, which may
+        lie in its neighbours.
+        """
+        return distinct(self._pager.skipped if self._pager else [])
 
     def _pages(self) -> Pager:
         if self._pager is None:
@@ -217,20 +218,13 @@ class MultiTable(Table):
         ]
 
     def skipped(self) -> list[Skipped]:
-        return [
+        found = [
             damage
             for dump in self.dumps
             for shard in dump.all_extents()
             for damage in shard.skipped
         ]
-
-    def warnings(self) -> list[str]:
-        found = [
-            extra_records(file, shard.extra)
-            for dump in self.dumps
-            for file, shard in zip(dump.files, dump.all_extents(), strict=True)
-        ]
-        return [warning for warning in found if warning]
+        return distinct([*found, *super().skipped()])
 
 
 def open_tables(
