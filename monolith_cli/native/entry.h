@@ -66,8 +66,10 @@ class HeadReader {
  public:
   bool read(const Frame& frame, EntryHead& head) {
     const size_t n = static_cast<size_t>(frame.length);
-    if (n > kLongest) return parse_entry(frame.data, n, head);
-    std::unique_ptr<Shape>& known = shapes_[n % kShapes];
+    if (n > kLongest || n < 2) return parse_entry(frame.data, n, head);
+    // The timestamp comes last; where it is 0 in some entries, those have shapes of their own.
+    const size_t long_varint = frame.data[n - 2] >> 7;
+    std::unique_ptr<Shape>& known = shapes_[2 * (n % kLengths) + long_varint];
     if (!known) known.reset(new Shape);
     Shape& shape = *known;
     if (shape.length != n || !kernels_.matches(frame.data, shape.mask, shape.want, n)) {
@@ -80,7 +82,7 @@ class HeadReader {
 
  private:
   static constexpr size_t kLongest = 960;  // bytes; longer records take longer anyway
-  static constexpr size_t kShapes = 128;
+  static constexpr size_t kLengths = 128;
   static constexpr size_t kNoFid = SIZE_MAX;
 
   struct Shape {
@@ -139,7 +141,7 @@ class HeadReader {
   }
 
   const Kernels& kernels_ = kernels();
-  std::array<std::unique_ptr<Shape>, kShapes> shapes_;
+  std::array<std::unique_ptr<Shape>, 2 * kLengths> shapes_;
 };
 
 // Calls take(frame, head) for each record of the range that the filter wants, until it returns false.
