@@ -59,9 +59,6 @@ _TOO_LONG_HINT = "raise --max-record-bytes if records are meant to be so long"
 _CHANGED_HINT = "try again when nobody writes it"
 
 
-_BLOCK_KINDS = ("truncated_block", "bad_block_length", "bad_block")
-
-
 class Skipped(NamedTuple):
     """Damage: where it is, and what was left out because of it.
 

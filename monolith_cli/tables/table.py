@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.errors import TableNotFoundError
 from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables.multi import MultiDump
+from monolith_cli.tables.multi import MultiDump, extra_records
 from monolith_cli.tables.pages import Page, Pager
 from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
@@ -159,6 +159,10 @@ class Table:
         """
         return distinct(self._pager.skipped if self._pager else [])
 
+    def warnings(self) -> list[str]:
+        """Oddities that are no damage, found by `extents`: a phrase each."""
+        return []
+
     def _pages(self) -> Pager:
         if self._pager is None:
             self._pager = Pager(EntryStream(self.extents()), self.options)
@@ -225,6 +229,14 @@ class MultiTable(Table):
             for damage in shard.skipped
         ]
         return distinct([*found, *super().skipped()])
+
+    def warnings(self) -> list[str]:
+        found = [
+            extra_records(file, shard.extra)
+            for dump in self.dumps
+            for file, shard in zip(dump.files, dump.all_extents(), strict=True)
+        ]
+        return [warning for warning in found if warning]
 
 
 def open_tables(
