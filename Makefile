@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO := demo/model
+# Run in $(VENV): of the installed module, not of the checkout.
+STUBGEN := bin/python -m nanobind.stubgen -q -m monolith_cli._native
 
 # The package is installed, not run in place: that is what users get.
 SOURCES := pyproject.toml README.md LICENSE \
 	$(shell find monolith_cli commands man -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format man protos bench fuzz clean
+.PHONY: help demo test lint format man protos stubs wheel bench fuzz clean
 
 help:
 	@echo "make demo    install, write a synthetic model directory, count it"
@@ -19,6 +21,8 @@ help:
 	@echo "make format  let ruff format the sources"
 	@echo "make man     write the man pages again"
 	@echo "make protos  compile the .proto files again"
+	@echo "make stubs   write the types of the native module again"
+	@echo "make wheel   build a wheel from the sdist, and try it in an empty environment"
 	@echo "make bench   measure, and print the table of the README"
 	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
 	@echo "make clean   remove what the others made"
@@ -38,6 +42,8 @@ lint: $(VENV)/.test-installed
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../man/generate.py
 	$(BIN)/python man/generate.py --check
 	$(BIN)/python protos/generate.py --check
+	cd $(VENV) && $(STUBGEN) -o _native.pyi
+	cmp $(VENV)/_native.pyi monolith_cli/_native.pyi || { echo "stale: run make stubs" >&2; exit 1; }
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff format .
@@ -48,6 +54,12 @@ man: $(VENV)/.installed
 
 protos: $(VENV)/.test-installed
 	$(BIN)/python protos/generate.py
+
+stubs: $(VENV)/.test-installed
+	cd $(VENV) && $(STUBGEN) -o ../monolith_cli/_native.pyi
+
+wheel: $(VENV)/.test-installed
+	PYTHON=$(BIN)/python .ci/wheel
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
