@@ -1,7 +1,8 @@
-"""Help, man pages and README say everything, and say it of what is there."""
+"""Help, man pages, README and docs say everything, and what they show is what one gets."""
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from shutil import which
 
 import click
 import pytest
+from cli_support import MONOLITH, environment
 
 from monolith_cli.cli import COMMANDS, cli
 from monolith_cli.commands.base import Command
@@ -108,3 +110,92 @@ def test_readme_names_every_command_and_exit_code() -> None:
             assert f"`monolith {name}`" in readme, name
     for code in EXIT_CODES:
         assert re.search(rf"^\| {code} \|", readme, re.MULTILINE), code
+
+
+# --- README and docs/ -----------------------------------------------------------------------
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_links_all_pages() -> None:
+    readme = PAGES[0].read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert f"(docs/{page.name})" in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_commands_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
+    for line in re.findall(r"\bmonolith ((?:[a-z-]+ ?){1,2})", "\n".join(code(page))):
+        words = line.split()
+        assert words[0] in COMMANDS, line
+        if COMMANDS[words[0]].target is None:
+            assert len(words) > 1, line
+            assert " ".join(words) in COMMANDS, line
+
+
+def code(page: Path) -> list[str]:
+    """Commands of a page: in blocks for the shell, and in backticks with more than a name."""
+    shell = blocks(page, "console") + blocks(page, "bash")
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return shell + re.findall(r"`(monolith [^`]+)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_exist(page: Path) -> None:
+    known = {
+        name
+        for context in ALL
+        for param in context.command.get_params(context)
+        for name in param.opts
+    }
+    for line in "\n".join(code(page)).replace("\\\n", " ").splitlines():
+        for command in re.findall(r"\bmonolith [^|;)]*", line):
+            for option in re.findall(r"(?<= )--[a-z-]+", command):
+                assert option in known, command
+
+
+def test_library_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "library.md"
+    source = "\n".join(blocks(page, "pycon"))
+    test = doctest.DocTestParser().get_doctest(source, {}, page.name, str(page), 0)
+    assert len(test.examples) > 20
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_console_examples(page: Path, tmp_path: Path) -> None:
+    """Each command, one after another in one directory, prints what the page says."""
+    for block in blocks(page, "console"):
+        if "jq" in block and which("jq") is None:
+            continue
+        commands = [text.split("\n", 1) for text in re.split(r"^\$ ", block, flags=re.M)[1:]]
+        commands = [each for each in commands if not each[0].startswith("pip ")]
+        mark = "= = ="
+        script = "\n".join(f"{{ {command}\n}} 2>&1; echo '{mark}'" for command, _ in commands)
+        done = subprocess.run(
+            ["bash", "-c", script],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(
+                PATH=f"{MONOLITH.parent}:{os.environ['PATH']}", LC_ALL="C.UTF-8", COLUMNS="80"
+            ),
+        )
+        outputs = done.stdout.split(f"{mark}\n")[:-1]
+        assert [*zip([command for command, _ in commands], outputs, strict=True)] == [
+            (command, output) for command, output in commands
+        ]

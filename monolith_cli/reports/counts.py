@@ -57,12 +57,12 @@ def counts_lines(
     if slots:
         yield ""
         rows = [((str(slot),), count) for slot, count in slots]
-        yield from _bars(("slot",), ">", rows, top, "slots", look)
+        yield from _bars(("slot",), ">", rows, top, "slot", look)
     tables = sorted(counts.tables, key=lambda table: -table.entries)
     if tables:
         yield ""
         table_rows = [((name_text(table.name), table.kind), table.entries) for table in tables]
-        yield from _bars(("table", "kind"), "<<", table_rows, top, "tables", look)
+        yield from _bars(("table", "kind"), "<<", table_rows, top, "table", look)
     for summary in counts.hash_filters:
         yield ""
         yield _hash_filter_line(summary)
@@ -100,7 +100,7 @@ def _bars(
     align: str,
     rows: Sequence[tuple[tuple[str, ...], int]],
     top: int | None,
-    plural: str,
+    kind: str,
     look: Look,
 ) -> Iterator[str]:
     """Rows of cells, their count, its share of all, and a bar where there is room for it."""
@@ -119,8 +119,8 @@ def _bars(
     if rest:
         others = sum(count for _, count in rest)
         yield look.dim(
-            f"{look.ellipsis} and {len(rest):,} more {plural}: {others:,} entries,"
-            f" {share_text(others, total)}"
+            f"{look.ellipsis} and {count_text(len(rest), f'more {kind}')}:"
+            f" {count_text(others, 'entry', 'entries')}, {share_text(others, total)}"
         )
 
 
