@@ -68,7 +68,7 @@ def found(name: str, done: Done) -> int | list[int]:
         entries: int = done.document["entries"]
         return entries
     if name == "ls":
-        return sum(table["entries"] for table in done.document)
+        return sum(int(table["entries"]) for table in done.document)
     return fids(done)
 
 
