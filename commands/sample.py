@@ -9,7 +9,7 @@ from monolith_cli.commands.base import Command, Settings
 
 EXAMPLES = {
     "monolith sample demo": "A small directory to try the other commands on:",
-    "monolith sample big --entries 20000000 --tables 1 --dim 33 --shards 4": "About 7.6 GB:",
+    "monolith sample big --entries 20000000 --tables 1 --dim 33 --shards 4": "About 7.5 GB:",
 }
 
 EXIT_CODES = {
