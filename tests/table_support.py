@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tf_support
 
 from monolith_cli import messages
 from monolith_cli.checkpoint.checkpoint import Checkpoint
@@ -20,6 +22,16 @@ needs_export = pytest.mark.skipif(
 )
 
 SKIP = ReadOptions(skip=True)
+
+
+@functools.cache
+def export_by_tensorflow() -> dict[str, list[bytes]]:
+    """The records of each table of the export, read by TensorFlow in order of server and shard."""
+    found: dict[str, list[bytes]] = {}
+    for path in sorted(EXPORT.glob("ps_*/*/assets/*-of-*")):
+        name = path.name.rsplit("-", 3)[0]
+        found.setdefault(name, []).extend(tf_support.read_records(path))
+    return found
 
 
 def checkpoint_of(directory: str | os.PathLike[str]) -> Checkpoint:
