@@ -69,10 +69,14 @@ inline uint32_t table_step64(uint32_t c, uint64_t w) {
   return r;
 }
 
+// A vector of the compiler's, which every 64-bit processor has a register for.
+using TwoWords = uint64_t __attribute__((vector_size(16)));
+
 namespace portable {
 #define NAME "portable"
 #define TARGET
-#define VECTOR_BYTES 16
+#define VECTOR TwoWords
+#define IS_ZERO(v) (((v)[0] | (v)[1]) == 0)
 #define STEP8(c, b) table_step8(c, b)
 #define STEP64(c, w) table_step64(static_cast<uint32_t>(c), w)
 #include "crc32c_kernels.inc"
@@ -82,7 +86,8 @@ namespace portable {
 namespace sse42 {
 #define NAME "sse4.2"
 #define TARGET __attribute__((target("sse4.2")))
-#define VECTOR_BYTES 16
+#define VECTOR __m128i
+#define IS_ZERO(v) _mm_testz_si128(v, v)
 #define STEP8(c, b) _mm_crc32_u8(c, b)
 #define STEP64(c, w) _mm_crc32_u64(c, w)
 #include "crc32c_kernels.inc"
@@ -90,7 +95,8 @@ namespace sse42 {
 namespace avx2 {
 #define NAME "avx2"
 #define TARGET __attribute__((target("avx2,sse4.2")))
-#define VECTOR_BYTES 32
+#define VECTOR __m256i
+#define IS_ZERO(v) _mm256_testz_si256(v, v)
 #define STEP8(c, b) _mm_crc32_u8(c, b)
 #define STEP64(c, w) _mm_crc32_u64(c, w)
 #include "crc32c_kernels.inc"
@@ -160,7 +166,8 @@ TARGET static size_t verify(const Frame* frames, size_t n) {
 
 #define WIDE_MULTIPLY
 #define NAME "avx512"
-#define VECTOR_BYTES 64
+#define VECTOR __m512i
+#define IS_ZERO(v) (_mm512_test_epi64_mask(v, v) == 0)
 #define STEP8(c, b) _mm_crc32_u8(c, b)
 #define STEP64(c, w) _mm_crc32_u64(c, w)
 #include "crc32c_kernels.inc"
@@ -174,7 +181,8 @@ bool usable() {
 #elif defined(__aarch64__)
 namespace armv8 {
 #define NAME "armv8"
-#define VECTOR_BYTES 16
+#define VECTOR TwoWords
+#define IS_ZERO(v) (((v)[0] | (v)[1]) == 0)
 #if defined(__clang__)
 #define TARGET __attribute__((target("crc")))
 #else

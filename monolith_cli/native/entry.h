@@ -64,7 +64,7 @@ struct EntryHead : Visitor {
 // instead of a walk. Anything else is walked, and becomes the shape remembered for its length.
 class HeadReader {
  public:
-  bool read(const Frame& frame, EntryHead& head) {
+  __attribute__((always_inline)) bool read(const Frame& frame, EntryHead& head) {
     const size_t n = static_cast<size_t>(frame.length);
     if (n > kLongest || n < 2) return parse_entry(frame.data, n, head);
     // The timestamp comes last; where it is 0 in some entries, those have shapes of their own.
@@ -90,8 +90,8 @@ class HeadReader {
     size_t fid_at = kNoFid;
     EntryHead head;
     // Padded with zeros, so that comparing whole steps may run over the end.
-    uint8_t mask[kLongest + kMatchStep];
-    uint8_t want[kLongest + kMatchStep];
+    alignas(kMatchStep) uint8_t mask[kLongest + kMatchStep];
+    alignas(kMatchStep) uint8_t want[kLongest + kMatchStep];
   };
 
   // Parses, and clears in the mask what may differ. Unknown fields stay in it whole.
