@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
@@ -110,8 +111,9 @@ def read_columns(
         jobs=jobs,
         range_bytes=_RANGE_BYTES,
     )
-    for piece in pieces:
-        parts += [part for part in piece.value if part["fid"]]
+    with closing(pieces):
+        for piece in pieces:
+            parts += [part for part in piece.value if part["fid"]]
     rows = [len(part["fid"]) // 8 for part in parts]
     result: Columns = {}
     for name, dtype in _FIXED.items():

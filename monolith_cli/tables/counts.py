@@ -7,6 +7,7 @@ of entries; their data is read when it is asked for.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
@@ -21,7 +22,7 @@ from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOpt
 from monolith_cli.tables.table import MultiTable, Table, open_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.formats.tfrecord import DumpFile
@@ -275,12 +276,16 @@ class _Count:
 
     def _read(self, stream: EntryStream) -> None:
         done = 0
-        for piece in read_ranges(stream, self.read_options, self._count, jobs=self.jobs):
-            self._keep(piece)
-            self._note(piece.skipped)
-            done += piece.size
-            if self.progress:
-                self.progress(done, stream.size)
+        with closing(self._pieces(stream)) as pieces:
+            for piece in pieces:
+                self._keep(piece)
+                self._note(piece.skipped)
+                done += piece.size
+                if self.progress:
+                    self.progress(done, stream.size)
+
+    def _pieces(self, stream: EntryStream) -> Generator[Piece[_native.Counter], None, None]:
+        return read_ranges(stream, self.read_options, self._count, jobs=self.jobs)
 
     def _count(self, reader: _native.Reader, extent: Extent) -> _native.Counter:
         counter = _native.Counter(self.version)
@@ -346,8 +351,9 @@ class _Count:
         """Count a multi table's file again, without the records that belong to no table."""
         del self.tallies[file.path, None]
         stream = EntryStream(extent._replace(table=None) for extent in extents)
-        for piece in read_ranges(stream, self.read_options, self._count, jobs=self.jobs):
-            self._keep(piece)
+        with closing(self._pieces(stream)) as pieces:
+            for piece in pieces:
+                self._keep(piece)
 
     def _sum_up(self) -> None:
         single, everything = _native.Counter(self.version), _native.Counter(self.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from monolith_cli import _native
@@ -146,11 +147,12 @@ class Dump:
             range_bytes=_LOOKUP_BYTES if self._chosen and self._chosen.fids else _CHUNK_BYTES,
         )
         done = 0
-        for piece in pieces:
-            self.skipped += piece.skipped
-            yield from piece.value
-            done += piece.size
-            self._tell(done)
+        with closing(pieces):
+            for piece in pieces:
+                self.skipped += piece.skipped
+                yield from piece.value
+                done += piece.size
+                self._tell(done)
 
     def _some(self, limit: int) -> Iterator[Chunk]:
         reader = self._reader

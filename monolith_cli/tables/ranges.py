@@ -8,13 +8,14 @@ before it ended, else it is read again from there. That makes the results those 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from monolith_cli import _native
 from monolith_cli.tables.stream import EntryStream, Extent, ReadOptions, open_reader, skipped_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
 
     from monolith_cli.formats.tfrecord import Skipped
@@ -84,8 +85,11 @@ def read_ranges(
     start: int | None = None,
     jobs: int = 1,
     range_bytes: int = 32 << 20,
-) -> Iterator[Piece[T]]:
+) -> Generator[Piece[T], None, None]:
     """Call `work(reader, extent)` for every range of a shard; its values come in order.
+
+    Close what it returns (`contextlib.closing`): its threads must not be left to the garbage
+    collector, which may run where the interpreter holds locks that ending a thread takes.
 
     Parameters
     ----------
@@ -109,7 +113,9 @@ def read_ranges(
     low, high = stream.shard(shard, nshards)
     ranges = _split(stream, low if start is None else start, high, range_bytes, start is not None)
     if jobs == 1 or high - (start or low) < SMALL_BYTES:
-        results: Iterator[tuple[_Range, _Result[T] | None]] = ((r, None) for r in ranges)
+        results: Generator[tuple[_Range, _Result[T] | None], None, None] = (
+            (r, None) for r in ranges
+        )
         return _stitch(results, options, work)
     return _stitch(_in_threads(ranges, options, work, jobs), options, work)
 
@@ -149,7 +155,7 @@ def _in_threads(
     options: ReadOptions,
     work: Callable[[_native.Reader, Extent], T],
     jobs: int,
-) -> Iterator[tuple[_Range, _Result[T] | None]]:
+) -> Generator[tuple[_Range, _Result[T] | None], None, None]:
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(jobs)
@@ -168,30 +174,31 @@ def _in_threads(
 
 
 def _stitch(
-    results: Iterator[tuple[_Range, _Result[T] | None]],
+    results: Generator[tuple[_Range, _Result[T] | None], None, None],
     options: ReadOptions,
     work: Callable[[_native.Reader, Extent], T],
-) -> Iterator[Piece[T]]:
+) -> Generator[Piece[T], None, None]:
     """Make sure that each range starts where the one before it stopped; read it again if not."""
     expected = 0
-    for part, result in results:
-        extent = part.extent
-        if part.how != "search":
-            result = result or _read(part, options, work)
-        elif expected >= part.end:
-            # A record covers the whole range: nothing starts in it. What a shard's last range has
-            # to look at lies where that record ends.
-            last = part.check_stop or part.end == extent.end
-            part = part._replace(start=expected, end=expected, how="exact")
-            result = _read(part, options, work) if last else None
-        elif result is None or result.first != expected:
-            part = part._replace(start=expected, how="exact")
-            result = _read(part, options, work)
-        if result is not None:
-            expected = result.stop
-            skipped = [] if result.failed else result.skipped
-            yield Piece(extent, result.value, skipped, part.end - part.start)
-            if result.failed:
-                raise result.skipped[0].error()
-        if part.end >= extent.end:
-            extent.file.check_unchanged()
+    with closing(results):
+        for part, result in results:
+            extent = part.extent
+            if part.how != "search":
+                result = result or _read(part, options, work)
+            elif expected >= part.end:
+                # A record covers the whole range: nothing starts in it. What a shard's last range
+                # has to look at lies where that record ends.
+                last = part.check_stop or part.end == extent.end
+                part = part._replace(start=expected, end=expected, how="exact")
+                result = _read(part, options, work) if last else None
+            elif result is None or result.first != expected:
+                part = part._replace(start=expected, how="exact")
+                result = _read(part, options, work)
+            if result is not None:
+                expected = result.stop
+                skipped = [] if result.failed else result.skipped
+                yield Piece(extent, result.value, skipped, part.end - part.start)
+                if result.failed:
+                    raise result.skipped[0].error()
+            if part.end >= extent.end:
+                extent.file.check_unchanged()

@@ -320,7 +320,7 @@ def test_a_flipped_bit(copy: Path, jobs: int) -> None:
 
 
 @pytest.mark.usefixtures("small_ranges")
-@pytest.mark.parametrize("jobs", [1])
+@pytest.mark.parametrize("jobs", [1, 3])
 def test_every_flipped_bit_is_reported(tmp_path: Path, jobs: int) -> None:
     rng = random.Random(jobs)
     entries = ds.random_entries(8, 10, segments=(("adagrad", 2),))
@@ -457,7 +457,7 @@ def delete_index(directory: Path) -> None:
     (directory / "model.ckpt-300.index").unlink()
 
 
-@pytest.mark.parametrize("jobs", [1])
+@pytest.mark.parametrize("jobs", [1, 4])
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
