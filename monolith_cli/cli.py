@@ -6,6 +6,7 @@ no command. Nothing heavy may be imported at the top of this module or of a comm
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -69,7 +70,7 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """What the console script runs."""
     _open_closed_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if signal.getsignal(signum := getattr(signal, name)) == signal.SIG_DFL:
@@ -78,6 +79,7 @@ def main() -> NoReturn:
     if code in (130, 143):
         # What had to be undone is undone; do not wait for threads that still read.
         os._exit(code)
+    gc.freeze()  # leave nothing to look through at exit
     sys.exit(code)
 
 
