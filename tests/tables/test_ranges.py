@@ -303,3 +303,15 @@ def test_a_caller_that_stops_leaves_no_threads(tmp_path: Path) -> None:
     assert threading.active_count() > before
     del pieces
     assert threading.active_count() == before
+
+
+def test_an_error_leaves_no_threads(tmp_path: Path) -> None:
+    """Not even while the error is kept: ending threads is no work for the garbage collector."""
+    path = tmp_path / "t"
+    write(path, RECORDS * 20)
+    os.truncate(path, path.stat().st_size - 1)
+    before = threading.active_count()
+    with pytest.raises(CorruptionError) as caught:
+        read(stream_of(path), jobs=4, range_bytes=1000)
+    assert caught.value.kind == "truncated_data"
+    assert threading.active_count() == before
