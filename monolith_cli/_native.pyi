@@ -110,11 +110,15 @@ class Counter:
     @property
     def dim_max(self) -> int: ...
 
-    def merge(self, other: Counter) -> None: ...
-
     def slot_counts(self) -> dict[int, int]: ...
 
-    def optimizers(self) -> list[str]: ...
+    @property
+    def types(self) -> int: ...
+
+def optimizer_names(types: int) -> list[str]:
+    """
+    The names of optimizer types, given as a bit for each (`Counter.types`).
+    """
 
 class Reader:
     """Reads the records that start in a range of a file's stream."""

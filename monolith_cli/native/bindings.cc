@@ -252,15 +252,6 @@ nb::dict read_columns(Reader& reader, uint64_t limit, const Filter* filter, int 
   return out;
 }
 
-void merge(Counter& counter, const Counter& other) {
-  if (counter.version != other.version) throw nb::value_error("slots of different fid versions");
-  for (size_t s = 0; s < counter.slots.size(); ++s) counter.slots[s] += other.slots[s];
-  counter.entries += other.entries;
-  counter.dim_min = std::min(counter.dim_min, other.dim_min);
-  counter.dim_max = std::max(counter.dim_max, other.dim_max);
-  counter.types |= other.types;
-}
-
 nb::dict slot_counts(const Counter& counter) {
   nb::dict out;
   for (size_t s = 0; s < counter.slots.size(); ++s) {
@@ -269,10 +260,10 @@ nb::dict slot_counts(const Counter& counter) {
   return out;
 }
 
-std::vector<std::string> optimizers(const Counter& counter) {
+std::vector<std::string> optimizer_names(uint32_t types) {
   std::vector<std::string> out;
   for (size_t t = 0; t < kOptimizerTypes; ++t) {
-    if (counter.types & (1u << t)) out.emplace_back(kOptimizers[t].name);
+    if ((types & (1u << t)) && kOptimizers[t].name != nullptr) out.emplace_back(kOptimizers[t].name);
   }
   return out;
 }
@@ -489,9 +480,11 @@ NB_MODULE(_native, m) {
       .def_ro("entries", &Counter::entries)
       .def_prop_ro("dim_min", [](const Counter& c) { return c.entries ? c.dim_min : 0; })
       .def_ro("dim_max", &Counter::dim_max)
-      .def("merge", &merge, "other"_a)
       .def("slot_counts", &slot_counts, nb::sig("def slot_counts(self) -> dict[int, int]"))
-      .def("optimizers", &optimizers);
+      .def_ro("types", &Counter::types);
+
+  m.def("optimizer_names", &optimizer_names, "types"_a,
+        "The names of optimizer types, given as a bit for each (`Counter.types`).");
 
   nb::class_<Reader>(m, "Reader", "Reads the records that start in a range of a file's stream.")
       .def("__init__", [](Reader* r, std::shared_ptr<Source> file, uint64_t start, uint64_t end,

@@ -200,6 +200,41 @@ def count_checkpoint(
     return counts
 
 
+class _Tally:
+    """Counts of some entries; small, where a native counter has room for every slot.
+
+    `dims` are the smallest and the largest number of floats, None without entries; `types` has a
+    bit for each optimizer type.
+    """
+
+    __slots__ = ("dims", "entries", "slots", "types")
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.dims: tuple[int, int] | None = None
+        self.types = 0
+        self.slots: dict[int, int] = {}
+
+    def add(self, other: _Tally) -> None:
+        self.entries += other.entries
+        self.types |= other.types
+        if self.dims and other.dims:
+            self.dims = (min(self.dims[0], other.dims[0]), max(self.dims[1], other.dims[1]))
+        else:
+            self.dims = self.dims or other.dims
+        for slot, count in other.slots.items():
+            self.slots[slot] = self.slots.get(slot, 0) + count
+
+
+def _tally_of(counter: _native.Counter) -> _Tally:
+    tally = _Tally()
+    tally.entries = counter.entries
+    tally.dims = (counter.dim_min, counter.dim_max) if counter.entries else None
+    tally.types = counter.types
+    tally.slots = counter.slot_counts()
+    return tally
+
+
 class _Count:
     """One count, while it is made."""
 
@@ -220,7 +255,7 @@ class _Count:
         self.filter = EntryFilter(options.slots, options.fids, options.fid_version).native()
         self.counts = CheckpointCounts()
         # By path and table of what was read; whole multi files have no table.
-        self.tallies: dict[tuple[str, str | None], _native.Counter] = {}
+        self.tallies: dict[tuple[str, str | None], _Tally] = {}
 
     def run(self) -> CheckpointCounts:
         options = self.options
@@ -296,10 +331,7 @@ class _Count:
 
     def _keep(self, piece: Piece[_native.Counter]) -> None:
         key = (piece.extent.file.path, piece.extent.table)
-        if key in self.tallies:
-            self.tallies[key].merge(piece.value)
-        else:
-            self.tallies[key] = piece.value
+        self.tallies.setdefault(key, _Tally()).add(_tally_of(piece.value))
 
     def _warn(self, warning: str | None) -> None:
         if warning:
@@ -315,13 +347,13 @@ class _Count:
             return TableCount(
                 table.name, "multi", table.promised_entries or 0, table.shards, None, verified
             )
-        total = _native.Counter(self.version)
+        total = _Tally()
         damaged = {damage.path for damage in self.counts.skipped}
         for file in table.files:
             tally = self.tallies.get((file.path, table.name))
             if tally is not None:
-                total.merge(tally)
-        dims = (total.dim_min, total.dim_max) if total.entries else None
+                total.add(tally)
+        dims = total.dims
         return TableCount(
             table.name,
             table.kind,
@@ -331,8 +363,8 @@ class _Count:
             self.options.verify and not any(file.path in damaged for file in table.files),
             dims[0] if dims and dims[0] == dims[1] else None,
             dims,
-            total.optimizers(),
-            total.slot_counts(),
+            _native.optimizer_names(total.types),
+            dict(sorted(total.slots.items())),
         )
 
     def _compare(self, dumps: list[MultiDump]) -> None:
@@ -356,13 +388,13 @@ class _Count:
                 self._keep(piece)
 
     def _sum_up(self) -> None:
-        single, everything = _native.Counter(self.version), _native.Counter(self.version)
+        single, everything = _Tally(), _Tally()
         for (path, _), tally in self.tallies.items():
-            everything.merge(tally)
+            everything.add(tally)
             if path in self.single_paths:
-                single.merge(tally)
-        self.counts.slot_counts = everything.slot_counts()
-        self.counts.single_slot_counts = single.slot_counts()
+                single.add(tally)
+        self.counts.slot_counts = dict(sorted(everything.slots.items()))
+        self.counts.single_slot_counts = dict(sorted(single.slots.items()))
         self.counts.feature_counts = {
             table.name: table.entries for table in self.counts.tables if table.kind == "multi"
         }
