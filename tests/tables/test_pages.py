@@ -217,7 +217,7 @@ def test_a_cursor_works_in_another_process(directory: Path) -> None:
             [sys.executable, "-c", PAGE_IN_A_PROCESS, directory, str(offset)],
             check=True,
             capture_output=True,
-            cwd=directory,  # not the checkout, which would be imported in place of what is installed
+            cwd=directory,  # in the checkout, its sources would be imported instead
         )
         entries, offset, done = json.loads(ran.stdout)
         found += map(bytes.fromhex, entries)
