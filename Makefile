@@ -40,6 +40,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p monolith_cli
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../man/generate.py
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../benchmarks/*.py
 	$(BIN)/python man/generate.py --check
 	$(BIN)/python protos/generate.py --check
 	cd $(VENV) && $(STUBGEN) -o _native.pyi

@@ -39,8 +39,9 @@ JSON_KEYS = {
     ' "failures".',
     "skipped": "Only with --on-corrupt skip, where something was skipped. A list of objects, one a"
     ' damaged place: "file", "kind" and "offset" (a byte of the file as stored).',
-    "check": 'Only with --check. An object: "file", "verdict" ("same", "more", "empty" or'
-    ' "different") and "differences", a list of objects with "slot" or "table", "file" and "dump".',
+    "check": 'Only with --check, of undamaged data. An object: "file", "verdict" ("same", "more",'
+    ' "empty" or "different") and "differences", a list of objects with "slot" or "table", "file"'
+    ' and "dump".',
 }
 
 
@@ -125,6 +126,7 @@ def ckpt_info(
         )
 
     from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.errors import MonolithError
     from monolith_cli.formats.ckpt_info import format_ckpt_info
     from monolith_cli.reports.counts import (
         check_lines,
@@ -150,21 +152,27 @@ def ckpt_info(
         jobs=jobs,
     )
     documents: list[dict[str, object]] = []
-    failures = []
+    failures: list[MonolithError | None] = []
     for number, checkpoint in enumerate(
         options.chosen_checkpoints(open_model_dir(model_dir), step)
     ):
-        with Progress("counting", quiet=settings.quiet) as progress:
-            counts = count_checkpoint(checkpoint, counting, progress)
-        outcome = settle_ckpt_info(
-            checkpoint.ckpt_info_path,
-            counts,
-            check=check,
-            dry_run=dry_run,
-            force=force,
-            filtered=filtered,
-            fid_version=fid_version,
-        )
+        try:
+            with Progress("counting", quiet=settings.quiet) as progress:
+                counts = count_checkpoint(checkpoint, counting, progress)
+            outcome = settle_ckpt_info(
+                checkpoint.ckpt_info_path,
+                counts,
+                check=check,
+                dry_run=dry_run,
+                force=force,
+                filtered=filtered,
+                fid_version=fid_version,
+            )
+        except MonolithError as error:
+            if step != "all":
+                raise
+            failures.append(error)  # the other steps may be whole
+            continue
         if text:
             show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
         elif json:

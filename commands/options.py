@@ -175,7 +175,7 @@ def common(function: F) -> F:
 
 def model_dir(function: F) -> F:
     """MODEL_DIR; whether it exists is for the library to say."""
-    return click.argument("model_dir", type=click.Path())(function)
+    return click.argument("model_dir", type=click.Path(readable=False))(function)
 
 
 def json(function: F) -> F:

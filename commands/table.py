@@ -287,7 +287,7 @@ def dump(
     cls=Command,
     examples={
         "monolith table get model 281474976710657": "An entry, wherever it is:",
-        "monolith table get --json --table user model 0x1000000000001 -- -5": "Two of a table:",
+        "monolith table get --json --table user model 0x1000000000001 -5": "Two of a table:",
     },
     exit_codes={
         1: "a feature id is in none of the tables",
@@ -296,6 +296,7 @@ def dump(
     },
     json_keys=ENTRY_KEYS,
     json_intro="With --json, every line is an object with these keys, or with those of --columns:",
+    context_settings={"ignore_unknown_options": True},  # -5 is a fid
 )
 @options.model_dir
 @click.argument("fid", metavar="FID...", nargs=-1, required=True, type=options.FidType())
@@ -329,8 +330,8 @@ def get(
 ) -> None:
     """Show the entries of feature ids.
 
-    A FID is a decimal number, signed or not, or 0x and hexadecimal digits; negative ones go behind
-    two dashes. The tables are read to the end, as a feature id may be in several.
+    A FID is a decimal number, signed or not, or 0x and hexadecimal digits. The tables are read to
+    the end, as a feature id may be in several.
     """
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines

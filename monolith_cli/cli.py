@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
@@ -129,11 +130,12 @@ def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> in
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
-    print(failure.line, file=sys.stderr)
-    if settings.json or "--json" in args:
-        from json import dumps
+    with suppress(OSError):  # nowhere to say it is no other failure
+        print(failure.line, file=sys.stderr)
+        if settings.json or "--json" in args:
+            from json import dumps
 
-        print(dumps(failure.document), file=sys.stderr)
+            print(dumps(failure.document), file=sys.stderr)
     return failure.code
 
 

@@ -19,6 +19,7 @@ from monolith_cli.errors import (
     MonolithError,
     UsageError,
 )
+from monolith_cli.reports.text import name_text
 
 OK = 0
 WRONG = 1
@@ -35,6 +36,7 @@ EXIT_CODES = {
     NOT_THERE: "not there, not readable, or not writable",
     CORRUPT: "corrupt or incomplete data, a missing shard too",
     INTERNAL: "an error in this program; --debug shows where",
+    129: "hung up (SIGHUP)",
     130: "interrupted (SIGINT)",
     CLOSED_PIPE: "standard output was closed; nothing is said",
     143: "terminated (SIGTERM)",
@@ -83,7 +85,7 @@ def describe(error: BaseException) -> Failure:
     """What to say, and the code to exit with, for any exception that ended a run."""
     if isinstance(error, MonolithError):
         code = next(code for cls, code in _CODES if isinstance(error, cls))
-        return Failure(code, error.kind, str(error), error.path, error.offset)
+        return Failure(code, error.kind, name_text(str(error)), error.path, error.offset)
     if isinstance(error, click.UsageError):
         return Failure(USAGE, "usage", _usage_message(error))
     if isinstance(error, click.ClickException):

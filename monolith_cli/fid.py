@@ -33,6 +33,8 @@ __all__ = [
     "to_unsigned",
 ]
 
+MAX_V1_SLOT = (1 << 10) - 1
+MAX_V2_SLOT = (1 << 15) - 1
 MAX_SLOTS = 102400
 """Length of a vector of counts by slot. A slot beyond it counts as the last one."""
 

@@ -14,7 +14,7 @@ from monolith_cli.checkpoint.training_dir import (
     steps_hint,
     training_offer,
 )
-from monolith_cli.errors import PathNotFoundError, StepNotFoundError
+from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
 
 __all__ = ["Checkpoint", "ModelDir", "TableFiles", "open_model_dir"]
 
@@ -110,12 +110,16 @@ def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
 
     Raises
     ------
+    UsageError
+        An empty path.
     PathNotFoundError
         There is nothing at that path, or no directory, or none with checkpoints or tables in it.
     NotReadableError
         The operating system refused to list it.
     """
     path = os.fspath(path)
+    if not path:
+        raise UsageError("an empty path", hint=_HINT)
     directory = _named(path)
     try:
         names = list_names(directory)

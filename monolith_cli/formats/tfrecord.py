@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
@@ -121,13 +122,15 @@ class DumpFile:
         Raises
         ------
         PathNotFoundError, NotReadableError
-            It is gone, or the operating system refuses.
+            It is gone, no regular file, or the operating system refuses.
         ChangedWhileReadError
             It has another size than when it was opened first.
         """
         file = _open_files.get(self)
         if file is None:
             try:
+                if not stat.S_ISREG(os.stat(self.path).st_mode):
+                    raise OSError(errno.EINVAL, "no regular file")  # opening a pipe would hang
                 file = _native.File(os.fsencode(self.path), self.expected, self.max_record_bytes)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None

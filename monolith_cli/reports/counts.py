@@ -12,6 +12,7 @@ from monolith_cli.reports.text import (
     bytes_text,
     columns,
     count_text,
+    name_json,
     name_text,
     share_text,
     width_of,
@@ -129,7 +130,9 @@ def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[s
     if comparison.verdict == "same":
         yield f"{name_text(comparison.path)}: matches the dump"
         return
-    yield f"{name_text(comparison.path)}: differs from the dump"
+    explanation = comparison.explanation
+    what = "differs from the dump" if explanation is None else f"as it may be: {explanation}"
+    yield f"{name_text(comparison.path)}: {what}"
     shown = comparison.differences if top is None else comparison.differences[:top]
     cells = [("slot or table", "file", "dump")]
     cells += [(_key(d), f"{d.in_file:,}", f"{d.in_dump:,}") for d in shown]
@@ -174,10 +177,10 @@ def counts_document(
         "fid_version": fid_version,
         "entries": counts.entries,
         "slot_counts": {str(slot): n for slot, n in sorted(counts.slot_counts.items())},
-        "feature_counts": dict(sorted(counts.feature_counts.items())),
+        "feature_counts": {name_json(k): n for k, n in sorted(counts.feature_counts.items())},
         "tables": [
             {
-                "name": table.name,
+                "name": name_json(table.name),
                 "kind": table.kind,
                 "entries": table.entries,
                 "shards": table.shards,
@@ -201,7 +204,9 @@ def counts_document(
             "verdict": comparison.verdict,
             "differences": [
                 {
-                    ("slot" if isinstance(d.key, int) else "table"): d.key,
+                    ("slot" if isinstance(d.key, int) else "table"): (
+                        d.key if isinstance(d.key, int) else name_json(d.key)
+                    ),
                     "file": d.in_file,
                     "dump": d.in_dump,
                 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from monolith_cli.reports.text import PLAIN, Look, bytes_text, columns, name_text
+from monolith_cli.reports.text import PLAIN, Look, bytes_text, columns, name_json, name_text
 
 if TYPE_CHECKING:
     from monolith_cli.tables.counts import TableCount
@@ -47,7 +47,7 @@ def tables_document(tables: Sequence[TableCount]) -> list[dict[str, object]]:
     """The JSON document: an object a table."""
     return [
         {
-            "name": table.name,
+            "name": name_json(table.name),
             "kind": table.kind,
             "entries": table.entries,
             "shards": table.shards,

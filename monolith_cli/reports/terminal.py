@@ -6,10 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from monolith_cli.reports.text import Look
+from monolith_cli.reports.text import Look, name_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -79,7 +80,8 @@ class Messages:
         if text is not None and not self.quiet:
             # What was printed before it comes first, also where both go to one pipe.
             sys.stdout.flush()
-            print(f"{label}: {text}".replace("\n", "\\n"), file=sys.stderr)
+            with suppress(OSError):  # a full disk behind stderr makes no run fail
+                print(f"{label}: {name_text(text)}", file=sys.stderr)
 
 
 class Progress:

@@ -12,6 +12,7 @@ __all__ = [
     "bytes_text",
     "columns",
     "count_text",
+    "name_json",
     "name_text",
     "share_text",
     "width_of",
@@ -65,6 +66,11 @@ def share_text(part: int, whole: int) -> str:
     if 0 < part * 2000 < whole:
         return "<0.1%"
     return f"{100 * part / whole:.1f}%"
+
+
+def name_json(name: str) -> str:
+    """A name from a file for JSON, which has no way to say bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def name_text(name: str) -> str:

@@ -122,7 +122,12 @@ def check_ckpt_info(path: str | None, dump: CkptInfo) -> Comparison:
     """
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
-    return compare(path, read_ckpt_info(path), dump)
+    try:
+        file = read_ckpt_info(path)
+    except PathNotFoundError as error:
+        error.hint = "ckpt-info without --check writes it"
+        raise
+    return compare(path, file, dump)
 
 
 class Outcome(NamedTuple):
@@ -181,7 +186,11 @@ def settle_ckpt_info(
             comparison=comparison,
         )
     reason = reason_not_to_write(
-        path, filtered=filtered, fid_version=fid_version, skipped=bool(counts.skipped)
+        path,
+        tables=bool(counts.tables),
+        filtered=filtered,
+        fid_version=fid_version,
+        skipped=bool(counts.skipped),
     )
     outcome = save_ckpt_info(
         path, counts.ckpt_info(), reason=reason, force=force, dry_run=dry_run or check
@@ -192,7 +201,12 @@ def settle_ckpt_info(
 
 
 def reason_not_to_write(
-    path: str | None, *, filtered: bool = False, fid_version: str = "v2", skipped: bool = False
+    path: str | None,
+    *,
+    tables: bool = True,
+    filtered: bool = False,
+    fid_version: str = "v2",
+    skipped: bool = False,
 ) -> str | None:
     """Why counts must not become a ckpt.info file; None if they may.
 
@@ -200,6 +214,8 @@ def reason_not_to_write(
     ----------
     path
         Where the file belongs; None where there is no step.
+    tables
+        There was something to count.
     filtered
         Only some tables or slots were counted.
     fid_version
@@ -209,6 +225,8 @@ def reason_not_to_write(
     """
     if path is None:
         return "there is no step"
+    if not tables:
+        return "there are no tables"
     if filtered:
         return "only a part of the checkpoint was counted"
     if fid_version != "v2":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.errors import UsageError
+from monolith_cli.fid import MAX_V1_SLOT, MAX_V2_SLOT
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, DumpFile, Skipped
 
 if TYPE_CHECKING:
@@ -37,11 +38,22 @@ class EntryFilter(NamedTuple):
     fid_version: str = "v2"
 
     def native(self) -> _native.Filter | None:
-        """The same for the native module; None if everything is wanted."""
+        """The same for the native module; None if everything is wanted.
+
+        Raises
+        ------
+        UsageError
+            A slot that this version of feature ids has not.
+        """
         if not self.slots and not self.fids:
             return None
+        largest = MAX_V1_SLOT if self.fid_version == "v1" else MAX_V2_SLOT
         chosen = _native.Filter(1 if self.fid_version == "v1" else 2)
         for first, last in self.slots:
+            if last > largest:
+                raise UsageError(
+                    f"slot {last}: those of {self.fid_version} feature ids end at {largest}"
+                )
             chosen.add_slots(first, last)
         chosen.set_fids(list(self.fids))
         return chosen

@@ -310,7 +310,10 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         list(read_records(tmp_path / "file" / "below"))
     with pytest.raises(NotReadableError) as refused:
         list(read_records(tmp_path))
-    assert str(refused.value) == f"{tmp_path}: not readable: Is a directory"
+    assert str(refused.value) == f"{tmp_path}: not readable: no regular file"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotReadableError, match="no regular file"):
+        list(read_records(tmp_path / "pipe"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

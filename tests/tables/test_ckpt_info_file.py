@@ -182,6 +182,8 @@ class Counts:
             for number in range(1, skipped + 1)
         ]
 
+    tables = ("a table",)
+
     def ckpt_info(self) -> CkptInfo:
         return DUMP
 

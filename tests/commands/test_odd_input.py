@@ -1,0 +1,101 @@
+"""Input that is no damage, but that a script or a file system may well come up with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli_support import MONOLITH, call, environment
+from dump_support import put_fixed64, write_checkpoint_state, write_model_dir
+
+ENTRIES = [put_fixed64(1, 7 << 48 | n) for n in range(3)]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    write_model_dir(tmp_path / "model", 300, singles={"t": ENTRIES}, shards=1)
+    return tmp_path / "model"
+
+
+def test_an_empty_path_is_no_directory() -> None:
+    done = call("ckpt-info", "")
+    assert done.code == 2
+    assert done.err.startswith("Error: an empty path; give a model directory")
+
+
+def test_tables_that_are_gone(model: Path) -> None:
+    shutil.rmtree(model / "model.ckpt-300.assets")
+    done = call("ckpt-info", model)
+    assert (done.code, list(model.glob("ckpt.info*"))) == (0, [])
+    assert "Warning: no hash tables: " in done.err
+    assert "Note: no ckpt.info was written: there are no tables" in done.err
+
+
+def test_a_pipe_in_place_of_a_shard(model: Path) -> None:
+    shard = model / "model.ckpt-300.assets" / "t-00000-of-00001"
+    shard.unlink()
+    os.mkfifo(shard)
+    done = call("ckpt-info", model)
+    assert (done.code, done.err) == (3, f"Error: {shard}: not readable: no regular file\n")
+
+
+def test_one_damaged_step_of_several(model: Path) -> None:
+    for step in (100, 200):
+        write_model_dir(model, step, singles={"t": ENTRIES}, shards=1)
+    write_checkpoint_state(model, [100, 200, 300])
+    shard = model / "model.ckpt-200.assets" / "t-00000-of-00001"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    done = call("ckpt-info", "--step", "all", "--json", "--dry-run", model)
+    assert done.code == 4
+    assert [document["step"] for document in done.document] == [100, 300]
+    assert done.error["file"] == str(shard)
+
+
+def test_slots_that_a_version_does_not_have(model: Path) -> None:
+    done = call("ckpt-info", "--fid-version", "v1", "--slot", "2000", model)
+    assert (done.code, done.err) == (2, "Error: slot 2000: those of v1 feature ids end at 1023\n")
+
+
+def test_a_negative_feature_id(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    write_model_dir(model, 300, singles={"t": [put_fixed64(1, 2**64 - 5)]}, shards=1)
+    done = call("table", "get", "--json", "--columns", "fid", model, "-5")
+    assert (done.code, done.out) == (0, '{"fid":"-5"}\n')
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    write_model_dir(tmp_path / "m", 300, singles={"\x1b[31mred": ENTRIES}, shards=2)
+    next((tmp_path / "m" / "model.ckpt-300.assets").glob("*-00001-of-00002")).unlink()
+    done = call("ckpt-info", tmp_path / "m")
+    assert done.code == 4
+    assert "\\x1b[31mred-00001-of-00002: missing" in done.err
+    assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize(("words", "code"), [(["nowhere"], 3), (["model"], 3)])
+def test_nowhere_to_say_it(model: Path, words: list[str], code: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [MONOLITH, "ckpt-info", *words],
+            stdout=full,
+            stderr=full,
+            cwd=model.parent,
+            env=environment(),
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == code
+
+
+def test_a_check_says_what_it_makes_of_a_difference(model: Path) -> None:
+    (model / "ckpt.info-300").write_text("")
+    done = call("ckpt-info", "--check", "--quiet", model)
+    assert done.code == 0
+    assert "ckpt.info-300: as it may be: the file is empty, as the training system" in done.out
+    (model / "ckpt.info-300").unlink()
+    done = call("ckpt-info", "--check", model)
+    assert done.code == 3
+    assert done.err.endswith("; ckpt-info without --check writes it\n")
