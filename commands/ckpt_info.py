@@ -175,6 +175,7 @@ def ckpt_info(
             continue
         if text:
             show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
+            messages.notes(f"written: {outcome.written}" if outcome.written else None)
         elif json:
             documents.append(
                 counts_document(

@@ -163,7 +163,7 @@ def ls(
 @options.columns
 @options.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=2**63 - 1),
     metavar="N",
     help="At most so many entries; then the cursor to go on from, on stderr.",
 )

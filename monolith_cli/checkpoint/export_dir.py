@@ -34,7 +34,7 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     Raises
     ------
     MissingShardError
-        There is no such version.
+        There is no such version, or a server is missing among those that are numbered.
     NotReadableError
         The operating system refused to list a directory.
     """
@@ -57,7 +57,11 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
         notes.append(f"{directory}: version {newest} is not complete; read from {version}")
     missing = _missing_servers([] if directory in graphs else graphs)
     if missing:
-        notes.append(f"{directory}: no {', '.join(missing)} beside the other servers")
+        raise MissingShardError(
+            "missing beside the other servers",
+            path=os.path.join(directory, missing[0]),
+            hint="restore it, or give one server's directory",
+        )
     return Checkpoint(assets=[versions[version] for versions in dumps.values()], notes=notes)
 
 

@@ -277,6 +277,8 @@ class _Count:
             self._warn(
                 "no hash tables: the model has none, its tables are elsewhere, or they are gone"
             )
+        for table in tables:
+            self._warn(_lost_contents(table))
         self._read(EntryStream(extents))
         for table in tables:
             self.counts.tables.append(self._table_count(table, read_multis, whole))
@@ -402,6 +404,19 @@ class _Count:
         self.counts.feature_counts = {
             table.name: table.entries for table in self.counts.tables if table.kind == "multi"
         }
+
+
+def _lost_contents(table: Table) -> str | None:
+    """A word about a single table in SNAPPY blocks, which the training system never writes."""
+    if table.kind == "multi":
+        return None
+    odd = next((file for file in table.files if file.open().compression == "snappy"), None)
+    if odd is None:
+        return None
+    return (
+        f"{odd.path}: compressed like a dump of many tables, but without a table of contents"
+        " (.meta): counted as one table"
+    )
 
 
 def _skipped_filter(error: CorruptionError) -> Skipped:

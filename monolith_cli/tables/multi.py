@@ -24,6 +24,9 @@ __all__ = ["MultiDump", "ShardExtents", "extra_records", "too_few_records"]
 
 _CONTENTS_HINT = "restore it: without it nobody knows which entries belong to which table"
 
+_MOST_ENTRIES = 2**63 - 1
+"""What ckpt.info has room for (an int64)."""
+
 _STEP = 1 << 18
 """Records between two chances to interrupt."""
 
@@ -134,7 +137,10 @@ def _read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
         records = read_records(path, max_record_bytes=options.max_record_bytes)
         for record, data in enumerate(records):
             try:
-                contents.append(parse_table_meta(data))
+                table = parse_table_meta(data)
+                if table.num_entries > _MOST_ENTRIES:
+                    raise ValueError(f"it promises {table.num_entries} entries")
+                contents.append(table)
             except ValueError as error:
                 raise CorruptionError(
                     f"no table of contents: {error}", path=path, record=record, kind="bad_message"

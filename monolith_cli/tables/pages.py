@@ -30,6 +30,7 @@ __all__ = ["Page", "Pager", "ShardReader"]
 T = TypeVar("T")
 
 _PARKED_READERS = 16
+_MOST = 2**63 - 1
 
 
 class Page(NamedTuple):
@@ -231,6 +232,7 @@ class Pager:
         """
         if limit < 1:
             raise UsageError(f"limit {limit}: a page has at least one entry")
+        limit = min(limit, _MOST)
         low, high = self.stream.shard(shard, nshards)
         if offset > self.stream.size:
             return Page([], offset, True)

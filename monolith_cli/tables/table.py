@@ -251,7 +251,7 @@ def open_tables(
     Parameters
     ----------
     patterns
-        Shell patterns (`*`, `?`, `[…]`) of names; a table is wanted if one matches. None: all.
+        Shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if one matches. None: all.
 
     Raises
     ------
@@ -265,6 +265,7 @@ def open_tables(
         Files went away, or cannot be read.
     """
     options = options or ReadOptions()
+    patterns = [patterns] if isinstance(patterns, str) else patterns
     files = checkpoint.table_files()
     tables: list[Table] = [SingleTable(name, sets, options) for name, sets in files.singles.items()]
     holders: dict[str, list[MultiDump]] = {}

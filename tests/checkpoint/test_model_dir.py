@@ -196,11 +196,14 @@ def test_servers_without_a_version_in_common(tmp_path: Path) -> None:
         open_model_dir(tmp_path)
 
 
-def test_a_server_that_is_missing_is_noted(tmp_path: Path) -> None:
+def test_a_server_that_is_missing(tmp_path: Path) -> None:
     touch(tmp_path, "ps_0/1/assets/t-00000-of-00001", "ps_2/1/assets/t-00000-of-00001")
-    assert open_model_dir(tmp_path).checkpoint().notes == [
-        f"{tmp_path}: no ps_1 beside the other servers"
-    ]
+    with pytest.raises(MissingShardError) as caught:
+        open_model_dir(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'ps_1'}: missing beside the other servers; restore it, or give one server's"
+        " directory"
+    )
     assert open_model_dir(tmp_path / "ps_2").checkpoint().notes == []
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 from cli_support import MONOLITH, call, environment
-from dump_support import put_fixed64, write_checkpoint_state, write_model_dir
+from dump_support import (
+    frame,
+    put_fixed64,
+    table_meta,
+    write_checkpoint_state,
+    write_model_dir,
+)
 
 ENTRIES = [put_fixed64(1, 7 << 48 | n) for n in range(3)]
 
@@ -99,3 +105,25 @@ def test_a_check_says_what_it_makes_of_a_difference(model: Path) -> None:
     done = call("ckpt-info", "--check", model)
     assert done.code == 3
     assert done.err.endswith("; ckpt-info without --check writes it\n")
+
+
+def test_a_dump_of_many_tables_without_its_table_of_contents(tmp_path: Path) -> None:
+    assets = write_model_dir(tmp_path / "m", 300, multis={"mt": {"a": ENTRIES}}, shards=1)
+    (assets / "mt.meta-00000-of-00001").unlink()
+    done = call("ckpt-info", "--json", tmp_path / "m")
+    assert (done.code, done.document["slot_counts"]) == (0, {"7": 3})
+    assert "without a table of contents (.meta): counted as one table" in done.err
+
+
+def test_a_table_of_contents_beyond_measure(tmp_path: Path) -> None:
+    assets = write_model_dir(tmp_path / "m", 300, multis={"mt": {"a": ENTRIES}}, shards=1)
+    meta = assets / "mt.meta-00000-of-00001"
+    meta.write_bytes(frame(table_meta("a", 2**63)))
+    done = call("ckpt-info", tmp_path / "m")
+    assert done.code == 4
+    assert "no table of contents: it promises 9223372036854775808 entries" in done.err
+
+
+def test_a_limit_beyond_measure(model: Path) -> None:
+    done = call("table", "dump", "--limit", "99999999999999999999999", model)
+    assert (done.code, done.out) == (2, "")
