@@ -19,7 +19,6 @@ from monolith_cli.errors import (
     MonolithError,
     UsageError,
 )
-from monolith_cli.reports.text import name_text
 
 OK = 0
 WRONG = 1
@@ -84,6 +83,8 @@ class Failure(NamedTuple):
 def describe(error: BaseException) -> Failure:
     """What to say, and the code to exit with, for any exception that ended a run."""
     if isinstance(error, MonolithError):
+        from monolith_cli.reports.text import name_text
+
         code = next(code for cls, code in _CODES if isinstance(error, cls))
         return Failure(code, error.kind, name_text(str(error)), error.path, error.offset)
     if isinstance(error, click.UsageError):
