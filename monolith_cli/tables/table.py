@@ -251,7 +251,8 @@ def open_tables(
     Parameters
     ----------
     patterns
-        Shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if one matches. None: all.
+        Shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if one
+        matches. None: all.
 
     Raises
     ------
