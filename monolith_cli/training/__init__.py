@@ -1,0 +1,1 @@
+"""What trainers import into their own process. Its modules import TensorFlow, this one does not."""
