@@ -1,0 +1,154 @@
+"""Clipping by the global norm, which costs next to nothing while there is nothing to clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["clip_by_global_norm"]
+
+_SMALL = 16384
+"""Tensors of at most so many elements are joined: for them an op costs more than its work."""
+
+
+def clip_by_global_norm(
+    t_list: list[Any], clip_norm: Any, use_norm: Any = None
+) -> tuple[list[Any], Any]:
+    """Scale tensors so that their global norm is at most `clip_norm`.
+
+    As `tf.clip_by_global_norm` does it: a norm that is not finite makes every value NaN, None stays
+    None, and `tf.IndexedSlices` are clipped by their values. Inputs are never changed in place.
+
+    One pass over the values for the norm, and a second one only where there is something to clip;
+    otherwise the very values come back, bit by bit. Many small tensors are joined for both, and
+    then a copy of them is held. Locks nothing. Without a condition on a GPU, where one pass is
+    cheaper than to wait for the norm: XLA and the runtime fuse it.
+
+    Parameters
+    ----------
+    t_list
+        Tensors, `tf.IndexedSlices`, variables and None, of one floating dtype.
+    clip_norm
+        The largest norm; a number or a scalar tensor. A negative one clips nothing.
+    use_norm
+        Taken for the global norm, and returned, instead of computing it.
+
+    Returns
+    -------
+    clipped, norm
+        A list like `t_list`, and the global norm before clipping. An empty list gives itself
+        and 0.
+
+    Raises
+    ------
+    TypeError
+        If t_list is not a list, or the dtypes are not one floating dtype.
+    """
+    if not isinstance(t_list, list):
+        raise TypeError("t_list should be a list")
+    if not t_list:
+        return t_list, 0
+    tensors = _values(t_list)
+    given = [value for value in tensors if value is not None]
+    _check_dtypes(given)
+    if not given:
+        return list(t_list), 0 if use_norm is None else use_norm
+    with tf.name_scope("clip_by_global_norm"):
+        small, large = _partition(given)
+        joined = [tf.concat([tf.reshape(given[i], [-1]) for i in ids], 0) for ids in small]
+        pieces = joined + [given[i] for i in large]
+        norm = _norm_of(pieces) if use_norm is None else use_norm
+        clipped_pieces = _clip(pieces, norm, clip_norm)
+        clipped: list[Any] = [None] * len(given)
+        for ids, flat in zip(small, clipped_pieces, strict=False):
+            shapes = [given[i].shape for i in ids]
+            parts = tf.split(flat, [shape.num_elements() for shape in shapes])
+            for i, part, shape in zip(ids, parts, shapes, strict=True):
+                clipped[i] = tf.reshape(part, shape)
+        for i, value in zip(large, clipped_pieces[len(small) :], strict=True):
+            clipped[i] = value
+        rest = iter(clipped)
+        return [_like(t, next(rest)) if t is not None else None for t in t_list], norm
+
+
+def _global_norm(t_list: Sequence[Any]) -> Any:
+    """The square root of the sum of all squares, a scalar tensor; None if there is no tensor."""
+    given = [value for value in _values(t_list) if value is not None]
+    if not given:
+        return None
+    _check_dtypes(given)
+    return _norm_of(given)
+
+
+def _norm_of(tensors: Sequence[Any]) -> Any:
+    halves = []
+    for tensor in tensors:
+        with tf.compat.v1.colocate_with(tensor):
+            halves.append(tf.nn.l2_loss(tensor))
+    return tf.sqrt(tf.add_n(halves) * tf.constant(2.0, halves[0].dtype), name="global_norm")
+
+
+def _clip(tensors: list[Any], norm: Any, clip_norm: Any) -> list[Any]:
+    dtype = tensors[0].dtype
+    norm = tf.convert_to_tensor(norm, dtype=dtype)
+    clip_norm = tf.convert_to_tensor(clip_norm, dtype=dtype)
+    one = tf.constant(1.0, dtype)
+    # norm - norm is NaN for a norm that isn't finite, and so is the scale.
+    scale = clip_norm * tf.minimum(one / norm, one / clip_norm) + (norm - norm)
+
+    def scaled() -> list[Any]:
+        return [tensor * scale for tensor in tensors]
+
+    if any("GPU" in tensor.device for tensor in tensors):
+        return scaled()
+    # Exactly where the scale is 1, but for rounding. An infinite clip_norm gives NaN there too.
+    fits = (norm >= 0) & tf.math.is_finite(norm) & tf.math.is_finite(clip_norm)
+    fits &= (clip_norm < 0) | ((clip_norm > 0) & (norm <= clip_norm))
+    result = _cond(fits, lambda: [tf.identity(tensor) for tensor in tensors], scaled)
+    return list(result)
+
+
+def _cond(
+    predicate: Any, if_true: Callable[[], list[Any]], if_false: Callable[[], list[Any]]
+) -> Sequence[Any]:
+    result = tf.cond(predicate, if_true, if_false)
+    return result if isinstance(result, (list, tuple)) else [result]
+
+
+def _values(t_list: Sequence[Any]) -> list[Any]:
+    return [
+        None
+        if t is None
+        else tf.convert_to_tensor(t.values if isinstance(t, tf.IndexedSlices) else t)
+        for t in t_list
+    ]
+
+
+def _like(original: Any, value: Any) -> Any:
+    if isinstance(original, tf.IndexedSlices):
+        return tf.IndexedSlices(value, original.indices, original.dense_shape)
+    return value
+
+
+def _check_dtypes(tensors: Sequence[Any]) -> None:
+    dtypes = {tensor.dtype.base_dtype for tensor in tensors}
+    if len(dtypes) > 1 or not all(dtype.is_floating for dtype in dtypes):
+        names = ", ".join(sorted(dtype.name for dtype in dtypes))
+        raise TypeError(f"t_list should be of one floating dtype, not of {names}")
+
+
+def _partition(tensors: Sequence[Any]) -> tuple[list[list[int]], list[int]]:
+    """Indices of small tensors by device, where there are several, and of all others."""
+    devices: dict[str, list[int]] = {}
+    large = []
+    for i, tensor in enumerate(tensors):
+        size = tensor.shape.num_elements()
+        if size is not None and size <= _SMALL:
+            devices.setdefault(tensor.device, []).append(i)
+        else:
+            large.append(i)
+    small = [ids for ids in devices.values() if len(ids) > 1]
+    large += [ids[0] for ids in devices.values() if len(ids) == 1]
+    return small, large
