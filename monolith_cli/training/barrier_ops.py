@@ -1,0 +1,839 @@
+"""A barrier that workers stop at between two steps, and what keeps it from stopping them for ever.
+
+All of it is variables on the first parameter server, initialised by the chief alone:
+
+================== =========== ===========================================================
+variable           written by  what
+================== =========== ===========================================================
+barrier_var[0]     chief       the barrier is placed
+barrier_var[i]     worker i    worker i stands at it
+barrier_op_action  chief       action of the newest placement or request, for readers of old
+request            chief       which generation's callbacks are to run, with their action
+acknowledged[i]    worker i    the last generation whose callbacks it has finished; the
+                               newest one negated if it left without the barrier's removal
+lease              chief       a counter, raised while the chief lives and holds the barrier
+run_id, run_step   chief       the chief's session, and the step that it restored
+================== =========== ===========================================================
+
+A placement and a request for a save each raise the generation. The chief writes `request`, then
+element 0; a worker reads element 0, then `request`, then the rest. So a worker that sees a barrier
+placed sees that placement's request, or a newer one. `request` is one string, hence read whole: an
+action never comes with another generation. A worker sets its element, runs the callbacks of the
+generation that it read unless it has acknowledged a later one, and writes that generation to its
+acknowledgement, so "acknowledged" means at least.
+
+Why the races are harmless:
+
+- Removed and placed again within one poll: the worker sees a newer generation and acknowledges it.
+- Removed after a worker's step has read it as placed: the worker reads again, and goes on.
+- A request closed while a worker runs its callbacks: the worker stood still since it read it, so
+  its acknowledgement is true, early or late. Callbacks that write files look at
+  `is_request_open` before those become visible.
+- A worker leaves when the lease ends while the chief still saves: it takes its acknowledgement back
+  in the same run as its element, before its next step, and cannot acknowledge that generation
+  again, so the chief's last look before the commit counts it as unfinished.
+- A worker dies after its acknowledgement: what it acknowledged stays true, and the next process
+  starts from there. Its element stays set until that process clears or keeps it.
+- The chief dies: the lease stands still. It starts again: all variables are new, and generations
+  start from the clock (microseconds since 1970), so none is used twice; an acknowledgement above
+  the newest generation is of an earlier life and counts for nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+__all__ = ["BarrierAlreadyPlacedError", "BarrierHook", "BarrierOp"]
+
+v1 = tf.compat.v1
+
+LEASE_SECONDS = 30.0
+_LOG_SECONDS = 60.0
+
+BarrierCallback = Callable[[str, Any], object]
+
+
+class BarrierAlreadyPlacedError(Exception):
+    """The barrier is placed already."""
+
+
+class _Request(NamedTuple):
+    """What `request` holds, as JSON. Generations start at 1; 0 is none."""
+
+    newest: int = 0
+    generation: int = 0
+    action: str = ""
+    placement: int = 0
+    placement_action: str = ""
+    lease_seconds: float = LEASE_SECONDS
+
+    @classmethod
+    def parse(cls, text: bytes) -> _Request:
+        return cls(**json.loads(text)) if text else cls()
+
+    def format(self) -> str:
+        return json.dumps(self._asdict())
+
+    def next_generation(self) -> int:
+        return self.newest + 1 if self.newest else time.time_ns() // 1000
+
+
+class _Status(NamedTuple):
+    """One look at the variables."""
+
+    request: _Request
+    lease: int
+    run_id: str
+    elements: Sequence[bool]
+    acknowledged: Sequence[int]
+    placed: bool
+
+    def acknowledged_by(self, index: int) -> int:
+        """The generation that a worker need not run again, 0 for none."""
+        generation = abs(int(self.acknowledged[index]))
+        return generation if generation <= self.request.newest else 0
+
+    def has_finished(self, index: int, generation: int) -> bool:
+        acknowledged = int(self.acknowledged[index])
+        return bool(self.elements[index]) and generation <= acknowledged <= self.request.newest
+
+    @property
+    def mark(self) -> tuple[int, int, str]:
+        """Stays the same as long as nobody has given a sign of life."""
+        return self.request.newest, self.lease, self.run_id
+
+
+class BarrierOp:
+    """The barrier's variables and all ops on them; one for each process of a job.
+
+    Build it before the graph is finalized, with the same arguments and at the same place in
+    every process. A variable server's first task holds the variables if the graph has one
+    (`tf.compat.v1.train.replica_device_setter`), else they are where the surrounding
+    `tf.device` puts them.
+
+    Every method takes a session: a `tf.compat.v1.Session`, or a monitored one, whose hooks are
+    then not run. One is a round trip to the parameter server, 0.2 ms on one machine, unless said
+    otherwise. Reading methods lock nothing and may be called from callbacks; a callback must not
+    call the others: those that change something hold a lock, and callbacks run one at a time,
+    the chief's inside that lock. Chief and workers may share one object, each in its thread; a
+    worker's callback then never holds up a removal, nor the time that the chief waits.
+
+    While a barrier is held, a thread raises the lease's counter through the session that placed
+    it. The thread ends with the barrier, or when that session is closed.
+
+    Parameters
+    ----------
+    capacity
+        Number of elements, the chief's flag included: one more than there are workers.
+    is_chief
+        Whether this process initialises the variables. For the chief they are local, and so in no
+        checkpoint; elsewhere they are global ones that a session waits for.
+    wait_seconds
+        Time between two polls of a blocked worker.
+    name_prefix
+        Of the name scope `<name_prefix>_barrier_op`.
+    barrier_callbacks
+        Each is called `(action, session)` with a plain session: in the chief when a generation is
+        raised, in a worker when it learns of one at the barrier.
+    lease_seconds
+        How long a worker waits without a sign of life of the chief. The chief's value counts.
+
+    Raises
+    ------
+    ValueError
+        If capacity < 1, wait_seconds < 0 or lease_seconds <= 0.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        is_chief: bool = True,
+        wait_seconds: float = 1,
+        name_prefix: str = "default",
+        barrier_callbacks: Iterable[BarrierCallback] | None = None,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, not {capacity}")
+        if wait_seconds < 0:
+            raise ValueError(f"wait_seconds must not be negative: {wait_seconds}")
+        if not lease_seconds > 0:
+            raise ValueError(f"lease_seconds must be positive, not {lease_seconds}")
+        self._capacity = capacity
+        self._wait_seconds = wait_seconds
+        self._lease_seconds = float(lease_seconds)
+        self._callbacks = list(barrier_callbacks or ())
+        self._lock = threading.Lock()  # the chief's state; never waits for a worker's callback
+        self._callback_lock = threading.Lock()  # inside the other one, where both are held
+        self._heartbeat: _Heartbeat | None = None
+        self._held = False  # by a placement, while a request is open
+        self._removal_due = False
+        self._request: int | None = None
+        self._ends_at: float | None = None
+        self._ignored: dict[int, tuple[tuple[int, int, str], float]] = {}
+        keys = v1.GraphKeys
+        collections = [keys.LOCAL_VARIABLES if is_chief else keys.GLOBAL_VARIABLES]
+
+        def variable(name: str, initial: Any, dtype: tf.DType) -> Any:
+            return v1.Variable(
+                initial,
+                name=name,
+                dtype=dtype,
+                trainable=False,
+                collections=collections,
+                use_resource=True,
+            )
+
+        device = _variable_device()
+        with tf.name_scope(f"{name_prefix}_barrier_op"), tf.device(device):
+            barrier = variable("barrier_var", [False] * capacity, tf.bool)
+            action = variable("barrier_op_action", "", tf.string)
+            request = variable("request", "", tf.string)
+            acknowledged = variable("acknowledged", [0] * capacity, tf.int64)
+            lease = variable("lease", 0, tf.int64)
+            run_id = variable("run_id", "", tf.string)
+            run_step = variable("run_step", 0, tf.int64)
+
+            self._barrier_var = barrier
+            self._action_var = action
+            self._index = v1.placeholder(tf.int32, [], name="index_placeholder")
+            self._action = v1.placeholder(tf.string, [], name="barrier_op_action_placeholder")
+            self._text = v1.placeholder(tf.string, [], name="text_placeholder")
+            self._number = v1.placeholder(tf.int64, [], name="number_placeholder")
+
+            # One op in a step where barrier[0] would be several.
+            self.barrier_placed_tensor = tf.raw_ops.ResourceGather(
+                resource=barrier.handle, indices=0, dtype=tf.bool
+            )
+            self._elements = barrier.read_value()
+            self._set = barrier[self._index].assign(True).op
+            self._clear = barrier[self._index].assign(False).op
+            self._acknowledge = acknowledged[self._index].assign(self._number).op
+            with tf.control_dependencies([self._acknowledge]):
+                self._leave = barrier[self._index].assign(False).op
+
+            self._assign_action = action.assign(self._action).op
+            self._assign_request = request.assign(self._text).op
+            with tf.control_dependencies([self._assign_action, self._assign_request]):
+                self._place = barrier[0].assign(True).op
+            with tf.control_dependencies([self._assign_request]):
+                self._remove = barrier[0].assign(False).op
+            self._raise_lease = lease.assign_add(1).op
+
+            # Element 0 before the request: see the top of this file.
+            placed = barrier[0]
+            with tf.control_dependencies([placed]):
+                request_read = request.read_value()
+            with tf.control_dependencies([request_read]):
+                self._status = (
+                    request_read,
+                    lease.read_value(),
+                    run_id.read_value(),
+                    barrier.read_value(),
+                    acknowledged.read_value(),
+                    tf.identity(placed),
+                )
+
+            self.run_id_tensor = run_id.read_value()
+            with tf.control_dependencies([self.run_id_tensor]):
+                self.run_step_tensor = run_step.read_value()
+            with tf.control_dependencies([self.run_step_tensor]):
+                self._run = (self.run_id_tensor, self.run_step_tensor, run_id.read_value())
+            self._empty_run = run_id.assign("").op
+            step_assigned = run_step.assign(self._number).op
+            with tf.control_dependencies([step_assigned]):
+                self._publish_run = run_id.assign(self._text).op
+
+    @property
+    def capacity(self) -> int:
+        """The number of elements: the workers, and one for the chief's flag."""
+        return self._capacity
+
+    # The chief's side.
+
+    def place_barrier(
+        self, session: Any, action: str = "", *, ttl_seconds: float | None = None
+    ) -> int:
+        """Place the barrier and run the callbacks; return the generation.
+
+        During a request that placed the barrier for itself (a save's) this succeeds, and the
+        barrier outlives the request; workers get the action when that ends.
+
+        Parameters
+        ----------
+        ttl_seconds
+            The barrier is removed by itself after this time. None: it stays. The session must
+            live as long as the barrier.
+
+        Raises
+        ------
+        BarrierAlreadyPlacedError
+            If it is placed.
+        Exception
+            What a callback raises; the barrier is removed before.
+        """
+        if ttl_seconds is not None and not ttl_seconds > 0:
+            raise ValueError(f"ttl_seconds must be positive, not {ttl_seconds}")
+        action = tf.compat.as_str(action)
+        raw = _plain(session)
+        with self._lock:
+            status = self._read(raw)
+            during_request = self._request is not None
+            if status.placed and not (during_request and (not self._held or self._removal_due)):
+                raise BarrierAlreadyPlacedError(
+                    "the barrier is placed already, with action"
+                    f" {status.request.placement_action or status.request.action!r}"
+                )
+            generation = status.request.next_generation()
+            request = status.request._replace(
+                newest=generation,
+                placement=generation,
+                placement_action=action,
+                lease_seconds=self._lease_seconds,
+            )
+            if not during_request:
+                request = request._replace(generation=generation, action=action)
+            self._held, self._removal_due = True, False
+            self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
+            try:
+                self._start_heartbeat(raw)
+                self._write_placed(raw, request)
+                with self._callback_lock:
+                    self._run_callbacks(action, raw)
+            except BaseException as error:
+                self._give_up(raw, error, self._drop_placement)
+                raise
+        return generation
+
+    def remove_barrier(self, session: Any) -> None:
+        """Clear element 0, whether it is set or not; after the request if one is open."""
+        raw = _plain(session)
+        with self._lock:
+            self._drop_placement(raw)
+
+    def set_ttl(self, session: Any, ttl_seconds: float | None) -> bool:
+        """Let a placed barrier end after this time from now, or never; False if none is held.
+
+        Only one that this object has placed can have a time-to-live.
+        """
+        if ttl_seconds is not None and not ttl_seconds > 0:
+            raise ValueError(f"ttl_seconds must be positive, not {ttl_seconds}")
+        raw = _plain(session)
+        with self._lock:
+            if not self._held or self._removal_due or not self._read(raw).placed:
+                return False
+            self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
+        return True
+
+    @property
+    def expires_in_seconds(self) -> float | None:
+        """How long the barrier stays by its time-to-live; None without one."""
+        ends_at = self._ends_at
+        return None if ends_at is None else max(0.0, ends_at - time.monotonic())
+
+    def begin_request(self, session: Any, action: str) -> tuple[int, bool]:
+        """Raise a generation for something the workers shall do at the barrier, a save say.
+
+        Places the barrier if it isn't, and runs the callbacks. `end_request` must follow,
+        whatever happens; one request at a time.
+
+        Returns
+        -------
+        generation, placed
+            `placed`: whether the request had to place the barrier.
+
+        Raises
+        ------
+        RuntimeError
+            If a request is open.
+        Exception
+            What a callback raises; the request is ended before.
+        """
+        action = tf.compat.as_str(action)
+        raw = _plain(session)
+        with self._lock:
+            if self._request is not None:
+                raise RuntimeError("another request is open at this barrier")
+            status = self._read(raw)
+            generation = status.request.next_generation()
+            request = status.request._replace(
+                newest=generation,
+                generation=generation,
+                action=action,
+                lease_seconds=self._lease_seconds,
+            )
+            if not status.placed:
+                request = request._replace(placement=0, placement_action="")
+                self._ends_at = None
+            self._request = generation
+            self._held, self._removal_due = status.placed, False
+            try:
+                self._start_heartbeat(raw)
+                self._write_placed(raw, request)
+                with self._callback_lock:
+                    self._run_callbacks(action, raw)
+            except BaseException as error:
+                self._give_up(raw, error, self._end_request)
+                raise
+        return generation, not status.placed
+
+    def wait_until_acknowledged(
+        self,
+        session: Any,
+        generation: int,
+        timeout_seconds: float = 30,
+        poll_seconds: float | None = None,
+    ) -> list[int]:
+        """Wait for all workers, or until the time is over, and close the request.
+
+        From then on no worker begins the request's callbacks; one that has begun may still
+        finish them. Takes as long as the slowest worker, up to the timeout, and one poll; does
+        not hold the lock meanwhile.
+
+        Returns
+        -------
+        list of int
+            The workers that finished: they stand still since before this method returned.
+            Compare with `get_acknowledged_indices` before a commit.
+        """
+        raw = _plain(session)
+        poll = min(self._wait_seconds, 0.1) if poll_seconds is None else poll_seconds
+        deadline = time.monotonic() + timeout_seconds
+        while len(self._finished(raw, generation)) < self._capacity - 1:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(poll, left))
+        self.close_request(raw, generation)
+        return self._finished(raw, generation)
+
+    def close_request(self, session: Any, generation: int) -> None:
+        """Let no worker begin this request's callbacks any more; the barrier stays.
+
+        A placement's own callbacks run as long as it is placed.
+        """
+        raw = _plain(session)
+        with self._lock:
+            request = self._read(raw).request
+            if request.generation == generation != request.placement:
+                self._write(raw, _closed(request))
+
+    def end_request(self, session: Any) -> None:
+        """Close the request, and remove the barrier unless somebody holds it.
+
+        A removal, or the end of a time-to-live, that came in since `begin_request` takes effect
+        now. Does nothing if no request is open.
+        """
+        raw = _plain(session)
+        with self._lock:
+            self._end_request(raw)
+
+    def get_acknowledged_indices(self, session: Any, generation: int) -> list[int]:
+        """The workers that have finished this generation, or a later one, and still stand."""
+        return self._finished(_plain(session), generation)
+
+    def get_unacknowledged_indices(self, session: Any, generation: int) -> list[int]:
+        """The other workers."""
+        finished = self._finished(_plain(session), generation)
+        return sorted(set(range(1, self._capacity)) - set(finished))
+
+    def get_generation(self, session: Any) -> int:
+        """The newest generation, 0 before the first."""
+        return self._read(_plain(session)).request.newest
+
+    def get_action(self, session: Any) -> str:
+        """The action whose callbacks are to run now, "" if there is none."""
+        return self._read(_plain(session)).request.action
+
+    def is_request_open(self, session: Any, generation: int) -> bool:
+        """Whether workers are still asked to run this generation's callbacks."""
+        return self._read(_plain(session)).request.generation == generation
+
+    def open_generation(self, session: Any) -> int:
+        """The generation whose callbacks are to run now, 0 if there is none."""
+        return self._read(_plain(session)).request.generation
+
+    def reset(self, session: Any) -> None:
+        """Forget every placement and request of this object, and have no barrier placed.
+
+        For a chief whose session has just been made, or ends.
+        """
+        raw = _plain(session)
+        with self._lock:
+            self._forget()
+            status = self._read(raw)
+            request = _closed(status.request._replace(placement=0, placement_action=""))
+            if status.placed or request != status.request:
+                raw.run(self._remove, {self._text: request.format()})
+
+    # The chief's session, as workers know it.
+
+    def empty_run_id(self, session: Any) -> None:
+        """Say that the chief restores, so that workers wait for it.
+
+        Workers at the barrier leave it.
+        """
+        _plain(session).run(self._empty_run)
+
+    def publish_run(self, session: Any, step: int, run_id: str | None = None) -> str:
+        """Say that all is restored, and to which step; return the run id, a new one by default."""
+        run_id = run_id or uuid.uuid4().hex
+        _plain(session).run(self._publish_run, {self._number: step, self._text: run_id})
+        return run_id
+
+    def get_run(self, session: Any) -> tuple[str, int]:
+        """The run id and the step that this run has restored; ("", 0) while it restores."""
+        raw = _plain(session)
+        for _ in range(10):
+            before, step, after = raw.run(self._run)
+            if before == after:
+                break
+        else:
+            before = b""
+        return (before.decode(), int(step)) if before else ("", 0)
+
+    # The workers' side.
+
+    def wait_until_barrier_removed(self, session: Any, index: int) -> None:
+        """Stand at the barrier until it is removed, if it is placed.
+
+        Sets this worker's element, runs the callbacks of a generation that it has not
+        acknowledged, and polls every wait_seconds; clears the element at the end. Also ends when
+        the chief has given no sign of life for the lease's time, and ignores that placement from
+        then on, and when the run id changes. A lock is held while the element is set and callbacks
+        run, not during the wait.
+
+        Raises
+        ------
+        ValueError
+            If the index is not one of a worker, 1 to capacity - 1.
+        Exception
+            What a callback or the session raises.
+        """
+        self._wait(session, index, "")
+
+    def is_barrier_placed(self, session: Any) -> bool:
+        """Whether element 0 is set."""
+        return bool(_plain(session).run(self.barrier_placed_tensor))
+
+    def is_barrier_removed(self, session: Any) -> bool:
+        """Whether element 0 is clear."""
+        return not self.is_barrier_placed(session)
+
+    def is_all_blocked(self, session: Any) -> bool:
+        """Whether all elements are set, the chief's too. Callbacks may still be running."""
+        return len(self.get_blocked_indices(session)) == self._capacity
+
+    def is_none_blocked(self, session: Any) -> bool:
+        """Whether no element is set."""
+        return not self.get_blocked_indices(session)
+
+    def get_blocked_indices(self, session: Any) -> list[int]:
+        """The elements that are set; 0 is the placed flag."""
+        return [i for i, blocked in enumerate(_plain(session).run(self._elements)) if blocked]
+
+    def get_unblocked_indices(self, session: Any) -> list[int]:
+        """The elements that are clear; 0 is the placed flag."""
+        return [i for i, blocked in enumerate(_plain(session).run(self._elements)) if not blocked]
+
+    def _read(self, raw: Any) -> _Status:
+        request, lease, run_id, elements, acknowledged, placed = raw.run(self._status)
+        return _Status(
+            _Request.parse(request),
+            int(lease),
+            run_id.decode(),
+            elements,
+            acknowledged,
+            bool(placed),
+        )
+
+    def _finished(self, raw: Any, generation: int) -> list[int]:
+        status = self._read(raw)
+        return [i for i in range(1, self._capacity) if status.has_finished(i, generation)]
+
+    def _write(self, raw: Any, request: _Request) -> None:
+        raw.run(self._assign_request, {self._text: request.format()})
+
+    def _write_placed(self, raw: Any, request: _Request) -> None:
+        raw.run(self._place, {self._text: request.format(), self._action: request.action})
+
+    def _run_callbacks(self, action: str, raw: Any) -> None:
+        for callback in self._callbacks:
+            callback(action, raw)
+
+    def _drop_placement(self, raw: Any) -> None:
+        """Under the lock: remove a placement, or note that it shall go after the request."""
+        self._ends_at = None
+        if self._request is not None:
+            self._removal_due = True
+            return
+        self._held = False
+        try:
+            request = self._read(raw).request._replace(placement=0, placement_action="")
+            raw.run(self._remove, {self._text: _closed(request).format()})
+        finally:
+            self._forget()
+
+    def _give_up(self, raw: Any, error: BaseException, undo: Callable[[Any], None]) -> None:
+        """Leave no barrier of something that failed, nor wait for a session that is lost."""
+        if isinstance(error, _SESSION_LOST):
+            self._forget()
+        else:
+            undo(raw)
+
+    def _end_request(self, raw: Any) -> None:
+        if self._request is None:
+            return
+        self._request = None
+        if not self._held or self._removal_due:
+            self._drop_placement(raw)
+        else:
+            self._write(raw, _closed(self._read(raw).request))
+
+    def _forget(self) -> None:
+        self._held = self._removal_due = False
+        self._request = self._ends_at = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _start_heartbeat(self, raw: Any) -> None:
+        if self._heartbeat is not None:
+            if self._heartbeat.session is raw and self._heartbeat.is_alive():
+                return
+            self._heartbeat.stop()
+        self._heartbeat = _Heartbeat(self, raw)
+        self._heartbeat.start()
+
+    def _beat(self, heartbeat: _Heartbeat) -> None:
+        """Raise the lease, and end a placement whose time is over; without waiting for the lock."""
+        heartbeat.session.run(self._raise_lease)
+        ends_at = self._ends_at
+        if ends_at is None or time.monotonic() < ends_at or not self._lock.acquire(blocking=False):
+            return
+        try:
+            ends_at = self._ends_at
+            mine = self._heartbeat is heartbeat
+            if mine and ends_at is not None and time.monotonic() >= ends_at:
+                logging.info("The barrier's time-to-live is over.")
+                self._drop_placement(heartbeat.session)
+        finally:
+            self._lock.release()
+
+    def _wait(self, session: Any, index: int, run_id: str) -> bool:
+        """Wait; `run_id` is the caller's session's, "" for the first one seen.
+
+        Returns False if the run id is another one.
+        """
+        if not 1 <= index < self._capacity:
+            raise ValueError(
+                f"index {index} is outside the barrier: workers are 1 to {self._capacity - 1}"
+                f" with capacity {self._capacity}"
+            )
+        ignored = self._ignored.get(index)
+        if ignored is not None and time.monotonic() < ignored[1]:
+            return True
+        raw = _plain(session)
+        status = self._read(raw)
+        same_run = not run_id or status.run_id == run_id
+        if ignored is not None and status.placed and status.mark == ignored[0] and same_run:
+            self._ignored[index] = (status.mark, time.monotonic() + self._wait_seconds)
+            return True
+        self._ignored.pop(index, None)
+        since = logged = time.monotonic()
+        mark = status.mark
+        while status.placed and same_run:
+            self._announce(raw, index, status)
+            time.sleep(self._wait_seconds)
+            run_id = run_id or status.run_id
+            status = self._read(raw)
+            now = time.monotonic()
+            same_run = not run_id or status.run_id == run_id
+            if status.mark != mark:
+                mark, since = status.mark, now
+            elif status.placed and now - since >= status.request.lease_seconds:
+                self._leave_dead_chief(raw, index, status)
+                return True
+            if now - logged >= _LOG_SECONDS:
+                logged = now
+                logging.info("Worker %d waits at the barrier.", index)
+        if status.elements[index]:
+            raw.run(self._clear, {self._index: index})
+        return same_run
+
+    def _announce(self, raw: Any, index: int, status: _Status) -> None:
+        """Have the element set, and the callbacks of an open generation run."""
+        with self._callback_lock:
+            if not status.elements[index]:
+                raw.run(self._set, {self._index: index})
+            generation = status.request.generation
+            if generation <= status.acknowledged_by(index):
+                return
+            try:
+                self._run_callbacks(status.request.action, raw)
+            except Exception as error:
+                if not isinstance(error, _SESSION_LOST):
+                    raw.run(self._clear, {self._index: index})
+                raise
+            raw.run(self._acknowledge, {self._index: index, self._number: generation})
+
+    def _leave_dead_chief(self, raw: Any, index: int, status: _Status) -> None:
+        logging.warning(
+            "Worker %d leaves the barrier: no sign of life of the chief for %g s.",
+            index,
+            status.request.lease_seconds,
+        )
+        # Were it positive, the steps that follow would count as part of what was acknowledged.
+        raw.run(self._leave, {self._index: index, self._number: -status.request.newest})
+        self._ignored[index] = (status.mark, time.monotonic() + self._wait_seconds)
+
+
+class BarrierHook(tf.compat.v1.train.SessionRunHook):
+    """Stop a worker at the barrier between two steps, and before its first one.
+
+    Costs one more fetch of one bool a step, about 20 µs with local variables. Put it after the
+    hooks that restore. The chief's hook never blocks; it begins and ends with no barrier placed.
+
+    Parameters
+    ----------
+    index
+        0 for the chief, else the worker's number, below the barrier's capacity.
+    barrier_op
+        The process's `BarrierOp`.
+
+    Raises
+    ------
+    ValueError
+        If the index is outside the barrier.
+    tensorflow.errors.AbortedError
+        From the session, which then recovers, when a worker at the barrier learns that the chief
+        has begun a new run.
+    """
+
+    def __init__(self, index: int, barrier_op: BarrierOp) -> None:
+        if not 0 <= index < barrier_op.capacity:
+            raise ValueError(
+                f"index {index} is outside the barrier, whose capacity is {barrier_op.capacity}"
+            )
+        self._barrier_index = index
+        self._barrier_op = barrier_op
+        self._run_id = ""
+        self._run_args = v1.train.SessionRunArgs(barrier_op.barrier_placed_tensor)
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Wait here too: a worker that arrives at a placed barrier trains no step."""
+        if self._barrier_index == 0:
+            self._barrier_op.reset(session)
+            return
+        self._run_id, _ = self._barrier_op.get_run(session)
+        self._wait(session)
+
+    def before_run(self, run_context: Any) -> Any:
+        """Ask for the barrier's first element."""
+        return self._run_args
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        """Wait if it was set, and this is a worker."""
+        if self._barrier_index > 0 and run_values.results:
+            self._wait(run_context.session)
+
+    def end(self, session: Any) -> None:
+        """Leave no barrier behind."""
+        if self._barrier_index == 0:
+            self._barrier_op.reset(session)
+
+    def _wait(self, session: Any) -> None:
+        if not self._barrier_op._wait(session, self._barrier_index, self._run_id):
+            raise tf.errors.AbortedError(None, None, "the chief has begun a new run")
+
+
+class _Heartbeat(threading.Thread):
+    """Raises the lease's counter until it is stopped or its session is gone."""
+
+    def __init__(self, barrier_op: BarrierOp, session: Any) -> None:
+        super().__init__(name="barrier-lease", daemon=True)
+        self.session = session
+        self._barrier_op = barrier_op
+        self._stopped = threading.Event()
+        self._lease_seconds = barrier_op._lease_seconds
+        _heartbeats.add(self)
+
+    def stop(self) -> None:
+        """Ask it to end; it does at once, unless it waits for the parameter server."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        interval = min(1.0, self._lease_seconds / 6)
+        last = time.monotonic()
+        while not self._stopped.wait(self._pause(interval)):
+            try:
+                self._barrier_op._beat(self)
+                last = time.monotonic()
+            except tf.errors.OpError as error:
+                # A short break of the network is none of the session.
+                gone = isinstance(error, tf.errors.CancelledError)
+                if gone or time.monotonic() - last >= self._lease_seconds:
+                    logging.warning("The barrier's lease is raised no more: %s", error)
+                    return
+            except RuntimeError as error:
+                logging.info("The barrier's session is closed: %s", error)
+                return
+
+    def _pause(self, interval: float) -> float:
+        left = self._barrier_op.expires_in_seconds
+        return interval if left is None else min(interval, max(left, 0.01))
+
+
+_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
+_heartbeats: weakref.WeakSet[_Heartbeat] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_heartbeats() -> None:
+    """A thread inside TensorFlow must not outlive the interpreter, which would abort."""
+    for heartbeat in list(_heartbeats):
+        heartbeat.stop()
+    for heartbeat in list(_heartbeats):
+        if heartbeat.is_alive():
+            heartbeat.join(1)
+
+
+def _closed(request: _Request) -> _Request:
+    """The same with only its placement's callbacks to run, if there is a placement."""
+    return request._replace(generation=request.placement, action=request.placement_action)
+
+
+def _plain(session: Any) -> Any:
+    """The session without hooks: a barrier's own reads are no training steps."""
+    for name in ("raw_session", "_tf_sess"):
+        inner = getattr(session, name, None)
+        if inner is not None:
+            return inner()
+    return session
+
+
+def _variable_device() -> Any:
+    """Where the variables go: a CPU, of task 0 if variables have servers of their own.
+
+    A replica device setter would spread them over the servers by how many variables a process
+    made before, which differs between chief and workers.
+    """
+    with tf.name_scope("barrier_op_device"):
+        handle = tf.raw_ops.VarHandleOp(dtype=tf.bool, shape=[], shared_name="barrier_op_device")
+        servers = tf.DeviceSpec.from_string(handle.device)
+        here = tf.DeviceSpec.from_string(tf.no_op().device)
+    cpu = tf.DeviceSpec(device_type="CPU", device_index=0)
+    if servers.job and servers.job != here.job:
+        return cpu.replace(job=servers.job, replica=servers.replica, task=0).to_string()
+    return cpu.to_string()
