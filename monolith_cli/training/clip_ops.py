@@ -23,8 +23,8 @@ def clip_by_global_norm(
 
     One pass over the values for the norm, and a second one only where there is something to clip;
     otherwise the very values come back, bit by bit. Many small tensors are joined for both, and
-    then a copy of them is held. Locks nothing. Without a condition on a GPU, where one pass is
-    cheaper than to wait for the norm: XLA and the runtime fuse it.
+    then a copy of them is held. Locks nothing. Values that a graph puts on a GPU are multiplied
+    without a condition, which would make the host wait for the norm.
 
     Parameters
     ----------
