@@ -458,7 +458,6 @@ NB_MODULE(_native, m) {
       })
       .def_prop_ro("stored_bytes", &Source::stored_size)
       .def_prop_ro("stream_bytes", &Source::size)
-      .def("stored_offset", &Source::stored_offset, "position"_a)
       .def("check_unchanged", [](const Source& s) { s.bytes().check_unchanged(); });
 
   nb::class_<Damage>(m, "Damage", "A part of a stream that was left out, and why.")
