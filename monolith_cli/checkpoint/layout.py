@@ -9,6 +9,8 @@ __all__ = [
     "ASSETS_SUFFIX",
     "CHECKPOINT",
     "CKPT_INFO_PREFIX",
+    "CKPT_INPUTS_PREFIX",
+    "CKPT_OVERRIDE",
     "HASH_FILTER_PREFIX",
     "INDEX_SUFFIX",
     "INPUT_WORKER_PREFIX",
@@ -18,6 +20,9 @@ __all__ = [
     "CheckpointName",
     "ShardName",
     "ckpt_info_name",
+    "ckpt_inputs_name",
+    "input_base",
+    "input_state_name",
     "natural_key",
     "parse_checkpoint_name",
     "parse_shard_name",
@@ -29,6 +34,8 @@ CHECKPOINT = "checkpoint"
 MONOLITH_CHECKPOINT = "monolith_checkpoint"
 MODEL_BASE = "model.ckpt"
 CKPT_INFO_PREFIX = "ckpt.info-"
+CKPT_INPUTS_PREFIX = "ckpt.inputs-"
+CKPT_OVERRIDE = "ckpt.override"
 INPUT_WORKER_PREFIX = "input_worker_"
 HASH_FILTER_PREFIX = "hash_filter_"
 INDEX_SUFFIX = ".index"
@@ -85,6 +92,21 @@ def step_of(filename: str) -> int | None:
 def ckpt_info_name(step: int) -> str:
     """The name of the file with the counts of a step."""
     return f"{CKPT_INFO_PREFIX}{step}"
+
+
+def ckpt_inputs_name(step: int) -> str:
+    """The name of the file that says whose input states belong to a step."""
+    return f"{CKPT_INPUTS_PREFIX}{step}"
+
+
+def input_base(worker: int) -> str:
+    """What the names of a worker's iterator states begin with; `-<step>` follows."""
+    return f"{INPUT_WORKER_PREFIX}{worker}.ckpt"
+
+
+def input_state_name(worker: int) -> str:
+    """The name of the state file that lists a worker's iterator states."""
+    return f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}{worker}"
 
 
 def natural_key(name: str) -> list[str | int]:

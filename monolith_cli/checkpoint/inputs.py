@@ -1,0 +1,200 @@
+"""The states of the workers' inputs that lie in a model directory, and which belong to a step.
+
+Worker i's iterators at a step are the tensor bundle `input_worker_<i>.ckpt-<step>`. Its state file
+`checkpoint_input_worker_<i>` lists them, for those who restore the latest one. `ckpt.inputs-<step>`
+says which of them the commit of a step covers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from monolith_cli.checkpoint.layout import (
+    INDEX_SUFFIX,
+    INPUT_WORKER_PREFIX,
+    ckpt_inputs_name,
+    input_base,
+    input_state_name,
+    parse_checkpoint_name,
+    step_of,
+)
+from monolith_cli.checkpoint.shard_set import list_names
+from monolith_cli.errors import PathNotFoundError, StateFileError
+from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.checkpoint_state import (
+    CheckpointState,
+    format_checkpoint_state,
+    read_checkpoint_state,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from monolith_cli.checkpoint.restart import RestartPoint
+
+__all__ = [
+    "StepInputs",
+    "WorkerInput",
+    "find_input_step",
+    "input_prefix",
+    "input_steps",
+    "list_inputs",
+    "read_step_inputs",
+    "write_input_state",
+    "write_step_inputs",
+]
+
+_BASE = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
+
+
+class WorkerInput(NamedTuple):
+    """One worker in `ckpt.inputs-<step>`.
+
+    Attributes
+    ----------
+    finished
+        Its state of that step was saved, and it stood still until the commit.
+    fingerprint
+        What its input pipeline was, as JSON; None if it has no iterators, or is not known.
+    """
+
+    finished: bool
+    fingerprint: Any = None
+
+
+class StepInputs(NamedTuple):
+    """What `ckpt.inputs-<step>` says. Worker 0 is the chief.
+
+    Attributes
+    ----------
+    override
+        The rollback of inputs that ends with this step, as JSON; None without one.
+    """
+
+    step: int
+    run_id: str
+    workers: Mapping[int, WorkerInput]
+    override: Any = None
+
+
+def input_prefix(model_dir: str, worker: int, step: int) -> str:
+    """The prefix of the bundle with a worker's iterators at a step."""
+    return os.path.join(model_dir, f"{input_base(worker)}-{step}")
+
+
+def list_inputs(names: Iterable[str]) -> dict[int, list[int]]:
+    """The steps of each worker that has states among these file names, both ascending."""
+    found: dict[int, list[int]] = {}
+    for name in names:
+        parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
+        match = parts and _BASE.fullmatch(parts.base)
+        if parts and match:
+            found.setdefault(int(match[1]), []).append(parts.step)
+    return {worker: sorted(found[worker]) for worker in sorted(found)}
+
+
+def input_steps(model_dir: str, worker: int) -> list[int]:
+    """The steps at which there is a state of this worker, ascending; none without a directory."""
+    try:
+        return list_inputs(list_names(model_dir)).get(worker, [])
+    except PathNotFoundError:
+        return []
+
+
+def find_input_step(model_dir: str, worker: int, restart: RestartPoint) -> int | None:
+    """The step of the state that a worker goes on from; None if there is none for it.
+
+    The state of the model's step, or of the step that a rollback names; where that is missing the
+    newest older one, and never a newer. Without any committed model the latest there is.
+    """
+    steps = input_steps(model_dir, worker)
+    wanted = restart.input_step(worker)
+    if wanted is not None:
+        return max((step for step in steps if step <= wanted), default=None)
+    try:
+        latest = read_checkpoint_state(os.path.join(model_dir, input_state_name(worker)))
+    except PathNotFoundError:
+        return max(steps, default=None)
+    step = step_of(os.path.basename(latest.model_checkpoint_path))
+    return step if step in steps else max(steps, default=None)
+
+
+def write_input_state(model_dir: str, worker: int, latest: int | None = None) -> None:
+    """List the states that are there, `latest` as the latest, by default the newest.
+
+    Paths are relative, so the directory can be moved. Without any state the file is removed.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused.
+    """
+    path = os.path.join(model_dir, input_state_name(worker))
+    steps = input_steps(model_dir, worker)
+    if not steps:
+        if os.path.lexists(path):
+            os.unlink(path)
+        return
+    newest = steps[-1] if latest is None else latest
+    ordered = [step for step in steps if step != newest] + [newest]
+    names = [f"{input_base(worker)}-{step}" for step in ordered]
+    times = [_saved_at(os.path.join(model_dir, name)) for name in names]
+    state = CheckpointState(names[-1], tuple(names), tuple(times))
+    atomic_write(path, format_checkpoint_state(state).encode("utf-8", "surrogateescape"))
+
+
+def write_step_inputs(model_dir: str, inputs: StepInputs) -> None:
+    """Write `ckpt.inputs-<step>`.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused.
+    """
+    document: dict[str, Any] = {
+        "step": inputs.step,
+        "run_id": inputs.run_id,
+        "workers": {
+            str(worker): {"finished": entry.finished, "fingerprint": entry.fingerprint}
+            for worker, entry in sorted(inputs.workers.items())
+        },
+    }
+    if inputs.override is not None:
+        document["override"] = inputs.override
+    path = os.path.join(model_dir, ckpt_inputs_name(inputs.step))
+    atomic_write(path, (json.dumps(document) + "\n").encode())
+
+
+def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
+    """What `ckpt.inputs-<step>` says; None without that file, as in jobs of the original.
+
+    Raises
+    ------
+    StateFileError
+        It is not what `write_step_inputs` writes; more keys are fine.
+    """
+    path = os.path.join(model_dir, ckpt_inputs_name(step))
+    try:
+        with open(path, "rb") as file:
+            document = json.load(file)
+        workers = {
+            int(worker): WorkerInput(bool(entry["finished"]), entry.get("fingerprint"))
+            for worker, entry in document["workers"].items()
+        }
+        step, run_id = int(document["step"]), str(document["run_id"])
+        return StepInputs(step, run_id, workers, document.get("override"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateFileError("does not say which inputs belong to a step", path=path) from error
+
+
+def _saved_at(prefix: str) -> float:
+    try:
+        return os.stat(prefix + INDEX_SUFFIX).st_mtime
+    except OSError:
+        return time.time()
