@@ -12,8 +12,10 @@ request            chief       which generation's callbacks are to run, with the
 acknowledged[i]    worker i    the last generation whose callbacks it has finished; the
                                newest one negated if it left without the barrier's removal
 lease              chief       a counter, raised while the chief lives and holds the barrier
-run_id, run_step   chief       the chief's session, and the step that it restored
 ================== =========== ===========================================================
+
+Beside them are those of `run_state`, of which the run id counts here: a barrier that a worker
+stands at ends when it changes.
 
 A placement and a request for a save each raise the generation. The chief writes `request`, then
 element 0; a worker reads element 0, then `request`, then the rest. So a worker that sees a barrier
@@ -41,76 +43,36 @@ Why the races are harmless:
 
 from __future__ import annotations
 
-import atexit
-import json
 import threading
 import time
-import uuid
-import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
+
+from monolith_cli.training.barrier_state import (
+    LEASE_SECONDS,
+    BarrierState,
+    Status,
+    plain,
+    shared_variables,
+)
+from monolith_cli.training.lease import Heartbeat
+from monolith_cli.training.run_state import RunState
 
 __all__ = ["BarrierAlreadyPlacedError", "BarrierHook", "BarrierOp"]
 
 v1 = tf.compat.v1
 
-LEASE_SECONDS = 30.0
 _LOG_SECONDS = 60.0
+_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 BarrierCallback = Callable[[str, Any], object]
 
 
 class BarrierAlreadyPlacedError(Exception):
     """The barrier is placed already."""
-
-
-class _Request(NamedTuple):
-    """What `request` holds, as JSON. Generations start at 1; 0 is none."""
-
-    newest: int = 0
-    generation: int = 0
-    action: str = ""
-    placement: int = 0
-    placement_action: str = ""
-    lease_seconds: float = LEASE_SECONDS
-
-    @classmethod
-    def parse(cls, text: bytes) -> _Request:
-        return cls(**json.loads(text)) if text else cls()
-
-    def format(self) -> str:
-        return json.dumps(self._asdict())
-
-    def next_generation(self) -> int:
-        return self.newest + 1 if self.newest else time.time_ns() // 1000
-
-
-class _Status(NamedTuple):
-    """One look at the variables."""
-
-    request: _Request
-    lease: int
-    run_id: str
-    elements: Sequence[bool]
-    acknowledged: Sequence[int]
-    placed: bool
-
-    def acknowledged_by(self, index: int) -> int:
-        """The generation that a worker need not run again, 0 for none."""
-        generation = abs(int(self.acknowledged[index]))
-        return generation if generation <= self.request.newest else 0
-
-    def has_finished(self, index: int, generation: int) -> bool:
-        acknowledged = int(self.acknowledged[index])
-        return bool(self.elements[index]) and generation <= acknowledged <= self.request.newest
-
-    @property
-    def mark(self) -> tuple[int, int, str]:
-        """Stays the same as long as nobody has given a sign of life."""
-        return self.request.newest, self.lease, self.run_id
 
 
 class BarrierOp:
@@ -148,6 +110,13 @@ class BarrierOp:
     lease_seconds
         How long a worker waits without a sign of life of the chief. The chief's value counts.
 
+    Attributes
+    ----------
+    run
+        The job's `RunState`: the chief's run id with its step, and the workers' presence.
+    barrier_placed_tensor
+        Element 0, a bool scalar.
+
     Raises
     ------
     ValueError
@@ -176,84 +145,16 @@ class BarrierOp:
         self._callbacks = list(barrier_callbacks or ())
         self._lock = threading.Lock()  # the chief's state; never waits for a worker's callback
         self._callback_lock = threading.Lock()  # inside the other one, where both are held
-        self._heartbeat: _Heartbeat | None = None
+        self._heartbeat: Heartbeat | None = None
         self._held = False  # by a placement, while a request is open
         self._removal_due = False
         self._request: int | None = None
         self._ends_at: float | None = None
         self._ignored: dict[int, tuple[tuple[int, int, str], float]] = {}
-        keys = v1.GraphKeys
-        collections = [keys.LOCAL_VARIABLES if is_chief else keys.GLOBAL_VARIABLES]
-
-        def variable(name: str, initial: Any, dtype: tf.DType) -> Any:
-            return v1.Variable(
-                initial,
-                name=name,
-                dtype=dtype,
-                trainable=False,
-                collections=collections,
-                use_resource=True,
-            )
-
-        device = _variable_device()
-        with tf.name_scope(f"{name_prefix}_barrier_op"), tf.device(device):
-            barrier = variable("barrier_var", [False] * capacity, tf.bool)
-            action = variable("barrier_op_action", "", tf.string)
-            request = variable("request", "", tf.string)
-            acknowledged = variable("acknowledged", [0] * capacity, tf.int64)
-            lease = variable("lease", 0, tf.int64)
-            run_id = variable("run_id", "", tf.string)
-            run_step = variable("run_step", 0, tf.int64)
-
-            self._barrier_var = barrier
-            self._action_var = action
-            self._index = v1.placeholder(tf.int32, [], name="index_placeholder")
-            self._action = v1.placeholder(tf.string, [], name="barrier_op_action_placeholder")
-            self._text = v1.placeholder(tf.string, [], name="text_placeholder")
-            self._number = v1.placeholder(tf.int64, [], name="number_placeholder")
-
-            # One op in a step where barrier[0] would be several.
-            self.barrier_placed_tensor = tf.raw_ops.ResourceGather(
-                resource=barrier.handle, indices=0, dtype=tf.bool
-            )
-            self._elements = barrier.read_value()
-            self._set = barrier[self._index].assign(True).op
-            self._clear = barrier[self._index].assign(False).op
-            self._acknowledge = acknowledged[self._index].assign(self._number).op
-            with tf.control_dependencies([self._acknowledge]):
-                self._leave = barrier[self._index].assign(False).op
-
-            self._assign_action = action.assign(self._action).op
-            self._assign_request = request.assign(self._text).op
-            with tf.control_dependencies([self._assign_action, self._assign_request]):
-                self._place = barrier[0].assign(True).op
-            with tf.control_dependencies([self._assign_request]):
-                self._remove = barrier[0].assign(False).op
-            self._raise_lease = lease.assign_add(1).op
-
-            # Element 0 before the request: see the top of this file.
-            placed = barrier[0]
-            with tf.control_dependencies([placed]):
-                request_read = request.read_value()
-            with tf.control_dependencies([request_read]):
-                self._status = (
-                    request_read,
-                    lease.read_value(),
-                    run_id.read_value(),
-                    barrier.read_value(),
-                    acknowledged.read_value(),
-                    tf.identity(placed),
-                )
-
-            self.run_id_tensor = run_id.read_value()
-            with tf.control_dependencies([self.run_id_tensor]):
-                self.run_step_tensor = run_step.read_value()
-            with tf.control_dependencies([self.run_step_tensor]):
-                self._run = (self.run_id_tensor, self.run_step_tensor, run_id.read_value())
-            self._empty_run = run_id.assign("").op
-            step_assigned = run_step.assign(self._number).op
-            with tf.control_dependencies([step_assigned]):
-                self._publish_run = run_id.assign(self._text).op
+        with shared_variables(name_prefix, is_chief) as variable:
+            self.run = RunState(capacity, variable)
+            self._state = BarrierState(capacity, variable, self.run.variable_of_id)
+        self.barrier_placed_tensor = self._state.placed_tensor
 
     @property
     def capacity(self) -> int:
@@ -286,9 +187,9 @@ class BarrierOp:
         if ttl_seconds is not None and not ttl_seconds > 0:
             raise ValueError(f"ttl_seconds must be positive, not {ttl_seconds}")
         action = tf.compat.as_str(action)
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
-            status = self._read(raw)
+            status = self._state.read(raw)
             during_request = self._request is not None
             if status.placed and not (during_request and (not self._held or self._removal_due)):
                 raise BarrierAlreadyPlacedError(
@@ -308,7 +209,7 @@ class BarrierOp:
             self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
             try:
                 self._start_heartbeat(raw)
-                self._write_placed(raw, request)
+                self._state.place(raw, request)
                 with self._callback_lock:
                     self._run_callbacks(action, raw)
             except BaseException as error:
@@ -318,7 +219,7 @@ class BarrierOp:
 
     def remove_barrier(self, session: Any) -> None:
         """Clear element 0, whether it is set or not; after the request if one is open."""
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
             self._drop_placement(raw)
 
@@ -329,9 +230,9 @@ class BarrierOp:
         """
         if ttl_seconds is not None and not ttl_seconds > 0:
             raise ValueError(f"ttl_seconds must be positive, not {ttl_seconds}")
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
-            if not self._held or self._removal_due or not self._read(raw).placed:
+            if not self._held or self._removal_due or not self._state.read(raw).placed:
                 return False
             self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
         return True
@@ -361,11 +262,11 @@ class BarrierOp:
             What a callback raises; the request is ended before.
         """
         action = tf.compat.as_str(action)
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
             if self._request is not None:
                 raise RuntimeError("another request is open at this barrier")
-            status = self._read(raw)
+            status = self._state.read(raw)
             generation = status.request.next_generation()
             request = status.request._replace(
                 newest=generation,
@@ -380,7 +281,7 @@ class BarrierOp:
             self._held, self._removal_due = status.placed, False
             try:
                 self._start_heartbeat(raw)
-                self._write_placed(raw, request)
+                self._state.place(raw, request)
                 with self._callback_lock:
                     self._run_callbacks(action, raw)
             except BaseException as error:
@@ -407,7 +308,7 @@ class BarrierOp:
             The workers that finished: they stand still since before this method returned.
             Compare with `get_acknowledged_indices` before a commit.
         """
-        raw = _plain(session)
+        raw = plain(session)
         poll = min(self._wait_seconds, 0.1) if poll_seconds is None else poll_seconds
         deadline = time.monotonic() + timeout_seconds
         while len(self._finished(raw, generation)) < self._capacity - 1:
@@ -423,11 +324,11 @@ class BarrierOp:
 
         A placement's own callbacks run as long as it is placed.
         """
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
-            request = self._read(raw).request
+            request = self._state.read(raw).request
             if request.generation == generation != request.placement:
-                self._write(raw, _closed(request))
+                self._state.write(raw, request.closed())
 
     def end_request(self, session: Any) -> None:
         """Close the request, and remove the barrier unless somebody holds it.
@@ -435,73 +336,47 @@ class BarrierOp:
         A removal, or the end of a time-to-live, that came in since `begin_request` takes effect
         now. Does nothing if no request is open.
         """
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
             self._end_request(raw)
 
     def get_acknowledged_indices(self, session: Any, generation: int) -> list[int]:
         """The workers that have finished this generation, or a later one, and still stand."""
-        return self._finished(_plain(session), generation)
+        return self._finished(plain(session), generation)
 
     def get_unacknowledged_indices(self, session: Any, generation: int) -> list[int]:
         """The other workers."""
-        finished = self._finished(_plain(session), generation)
+        finished = self._finished(plain(session), generation)
         return sorted(set(range(1, self._capacity)) - set(finished))
 
     def get_generation(self, session: Any) -> int:
         """The newest generation, 0 before the first."""
-        return self._read(_plain(session)).request.newest
+        return self._state.read(plain(session)).request.newest
 
     def get_action(self, session: Any) -> str:
         """The action whose callbacks are to run now, "" if there is none."""
-        return self._read(_plain(session)).request.action
+        return self._state.read(plain(session)).request.action
 
     def is_request_open(self, session: Any, generation: int) -> bool:
         """Whether workers are still asked to run this generation's callbacks."""
-        return self._read(_plain(session)).request.generation == generation
+        return self._state.read(plain(session)).request.generation == generation
 
     def open_generation(self, session: Any) -> int:
         """The generation whose callbacks are to run now, 0 if there is none."""
-        return self._read(_plain(session)).request.generation
+        return self._state.read(plain(session)).request.generation
 
     def reset(self, session: Any) -> None:
         """Forget every placement and request of this object, and have no barrier placed.
 
         For a chief whose session has just been made, or ends.
         """
-        raw = _plain(session)
+        raw = plain(session)
         with self._lock:
             self._forget()
-            status = self._read(raw)
-            request = _closed(status.request._replace(placement=0, placement_action=""))
+            status = self._state.read(raw)
+            request = status.request._replace(placement=0, placement_action="").closed()
             if status.placed or request != status.request:
-                raw.run(self._remove, {self._text: request.format()})
-
-    # The chief's session, as workers know it.
-
-    def empty_run_id(self, session: Any) -> None:
-        """Say that the chief restores, so that workers wait for it.
-
-        Workers at the barrier leave it.
-        """
-        _plain(session).run(self._empty_run)
-
-    def publish_run(self, session: Any, step: int, run_id: str | None = None) -> str:
-        """Say that all is restored, and to which step; return the run id, a new one by default."""
-        run_id = run_id or uuid.uuid4().hex
-        _plain(session).run(self._publish_run, {self._number: step, self._text: run_id})
-        return run_id
-
-    def get_run(self, session: Any) -> tuple[str, int]:
-        """The run id and the step that this run has restored; ("", 0) while it restores."""
-        raw = _plain(session)
-        for _ in range(10):
-            before, step, after = raw.run(self._run)
-            if before == after:
-                break
-        else:
-            before = b""
-        return (before.decode(), int(step)) if before else ("", 0)
+                self._state.remove(raw, request)
 
     # The workers' side.
 
@@ -525,7 +400,7 @@ class BarrierOp:
 
     def is_barrier_placed(self, session: Any) -> bool:
         """Whether element 0 is set."""
-        return bool(_plain(session).run(self.barrier_placed_tensor))
+        return self._state.is_placed(plain(session))
 
     def is_barrier_removed(self, session: Any) -> bool:
         """Whether element 0 is clear."""
@@ -541,32 +416,15 @@ class BarrierOp:
 
     def get_blocked_indices(self, session: Any) -> list[int]:
         """The elements that are set; 0 is the placed flag."""
-        return [i for i, blocked in enumerate(_plain(session).run(self._elements)) if blocked]
+        return [i for i, blocked in enumerate(self._state.elements(plain(session))) if blocked]
 
     def get_unblocked_indices(self, session: Any) -> list[int]:
         """The elements that are clear; 0 is the placed flag."""
-        return [i for i, blocked in enumerate(_plain(session).run(self._elements)) if not blocked]
-
-    def _read(self, raw: Any) -> _Status:
-        request, lease, run_id, elements, acknowledged, placed = raw.run(self._status)
-        return _Status(
-            _Request.parse(request),
-            int(lease),
-            run_id.decode(),
-            elements,
-            acknowledged,
-            bool(placed),
-        )
+        return [i for i, blocked in enumerate(self._state.elements(plain(session))) if not blocked]
 
     def _finished(self, raw: Any, generation: int) -> list[int]:
-        status = self._read(raw)
+        status = self._state.read(raw)
         return [i for i in range(1, self._capacity) if status.has_finished(i, generation)]
-
-    def _write(self, raw: Any, request: _Request) -> None:
-        raw.run(self._assign_request, {self._text: request.format()})
-
-    def _write_placed(self, raw: Any, request: _Request) -> None:
-        raw.run(self._place, {self._text: request.format(), self._action: request.action})
 
     def _run_callbacks(self, action: str, raw: Any) -> None:
         for callback in self._callbacks:
@@ -580,8 +438,8 @@ class BarrierOp:
             return
         self._held = False
         try:
-            request = self._read(raw).request._replace(placement=0, placement_action="")
-            raw.run(self._remove, {self._text: _closed(request).format()})
+            request = self._state.read(raw).request._replace(placement=0, placement_action="")
+            self._state.remove(raw, request.closed())
         finally:
             self._forget()
 
@@ -599,7 +457,7 @@ class BarrierOp:
         if not self._held or self._removal_due:
             self._drop_placement(raw)
         else:
-            self._write(raw, _closed(self._read(raw).request))
+            self._state.write(raw, self._state.read(raw).request.closed())
 
     def _forget(self) -> None:
         self._held = self._removal_due = False
@@ -613,12 +471,14 @@ class BarrierOp:
             if self._heartbeat.session is raw and self._heartbeat.is_alive():
                 return
             self._heartbeat.stop()
-        self._heartbeat = _Heartbeat(self, raw)
+        self._heartbeat = Heartbeat(
+            raw, self._lease_seconds, self._beat, lambda: self.expires_in_seconds
+        )
         self._heartbeat.start()
 
-    def _beat(self, heartbeat: _Heartbeat) -> None:
+    def _beat(self, heartbeat: Heartbeat) -> None:
         """Raise the lease, and end a placement whose time is over; without waiting for the lock."""
-        heartbeat.session.run(self._raise_lease)
+        self._state.raise_lease(heartbeat.session)
         ends_at = self._ends_at
         if ends_at is None or time.monotonic() < ends_at or not self._lock.acquire(blocking=False):
             return
@@ -644,8 +504,8 @@ class BarrierOp:
         ignored = self._ignored.get(index)
         if ignored is not None and time.monotonic() < ignored[1]:
             return True
-        raw = _plain(session)
-        status = self._read(raw)
+        raw = plain(session)
+        status = self._state.read(raw)
         same_run = not run_id or status.run_id == run_id
         if ignored is not None and status.placed and status.mark == ignored[0] and same_run:
             self._ignored[index] = (status.mark, time.monotonic() + self._wait_seconds)
@@ -657,7 +517,7 @@ class BarrierOp:
             self._announce(raw, index, status)
             time.sleep(self._wait_seconds)
             run_id = run_id or status.run_id
-            status = self._read(raw)
+            status = self._state.read(raw)
             now = time.monotonic()
             same_run = not run_id or status.run_id == run_id
             if status.mark != mark:
@@ -669,14 +529,14 @@ class BarrierOp:
                 logged = now
                 logging.info("Worker %d waits at the barrier.", index)
         if status.elements[index]:
-            raw.run(self._clear, {self._index: index})
+            self._state.clear(raw, index)
         return same_run
 
-    def _announce(self, raw: Any, index: int, status: _Status) -> None:
+    def _announce(self, raw: Any, index: int, status: Status) -> None:
         """Have the element set, and the callbacks of an open generation run."""
         with self._callback_lock:
             if not status.elements[index]:
-                raw.run(self._set, {self._index: index})
+                self._state.set(raw, index)
             generation = status.request.generation
             if generation <= status.acknowledged_by(index):
                 return
@@ -684,18 +544,18 @@ class BarrierOp:
                 self._run_callbacks(status.request.action, raw)
             except Exception as error:
                 if not isinstance(error, _SESSION_LOST):
-                    raw.run(self._clear, {self._index: index})
+                    self._state.clear(raw, index)
                 raise
-            raw.run(self._acknowledge, {self._index: index, self._number: generation})
+            self._state.acknowledge(raw, index, generation)
 
-    def _leave_dead_chief(self, raw: Any, index: int, status: _Status) -> None:
+    def _leave_dead_chief(self, raw: Any, index: int, status: Status) -> None:
         logging.warning(
             "Worker %d leaves the barrier: no sign of life of the chief for %g s.",
             index,
             status.request.lease_seconds,
         )
         # Were it positive, the steps that follow would count as part of what was acknowledged.
-        raw.run(self._leave, {self._index: index, self._number: -status.request.newest})
+        self._state.leave(raw, index, -status.request.newest)
         self._ignored[index] = (status.mark, time.monotonic() + self._wait_seconds)
 
 
@@ -736,7 +596,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         if self._barrier_index == 0:
             self._barrier_op.reset(session)
             return
-        self._run_id, _ = self._barrier_op.get_run(session)
+        self._run_id, _ = self._barrier_op.run.get(session)
         self._wait(session)
 
     def before_run(self, run_context: Any) -> Any:
@@ -755,85 +615,4 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
 
     def _wait(self, session: Any) -> None:
         if not self._barrier_op._wait(session, self._barrier_index, self._run_id):
-            raise tf.errors.AbortedError(None, None, "the chief has begun a new run")
-
-
-class _Heartbeat(threading.Thread):
-    """Raises the lease's counter until it is stopped or its session is gone."""
-
-    def __init__(self, barrier_op: BarrierOp, session: Any) -> None:
-        super().__init__(name="barrier-lease", daemon=True)
-        self.session = session
-        self._barrier_op = barrier_op
-        self._stopped = threading.Event()
-        self._lease_seconds = barrier_op._lease_seconds
-        _heartbeats.add(self)
-
-    def stop(self) -> None:
-        """Ask it to end; it does at once, unless it waits for the parameter server."""
-        self._stopped.set()
-
-    def run(self) -> None:
-        interval = min(1.0, self._lease_seconds / 6)
-        last = time.monotonic()
-        while not self._stopped.wait(self._pause(interval)):
-            try:
-                self._barrier_op._beat(self)
-                last = time.monotonic()
-            except tf.errors.OpError as error:
-                # A short break of the network is none of the session.
-                gone = isinstance(error, tf.errors.CancelledError)
-                if gone or time.monotonic() - last >= self._lease_seconds:
-                    logging.warning("The barrier's lease is raised no more: %s", error)
-                    return
-            except RuntimeError as error:
-                logging.info("The barrier's session is closed: %s", error)
-                return
-
-    def _pause(self, interval: float) -> float:
-        left = self._barrier_op.expires_in_seconds
-        return interval if left is None else min(interval, max(left, 0.01))
-
-
-_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
-_heartbeats: weakref.WeakSet[_Heartbeat] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_heartbeats() -> None:
-    """A thread inside TensorFlow must not outlive the interpreter, which would abort."""
-    for heartbeat in list(_heartbeats):
-        heartbeat.stop()
-    for heartbeat in list(_heartbeats):
-        if heartbeat.is_alive():
-            heartbeat.join(1)
-
-
-def _closed(request: _Request) -> _Request:
-    """The same with only its placement's callbacks to run, if there is a placement."""
-    return request._replace(generation=request.placement, action=request.placement_action)
-
-
-def _plain(session: Any) -> Any:
-    """The session without hooks: a barrier's own reads are no training steps."""
-    for name in ("raw_session", "_tf_sess"):
-        inner = getattr(session, name, None)
-        if inner is not None:
-            return inner()
-    return session
-
-
-def _variable_device() -> Any:
-    """Where the variables go: a CPU, of task 0 if variables have servers of their own.
-
-    A replica device setter would spread them over the servers by how many variables a process
-    made before, which differs between chief and workers.
-    """
-    with tf.name_scope("barrier_op_device"):
-        handle = tf.raw_ops.VarHandleOp(dtype=tf.bool, shape=[], shared_name="barrier_op_device")
-        servers = tf.DeviceSpec.from_string(handle.device)
-        here = tf.DeviceSpec.from_string(tf.no_op().device)
-    cpu = tf.DeviceSpec(device_type="CPU", device_index=0)
-    if servers.job and servers.job != here.job:
-        return cpu.replace(job=servers.job, replica=servers.replica, task=0).to_string()
-    return cpu.to_string()
+            raise tf.errors.AbortedError(None, None, "the chief has begun a new run, or ended")

@@ -159,7 +159,7 @@ def test_names_and_collections(ops: Any, is_chief: bool) -> None:
         names = {variable.op.name for variable in mine}
         assert "default_barrier_op/barrier_var" in names
         assert "other_barrier_op/barrier_op_action" in names
-        assert len(names) == 14
+        assert len(names) == 16
         assert not empty
         assert not v1.trainable_variables()
         graph.get_tensor_by_name("default_barrier_op/index_placeholder:0")
@@ -322,11 +322,9 @@ def test_a_worker_starts_from_its_own_acknowledgement(ops: Any) -> None:
 
 def test_an_acknowledgement_of_an_earlier_life_counts_for_nothing(ops: Any) -> None:
     with job(ops, capacity=2) as j:
-        j.session.run(
-            j.op._acknowledge, {j.op._index: 1, j.op._number: time.time_ns() // 1000 + 10**12}
-        )
+        j.op._state.acknowledge(j.session, 1, time.time_ns() // 1000 + 10**12)
         generation = j.op.place_barrier(j.session, "Save")
-        j.session.run(j.op._set, {j.op._index: 1})
+        j.op._state.set(j.session, 1)
         assert j.op.get_acknowledged_indices(j.session, generation) == []
         j.worker(1)
         assert j.op.wait_until_acknowledged(j.session, generation, 5) == [1]
@@ -367,7 +365,7 @@ def test_workers_leave_when_the_lease_stands_still(ops: Any) -> None:
         j.op.wait_until_barrier_removed(j.session, 1)
         time.sleep(3 * POLL)
         j.op.wait_until_barrier_removed(j.session, 1)
-        j.session.run(j.op._raise_lease)
+        j.op._state.raise_lease(j.session)
         time.sleep(2 * POLL)
         j.worker(1)
         eventually(lambda: 1 in j.op.get_blocked_indices(j.session))
@@ -427,28 +425,61 @@ def test_a_time_to_live_that_ends_in_a_request(ops: Any) -> None:
 
 def test_a_new_run_ends_a_placement(ops: Any) -> None:
     with job(ops, capacity=2) as j:
-        assert j.op.get_run(j.session) == ("", 0)
-        run = j.op.publish_run(j.session, 7)
-        assert j.op.get_run(j.session) == (run, 7)
+        assert j.op.run.get(j.session) == ("", 0)
+        run = j.op.run.publish(j.session, 7)
+        assert j.op.run.get(j.session) == (run, 7)
         j.op.place_barrier(j.session)
         thread = j.worker(1)
         eventually(lambda: j.op.is_all_blocked(j.session))
-        j.op.empty_run_id(j.session)
+        j.op.run.empty(j.session)
         thread.join(5)
         assert not thread.is_alive()
         assert j.op.get_blocked_indices(j.session) == [0]
-        assert j.op.publish_run(j.session, 8) != run
+        assert j.op.run.publish(j.session, 8) != run
 
 
 def test_the_hook_rebuilds_its_session_for_a_new_run(ops: Any) -> None:
     with job(ops, capacity=2) as j:
-        j.op.publish_run(j.session, 7)
+        j.op.run.publish(j.session, 7)
         hook = ops.BarrierHook(1, j.op)
         hook.after_create_session(j.session, None)
-        j.op.publish_run(j.session, 7)
+        j.op.run.publish(j.session, 7)
         j.op.place_barrier(j.session)
         with pytest.raises(tensorflow().errors.AbortedError, match="new run"):
             hook._wait(j.session)
+
+
+def test_the_chief_ends_its_run_for_good(ops: Any) -> None:
+    from monolith_cli.training.run_state import ENDED
+
+    with job(ops, capacity=2) as j:
+        j.op.run.publish(j.session, 7)
+        hook = ops.BarrierHook(1, j.op)
+        hook.after_create_session(j.session, None)
+        j.op.run.end(j.session)
+        assert j.op.run.get(j.session) == (ENDED, 7) == ("ended", 7)
+        assert j.session.run([j.op.run.id_tensor, j.op.run.step_tensor]) == [b"ended", 7]
+        j.op.place_barrier(j.session)
+        with pytest.raises(tensorflow().errors.AbortedError, match="or ended"):
+            hook._wait(j.session)
+
+
+def test_presence(ops: Any) -> None:
+    from monolith_cli.training.run_state import ABSENT, INPUT_ENDED, TRAINING
+
+    with job(ops) as j:
+        assert j.op.run.get_presence(j.session) == [ABSENT, ABSENT, ABSENT] == [0, 0, 0]
+        j.op.run.set_presence(j.session, 1, TRAINING)
+        j.op.run.set_presence(j.session, 2, INPUT_ENDED)
+        assert j.op.run.get_presence(j.session) == [0, 1, 2]
+        j.op.run.set_presence(j.session, 1, ABSENT)
+        assert j.op.run.get_presence(j.session) == [0, 0, 2]
+        for index in (-1, 3):
+            with pytest.raises(ValueError, match=f"index {index} .*capacity is 3"):
+                j.op.run.set_presence(j.session, index, TRAINING)
+        with pytest.raises(ValueError, match="presence 3"):
+            j.op.run.set_presence(j.session, 1, 3)
+        assert j.op.run.get_presence(j.session) == [0, 0, 2]
 
 
 # Hooks, and failures
@@ -505,7 +536,7 @@ def test_a_worker_that_comes_during_a_placement_waits_before_its_first_step(ops:
 
 def test_a_worker_that_died_at_the_barrier_starts_with_a_clear_element(ops: Any) -> None:
     with job(ops, capacity=2) as j:
-        j.session.run(j.op._set, {j.op._index: 1})
+        j.op._state.set(j.session, 1)
         ops.BarrierHook(1, j.op).after_create_session(j.session, None)
         assert j.op.is_none_blocked(j.session)
 
