@@ -2,17 +2,18 @@
 
 All of it is variables on the first parameter server, initialised by the chief alone:
 
-================== =========== ===========================================================
+================== =========== ===============================================================
 variable           written by  what
-================== =========== ===========================================================
+================== =========== ===============================================================
 barrier_var[0]     chief       the barrier is placed
 barrier_var[i]     worker i    worker i stands at it
 barrier_op_action  chief       action of the newest placement or request, for readers of old
 request            chief       which generation's callbacks are to run, with their action
-acknowledged[i]    worker i    the last generation whose callbacks it has finished; the
-                               newest one negated if it left without the barrier's removal
+acknowledged[0]    chief       the last generation whose callbacks it has finished
+acknowledged[i]    worker i    the same; the newest one negated if it left without the barrier's
+                               removal
 lease              chief       a counter, raised while the chief lives and holds the barrier
-================== =========== ===========================================================
+================== =========== ===============================================================
 
 Beside them are those of `run_state`, of which the run id counts here: a barrier that a worker
 stands at ends when it changes.
@@ -22,7 +23,9 @@ element 0; a worker reads element 0, then `request`, then the rest. So a worker 
 placed sees that placement's request, or a newer one. `request` is one string, hence read whole: an
 action never comes with another generation. A worker sets its element, runs the callbacks of the
 generation that it read unless it has acknowledged a later one, and writes that generation to its
-acknowledgement, so "acknowledged" means at least.
+acknowledgement, so "acknowledged" means at least. Where a callback has returned False, it has not
+finished what it was asked for: that generation is not acknowledged, nor are its callbacks run
+again; the next one's are.
 
 Why the races are harmless:
 
@@ -34,6 +37,8 @@ Why the races are harmless:
 - A worker leaves when the lease ends while the chief still saves: it takes its acknowledgement back
   in the same run as its element, before its next step, and cannot acknowledge that generation
   again, so the chief's last look before the commit counts it as unfinished.
+- A worker that has not finished a request acknowledges a placement that came during it, which is
+  newer: only once the request is closed, and `wait_until_acknowledged` looks before it closes.
 - A worker dies after its acknowledgement: what it acknowledged stays true, and the next process
   starts from there. Its element stays set until that process clears or keeps it.
 - The chief dies: the lease stands still. It starts again: all variables are new, and generations
@@ -46,7 +51,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from absl import logging
@@ -54,6 +59,7 @@ from absl import logging
 from monolith_cli.training.barrier_state import (
     LEASE_SECONDS,
     BarrierState,
+    Request,
     Status,
     plain,
     shared_variables,
@@ -61,7 +67,13 @@ from monolith_cli.training.barrier_state import (
 from monolith_cli.training.lease import Heartbeat
 from monolith_cli.training.run_state import RunState
 
-__all__ = ["BarrierAlreadyPlacedError", "BarrierHook", "BarrierOp"]
+__all__ = [
+    "BarrierAlreadyPlacedError",
+    "BarrierHook",
+    "BarrierOp",
+    "RunningRequest",
+    "running_request",
+]
 
 v1 = tf.compat.v1
 
@@ -73,6 +85,22 @@ BarrierCallback = Callable[[str, Any], object]
 
 class BarrierAlreadyPlacedError(Exception):
     """The barrier is placed already."""
+
+
+class RunningRequest(NamedTuple):
+    """What a callback is run for."""
+
+    barrier_op: BarrierOp
+    generation: int
+
+
+def running_request() -> RunningRequest | None:
+    """Inside a callback, in the thread that runs it: what it is run for. None elsewhere."""
+    running: RunningRequest | None = getattr(_running, "request", None)
+    return running
+
+
+_running = threading.local()
 
 
 class BarrierOp:
@@ -106,7 +134,9 @@ class BarrierOp:
         Of the name scope `<name_prefix>_barrier_op`.
     barrier_callbacks
         Each is called `(action, session)` with a plain session: in the chief when a generation is
-        raised, in a worker when it learns of one at the barrier.
+        raised, in a worker when it learns of one at the barrier. One that returns False, exactly,
+        says that it has not finished what it was asked for: the others still run, the generation
+        is not acknowledged, and they are not run for it again.
     lease_seconds
         How long a worker waits without a sign of life of the chief. The chief's value counts.
 
@@ -150,6 +180,7 @@ class BarrierOp:
         self._removal_due = False
         self._request: int | None = None
         self._ends_at: float | None = None
+        self._unfinished: dict[int, frozenset[int]] = {}  # generations, by element
         self._ignored: dict[int, tuple[tuple[int, int, str], float]] = {}
         with shared_variables(name_prefix, is_chief) as variable:
             self.run = RunState(capacity, variable)
@@ -211,7 +242,7 @@ class BarrierOp:
                 self._start_heartbeat(raw)
                 self._state.place(raw, request)
                 with self._callback_lock:
-                    self._run_callbacks(action, raw)
+                    self._run_callbacks(raw, 0, request, generation)
             except BaseException as error:
                 self._give_up(raw, error, self._drop_placement)
                 raise
@@ -283,7 +314,7 @@ class BarrierOp:
                 self._start_heartbeat(raw)
                 self._state.place(raw, request)
                 with self._callback_lock:
-                    self._run_callbacks(action, raw)
+                    self._run_callbacks(raw, 0, request, generation)
             except BaseException as error:
                 self._give_up(raw, error, self._end_request)
                 raise
@@ -299,25 +330,26 @@ class BarrierOp:
         """Wait for all workers, or until the time is over, and close the request.
 
         From then on no worker begins the request's callbacks; one that has begun may still
-        finish them. Takes as long as the slowest worker, up to the timeout, and one poll; does
-        not hold the lock meanwhile.
+        finish them, and does not count. Takes as long as the slowest worker, up to the timeout,
+        and one poll; the whole timeout if a worker's callback returns False. Does not hold the
+        lock meanwhile.
 
         Returns
         -------
         list of int
-            The workers that finished: they stand still since before this method returned.
-            Compare with `get_acknowledged_indices` before a commit.
+            The workers that finished: they stand still since before the request was closed.
+            Before a commit, keep those that are in `get_acknowledged_indices` too.
         """
         raw = plain(session)
         poll = min(self._wait_seconds, 0.1) if poll_seconds is None else poll_seconds
         deadline = time.monotonic() + timeout_seconds
-        while len(self._finished(raw, generation)) < self._capacity - 1:
+        while len(finished := self._finished(raw, generation)) < self._capacity - 1:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(poll, left))
         self.close_request(raw, generation)
-        return self._finished(raw, generation)
+        return finished
 
     def close_request(self, session: Any, generation: int) -> None:
         """Let no worker begin this request's callbacks any more; the barrier stays.
@@ -348,6 +380,16 @@ class BarrierOp:
         """The other workers."""
         finished = self._finished(plain(session), generation)
         return sorted(set(range(1, self._capacity)) - set(finished))
+
+    def has_chief_finished(self, session: Any, generation: int) -> bool:
+        """Whether the chief's own callbacks have finished this generation, or a later one.
+
+        In the chief a later one does not count for a generation of which a callback returned
+        False, as long as that one's request is open, or its barrier placed.
+        """
+        if generation in self._unfinished.get(0, ()):
+            return False
+        return generation <= self._state.read(plain(session)).acknowledged_by(0)
 
     def get_generation(self, session: Any) -> int:
         """The newest generation, 0 before the first."""
@@ -426,9 +468,30 @@ class BarrierOp:
         status = self._state.read(raw)
         return [i for i in range(1, self._capacity) if status.has_finished(i, generation)]
 
-    def _run_callbacks(self, action: str, raw: Any) -> None:
-        for callback in self._callbacks:
-            callback(action, raw)
+    def _run_callbacks(self, raw: Any, index: int, request: Request, generation: int) -> None:
+        """Under the callbacks' lock: run all of them, and acknowledge the generation.
+
+        The generation is the request's open one or its placement.
+        """
+        is_open = generation == request.generation
+        action = request.action if is_open else request.placement_action
+        finished = True
+        before = running_request()
+        _running.request = RunningRequest(self, generation)
+        try:
+            for callback in self._callbacks:
+                if callback(action, raw) is False:
+                    finished = False
+        finally:
+            _running.request = before
+        if finished:
+            self._state.acknowledge(raw, index, generation)
+        else:
+            # Of the older ones only these can be asked for, or about, again.
+            older = {request.generation, request.placement} & self._unfinished.get(
+                index, frozenset()
+            )
+            self._unfinished[index] = frozenset({generation, *older})
 
     def _drop_placement(self, raw: Any) -> None:
         """Under the lock: remove a placement, or note that it shall go after the request."""
@@ -532,6 +595,12 @@ class BarrierOp:
             self._state.clear(raw, index)
         return same_run
 
+    def _step_back(self, session: Any, index: int) -> None:
+        """Clear a worker's element if it is set."""
+        raw = plain(session)
+        if self._state.read(raw).elements[index]:
+            self._state.clear(raw, index)
+
     def _announce(self, raw: Any, index: int, status: Status) -> None:
         """Have the element set, and the callbacks of an open generation run."""
         with self._callback_lock:
@@ -540,13 +609,14 @@ class BarrierOp:
             generation = status.request.generation
             if generation <= status.acknowledged_by(index):
                 return
+            if generation in self._unfinished.get(index, ()):
+                return
             try:
-                self._run_callbacks(status.request.action, raw)
+                self._run_callbacks(raw, index, status.request, generation)
             except Exception as error:
                 if not isinstance(error, _SESSION_LOST):
                     self._state.clear(raw, index)
                 raise
-            self._state.acknowledge(raw, index, generation)
 
     def _leave_dead_chief(self, raw: Any, index: int, status: Status) -> None:
         logging.warning(
@@ -609,9 +679,14 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
             self._wait(run_context.session)
 
     def end(self, session: Any) -> None:
-        """Leave no barrier behind."""
+        """Leave no barrier behind, nor a worker that seems to stand at it."""
         if self._barrier_index == 0:
             self._barrier_op.reset(session)
+            return
+        try:
+            self._barrier_op._step_back(session, self._barrier_index)
+        except _SESSION_LOST as error:  # the barrier may well be gone before its workers
+            logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
 
     def _wait(self, session: Any) -> None:
         if not self._barrier_op._wait(session, self._barrier_index, self._run_id):

@@ -30,12 +30,13 @@ class Job:
         tf = tensorflow()
         self.seen: list[str] = []
         self.callback: Callable[[str, Any], object] = lambda action, session: None
+        self.last: list[str] = []  # as a second callback saw it
         self.graph = tf.Graph()
         with self.graph.as_default():
             self.op = ops.BarrierOp(
                 capacity,
                 wait_seconds=options.pop("wait_seconds", POLL),
-                barrier_callbacks=[self._called],
+                barrier_callbacks=[self._called, self._called_last],
                 **options,
             )
             self.session = tf.compat.v1.Session(graph=self.graph)
@@ -43,9 +44,13 @@ class Job:
             self.graph.finalize()
         self.threads: list[threading.Thread] = []
 
-    def _called(self, action: str, session: Any) -> None:
+    def _called(self, action: str, session: Any) -> object:
         self.seen.append(f"{threading.current_thread().name} {action}")
-        self.callback(action, session)
+        return self.callback(action, session)
+
+    def _called_last(self, action: str, session: Any) -> object:
+        self.last.append(f"{threading.current_thread().name} {action}")
+        return 0  # equals False, and is not
 
     def worker(self, index: int) -> threading.Thread:
         """A thread that stands at the barrier, as worker `index`."""
@@ -344,6 +349,118 @@ def test_many_placements_end_on_the_last(ops: Any) -> None:
         assert {"w1 199", "w2 199"} <= set(j.seen)
 
 
+# What callbacks say, and are told
+
+
+def in_a_worker() -> bool:
+    return threading.current_thread().name.startswith("w")
+
+
+def test_a_callback_that_has_not_finished_is_not_acknowledged(ops: Any) -> None:
+    with job(ops, capacity=2) as j:
+        j.callback = lambda action, session: not (in_a_worker() and action == "Save")
+        generation, _ = j.op.begin_request(j.session, "Save")
+        j.worker(1)
+        assert j.op.wait_until_acknowledged(j.session, generation, 0.3) == []
+        # It stands, it is not asked again, and the other callbacks have run.
+        assert j.op.is_all_blocked(j.session)
+        assert j.op.get_unacknowledged_indices(j.session, generation) == [1]
+        assert j.seen == j.last == ["MainThread Save", "w1 Save"]
+        j.op.end_request(j.session)
+
+
+def test_a_newer_generation_asks_again_who_has_not_finished(ops: Any) -> None:
+    with job(ops, capacity=2, wait_seconds=0.005) as j:
+        j.callback = lambda action, session: not in_a_worker()
+        stop = j.op.place_barrier(j.session, "Stop")
+        j.worker(1)
+        eventually(lambda: j.last == ["MainThread Stop", "w1 Stop"])
+        first, _ = j.op.begin_request(j.session, "Save")
+        assert j.op.wait_until_acknowledged(j.session, first, 0.2) == []
+        j.op.end_request(j.session)
+        time.sleep(0.05)  # the placement's generation is open again
+        j.callback = lambda action, session: None
+        assert j.op.get_acknowledged_indices(j.session, stop) == []
+        second, _ = j.op.begin_request(j.session, "Save")
+        assert j.op.wait_until_acknowledged(j.session, second, 5) == [1]
+        j.op.end_request(j.session)
+        worker = [seen for seen in j.seen if seen.startswith("w1")]
+        assert worker == ["w1 Stop", "w1 Save", "w1 Save"]
+
+
+def test_who_has_not_finished_a_request_does_so_by_no_later_placement(ops: Any) -> None:
+    with job(ops, capacity=2, wait_seconds=0.005) as j:
+        j.callback = lambda action, session: action != "Save"
+        generation, _ = j.op.begin_request(j.session, "Save")
+        stop = j.op.place_barrier(j.session, "Stop")
+        j.worker(1)
+        close_request = j.op.close_request
+
+        def closes_slowly(session: Any, closed: int) -> None:
+            close_request(session, closed)
+            eventually(lambda: j.op.get_acknowledged_indices(j.session, stop) == [1])
+
+        j.op.close_request = closes_slowly
+        assert j.op.wait_until_acknowledged(j.session, generation, 0.1) == []
+        assert not j.op.has_chief_finished(j.session, generation)
+        assert j.op.has_chief_finished(j.session, stop)
+        j.op.end_request(j.session)
+
+
+def test_whether_the_chief_has_finished(ops: Any) -> None:
+    with job(ops) as j:
+        first = j.op.place_barrier(j.session, "Stop")
+        assert j.op.has_chief_finished(j.session, first)
+        j.callback = lambda action, session: False
+        second, _ = j.op.begin_request(j.session, "Save")
+        assert j.last == ["MainThread Stop", "MainThread Save"]
+        assert not j.op.has_chief_finished(j.session, second)
+        assert j.op.has_chief_finished(j.session, first)
+        j.op.end_request(j.session)
+        j.callback = _raise
+        with pytest.raises(_Boom):
+            j.op.begin_request(j.session, "Save")
+        assert not j.op.has_chief_finished(j.session, second + 1)
+        j.callback = lambda action, session: None
+        third, _ = j.op.begin_request(j.session, "Save")
+        assert j.op.has_chief_finished(j.session, third)
+        assert not j.op.has_chief_finished(j.session, third + 1)
+        # The chief is none of the workers.
+        assert j.op.get_acknowledged_indices(j.session, third) == []
+        assert j.op.get_unacknowledged_indices(j.session, third) == [1, 2]
+        assert j.op.wait_until_acknowledged(j.session, third, 0) == []
+        j.op.end_request(j.session)
+
+
+def test_a_callback_knows_what_it_is_run_for(ops: Any) -> None:
+    with job(ops, capacity=2) as j:
+        told: list[Any] = []
+
+        def callback(action: str, session: Any) -> None:
+            aside: list[Any] = []
+            thread = threading.Thread(target=lambda: aside.append(ops.running_request()))
+            thread.start()
+            thread.join(5)
+            assert aside == [None]  # of another thread it says nothing
+            told.append(ops.running_request())
+
+        j.callback = callback
+        assert ops.running_request() is None
+        generation, _ = j.op.begin_request(j.session, "Save")
+        stop = j.op.place_barrier(j.session, "Stop")
+        j.worker(1)
+        assert j.op.wait_until_acknowledged(j.session, generation, 5) == [1]
+        j.op.end_request(j.session)
+        assert j.op.wait_until_acknowledged(j.session, stop, 5) == [1]
+        assert [running.generation for running in told] == [generation, stop, generation, stop]
+        assert all(running.barrier_op is j.op for running in told)
+        assert told[0] == ops.RunningRequest(j.op, generation)
+        j.callback = _raise
+        with pytest.raises(_Boom):
+            j.op.begin_request(j.session, "Save")
+        assert ops.running_request() is None
+
+
 # Leases and times-to-live
 
 
@@ -551,6 +668,26 @@ def test_the_chiefs_new_session_starts_without_a_barrier(ops: Any) -> None:
         j.op.begin_request(j.session, "Save")
         hook.end(j.session)
         assert j.op.is_none_blocked(j.session)
+
+
+def test_a_worker_that_ends_clears_its_element_alone(ops: Any) -> None:
+    with job(ops) as j:
+        j.op._state.set(j.session, 1)
+        j.op._state.set(j.session, 2)
+        hook = ops.BarrierHook(1, j.op)
+        hook.end(j.session)
+        hook.end(j.session)
+        assert j.op.get_blocked_indices(j.session) == [2]
+
+
+def test_a_worker_may_end_after_the_barrier_is_gone(ops: Any) -> None:
+    with job(ops, capacity=2) as j:
+
+        class Lost:
+            def run(self, *args: Any) -> Any:
+                raise tensorflow().errors.UnavailableError(None, None, "no server")
+
+        ops.BarrierHook(1, j.op).end(Lost())
 
 
 class _Boom(Exception):
