@@ -289,7 +289,7 @@ def test_on_a_server(tf: Any, tmp_path: Path) -> None:
 def test_a_dump_for_others(
     tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, shards: int
 ) -> None:
-    monkeypatch.setattr("monolith_cli.training.hash_table._ENTRIES_A_SHARD", 1000)
+    monkeypatch.setattr("monolith_cli.training.stock_table._ENTRIES_A_SHARD", 1000)
     table = hash_table("MonolithHashTable_a/b", 3)
     base = tmp_path / "x" / "model.ckpt-3.assets" / "MonolithHashTable_a-b"
     with tf.compat.v1.Session() as session:

@@ -1,0 +1,228 @@
+"""Save and restore the graph's `HashTable`s with its checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, CHECKPOINT, parse_shard_name
+from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.shard_set import list_assets
+from monolith_cli.errors import StateFileError, TableNotFoundError, UsageError, WriteError
+from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
+from monolith_cli.training.hash_table_utils import HASH_TABLES
+from monolith_cli.training.stock_table import HashTable, dump_name
+
+__all__ = ["HashTableCheckpointRestorerListener", "HashTableCheckpointSaverListener"]
+
+_TEMPORARY = ".tmp"
+_OVERRIDE = "ckpt.override"
+
+
+class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListener):
+    """Saves every `HashTable` of the graph into `<basename>-<step>.assets/`.
+
+    It takes the tables that are there when it is made; other classes of tables have savers of their
+    own. The processes with the tables write; all must see the same file system as this one.
+
+    The files are written elsewhere, into a directory whose name starts with a dot, and moved where
+    they belong when all of them are whole, on disk and synced. So a failed save leaves nothing,
+    and what is there is never torn.
+
+    Costs, at each save, one pass over each table, tables at the same time, one over the files,
+    and a sync. Each table is locked while it is written; put the listener behind the one that
+    places the barrier, so that tables and dense variables fit together.
+
+    Parameters
+    ----------
+    basename
+        As a Saver gets it: `<model_dir>/model.ckpt`. A local path.
+
+    Raises
+    ------
+    UsageError
+        There is no HashTable in the graph. It is a ValueError.
+    """
+
+    def __init__(self, basename: str | os.PathLike[str]) -> None:
+        super().__init__()
+        # Absolute, as other processes may run in other directories.
+        self._basename = os.path.abspath(os.fspath(basename))
+        self._names = [dump_name(table.name) for table in _tables_of_the_graph()]
+        self._directory = tf.compat.v1.placeholder(tf.string, [], name="hash_table_save_directory")
+        saves = [
+            table.save(tf.strings.join([self._directory, f"/{dump_name(table.name)}"]))
+            for table in _tables_of_the_graph()
+        ]
+        self._save = tf.group(*[table.as_op() for table in saves])
+
+    def before_save(self, session: Any, global_step_value: int) -> None:
+        """Save the tables.
+
+        Raises
+        ------
+        WriteError
+            A directory or a file cannot be made, moved or synced. It is an OSError.
+        tf.errors.OpError
+            A table cannot be written: no space, for example.
+        """
+        parent, base = os.path.split(self._basename)
+        assets = f"{self._basename}-{int(global_step_value)}{ASSETS_SUFFIX}"
+        self._remove_leftovers(parent, base)
+        temporary = os.path.join(parent, f".{os.path.basename(assets)}{_TEMPORARY}")
+        try:
+            _make_directory(temporary)
+            session.run(self._save, {self._directory: temporary})
+            _make_directory(assets)
+            self._move(temporary, assets)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        logging.info("Saved %d hash tables into %s.", len(self._names), assets)
+
+    def _remove_leftovers(self, parent: str, base: str) -> None:
+        """Remove what a process that was killed left behind."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(parent):
+                if name.startswith(f".{base}-") and name.endswith(ASSETS_SUFFIX + _TEMPORARY):
+                    shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+
+    def _move(self, temporary: str, assets: str) -> None:
+        written = list_assets(temporary).singles
+        missing = [name for name in self._names if name not in written]
+        if missing:
+            raise WriteError(
+                f"no dump of {', '.join(missing)} appeared",
+                path=temporary,
+                hint="all processes with tables must see the same files",
+            )
+        try:
+            for name in os.listdir(assets):
+                shard = parse_shard_name(name)
+                if shard and shard.base in written:  # of an attempt that was given up
+                    os.unlink(os.path.join(assets, name))
+            for shards in written.values():
+                for path in shards.paths:
+                    _sync(path)
+                    os.replace(path, os.path.join(assets, os.path.basename(path)))
+            _sync(assets)
+        except OSError as error:
+            raise _not_written(assets, error) from error
+
+
+class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
+    """Restores every `HashTable` of the graph from the latest checkpoint, before the first step.
+
+    It takes the tables that are there when it is made. The latest checkpoint is the one that
+    the file `checkpoint` names, or an override `ckpt.override`; a step that was not committed is
+    none. Where there is no checkpoint the tables are emptied, as dense variables start anew too:
+    what a process that is gone left on a parameter server is not taken over. So only the chief has
+    this listener. Its hook comes before any that saves as soon as a session is made, as
+    TensorFlow's own CheckpointSaverHook does: that would save what is not restored yet.
+
+    Costs, at each session that is made, one pass over the files, tables at the same time. Each
+    table is locked until it is restored.
+
+    Parameters
+    ----------
+    basename
+        As a Saver gets it: `<model_dir>/model.ckpt`. A local path.
+
+    Raises
+    ------
+    UsageError
+        There is no HashTable in the graph. It is a ValueError.
+    """
+
+    def __init__(self, basename: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self._model_dir = os.path.dirname(os.path.abspath(os.fspath(basename)))
+        tables = _tables_of_the_graph()
+        self._dumps = {
+            dump_name(table.name): tf.compat.v1.placeholder(tf.string, [], name="hash_table_dump")
+            for table in tables
+        }
+        restored = [table.restore(self._dumps[dump_name(table.name)]) for table in tables]
+        self._restore = tf.group(*[table.as_op() for table in restored])
+        self._clear = tf.group(*[table.clear().as_op() for table in tables])
+
+    def before_restore(self, session: Any) -> None:
+        """Restore the tables.
+
+        Raises
+        ------
+        TableNotFoundError
+            The checkpoint has no dump of a table.
+        MonolithError
+            The checkpoint is not there or not whole, or a state file does not parse.
+        tf.errors.OpError
+            A dump cannot be read, is damaged, or is of entries of another size.
+        """
+        # Without that file, tables that lie there are those of a save that was given up.
+        if not os.path.lexists(os.path.join(self._model_dir, CHECKPOINT)):
+            logging.info("No checkpoint in %s: hash tables start empty.", self._model_dir)
+            session.run(self._clear)
+            return
+        checkpoint = open_model_dir(self._model_dir).checkpoint(_override(self._model_dir))
+        dumps = checkpoint.table_files().singles
+        feeds = {}
+        for name, placeholder in self._dumps.items():
+            if name not in dumps:
+                raise TableNotFoundError(
+                    f"no dump of hash table {name!r}", path=f"{checkpoint.prefix}{ASSETS_SUFFIX}"
+                )
+            [shards] = dumps[name]
+            feeds[placeholder] = os.path.join(shards.directory, shards.base)
+        session.run(self._restore, feeds)
+        logging.info("Restored %d hash tables of step %s.", len(feeds), checkpoint.step)
+
+
+def _tables_of_the_graph() -> list[HashTable]:
+    tables = [t for t in tf.compat.v1.get_collection(HASH_TABLES) if isinstance(t, HashTable)]
+    if not tables:
+        raise UsageError(
+            "no HashTable in the graph: the listener was made before the model",
+            hint="make it once the model is built",
+        )
+    return tables
+
+
+def _override(model_dir: str) -> int | None:
+    """The step that a rollback asks for; None without one."""
+    path = os.path.join(model_dir, _OVERRIDE)
+    try:
+        with open(path, "rb") as file:
+            step = json.load(file)["model_step"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateFileError("not an override of a checkpoint's step", path=path) from error
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise StateFileError(f"model_step {step!r} is no step", path=path)
+    return step
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _sync(path: str) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _not_written(path: str, error: OSError) -> WriteError:
+    failure = WriteError(f"not written: {error.strerror or error}", path=path)
+    failure.errno = error.errno
+    return failure
