@@ -8,27 +8,33 @@ one is of a save that was given up, or of a future that the job has gone back fr
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import shutil
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.inputs import list_inputs, write_input_state
+from monolith_cli.checkpoint.inputs import worker_of, write_input_state
 from monolith_cli.checkpoint.layout import (
     CHECKPOINT,
     CKPT_INFO_PREFIX,
     CKPT_INPUTS_PREFIX,
     INDEX_SUFFIX,
+    INPUT_WORKER_PREFIX,
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
-    input_base,
     step_of,
 )
-from monolith_cli.checkpoint.restart import RestartPoint, remove_override, restart_point
+from monolith_cli.checkpoint.removal import remove
+from monolith_cli.checkpoint.restart import (
+    Override,
+    RestartPoint,
+    is_spent,
+    read_override,
+    remove_override,
+    restart_point,
+)
 from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import PathNotFoundError, WriteError
+from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError, UsageError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
@@ -38,15 +44,25 @@ from monolith_cli.formats.checkpoint_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["CommittedSteps"]
 
 _HOUR_SECONDS = 3600.0
 
+# What TensorFlow, and after it the iterators' saver, make of a prefix; and the names under which
+# these files are while they are written.
+_OF_BUNDLE = (
+    r"(?:\.(?:index|meta|assets|data-[0-9]{5,}-of-[0-9]{5,})"
+    r"(?:\.tempstate[0-9]+|\.tmp[0-9a-f]+)?|\.parts|_temp(?:_[0-9a-f]+)?)"
+)
+_OF_STEP = re.compile(rf"({re.escape(CKPT_INFO_PREFIX)}|{re.escape(CKPT_INPUTS_PREFIX)})([0-9]+)")
+# A killed `atomic_write`, ours or TensorFlow's.
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
+
 
 class _Listed(NamedTuple):
-    path: str  # as `checkpoint` has it
+    path: str  # as `checkpoint` will have it: relative if the files are here
     step: int | None
     committed_at: float  # seconds since 1970
 
@@ -61,10 +77,15 @@ class CommittedSteps:
     base
         What names of checkpoints begin with, such as `model.ckpt`.
     max_to_keep
-        How many steps stay listed; 0 for all.
+        How many steps stay listed; 0 or None for all.
     keep_every_n_hours
         A step that leaves the list stays on disk if it is this much younger than the last that
-        stayed so.
+        stayed so, or at first than the oldest listed.
+
+    Raises
+    ------
+    UsageError
+        `max_to_keep` is negative.
     """
 
     def __init__(
@@ -72,16 +93,20 @@ class CommittedSteps:
         model_dir: str | os.PathLike[str],
         base: str = MODEL_BASE,
         *,
-        max_to_keep: int = 5,
+        max_to_keep: int | None = 5,
         keep_every_n_hours: float = 10_000.0,
     ) -> None:
+        if max_to_keep is not None and max_to_keep < 0:
+            raise UsageError(f"max_to_keep is {max_to_keep}; 0 keeps all")
         self._model_dir = os.fspath(model_dir)
         self._base = base
-        self._max_to_keep = max_to_keep
+        self._max_to_keep = max_to_keep or 0
         self._keep_every_seconds = keep_every_n_hours * _HOUR_SECONDS
         self._listed: list[_Listed] = []
         self._preserved_at = 0.0
         self._latest: int | None = None
+        self._override: Override | None = None
+        self._to_drop: set[int] = set()
 
     @property
     def latest(self) -> int | None:
@@ -105,10 +130,10 @@ class CommittedSteps:
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
             state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
-        self._latest = point.step
         self._preserved_at = state.last_preserved_timestamp
-        self._listed = []
+        self._override, self._to_drop = point.override, set()
         # TensorFlow 1 writes no times; and the latest may be missing in the list.
+        recorded = dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path])
         times = dict(
             zip(
                 state.all_model_checkpoint_paths,
@@ -116,15 +141,26 @@ class CommittedSteps:
                 strict=False,
             )
         )
-        for path in dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path]):
-            step = step_of(os.path.basename(path))
-            if path and (step is None or (point.step is not None and step <= point.step)):
-                self._listed.append(_Listed(path, step, times.get(path) or self._saved_at(path)))
+        listed: dict[str, _Listed] = {}
+        for name in recorded if point.prefix is not None else ():
+            path, step = self._path(name), step_of(os.path.basename(name))
+            if step is not None and point.step is not None and step > point.step:
+                continue
+            if path:
+                saved_at = times.get(name) or _saved_at(self._place(path))
+                listed.setdefault(path, _Listed(path, step, saved_at))
+        self._listed = list(listed.values())
+        self._latest = point.step
+        if point.step is None:
+            # Nothing, or a checkpoint without a number, which says nothing about the others.
+            numbers = [entry.step for entry in self._listed if entry.step is not None]
+            self._latest = max(numbers, default=None)
         return point
 
     def is_committed(self, step: int) -> bool:
         """Whether that step is whole, and not of a future that the job has gone back from."""
-        return any(listed.step == step for listed in self._listed)
+        # What was restored may be one of the older that are listed no longer.
+        return step == self._latest or any(entry.step == step for entry in self._listed)
 
     def prefix(self, step: int) -> str:
         """The prefix of that step's files."""
@@ -134,7 +170,11 @@ class CommittedSteps:
         """Remove what has a later step than the latest committed; return the names.
 
         That is checkpoints, tables, counts and iterator states. Of other files only those that
-        TensorFlow leaves behind when it dies in a save.
+        TensorFlow and `atomic_write` leave behind when they die in a save.
+
+        Call it before every save: what a failed one left would else be older than the next
+        commit, and look like a step that was kept. Iterator states that are being written now go
+        as well.
 
         Raises
         ------
@@ -142,15 +182,20 @@ class CommittedSteps:
             The operating system refused.
         """
         latest = -1 if self._latest is None else self._latest
-        return self._remove(lambda step: step > latest)
+        return self._remove(lambda step: step > latest, all_unfinished=True)
 
     def commit(self, step: int) -> None:
         """Name that step in `checkpoint`, and end a rollback of inputs; then drop old steps.
 
+        A rollback that was asked for since the restart is left to the next one.
+
         Raises
         ------
         WriteError
-            The operating system refused. The step is then committed if `is_committed` says so.
+            The operating system refused. The step is then committed if `is_committed` says so,
+            and the next commit drops what this one could not.
+        StateFileError, NotReadableError
+            `monolith_checkpoint` does not parse, or cannot be read; nothing is committed.
         """
         now = time.time()
         listed = [entry for entry in self._listed if entry.step != step]
@@ -165,115 +210,131 @@ class CommittedSteps:
         text = format_checkpoint_state(state).encode("utf-8", "surrogateescape")
         atomic_write(os.path.join(self._model_dir, CHECKPOINT), text)
         self._listed, self._preserved_at, self._latest = kept, preserved_at, step
-        remove_override(self._model_dir)
-        self._drop({entry.step for entry in gone if entry.step is not None})
+        self._to_drop.update(entry.step for entry in gone if entry.step is not None)
+        self._end_rollback(entry.step for entry in listed if entry.step is not None)
+        self._drop()
 
     def _retain(self, listed: list[_Listed]) -> tuple[list[_Listed], list[_Listed], float]:
         """What stays listed, what goes, and when something last left the list but stayed."""
         preserved_at = self._preserved_at or listed[0].committed_at
-        stayed = self._preserved_at
         if not self._max_to_keep:
-            return listed, [], stayed
+            return listed, [], preserved_at
         exempt = self._exempt()
-        excess = sum(entry.path not in exempt for entry in listed) - self._max_to_keep
+        excess = sum(self._place(entry.path) not in exempt for entry in listed) - self._max_to_keep
         kept, gone = [], []
         for entry in listed:
-            if excess <= 0 or entry.path in exempt:
+            if excess <= 0 or self._place(entry.path) in exempt:
                 kept.append(entry)
                 continue
             excess -= 1
             if entry.committed_at - preserved_at >= self._keep_every_seconds:
-                preserved_at = stayed = entry.committed_at
-            elif self._is_here(entry.path):
+                preserved_at = entry.committed_at
+            elif entry.path == f"{self._base}-{entry.step}":
                 gone.append(entry)
-        return kept, gone, stayed
+        return kept, gone, preserved_at
 
     def _exempt(self) -> set[str]:
-        """The listed paths that `monolith_checkpoint` exempts from being dropped."""
+        """Where the checkpoints are that `monolith_checkpoint` exempts from being dropped."""
         path = os.path.join(self._model_dir, MONOLITH_CHECKPOINT)
         try:
             exempt = read_monolith_checkpoint_state(path).exempt_model_checkpoint_paths
         except PathNotFoundError:
             return set()
-        places = {self._place(name) for name in exempt}
-        return {entry.path for entry in self._listed if self._place(entry.path) in places}
+        return {self._place(self._path(name)) for name in exempt}
 
-    def _drop(self, steps: set[int]) -> None:
+    def _end_rollback(self, steps: Iterable[int]) -> None:
+        """Remove the override that this job or the one before it has honoured; no newer one."""
+        try:
+            override = read_override(self._model_dir)
+            if override and (
+                override == self._override or is_spent(self._model_dir, override, steps)
+            ):
+                remove_override(self._model_dir)
+        except (StateFileError, NotReadableError):
+            return  # so it is none that was honoured; whoever starts next is told
+
+    def _drop(self) -> None:
         """Remove steps that are no longer listed, and what a killed removal has left of others."""
-        names = set(list_names(self._model_dir))
-        listed = {entry.step for entry in self._listed}
+        names = list_names(self._model_dir)
+        whole = {
+            step_of(name)
+            for name in names
+            if name.endswith(INDEX_SUFFIX) and worker_of(name) is None
+        }
+        whole.update(entry.step for entry in self._listed)
         for name in names:
             step = step_of(name) if name.startswith(CKPT_INPUTS_PREFIX) else None
-            if step is None or step in listed:
-                continue
-            if f"{self._base}-{step}{INDEX_SUFFIX}" not in names:
-                steps.add(step)
-        if steps:
-            self._remove(lambda step: step in steps, keep_counts=True)
+            if step is not None and step not in whole:
+                self._to_drop.add(step)
+        if self._to_drop:
+            self._remove(self._to_drop.__contains__, keep_counts=True)
+            self._to_drop = set()
 
-    def _remove(self, goes: Callable[[int], bool], *, keep_counts: bool = False) -> list[str]:
+    def _remove(
+        self,
+        goes: Callable[[int], bool],
+        *,
+        keep_counts: bool = False,
+        all_unfinished: bool = False,
+    ) -> list[str]:
         names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
-        workers = list_inputs(names)
-        bases = [re.escape(base) for base in (self._base, *map(input_base, workers))]
-        # `_temp…` and `.tempstate…` are of a TensorFlow that died in a save.
-        bundle = re.compile(rf"(?:{'|'.join(bases)})-([0-9]+)(?:_temp.*|\..+)")
-        gone = []
+        bases = rf"{re.escape(self._base)}|{re.escape(INPUT_WORKER_PREFIX)}[0-9]+\.ckpt"
+        bundle = re.compile(rf"(?:{bases})-([0-9]+){_OF_BUNDLE}")
+        gone: list[str] = []
+        workers: set[int] = set()
         for name in names:
-            match = bundle.fullmatch(name)
-            step = int(match[1]) if match else None
-            if name.startswith((CKPT_INFO_PREFIX, CKPT_INPUTS_PREFIX)):
-                step = None if keep_counts and name.startswith(CKPT_INFO_PREFIX) else step_of(name)
-            if step is not None and goes(step):
+            unfinished = _UNFINISHED.fullmatch(name)
+            target = (unfinished[1] or unfinished[2]) if unfinished else name
+            if target == CHECKPOINT and unfinished and all_unfinished:
                 gone.append(name)
-        # An index first: without it nothing offers the step. `ckpt.inputs` last: while it is there
-        # without an index, the rest is known to be left over.
-        for name in sorted(gone, key=_removal_rank):
-            _remove(os.path.join(self._model_dir, name))
-        for worker, steps in workers.items():
-            if any(goes(step) for step in steps):
-                write_input_state(self._model_dir, worker)
+                continue
+            of_step, of_bundle = _OF_STEP.fullmatch(target), bundle.fullmatch(name)
+            if of_step and not (keep_counts and of_step[1] == CKPT_INFO_PREFIX):
+                step = int(of_step[2])
+            elif of_bundle:
+                step = int(of_bundle[1])
+            else:
+                continue
+            if goes(step):
+                gone.append(name)
+                worker = worker_of(name)
+                if worker is not None:
+                    workers.add(worker)
+        # The model's index first: without it nothing offers the step, and while `ckpt.inputs` is
+        # there without it, the rest is known to be left over. State files name no states that are
+        # going.
+        order = sorted(gone, key=_removal_rank)
+        indexes = sum(name.endswith(INDEX_SUFFIX) for name in order)
+        for name in order[:indexes]:
+            remove(os.path.join(self._model_dir, name))
+        for worker in sorted(workers):
+            write_input_state(self._model_dir, worker)
+        for name in order[indexes:]:
+            remove(os.path.join(self._model_dir, name))
         return gone
 
-    def _absolute(self, path: str) -> str:
-        return os.path.abspath(os.path.join(self._model_dir, path))
+    def _path(self, recorded: str) -> str:
+        """A path as it is to be recorded: relative if the files are here.
+
+        Files of that name in this directory win, as they do for readers: a directory that was
+        moved or copied keeps the absolute paths of its old place.
+        """
+        name = os.path.basename(recorded)
+        here = os.path.lexists(os.path.join(self._model_dir, name) + INDEX_SUFFIX)
+        return name if here else recorded
 
     def _place(self, path: str) -> str:
-        """The same for all paths of one checkpoint, stale ones too."""
-        return os.path.basename(path) if self._is_here(path) else self._absolute(path)
-
-    def _is_here(self, path: str) -> bool:
-        """Whether a listed checkpoint is one of this directory's, by a path old or new."""
-        directory, name = os.path.split(path)
-        if name != f"{self._base}-{step_of(name)}":
-            return False
-        if not os.path.isabs(path):
-            return not directory
-        elsewhere = os.path.lexists(path + INDEX_SUFFIX)
-        return not elsewhere or os.path.samefile(directory, self._model_dir)
-
-    def _saved_at(self, path: str) -> float:
-        try:
-            return os.stat(self._absolute(path) + INDEX_SUFFIX).st_mtime
-        except OSError:
-            return time.time()
+        return os.path.abspath(os.path.join(self._model_dir, path))
 
 
-def _removal_rank(name: str) -> tuple[int, str]:
+def _removal_rank(name: str) -> int:
     if name.endswith(INDEX_SUFFIX):
-        return 0, name
-    return (2 if name.startswith(CKPT_INPUTS_PREFIX) else 1), name
+        return 0 if worker_of(name) is None else 1
+    return 3 if name.startswith(CKPT_INPUTS_PREFIX) else 2
 
 
-def _remove(path: str) -> None:
+def _saved_at(prefix: str) -> float:
     try:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        kind = "read_only" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else None
-        failure = WriteError(f"not removed: {error.strerror}", path=path, kind=kind)
-        failure.errno = error.errno
-        raise failure from error
+        return os.stat(prefix + INDEX_SUFFIX).st_mtime
+    except OSError:
+        return time.time()

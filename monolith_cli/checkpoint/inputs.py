@@ -22,8 +22,9 @@ from monolith_cli.checkpoint.layout import (
     parse_checkpoint_name,
     step_of,
 )
+from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import PathNotFoundError, StateFileError
+from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
@@ -44,11 +45,13 @@ __all__ = [
     "input_steps",
     "list_inputs",
     "read_step_inputs",
+    "worker_of",
     "write_input_state",
     "write_step_inputs",
 ]
 
-_BASE = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt-")
 
 
 class WorkerInput(NamedTuple):
@@ -86,14 +89,20 @@ def input_prefix(model_dir: str, worker: int, step: int) -> str:
     return os.path.join(model_dir, f"{input_base(worker)}-{step}")
 
 
+def worker_of(name: str) -> int | None:
+    """The worker that a file of an iterator state is of; None for any other name."""
+    match = _WORKER.match(name)
+    return int(match[1]) if match else None
+
+
 def list_inputs(names: Iterable[str]) -> dict[int, list[int]]:
     """The steps of each worker that has states among these file names, both ascending."""
     found: dict[int, list[int]] = {}
     for name in names:
         parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
-        match = parts and _BASE.fullmatch(parts.base)
-        if parts and match:
-            found.setdefault(int(match[1]), []).append(parts.step)
+        worker = worker_of(name)
+        if parts and worker is not None and parts.base == input_base(worker):
+            found.setdefault(worker, []).append(parts.step)
     return {worker: sorted(found[worker]) for worker in sorted(found)}
 
 
@@ -136,8 +145,7 @@ def write_input_state(model_dir: str, worker: int, latest: int | None = None) ->
     path = os.path.join(model_dir, input_state_name(worker))
     steps = input_steps(model_dir, worker)
     if not steps:
-        if os.path.lexists(path):
-            os.unlink(path)
+        remove(path)
         return
     newest = steps[-1] if latest is None else latest
     ordered = [step for step in steps if step != newest] + [newest]
@@ -176,6 +184,8 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
     ------
     StateFileError
         It is not what `write_step_inputs` writes; more keys are fine.
+    NotReadableError
+        The operating system refused.
     """
     path = os.path.join(model_dir, ckpt_inputs_name(step))
     try:
@@ -189,7 +199,9 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
         return StepInputs(step, run_id, workers, document.get("override"))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+    except _MALFORMED as error:
         raise StateFileError("does not say which inputs belong to a step", path=path) from error
 
 

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.layout import CHECKPOINT, CKPT_OVERRIDE
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.errors import StateFileError, WriteError
+from monolith_cli.checkpoint.removal import remove
+from monolith_cli.errors import NotReadableError, StateFileError, StepNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Override", "RestartPoint", "read_override", "remove_override", "restart_point"]
+__all__ = [
+    "Override",
+    "RestartPoint",
+    "is_spent",
+    "read_override",
+    "remove_override",
+    "restart_point",
+]
 
 
 class Override(NamedTuple):
@@ -76,25 +84,43 @@ def restart_point(model_dir: str | os.PathLike[str]) -> RestartPoint:
     Raises
     ------
     StateFileError
-        One of the two files does not parse.
+        One of the two files does not parse, or a `ckpt.inputs` that may have ended the rollback.
     StepNotFoundError
         The step's files are gone, or it was never committed.
     NotReadableError
         The operating system refused.
     """
     path = os.fspath(model_dir)
-    if not os.path.lexists(os.path.join(path, CHECKPOINT)):
+    override = read_override(path)
+    if not _is_there(os.path.join(path, CHECKPOINT)):
+        if override:
+            what = f"step {override.model_step} was never committed"
+            hint = "remove it to start anew"
+            raise StepNotFoundError(what, path=os.path.join(path, CKPT_OVERRIDE), hint=hint)
         return RestartPoint()
     directory = open_model_dir(path)
-    override = read_override(path)
-    if override:
-        # A chief that dies right after a commit leaves an override that has done its work.
-        steps = directory.steps()
-        ended_by = read_step_inputs(path, steps[-1]) if steps else None
-        if ended_by and ended_by.override == override.as_json():
-            override = None
+    if override and is_spent(path, override, directory.steps()):
+        override = None
     checkpoint = directory.checkpoint(override.model_step if override else None)
     return RestartPoint(checkpoint.step, checkpoint.prefix, override)
+
+
+def is_spent(model_dir: str, override: Override, steps: Iterable[int]) -> bool:
+    """Whether one of these steps ended that rollback; reads their `ckpt.inputs`, newest first.
+
+    A chief that dies right after a commit leaves an override that has done its work.
+
+    Raises
+    ------
+    StateFileError, NotReadableError
+        As `read_step_inputs`.
+    """
+    said = override.as_json()
+    for step in sorted(steps, reverse=True):
+        inputs = read_step_inputs(model_dir, step)
+        if inputs and inputs.override == said:
+            return True
+    return False
 
 
 def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
@@ -104,19 +130,23 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
     ------
     StateFileError
         It is not JSON of the form `{"model_step": step, "inputs": {"1": step}}`.
+    NotReadableError
+        The operating system refused.
     """
     path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
     try:
         with open(path, "rb") as file:
             written_ns = os.fstat(file.fileno()).st_mtime_ns
             said = json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except OSError as error:
+        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+    except (ValueError, RecursionError) as error:
         raise StateFileError("not JSON", path=path) from error
     try:
         step = _step(said["model_step"])
-        inputs = {int(worker): _step(at) for worker, at in said.get("inputs", {}).items()}
+        inputs = {_step(int(worker)): _step(at) for worker, at in said.get("inputs", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateFileError("not an override of a job's inputs", path=path) from error
     return Override(step, MappingProxyType(inputs), written_ns)
@@ -130,13 +160,17 @@ def remove_override(model_dir: str | os.PathLike[str]) -> bool:
     WriteError
         The operating system refused.
     """
-    path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
+    return remove(os.path.join(os.fspath(model_dir), CKPT_OVERRIDE))
+
+
+def _is_there(path: str) -> bool:
+    """As `os.path.lexists`; but a disk that fails does not pass for a file that is not there."""
     try:
-        os.unlink(path)
-    except FileNotFoundError:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise WriteError(f"not removed: {error.strerror}", path=path) from error
+        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
     return True
 
 
