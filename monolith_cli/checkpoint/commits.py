@@ -105,6 +105,7 @@ class CommittedSteps:
         self._listed: list[_Listed] = []
         self._preserved_at = 0.0
         self._latest: int | None = None
+        self._restored: int | None = None
         self._override: Override | None = None
         self._to_drop: set[int] = set()
 
@@ -119,7 +120,8 @@ class CommittedSteps:
         Parameters
         ----------
         point
-            What was restored; by default what `restart_point` says now.
+            What was restored; by default what `restart_point` says now. Without a prefix: the step
+            that the job is at, which itself may not be here.
 
         Raises
         ------
@@ -142,7 +144,7 @@ class CommittedSteps:
             )
         )
         listed: dict[str, _Listed] = {}
-        for name in recorded if point.prefix is not None else ():
+        for name in recorded if point != RestartPoint() else ():
             path, step = self._path(name), step_of(os.path.basename(name))
             if step is not None and point.step is not None and step > point.step:
                 continue
@@ -151,6 +153,7 @@ class CommittedSteps:
                 listed.setdefault(path, _Listed(path, step, saved_at))
         self._listed = list(listed.values())
         self._latest = point.step
+        self._restored = point.step if point.prefix is not None else None
         if point.step is None:
             # Nothing, or a checkpoint without a number, which says nothing about the others.
             numbers = [entry.step for entry in self._listed if entry.step is not None]
@@ -160,7 +163,7 @@ class CommittedSteps:
     def is_committed(self, step: int) -> bool:
         """Whether that step is whole, and not of a future that the job has gone back from."""
         # What was restored may be one of the older that are listed no longer.
-        return step == self._latest or any(entry.step == step for entry in self._listed)
+        return step == self._restored or any(entry.step == step for entry in self._listed)
 
     def prefix(self, step: int) -> str:
         """The prefix of that step's files."""

@@ -238,6 +238,18 @@ def test_a_point_that_is_given(tmp_path: Path) -> None:
     assert (steps.latest, steps.is_committed(10)) == (None, False)
 
 
+def test_a_point_that_is_not_of_this_directory(tmp_path: Path) -> None:
+    """As where dense variables are saved besides, at steps of their own."""
+    commit(begin(tmp_path), tmp_path, 10, 20)
+    steps = CommittedSteps(tmp_path)
+    steps.restart(RestartPoint(15))
+    assert steps.latest == 15
+    assert [steps.is_committed(step) for step in (10, 15, 20)] == [True, False, False]
+    steps.clear_uncommitted()
+    commit(steps, tmp_path, 15, 25)
+    assert listed(tmp_path) == ["model.ckpt-10", "model.ckpt-15", "model.ckpt-25"]
+
+
 def test_a_checkpoint_without_a_number(tmp_path: Path) -> None:
     save(tmp_path, 10, 20)
     (tmp_path / "model.ckpt.index").touch()
