@@ -26,6 +26,8 @@ __all__ = [
     "StateFileError",
     "StepNotFoundError",
     "TableNotFoundError",
+    "UnfinishedWorkersError",
+    "UnreachableError",
     "UsageError",
     "WriteError",
 ]
@@ -192,3 +194,15 @@ class StateFileError(CorruptionError):
     """A text file (`checkpoint`, `monolith_checkpoint`, `ckpt.info-*`) that does not parse."""
 
     kind = "bad_state_file"
+
+
+class UnfinishedWorkersError(MonolithError, RuntimeError):
+    """Workers that have not saved their input in time, where all were required."""
+
+    kind = "unfinished_workers"
+
+
+class UnreachableError(MonolithError, ConnectionError):
+    """A part of a running job that does not answer, and has not for too long."""
+
+    kind = "unreachable"

@@ -13,7 +13,12 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.inputs import worker_of, write_input_state
+from monolith_cli.checkpoint.inputs import (
+    StepInputs,
+    worker_of,
+    write_input_state,
+    write_step_inputs,
+)
 from monolith_cli.checkpoint.layout import (
     CHECKPOINT,
     CKPT_INFO_PREFIX,
@@ -173,7 +178,8 @@ class CommittedSteps:
         """Remove what has a later step than the latest committed; return the names.
 
         That is checkpoints, tables, counts and iterator states. Of other files only those that
-        TensorFlow and `atomic_write` leave behind when they die in a save.
+        TensorFlow and `atomic_write` leave behind when they die in a save. Before the first commit
+        only steps go that `begin` has marked: what else lies there may be somebody's only copy.
 
         Call it before every save: what a failed one left would else be older than the next
         commit, and look like a step that was kept. Iterator states that are being written now go
@@ -184,8 +190,22 @@ class CommittedSteps:
         WriteError
             The operating system refused.
         """
-        latest = -1 if self._latest is None else self._latest
-        return self._remove(lambda step: step > latest, all_unfinished=True)
+        latest = self._latest
+        if latest is not None:
+            return self._remove(lambda step: step > latest, all_unfinished=True)
+        names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
+        begun = {step_of(name) for name in names if name.startswith(CKPT_INPUTS_PREFIX)}
+        return self._remove(lambda step: step in begun, all_unfinished=True)
+
+    def begin(self, step: int, run_id: str = "") -> None:
+        """Mark a step whose files are about to be written, by a `ckpt.inputs` without workers.
+
+        Raises
+        ------
+        WriteError
+            The operating system refused.
+        """
+        write_step_inputs(self._model_dir, StepInputs(step, run_id, {}))
 
     def commit(self, step: int) -> None:
         """Name that step in `checkpoint`, and end a rollback of inputs; then drop old steps.

@@ -65,7 +65,7 @@ from monolith_cli.training.barrier_state import (
     shared_variables,
 )
 from monolith_cli.training.lease import Heartbeat
-from monolith_cli.training.run_state import RunState
+from monolith_cli.training.run_state import ABSENT, RunState
 
 __all__ = [
     "BarrierAlreadyPlacedError",
@@ -267,6 +267,20 @@ class BarrierOp:
                 return False
             self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
         return True
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long this object lets workers wait without a sign of life."""
+        return self._lease_seconds
+
+    @property
+    def lease_tensor(self) -> Any:
+        """The lease's counter, an int64 scalar: it changes as long as the chief lives."""
+        return self._state.lease_tensor
+
+    def raise_lease(self, session: Any) -> None:
+        """Give a sign of life."""
+        self._state.raise_lease(plain(session))
 
     @property
     def expires_in_seconds(self) -> float | None:
@@ -690,4 +704,6 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
 
     def _wait(self, session: Any) -> None:
         if not self._barrier_op._wait(session, self._barrier_index, self._run_id):
+            # A chief that begins anew need not wait for this worker.
+            self._barrier_op.run.set_presence(session, self._barrier_index, ABSENT)
             raise tf.errors.AbortedError(None, None, "the chief has begun a new run, or ended")

@@ -17,6 +17,7 @@ __all__ = [
     "Status",
     "VariableFactory",
     "plain",
+    "shared_device",
     "shared_variables",
 ]
 
@@ -96,6 +97,8 @@ class BarrierState:
     ----------
     placed_tensor
         Element 0, a bool scalar.
+    lease_tensor
+        The lease's counter, an int64 scalar.
     """
 
     def __init__(self, capacity: int, variable: VariableFactory, run_id: Any) -> None:
@@ -128,6 +131,7 @@ class BarrierState:
         with tf.control_dependencies([self._assign_request]):
             self._remove = barrier[0].assign(False).op
         self._raise_lease = lease.assign_add(1).op
+        self.lease_tensor = lease.read_value()
 
         # Element 0 before the request: see barrier_ops.
         placed = barrier[0]
@@ -216,7 +220,7 @@ def shared_variables(name_prefix: str, is_chief: bool) -> Iterator[VariableFacto
             use_resource=True,
         )
 
-    device = _variable_device()
+    device = shared_device()
     with tf.name_scope(f"{name_prefix}_barrier_op"), tf.device(device):
         yield variable
 
@@ -230,8 +234,8 @@ def plain(session: Any) -> Any:
     return session
 
 
-def _variable_device() -> Any:
-    """Where the variables go: a CPU, of task 0 if variables have servers of their own.
+def shared_device() -> Any:
+    """Where the job's shared variables go: a CPU, of task 0 if variables have their own servers.
 
     A replica device setter would spread them over the servers by how many variables a process
     made before, which differs between chief and workers.

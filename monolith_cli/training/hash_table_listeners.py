@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from typing import Any
@@ -11,18 +10,19 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, CHECKPOINT, parse_shard_name
+from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.shard_set import list_assets
-from monolith_cli.errors import StateFileError, TableNotFoundError, UsageError, WriteError
+from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
+from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
 from monolith_cli.training.hash_table_utils import HASH_TABLES
+from monolith_cli.training.restarts import restart_of_graph
 from monolith_cli.training.stock_table import HashTable, dump_name
 
 __all__ = ["HashTableCheckpointRestorerListener", "HashTableCheckpointSaverListener"]
 
 _TEMPORARY = ".tmp"
-_OVERRIDE = "ckpt.override"
 
 
 class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListener):
@@ -164,11 +164,12 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
             A dump cannot be read, is damaged, or is of entries of another size.
         """
         # Without that file, tables that lie there are those of a save that was given up.
-        if not os.path.lexists(os.path.join(self._model_dir, CHECKPOINT)):
+        restart = restart_of_graph(plain(session).graph, self._model_dir)
+        if restart.step is None:
             logging.info("No checkpoint in %s: hash tables start empty.", self._model_dir)
             session.run(self._clear)
             return
-        checkpoint = open_model_dir(self._model_dir).checkpoint(_override(self._model_dir))
+        checkpoint = open_model_dir(self._model_dir).checkpoint(restart.step)
         dumps = checkpoint.table_files().singles
         feeds = {}
         for name, placeholder in self._dumps.items():
@@ -190,21 +191,6 @@ def _tables_of_the_graph() -> list[HashTable]:
             hint="make it once the model is built",
         )
     return tables
-
-
-def _override(model_dir: str) -> int | None:
-    """The step that a rollback asks for; None without one."""
-    path = os.path.join(model_dir, _OVERRIDE)
-    try:
-        with open(path, "rb") as file:
-            step = json.load(file)["model_step"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateFileError("not an override of a checkpoint's step", path=path) from error
-    if not isinstance(step, int) or isinstance(step, bool):
-        raise StateFileError(f"model_step {step!r} is no step", path=path)
-    return step
 
 
 def _make_directory(path: str) -> None:

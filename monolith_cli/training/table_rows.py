@@ -84,7 +84,11 @@ class Rows:
             tf.device(self.index.device),
             tf.control_dependencies(after),
         ):
-            lock = tf.raw_ops.MutexLock(mutex=self._mutex)
+            # They may come from another process, or hang on another op of this table: whoever took
+            # the mutex before they are here would wait with it in hand.
+            inputs = tuple(tf.identity(value) for value in inputs)
+            with tf.control_dependencies(inputs):
+                lock = tf.raw_ops.MutexLock(mutex=self._mutex)
             with tf.control_dependencies([lock]):
                 # A function: it has ended only when all that it does to the table is done.
                 results = tf.function(convert(run), autograph=False)(*inputs)

@@ -700,3 +700,18 @@ def test_clearing_that_is_killed_is_done_again(
             begin(tmp_path).clear_uncommitted()
     begin(tmp_path).clear_uncommitted()
     assert names(tmp_path) == set()
+
+
+def test_before_the_first_commit_only_steps_that_were_begun_are_cleared(tmp_path: Path) -> None:
+    save_model(tmp_path, 5)  # somebody's only copy, whose `checkpoint` was lost
+    steps = begin(tmp_path)
+    steps.begin(10, "run")
+    save_model(tmp_path, 10)
+    save_inputs(tmp_path, 10, 1)
+    begin(tmp_path).clear_uncommitted()
+    assert {name.partition(".")[2] for name in os.listdir(tmp_path)} == {
+        "ckpt-5.assets",
+        "ckpt-5.data-00000-of-00001",
+        "ckpt-5.index",
+        "ckpt-5.meta",
+    }

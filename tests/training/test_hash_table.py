@@ -7,6 +7,7 @@ import json
 import random
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +68,24 @@ def test_a_chain(tf: Any) -> None:
         assert found[0].tolist() == [[[5, 6], [4, 5]], [[2, 3], [0, 0]]]
         assert found[1] == 3
         assert content(table, session) == {1: ((5, 6), 7), -2: ((4, 5), 7), 9: ((2, 3), 0)}
+
+
+
+def test_a_write_waits_for_its_values_without_the_mutex(tf: Any) -> None:
+    """What is written comes from a lookup of the same step, and that is late."""
+    table = hash_table()
+
+    def late(ids: Any) -> Any:
+        time.sleep(0.3)
+        return ids
+
+    ids = tf.py_function(late, [tf.constant([1], tf.int64)], tf.int64)
+    after = table.assign_add([1], table.lookup(tf.ensure_shape(ids, [1])) + 1)
+    options = tf.compat.v1.RunOptions(timeout_in_ms=20_000)
+    with tf.compat.v1.Session() as session:
+        session.run(after, options=options)
+        session.run(after, options=options)
+        assert content(table, session) == {1: ((3, 3), 0)}
 
 
 def test_times(tf: Any) -> None:

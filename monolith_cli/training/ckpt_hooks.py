@@ -1,0 +1,446 @@
+"""What a save does besides the model: all workers at the barrier, each with its input's state.
+
+The chief tells the step in a variable on the parameter server, `WorkerCkptMetaInfo`, and asks at
+the barrier; the workers' callbacks write the iterators' states and acknowledge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from monolith_cli import messages
+from monolith_cli.checkpoint.inputs import (
+    find_input_step,
+    input_prefix,
+    read_step_inputs,
+    write_input_state,
+)
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.restart import RestartPoint
+from monolith_cli.errors import PathNotFoundError, StateFileError, WriteError
+from monolith_cli.training.barrier_ops import BarrierOp, running_request
+from monolith_cli.training.barrier_state import plain, shared_device
+from monolith_cli.training.fingerprint import differences, fingerprint
+from monolith_cli.training.input_state import InputState, iterators_of_graph
+from monolith_cli.training.restarts import restart_of_graph
+
+__all__ = [
+    "SAVE_ACTION",
+    "BarrierSaverListener",
+    "WorkerCkptHelper",
+    "assign_ckpt_info",
+    "disable_iterator_save_restore",
+    "get_ckpt_info",
+    "get_fingerprints",
+]
+
+v1 = tf.compat.v1
+
+SAVE_ACTION = "Save"
+_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
+
+
+class _Meta:
+    """What a graph's hooks share: the step that is being saved, and what the inputs are."""
+
+    def __init__(self, is_chief: bool) -> None:
+        keys = v1.GraphKeys
+        with v1.name_scope(None), v1.device(shared_device()), tf.control_dependencies(None):
+            self.info = v1.Variable(
+                "",
+                name="WorkerCkptMetaInfo",
+                dtype=tf.string,
+                trainable=False,
+                collections=[keys.LOCAL_VARIABLES if is_chief else keys.GLOBAL_VARIABLES],
+                use_resource=True,
+            )
+            with v1.name_scope("WorkerCkptMetaInfo_ops"):
+                self.text = v1.placeholder(tf.string, [], name="info_placeholder")
+                self.assign = self.info.assign(self.text).op
+                self.read = self.info.read_value()
+                # A table needs no initializer, and no capacity.
+                table = tf.raw_ops.MutableHashTableV2(
+                    key_dtype=tf.int64, value_dtype=tf.string, shared_name="WorkerCkptInputs"
+                )
+                self.index = v1.placeholder(tf.int64, [1], name="index_placeholder")
+                self.input = v1.placeholder(tf.string, [1], name="input_placeholder")
+                self.insert = tf.raw_ops.LookupTableInsertV2(
+                    table_handle=table, keys=self.index, values=self.input
+                )
+                self.inputs = tf.raw_ops.LookupTableExportV2(
+                    table_handle=table, Tkeys=tf.int64, Tvalues=tf.string
+                )
+
+
+_metas: weakref.WeakKeyDictionary[tf.Graph, _Meta] = weakref.WeakKeyDictionary()
+_without_iterators: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
+
+
+def _meta(graph: tf.Graph, is_chief: bool = True) -> _Meta:
+    """A graph's, made when it is first asked for."""
+    if graph not in _metas:
+        with graph.as_default():
+            _metas[graph] = _Meta(is_chief)
+    return _metas[graph]
+
+
+def assign_ckpt_info(session: Any, info: Any) -> None:
+    """Store a WorkerCkptInfo message, of any protobuf class, where the workers read it.
+
+    One round trip to the parameter server. The first use in a graph makes ops.
+    """
+    raw = plain(session)
+    meta = _meta(raw.graph)
+    raw.run(meta.assign, {meta.text: info.SerializeToString()})
+
+
+def get_ckpt_info(session: Any) -> Any:
+    """The WorkerCkptInfo message that was stored last; an empty one before the first.
+
+    One round trip to the parameter server. The first use in a graph makes ops.
+    """
+    message = messages.get_message("monolith.hooks.WorkerCkptInfo")
+    raw = plain(session)
+    return message.FromString(raw.run(_meta(raw.graph).read))
+
+
+def get_fingerprints(session: Any) -> dict[int, Any]:
+    """By worker, the fingerprint of the input whose state it has saved last; 0 is the chief.
+
+    One round trip to the parameter server.
+    """
+    raw = plain(session)
+    workers, texts = raw.run(_meta(raw.graph).inputs)
+    return {
+        int(worker): json.loads(text) for worker, text in zip(workers, texts, strict=True) if text
+    }
+
+
+def disable_iterator_save_restore() -> None:
+    """Neither save nor restore iterators in the default graph.
+
+    For inputs whose position TensorFlow cannot know, a standard input for one.
+    """
+    _without_iterators.add(v1.get_default_graph())
+
+
+class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
+    """Brings every worker to the barrier for a save, and lets them go after it.
+
+    Before the save it stores the step, asks for `SAVE_ACTION` at the barrier, and waits until all
+    workers have finished their callbacks, or for `max_pending_seconds`. A barrier that somebody
+    has placed already serves as well, and stays after the save.
+
+    List it before listeners that save what must stand still. It takes the barrier's lock when it
+    asks and when it ends, not while it waits.
+
+    Parameters
+    ----------
+    barrier_op
+        The chief's `BarrierOp`.
+    wait_seconds
+        Time between two looks at who has finished; ten a second are made at least.
+    max_pending_seconds
+        How long to wait for workers. Those that have not finished then are logged and recorded.
+
+    Attributes
+    ----------
+    finished_workers, unfinished_workers
+        Of the last save: who had finished before it committed, as far as known.
+    """
+
+    def __init__(
+        self, barrier_op: BarrierOp, wait_seconds: float = 1, max_pending_seconds: float = 30
+    ) -> None:
+        super().__init__()
+        self._barrier_op = barrier_op
+        self._wait_seconds = wait_seconds
+        self._max_pending_seconds = max_pending_seconds
+        self._generation: int | None = None
+        self.finished_workers: list[int] = []
+        self.unfinished_workers: list[int] = []
+        _meta(v1.get_default_graph())
+
+    @property
+    def barrier_op(self) -> BarrierOp:
+        """The barrier."""
+        return self._barrier_op
+
+    def before_save(self, session: Any, global_step_value: int) -> None:
+        """Ask, and wait.
+
+        Raises
+        ------
+        Exception
+            What a callback of the chief raises, or the session. The barrier is then removed.
+        """
+        self.release(session)  # a save that failed has not come to after_save
+        info = messages.get_message("monolith.hooks.WorkerCkptInfo")
+        assign_ckpt_info(session, info(global_step=int(global_step_value)))
+        self._generation, placed = self._barrier_op.begin_request(session, SAVE_ACTION)
+        if not placed:
+            logging.info("The barrier is placed already, and stays after this save.")
+        try:
+            self.finished_workers = self._barrier_op.wait_until_acknowledged(
+                session, self._generation, self._max_pending_seconds, min(self._wait_seconds, 0.1)
+            )
+        except BaseException:
+            self.release(session)
+            raise
+        self._set_unfinished()
+        if self.unfinished_workers:
+            logging.warning(
+                "Saving step %d without workers %s: not finished within %g s.",
+                global_step_value,
+                self.unfinished_workers,
+                self._max_pending_seconds,
+            )
+
+    def check(self, session: Any) -> None:
+        """Look again who still stands, right before a commit; who has gone counts as unfinished."""
+        if self._generation is None:
+            return
+        standing = self._barrier_op.get_acknowledged_indices(session, self._generation)
+        gone = sorted(set(self.finished_workers) - set(standing))
+        if gone:
+            logging.warning("Workers %s have left the barrier during the save.", gone)
+        self.finished_workers = [i for i in self.finished_workers if i in standing]
+        self._set_unfinished()
+
+    def has_chief_finished(self, session: Any) -> bool:
+        """Whether the chief's own callbacks have done what this save asked for."""
+        if self._generation is None:
+            return False
+        return self._barrier_op.has_chief_finished(session, self._generation)
+
+    def after_save(self, session: Any, global_step_value: int) -> None:
+        """Let the workers go, unless somebody else holds the barrier."""
+        self.release(session)
+
+    def release(self, session: Any) -> None:
+        """What `after_save` does, for saves that failed; does nothing where no save is going on."""
+        if self._generation is not None:
+            self._generation = None
+            self._barrier_op.end_request(session)
+
+    def end(self, session: Any, global_step_value: int) -> None:
+        """Leave no barrier of a save behind."""
+        self.release(session)
+
+    def _set_unfinished(self) -> None:
+        workers = range(1, self._barrier_op.capacity)
+        self.unfinished_workers = [i for i in workers if i not in self.finished_workers]
+
+
+class WorkerCkptHelper:
+    """Saves and restores the positions of one worker's input: all iterators of its graph.
+
+    Files: the bundle `input_worker_<index>.ckpt-<step>`, written under another name first, and
+    the state file `checkpoint_input_worker_<index>`.
+
+    Make it after the input and before the graph is finalized. Iterators that come later are seen
+    by the hook's `begin`.
+
+    Parameters
+    ----------
+    model_dir
+        A local path; made if it is not there.
+    index
+        The worker's; 0 is the chief, which initialises what is shared.
+    require_all
+        Whether a restore ends with an error if the state of the model's step is missing, or does
+        not fit. Else it says so, and takes the newest older state, or starts over.
+    """
+
+    def __init__(
+        self, model_dir: str | os.PathLike[str], index: int, *, require_all: bool = False
+    ) -> None:
+        self._model_dir = os.path.abspath(os.fspath(model_dir))
+        self._index = index
+        self._require_all = require_all
+        self._graph = v1.get_default_graph()
+        self._meta = _meta(self._graph, is_chief=index == 0)
+        self._state = InputState(iterators_of_graph())
+        self._fingerprint: Any = None
+
+    def create_save_iterator_callback(self) -> Callable[[str, Any], bool | None]:
+        """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.
+
+        It returns False if it has not saved what it should: the request is over, or the files
+        cannot be written, which is logged. What cannot be saved by its nature gives a warning.
+        Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
+        four round trips to the parameter server.
+        """
+        return self._save
+
+    def create_restorer_hook(self) -> tf.compat.v1.train.SessionRunHook:
+        """A hook that restores the iterators whenever a session has been made.
+
+        In a directory with a model: the state of the committed step, or of the step that a
+        rollback names. Without a model: the latest state. It warns if the input is another one
+        than that whose state it restores.
+
+        Raises (from the session's creation)
+        ------
+        StateFileError
+            With `require_all`: a state is missing or does not fit. Always: a state file is damaged.
+        tensorflow.errors.OpError
+            A state cannot be read.
+        """
+        return _InputRestorerHook(self)
+
+    def _begin(self) -> None:
+        """Take in iterators that have been made since, while the graph can still be changed."""
+        iterators = iterators_of_graph()
+        if [it.name for it in iterators] != [it.name for it in self._state.iterators]:
+            self._state = InputState(iterators)
+
+    @property
+    def _is_off(self) -> bool:
+        return self._graph in _without_iterators or not self._state.iterators
+
+    def _save(self, action: str, session: Any) -> bool | None:
+        if action != SAVE_ACTION or self._is_off:
+            return None
+        request = running_request()
+        step = int(get_ckpt_info(session).global_step)
+
+        def is_asked_for() -> bool:
+            if request is None:
+                return True
+            still_open = request.barrier_op.is_request_open(session, request.generation)
+            return still_open and int(get_ckpt_info(session).global_step) == step
+
+        if not is_asked_for():
+            return False
+        try:
+            return self._write(session, step, is_asked_for)
+        except _SESSION_LOST:
+            raise
+        except (OSError, tf.errors.OpError) as error:
+            logging.error("The input of worker %d is not saved: %s", self._index, error)
+            return False
+
+    def _write(self, session: Any, step: int, is_asked_for: Callable[[], bool]) -> bool:
+        prefix = input_prefix(self._model_dir, self._index, step)
+        base = os.path.basename(prefix)
+        self._remove_leftovers()
+        temporary = os.path.join(self._model_dir, f".{base}.{os.urandom(4).hex()}.tmp")
+        try:
+            os.makedirs(temporary)
+            unsaved = self._state.save(session, os.path.join(temporary, base))
+            for name in unsaved:
+                logging.warning("Step %d has no state of iterator %s.", step, name)
+            names = sorted(os.listdir(temporary), key=lambda name: name.endswith(INDEX_SUFFIX))
+            for name in names:
+                _sync(os.path.join(temporary, name))
+            meta = self._meta
+            text = json.dumps(self._get_fingerprint())
+            plain(session).run(meta.insert, {meta.index: [self._index], meta.input: [text]})
+            if not is_asked_for():
+                return False
+            # The index comes last: without it there is no state.
+            for name in names:
+                os.replace(os.path.join(temporary, name), os.path.join(self._model_dir, name))
+            if names:
+                write_input_state(self._model_dir, self._index, step)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        logging.info("Saved the input of worker %d at step %d.", self._index, step)
+        return True
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a process of this worker that was killed has left behind."""
+        start = f".{os.path.basename(input_prefix('', self._index, 0)).removesuffix('0')}"
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._model_dir):
+                if name.startswith(start) and name.endswith(".tmp"):
+                    shutil.rmtree(os.path.join(self._model_dir, name), ignore_errors=True)
+
+    def _get_fingerprint(self) -> Any:
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self._state.iterators)
+        return self._fingerprint
+
+    def _restore(self, session: Any) -> None:
+        who = f"worker {self._index}"
+        self._fingerprint = None
+        if self._is_off:
+            logging.info("The input of %s is not restored: nothing to restore.", who)
+            return
+        restart = restart_of_graph(self._graph, self._model_dir)
+        step = find_input_step(self._model_dir, self._index, restart)
+        if step is None or (restart.step is not None and step != restart.input_step(self._index)):
+            self._tell_missing(restart, step)
+        if step is None:
+            return
+        prefix = input_prefix(self._model_dir, self._index, step)
+        self._warn_of_changes(step)
+        unfit = self._state.restore(session, prefix)
+        if unfit and self._require_all:
+            what = f"has no fitting state of {', '.join(unfit)} of {who}"
+            raise StateFileError(what, path=prefix + INDEX_SUFFIX)
+        for name in unfit:
+            logging.warning("%s of %s starts over: no state fits it.", name, who)
+        logging.info("Restored the input of %s from step %d.", who, step)
+
+    def _tell_missing(self, restart: RestartPoint, step: int | None) -> None:
+        wanted = restart.input_step(self._index)
+        if wanted is None:
+            logging.info("There is no state of worker %d's input: skipped.", self._index)
+            return
+        what = f"no state of worker {self._index}'s input at step {wanted}"
+        if self._require_all:
+            raise PathNotFoundError(
+                what, path=input_prefix(self._model_dir, self._index, wanted) + INDEX_SUFFIX
+            )
+        instead = "it starts over" if step is None else f"it goes on from step {step}"
+        logging.warning("There is %s: %s.", what, instead)
+
+    def _warn_of_changes(self, step: int) -> None:
+        inputs = read_step_inputs(self._model_dir, step)
+        worker = inputs.workers.get(self._index) if inputs else None
+        if worker is None or worker.fingerprint is None:
+            return
+        for difference in differences(worker.fingerprint, self._get_fingerprint()):
+            logging.warning(
+                "The input of worker %d is not the one of step %d: %s",
+                self._index,
+                step,
+                difference,
+            )
+
+
+class _InputRestorerHook(tf.compat.v1.train.SessionRunHook):
+    """Restores a worker's iterators into each new session."""
+
+    def __init__(self, helper: WorkerCkptHelper) -> None:
+        self._helper = helper
+
+    def begin(self) -> None:
+        """Take in all iterators."""
+        self._helper._begin()
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Restore; iterators have been initialised by now."""
+        self._helper._restore(session)
+
+
+def _sync(path: str) -> None:
+    try:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise WriteError(f"not synced: {error.strerror}", path=path) from error

@@ -1,0 +1,169 @@
+"""The states of a graph's iterators as a tensor bundle, one tensor each.
+
+The tensor of an iterator is called `<resource name>_STATE`, as TensorFlow's own Saver calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+__all__ = ["InputState", "iterators_of_graph"]
+
+v1 = tf.compat.v1
+
+GLOBAL_ITERATORS = "iterators"
+_IGNORE = tf.data.experimental.ExternalStatePolicy.IGNORE.value
+_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
+
+
+def iterators_of_graph() -> list[Any]:
+    """The resources of all iterators in the default graph, in the order they were made."""
+    return list({it.name: it for it in v1.get_collection(GLOBAL_ITERATORS)}.values())
+
+
+class InputState:
+    """Ops that save and restore iterators; build it before the graph is finalized.
+
+    An iterator whose state cannot be saved, a generator's for one, loses its own only.
+
+    Parameters
+    ----------
+    iterators
+        Resource tensors. The bundle is written by the process of the first one.
+    """
+
+    def __init__(self, iterators: list[Any]) -> None:
+        self.iterators = iterators
+        self._names = [iterator.name for iterator in iterators]
+        self._some_fail = False
+        if not iterators:
+            return
+        with v1.name_scope(None), v1.name_scope("input_state"), tf.control_dependencies(None):
+            self._prefix = v1.placeholder(tf.string, [], name="prefix")
+            self._parts = v1.placeholder(tf.string, [None], name="parts")
+            states = []
+            for iterator in iterators:
+                with _cpu_of(iterator):
+                    states.append(
+                        tf.raw_ops.SerializeIterator(
+                            resource_handle=iterator, external_state_policy=_IGNORE
+                        )
+                    )
+            self._states = [state.op for state in states]
+            with _cpu_of(iterators[0]):
+                self._save_all = self._save_op(self._names, states)
+                self._save_one = [
+                    self._save_op([name], [state])
+                    for name, state in zip(self._names, states, strict=True)
+                ]
+                self._merge = tf.raw_ops.MergeV2Checkpoints(
+                    checkpoint_prefixes=self._parts,
+                    destination_prefix=self._prefix,
+                    delete_old_dirs=False,
+                )
+            self._restore_one = []
+            for iterator, name in zip(iterators, self._names, strict=True):
+                with _cpu_of(iterator):
+                    [state] = tf.raw_ops.RestoreV2(
+                        prefix=self._prefix,
+                        tensor_names=[_key(name)],
+                        shape_and_slices=[""],
+                        dtypes=[tf.variant],
+                    )
+                    self._restore_one.append(
+                        tf.raw_ops.DeserializeIterator(resource_handle=iterator, serialized=state)
+                    )
+
+    def save(self, session: Any, prefix: str) -> list[str]:
+        """Write the bundle; return the names of iterators that it has no state of.
+
+        Waits for threads that prefetch, until what they are at is done. Nothing is written if no
+        iterator has a state.
+
+        Raises
+        ------
+        tensorflow.errors.OpError
+            Not written, for want of space say; or the session is lost.
+        """
+        if not self._some_fail:
+            try:
+                session.run(self._save_all, {self._prefix: prefix})
+                return []
+            except _SESSION_LOST:
+                raise
+            except tf.errors.OpError as error:
+                logging.info("Saving iterators one by one: %s", error.message)
+        saved = [i for i, _ in enumerate(self._names) if self._can_be_saved(session, i)]
+        unsaved = [name for i, name in enumerate(self._names) if i not in saved]
+        self._some_fail = bool(unsaved)
+        # A prefix of its own for each, and then all of them in one.
+        directory = f"{prefix}.parts"
+        parts = [os.path.join(directory, str(i)) for i in saved]
+        try:
+            os.makedirs(directory, exist_ok=True)
+            for i, part in zip(saved, parts, strict=True):
+                session.run(self._save_one[i], {self._prefix: part})
+            if parts:
+                session.run(self._merge, {self._prefix: prefix, self._parts: parts})
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        return unsaved
+
+    def restore(self, session: Any, prefix: str) -> list[str]:
+        """Set the iterators; return the names of those that the bundle has no fitting state of.
+
+        These stay at their start. TensorFlow notices nodes that are missing or too many in a
+        pipeline, but no changed files or parameters.
+
+        Raises
+        ------
+        tensorflow.errors.OpError
+            The bundle cannot be read, or the session is lost.
+        """
+        there = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+        failed = []
+        for name, restore in zip(self._names, self._restore_one, strict=True):
+            if _key(name) not in there:
+                failed.append(name)
+                continue
+            try:
+                session.run(restore, {self._prefix: prefix})
+            except (*_SESSION_LOST, tf.errors.DataLossError, tf.errors.PermissionDeniedError):
+                raise
+            except tf.errors.OpError as error:
+                logging.warning("The state of %s does not fit it: %s", name, error.message)
+                failed.append(name)
+        return failed
+
+    def _can_be_saved(self, session: Any, i: int) -> bool:
+        try:
+            session.run(self._states[i])
+        except _SESSION_LOST:
+            raise
+        except tf.errors.OpError as error:
+            logging.warning("%s cannot be saved: %s", self._names[i], error.message)
+            return False
+        return True
+
+    def _save_op(self, names: list[str], states: list[Any]) -> Any:
+        return tf.raw_ops.SaveV2(
+            prefix=self._prefix,
+            tensor_names=[_key(name) for name in names],
+            shape_and_slices=[""] * len(names),
+            tensors=states,
+        )
+
+
+def _key(name: str) -> str:
+    return f"{name}_STATE"
+
+
+def _cpu_of(tensor: Any) -> Any:
+    """The scope of the CPU in the process where a tensor is."""
+    where = tf.DeviceSpec.from_string(tensor.device)
+    return v1.device(where.replace(device_type="CPU", device_index=0).to_string())

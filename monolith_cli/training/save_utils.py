@@ -1,0 +1,646 @@
+"""Saves of a training job: in order, committed by one rename, and never half taken for whole.
+
+A save of step S goes through the barrier and the inputs' states, the tables, `ckpt.info-S`, the
+dense variables, `ckpt.inputs-S`, and last `checkpoint`, which alone commits. The barrier, tables
+and counts are listeners; this module has the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+from monolith_cli.checkpoint.commits import CommittedSteps
+from monolith_cli.checkpoint.inputs import (
+    StepInputs,
+    WorkerInput,
+    read_step_inputs,
+    write_step_inputs,
+)
+from monolith_cli.checkpoint.layout import MONOLITH_CHECKPOINT
+from monolith_cli.checkpoint.restart import RestartPoint
+from monolith_cli.errors import PathNotFoundError, UnfinishedWorkersError, UsageError, WriteError
+from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.checkpoint_state import (
+    MonolithCheckpointState,
+    format_monolith_checkpoint_state,
+    read_monolith_checkpoint_state,
+)
+from monolith_cli.training.barrier_state import plain
+from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
+from monolith_cli.training.restarts import restart_of_graph
+
+__all__ = ["NoFirstSaveCheckpointSaverHook", "SaveResult"]
+
+v1 = tf.compat.v1
+
+_MINUTES_A_DAY = 24 * 60
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 30.0
+
+# The step that a hook with everything in it has saved last.
+_full_saves: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary()
+
+
+class SaveResult(NamedTuple):
+    """A committed step.
+
+    Attributes
+    ----------
+    step
+        The number in the names of its files.
+    path
+        The prefix of its tensor bundle.
+    finished_workers, unfinished_workers
+        Whose inputs' states belong to it, and whose are older. 0 is the chief, if it has an input
+        whose states are saved.
+    """
+
+    step: int
+    path: str
+    finished_workers: tuple[int, ...]
+    unfinished_workers: tuple[int, ...]
+
+
+class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
+    """TensorFlow's saver hook, for jobs with tables and inputs; without a save at the start.
+
+    It runs in the chief. A save happens between two steps of the chief, in its thread and under a
+    lock; `trigger_save` from another thread hands in a request and waits. A step that is committed
+    is not written again: a second request for it gets the first one's result. Before a save,
+    what lies there of later steps than the latest committed one is removed: it is of saves that
+    failed, or of a future that the job has gone back from. The saver's `max_to_keep` and
+    `keep_checkpoint_every_n_hours` hold for everything that belongs to a step, but `ckpt.info-*`.
+
+    A save costs what its listeners cost, a pass over the dense variables, and a few small files. A
+    step costs one fetch of the global step.
+
+    Parameters
+    ----------
+    checkpoint_dir
+        A local directory; made if it is not there.
+    save_secs, save_steps
+        Exactly one of them: time, or steps, between two saves.
+    saver, scaffold
+        At most one. Without either the only saver of the graph's collection is taken.
+    checkpoint_basename
+        What the names of checkpoints begin with.
+    listeners
+        `CheckpointSaverListener` objects, in their order; `BarrierSaverListener` first.
+    save_graph_def
+        Whether to write `graph.pbtxt`, a `.meta` for each step, and `monolith_checkpoint`.
+    tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs
+        All or none: from start to end, UTC, every day, the time between two saves is
+        `tide_save_secs`. An end before the start is of the next day.
+    ignore_save_errors
+        Whether a save that has failed twice is only logged.
+    is_dense_only
+        It saves dense variables only, into a directory of its own. A step that another hook of
+        the same graph has just saved in full is left out.
+    use_native_multi_hash_table
+        What `monolith_checkpoint` says of the tables.
+    no_first_save
+        False: save when a session is made, as TensorFlow does.
+    guard_saver_listeners
+        Their `before_save`, and `after_save` in reverse, surround a save whatever happens in it,
+        the second try of it too.
+    require_all
+        Whether a step is committed only if every worker's input was saved with it. A save on time
+        that fails for that is logged and left out; `trigger_save` raises.
+
+    Raises
+    ------
+    ValueError
+        Both or none of `save_secs` and `save_steps`, both of `saver` and `scaffold`, or some but
+        not all of the tide's arguments, or ones that are no times.
+    """
+
+    def __init__(
+        self,
+        checkpoint_dir: str | os.PathLike[str],
+        save_secs: float | None = None,
+        save_steps: int | None = None,
+        saver: Any = None,
+        checkpoint_basename: str = "model.ckpt",
+        scaffold: Any = None,
+        listeners: Sequence[Any] | None = None,
+        save_graph_def: bool = True,
+        tide_start_hour: int | None = None,
+        tide_start_minute: int | None = None,
+        tide_end_hour: int | None = None,
+        tide_end_minute: int | None = None,
+        tide_save_secs: float | None = None,
+        ignore_save_errors: bool = False,
+        is_dense_only: bool = False,
+        use_native_multi_hash_table: bool = False,
+        no_first_save: bool = True,
+        guard_saver_listeners: Sequence[Any] | None = None,
+        *,
+        require_all: bool = False,
+    ) -> None:
+        checkpoint_dir = os.fspath(checkpoint_dir)
+        super().__init__(
+            checkpoint_dir,
+            save_secs=save_secs,
+            save_steps=save_steps,
+            saver=saver,
+            checkpoint_basename=checkpoint_basename,
+            scaffold=scaffold,
+            listeners=list(listeners or ()),
+            save_graph_def=save_graph_def,
+        )
+        tide = (tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs)
+        self._timer = _TideTimer(save_secs, save_steps, *tide)
+        self._basename = checkpoint_basename
+        self._guards = list(guard_saver_listeners or ())
+        self._ignore_save_errors = ignore_save_errors
+        self._is_dense_only = is_dense_only
+        self._no_first_save = no_first_save
+        self._require_all = require_all
+        self._table_type = (
+            "MULTI_CUCKOO_HASH_MAP" if use_native_multi_hash_table else "CUCKOO_HASH_MAP"
+        )
+        self._steps: CommittedSteps | None = None
+        self._restart = RestartPoint()
+        self._lock = threading.RLock()  # a save
+        self._requests_lock = threading.Lock()
+        self._requests: list[_Request] = []
+        self._thread: threading.Thread | None = None
+        self._coord: Any = None
+        self._is_creating = False
+        self._is_saving = False
+        self._has_ended = False
+
+    @property
+    def timer(self) -> Any:
+        """The timer that says when to save, a `SecondOrStepTimer`."""
+        return self._timer
+
+    @property
+    def last_saved_step(self) -> int | None:
+        """The latest committed step; None before the first."""
+        return self._steps.latest if self._steps else None
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether a save is going on now, in any thread."""
+        return self._is_saving
+
+    # --- the hook ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Find the global step, and let listeners build what they need."""
+        _make_directory(self._checkpoint_dir)
+        super().begin()
+        for listener in self._guards:
+            listener.begin()
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Take the directory as it is, and write what describes the graph.
+
+        Raises
+        ------
+        UsageError
+            The session was not restored from the latest checkpoint that is there.
+        MonolithError
+            The directory cannot be written, or its state files do not parse.
+        """
+        self._coord, self._thread, self._has_ended = coord, threading.current_thread(), False
+        for listener in self._barriers():
+            listener.release(session)
+        self._restart = self._find_restart(session)
+        self._start_steps().restart(self._restart)
+        self._is_creating = self._no_first_save
+        try:
+            super().after_create_session(session, coord)
+        finally:
+            self._is_creating = False
+        if self._save_graph_def:
+            self._write_monolith_checkpoint(saved=False)
+
+    def before_run(self, run_context: Any) -> Any:
+        """Ask for the global step."""
+        self._thread = threading.current_thread()
+        return super().before_run(run_context)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        """Save if it is time, and for those who wait in `trigger_save`."""
+        super().after_run(run_context, run_values)
+        if self._requests and self._serve(run_context.session):
+            run_context.request_stop()
+
+    def end(self, session: Any) -> None:
+        """Save the last step, unless it is saved; let nobody wait any longer."""
+        try:
+            super().end(session)
+            self._serve(session)
+            for listener in self._guards:
+                step = self._timer.last_triggered_step()
+                listener.end(session, step)
+        finally:
+            with self._requests_lock:
+                self._has_ended = True
+                waiting, self._requests = self._requests, []
+            for request in waiting:
+                request.fail(_ended())
+            with contextlib.suppress(*_SESSION_LOST):
+                for listener in self._barriers():
+                    listener.release(session)
+
+    # --- saves ----------------------------------------------------------------------------------
+
+    def trigger_save(
+        self,
+        session: Any,
+        ignore_save_errors: bool = False,
+        *,
+        require_all: bool | None = None,
+        timeout_seconds: float | None = None,
+    ) -> SaveResult | None:
+        """Save now; from another thread than the chief's, after its step.
+
+        Parameters
+        ----------
+        session
+            The chief's.
+        ignore_save_errors
+            Log what goes wrong, and return None.
+        require_all
+            As the hook's, which is the default.
+        timeout_seconds
+            How long to wait for the chief's step to end, and for the save; None: for ever, as long
+            as the session lives. The save may happen all the same.
+
+        Returns
+        -------
+        SaveResult or None
+            The committed step: this save's, or the same step's that was committed before. None
+            where a dense-only hook leaves a step out.
+
+        Raises
+        ------
+        UnfinishedWorkersError
+            With `require_all`: some worker did not save its input. Nothing is committed.
+        TimeoutError
+            The time is over.
+        tensorflow.errors.AbortedError
+            The session has ended before the save.
+        tensorflow.errors.OpError, OSError
+            What went wrong, twice.
+        """
+        with self._requests_lock:
+            elsewhere = self._thread not in (None, threading.current_thread())
+            if elsewhere:
+                request = _Request(ignore_save_errors, require_all)
+                if self._has_ended:
+                    raise _ended()
+                self._requests.append(request)
+        if elsewhere:
+            try:
+                return self._wait(request, timeout_seconds)
+            finally:
+                with self._requests_lock, contextlib.suppress(ValueError):
+                    self._requests.remove(request)
+        with self._lock:
+            raw = plain(session)
+            step = int(raw.run(self._global_step_tensor))
+            result, _ = self._save_step(raw, step, ignore_save_errors, require_all)
+            return result
+
+    def _save(self, session: Any, step: int) -> bool:
+        """A save on time, as the base class asks for it; returns whether to stop training."""
+        if self._is_creating:
+            return False
+        try:
+            with self._lock:
+                _, should_stop = self._save_step(session, int(step), self._ignore_save_errors, None)
+        except UnfinishedWorkersError as error:
+            logging.error("Step %d is not saved: %s", step, error)
+            return False
+        return should_stop
+
+    def _serve(self, session: Any) -> bool:
+        """Save for all who wait; returns whether to stop training."""
+        with self._requests_lock:
+            waiting, self._requests = self._requests, []
+        should_stop = False
+        for request in waiting:
+            try:
+                with self._lock:
+                    step = int(session.run(self._global_step_tensor))
+                    result, stop = self._save_step(
+                        session, step, request.ignore_save_errors, request.require_all
+                    )
+                should_stop = should_stop or stop
+                request.succeed(result)
+            except Exception as error:
+                request.fail(error)
+                if isinstance(error, _SESSION_LOST):
+                    for other in waiting:
+                        other.fail(error)
+                    raise
+                logging.error("A save that was asked for has failed: %s", error)
+            except BaseException as error:
+                for other in waiting:
+                    other.fail(error)
+                raise
+        return should_stop
+
+    def _wait(self, request: _Request, timeout_seconds: float | None) -> SaveResult | None:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        stopped_at = None
+        while not request.done.wait(_POLL_SECONDS):
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise TimeoutError(f"no checkpoint was saved within {timeout_seconds:g} s")
+            # A session that fails does not call `end`.
+            stopped = self._coord is not None and self._coord.should_stop()
+            stopped_at = (stopped_at or now) if stopped else None
+            alive = self._thread is not None and self._thread.is_alive()
+            if not alive or (stopped_at is not None and now - stopped_at >= _GRACE_SECONDS):
+                raise _ended()
+        return request.get()
+
+    def _save_step(
+        self, session: Any, step: int, ignore_errors: bool, require_all: bool | None
+    ) -> tuple[SaveResult | None, bool]:
+        """Save under the lock; returns the result, and whether to stop training."""
+        steps = self._start_steps()
+        if steps.is_committed(step):
+            logging.info("Step %d is committed already.", step)
+            return self._committed(step), False
+        graph = plain(session).graph
+        if self._is_dense_only and _full_saves.get(graph) == step:
+            logging.info("Step %d has just been saved in full.", step)
+            return None, False
+        require_all = self._require_all if require_all is None else require_all
+        self._is_saving = True
+        try:
+            _make_directory(self._checkpoint_dir)
+            cleared = steps.clear_uncommitted()
+            if cleared:
+                logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
+            steps.begin(step, self._run_id(session))
+            with self._guarded(session, step):
+                try:
+                    saved = self._try(session, step, require_all)
+                except UnfinishedWorkersError:
+                    raise
+                except (tf.errors.OpError, OSError) as error:
+                    logging.warning("Saving step %d failed, trying once more: %s", step, error)
+                    saved = self._try(session, step, require_all)
+        except (tf.errors.OpError, OSError) as error:
+            if not ignore_errors:
+                raise
+            logging.error("Step %d is not saved: %s", step, error)
+            return None, False
+        finally:
+            self._is_saving = False
+        if not self._is_dense_only:
+            _full_saves[graph] = step
+        return saved
+
+    def _try(self, session: Any, step: int, require_all: bool) -> tuple[SaveResult, bool]:
+        steps = self._start_steps()
+        logging.info("Calling checkpoint listeners before saving checkpoint %d...", step)
+        try:
+            if any(isinstance(guard, BarrierSaverListener) for guard in self._guards):
+                self._workers(session, require_all)
+            for listener in self._listeners:
+                listener.before_save(session, step)
+                if isinstance(listener, BarrierSaverListener):
+                    self._workers(session, require_all)
+            logging.info("Saving checkpoints for %d into %s.", step, self._save_path)
+            # The saver's own state file, list and deletions would come before the commit.
+            self._get_saver().save(
+                session,
+                self._save_path,
+                global_step=step,
+                write_meta_graph=self._save_graph_def,
+                write_state=False,
+            )
+            for barrier in self._barriers():
+                barrier.check(session)
+            workers = self._workers(session, require_all)
+            override = self._restart.override
+            note = override.as_json() if override else None
+            inputs = StepInputs(step, self._run_id(session), workers, note)
+            write_step_inputs(self._checkpoint_dir, inputs)
+            try:
+                steps.commit(step)
+            except WriteError as error:
+                if not steps.is_committed(step):
+                    raise
+                logging.error("Step %d is committed; older ones are not removed: %s", step, error)
+            self._restart = RestartPoint(step, steps.prefix(step))
+        except BaseException:
+            # The stock listeners know of no failed save; the barrier must.
+            with contextlib.suppress(*_SESSION_LOST):
+                for listener in self._listeners:
+                    if isinstance(listener, BarrierSaverListener):
+                        listener.release(session)
+            raise
+        if self._save_graph_def:
+            self._write_monolith_checkpoint(saved=True)
+        self._summarise(step)
+        logging.info("Calling checkpoint listeners after saving checkpoint %d...", step)
+        should_stop = False
+        for listener in self._listeners:
+            if listener.after_save(session, step):
+                logging.info("A listener requested that training be stopped: %s", listener)
+                should_stop = True
+        return _result(step, steps.prefix(step), workers), should_stop
+
+    @contextlib.contextmanager
+    def _guarded(self, session: Any, step: int) -> Iterator[None]:
+        """Inside the guard listeners that were entered, whatever happens."""
+        with contextlib.ExitStack() as stack:
+            for guard in self._guards:
+                stack.callback(guard.after_save, session, step)
+                guard.before_save(session, step)
+            yield
+
+    def _workers(self, session: Any, require_all: bool) -> dict[int, WorkerInput]:
+        """Whose input this save covers, as far as is known by now."""
+        fingerprints: dict[int, Any] = {}
+        finished: dict[int, bool] = {}
+        for barrier in self._barriers():
+            fingerprints = fingerprints or get_fingerprints(session)
+            finished.update(dict.fromkeys(barrier.unfinished_workers, False))
+            finished.update(dict.fromkeys(barrier.finished_workers, True))
+            if 0 in fingerprints or not barrier.has_chief_finished(session):
+                finished[0] = barrier.has_chief_finished(session)
+        late = sorted(worker for worker, has in finished.items() if not has)
+        if require_all and late:
+            raise UnfinishedWorkersError(
+                f"workers {late} have not saved their input", path=self._checkpoint_dir
+            )
+        return {
+            worker: WorkerInput(has, fingerprints.get(worker)) for worker, has in finished.items()
+        }
+
+    def _run_id(self, session: Any) -> str:
+        for barrier in self._barriers():
+            run_id, _ = barrier.barrier_op.run.get(session)
+            return str(run_id)
+        return ""
+
+    def _committed(self, step: int) -> SaveResult:
+        inputs = read_step_inputs(self._checkpoint_dir, step)
+        workers = inputs.workers if inputs else {}
+        return _result(step, self._start_steps().prefix(step), workers)
+
+    def _barriers(self) -> list[BarrierSaverListener]:
+        """The guards first: theirs is the save's barrier."""
+        everyone = [*self._guards, *self._listeners]
+        return [listener for listener in everyone if isinstance(listener, BarrierSaverListener)]
+
+    def _find_restart(self, session: Any) -> RestartPoint:
+        restart = restart_of_graph(plain(session).graph, self._checkpoint_dir)
+        step = int(session.run(self._global_step_tensor))
+        if restart.step is None or restart.step <= step:
+            return restart
+        if self._is_dense_only:  # the job went back; this directory's newer steps are void
+            return RestartPoint(step)
+        # To go on would make every step there count as uncommitted, and remove it.
+        raise UsageError(
+            f"the session is at step {step}, but the latest checkpoint there is of {restart.step}",
+            path=self._checkpoint_dir,
+            hint="restore it, or take another directory",
+        )
+
+    def _start_steps(self) -> CommittedSteps:
+        if self._steps is None:
+            saver = self._get_saver().saver_def
+            self._steps = CommittedSteps(
+                self._checkpoint_dir,
+                self._basename,
+                max_to_keep=saver.max_to_keep,
+                keep_every_n_hours=saver.keep_checkpoint_every_n_hours,
+            )
+            self._steps.restart(self._restart)
+        return self._steps
+
+    def _summarise(self, step: int) -> None:
+        log = v1.SessionLog(status=v1.SessionLog.CHECKPOINT, checkpoint_path=self._save_path)
+        self._summary_writer.add_session_log(log, step)
+
+    def _write_monolith_checkpoint(self, *, saved: bool) -> None:
+        path = os.path.join(self._checkpoint_dir, MONOLITH_CHECKPOINT)
+        try:
+            state = read_monolith_checkpoint_state(path)
+        except PathNotFoundError:
+            state = MonolithCheckpointState(builtin_hash_table_type="")
+        if saved:
+            state = state._replace(last_checkpoint_save_timestamp=int(time.time()))
+        elif state.builtin_hash_table_type == self._table_type:
+            return
+        state = state._replace(builtin_hash_table_type=self._table_type)
+        atomic_write(path, format_monolith_checkpoint_state(state).encode())
+
+
+class _Request:
+    """A save that another thread waits for."""
+
+    def __init__(self, ignore_save_errors: bool, require_all: bool | None) -> None:
+        self.ignore_save_errors = ignore_save_errors
+        self.require_all = require_all
+        self.done = threading.Event()
+        self._result: SaveResult | None = None
+        self._error: BaseException | None = None
+
+    def succeed(self, result: SaveResult | None) -> None:
+        self._result = result
+        self.done.set()
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.is_set():
+            self._error = error
+            self.done.set()
+
+    def get(self) -> SaveResult | None:
+        if self._error is None:
+            return self._result
+        if self.ignore_save_errors:
+            logging.error("Not saved: %s", self._error)
+            return None
+        raise self._error
+
+
+class _TideTimer(tf.compat.v1.train.SecondOrStepTimer):
+    """Triggers after seconds or steps, but after other seconds at certain hours of the day."""
+
+    def __init__(
+        self,
+        every_secs: float | None,
+        every_steps: int | None,
+        start_hour: int | None,
+        start_minute: int | None,
+        end_hour: int | None,
+        end_minute: int | None,
+        tide_secs: float | None,
+    ) -> None:
+        super().__init__(every_secs=every_secs, every_steps=every_steps)
+        self._usual = (every_secs, every_steps)
+        self._tide_secs = tide_secs
+        self._tide = (0, 0)
+        given = (start_hour, start_minute, end_hour, end_minute, tide_secs)
+        if all(value is None for value in given):
+            return
+        if any(value is None for value in given):
+            raise ValueError("a tide needs the hour and minute of its start and end, and its time")
+        self._tide = (_minutes(start_hour, start_minute), _minutes(end_hour, end_minute))
+
+    def should_trigger_for_step(self, step: int) -> bool:
+        """As the base class, by the time of day."""
+        every = (self._tide_secs, None) if self._is_tide() else self._usual
+        self._every_secs, self._every_steps = every
+        return bool(super().should_trigger_for_step(step))
+
+    def _is_tide(self) -> bool:
+        if self._tide_secs is None:
+            return False
+        start, end = self._tide
+        return (_utc_minutes() - start) % _MINUTES_A_DAY < (end - start) % _MINUTES_A_DAY
+
+
+def _minutes(hour: int | None, minute: int | None) -> int:
+    if hour is None or minute is None or not (0 <= hour <= 24 and 0 <= minute < 60):
+        raise ValueError(f"{hour}:{minute} is no time of the day")
+    return hour * 60 + minute
+
+
+def _utc_minutes() -> int:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.hour * 60 + now.minute
+
+
+def _result(step: int, path: str, workers: Any) -> SaveResult:
+    finished = tuple(sorted(worker for worker, entry in workers.items() if entry.finished))
+    return SaveResult(step, path, finished, tuple(sorted(set(workers) - set(finished))))
+
+
+def _ended() -> Exception:
+    error: Exception = tf.errors.AbortedError(None, None, "the session has ended: nothing is saved")
+    return error
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
+        failure.errno = error.errno
+        raise failure from error
+
+
+_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
