@@ -80,7 +80,9 @@ def test_a_write_waits_for_its_values_without_the_mutex(tf: Any) -> None:
         return ids
 
     ids = tf.py_function(late, [tf.constant([1], tf.int64)], tf.int64)
-    after = table.assign_add([1], table.lookup(tf.ensure_shape(ids, [1])) + 1)
+    with tf.control_dependencies([ids]):
+        values = table.lookup(tf.ensure_shape(ids, [1]))
+    after = table.assign_add([1], values + 1)
     options = tf.compat.v1.RunOptions(timeout_in_ms=20_000)
     with tf.compat.v1.Session() as session:
         session.run(after, options=options)
