@@ -3,9 +3,11 @@
     python examples/train.py MODEL_DIR
 
 writes some input, starts all of them on this machine, and trains until the input has ended. Kill
-what you like, and start it again: it goes on from the last committed step. In a cluster start the
-same file once a process, with TF_CONFIG set as TensorFlow's documentation describes it, and the
-chief as a task of its own:
+what you like, and start it again: it goes on from the last committed step. What the processes say
+is in MODEL_DIR/log/<job>_<task>.log.
+
+In a cluster start the same file once a process, with TF_CONFIG set as TensorFlow's documentation
+describes it, and the chief as a task of its own:
 
     TF_CONFIG='{"cluster": {"ps": [...], "chief": [...], "worker": [...]},
                 "task": {"type": "worker", "index": 0}}' python examples/train.py MODEL_DIR
@@ -24,8 +26,12 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
+
+from monolith_cli.checkpoint.restart import restart_point
+from monolith_cli.errors import MonolithError
 
 EMBEDDING_DIM = 8
 USER_SLOT, ITEM_SLOT, RECORD_SLOT = 1, 2, 3
@@ -38,10 +44,8 @@ def main() -> None:
     config = os.environ.get("TF_CONFIG")
     if config is None:
         sys.exit(launch(options))
-    if os.environ.get(EXIT_WITH_PARENT):
-        threading.Thread(target=exit_with_parent, daemon=True).start()
-    cluster = json.loads(config)
-    train(options, cluster["cluster"], cluster["task"]["type"], cluster["task"]["index"])
+    job = json.loads(config)
+    run_process(options, job["cluster"], job["task"]["type"], job["task"]["index"])
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,10 +64,43 @@ def parse_arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="how long to wait for processes that are gone (120)",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.workers < 1 or options.records < 1 or options.batch < 1 or options.save_steps < 1:
+        parser.error("--workers, --records, --batch and --save-steps must be at least 1")
+    try:
+        Path(options.model_dir, "log").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"MODEL_DIR: {error.strerror}: {error.filename}")
+    if options.input is not None and not input_files(options):
+        parser.error(f"--input: no part-*.tfrecord in {options.input}")
+    return options
 
 
 # --- a process of the job ---------------------------------------------------------------------
+
+
+def run_process(
+    options: argparse.Namespace, cluster: dict[str, list[str]], job: str, task: int
+) -> None:
+    """Be one process until it ends, and say how."""
+    if EXIT_WITH_PARENT in os.environ:
+        threading.Thread(target=exit_with_parent, daemon=True).start()
+    code = 1
+    try:
+        if job == "input":
+            write_input(input_dir(options), options.records, files=2 * (1 + options.workers))
+        else:
+            train(options, cluster, job, task)
+        code = 0
+    except MonolithError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        # TensorFlow's server has no way to stop, and its threads must not outlive the interpreter.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, task: int) -> None:
@@ -82,6 +119,8 @@ def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, 
     )
 
     v1 = tf.compat.v1
+    logging.use_absl_handler()
+    tf.get_logger().handlers.clear()  # its messages go there as well
     logging.set_verbosity(logging.INFO)
     config = v1.ConfigProto()
     if job != "ps":
@@ -97,9 +136,8 @@ def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, 
     here = f"/job:{job}/task:{task}"
     setter = v1.train.replica_device_setter(ps_tasks=len(cluster["ps"]), worker_device=here)
     with tf.Graph().as_default(), v1.device(setter):
-        files = sorted(Path(input_dir(options)).glob("part-*.tfrecord"))
-        records = read_input([str(file) for file in files[index::processes]], options.batch)
-        step, train_op, tables = build_model(records, len(cluster["ps"]))
+        records = read_input(input_files(options)[index::processes], options.batch)
+        step, train_op = build_model(records, len(cluster["ps"]))
 
         # The input's position: saved at the barrier, restored when a session is made.
         helper = ckpt_hooks.WorkerCkptHelper(options.model_dir, index, require_all=True)
@@ -148,10 +186,7 @@ def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, 
             runs.run_until_inputs_end(
                 session, index, barrier, run_step, deadline_seconds=options.deadline
             )
-    logging.info("Process %d has ended; %d tables.", index, len(tables))
-    # TensorFlow's server has no way to stop, and its threads must not outlive the interpreter.
-    sys.stdout.flush()
-    os._exit(0)
+    logging.info("Process %d has come to the end.", index)
 
 
 def read_input(files: list[str], batch: int) -> dict[str, Any]:
@@ -171,8 +206,8 @@ def read_input(files: list[str], batch: int) -> dict[str, Any]:
     return batch_of
 
 
-def build_model(records: dict[str, Any], servers: int) -> tuple[Any, Any, list[Any]]:
-    """Embeddings in a hash table, and a small dense part. Returns step, train op and tables."""
+def build_model(records: dict[str, Any], servers: int) -> tuple[Any, Any]:
+    """Embeddings in a hash table, and a small dense part. Returns step and train op."""
     import tensorflow as tf
 
     from monolith_cli.training.hash_table import HashTable
@@ -202,7 +237,7 @@ def build_model(records: dict[str, Any], servers: int) -> tuple[Any, Any, list[A
     with tf.control_dependencies([updated.as_op(), counted.as_op()]):
         train_op = optimizer.minimize(loss, global_step=step)
     with tf.control_dependencies([train_op]):
-        return step.read_value(), train_op, [table, seen]
+        return step.read_value(), train_op
 
 
 def fids(slot: int, signatures: Any) -> Any:
@@ -214,9 +249,7 @@ class ConsumedLog:
     """What a process has consumed: a JSON object a step, with the step and the records."""
 
     def __init__(self, model_dir: str, index: int) -> None:
-        directory = Path(model_dir, "log")
-        directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / f"input_{index}.jsonl"
+        self._path = Path(model_dir, "log", f"input_{index}.jsonl")
 
     def append(self, step: int, records: list[int]) -> None:
         with self._path.open("a") as file:
@@ -228,70 +261,100 @@ class ConsumedLog:
 
 def launch(options: argparse.Namespace) -> int:
     """Start everything, and wait for it. Returns an exit code."""
-    if options.input is None:
-        write_input(input_dir(options), options.records, files=2 * (1 + options.workers))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     ports = free_ports(2 + options.workers)
     addresses = [f"127.0.0.1:{port}" for port in ports]
     cluster = {"ps": addresses[:1], "chief": addresses[1:2], "worker": addresses[2:]}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    log = Path(options.model_dir, "log")
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
+        if not input_files(options):
+            print(f"Writing {options.records} records to {input_dir(options)}.", flush=True)
+            processes["input_0"] = start(cluster, "input", 0, log)
+            if not wait(processes, ["input_0"], options):
+                return 1
+            del processes["input_0"]
+        step = restart_point(options.model_dir).step
+        print("Starting anew." if step is None else f"Going on from step {step}.", flush=True)
         for job, hosts in cluster.items():
             for task in range(len(hosts)):
-                processes[f"{job}:{task}"] = start(cluster, job, task)
-        return wait(processes)
-    except KeyboardInterrupt:
-        return 130
+                processes[f"{job}_{task}"] = start(cluster, job, task, log)
+        print(f"Started {', '.join(processes)}; what they say is in {log}.", flush=True)
+        if not wait(processes, [name for name in processes if name != "ps_0"], options):
+            return 1
+        step = restart_point(options.model_dir).step
+        print(f"All input has been trained on; step {step} is the last.")
+        return 0
+    except MonolithError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     finally:
         for process in processes.values():
             process.kill()
+        for process in processes.values():
             process.wait()
 
 
-def start(cluster: dict[str, list[str]], job: str, task: int) -> subprocess.Popen[bytes]:
-    config = {"cluster": cluster, "task": {"type": job, "index": task}}
-    environment = dict(os.environ, TF_CONFIG=json.dumps(config), **{EXIT_WITH_PARENT: "1"})
-    return subprocess.Popen([sys.executable, *sys.argv], env=environment)
+def start(cluster: dict[str, list[str]], job: str, task: int, log: Path) -> subprocess.Popen[bytes]:
+    config = json.dumps({"cluster": cluster, "task": {"type": job, "index": task}})
+    environment = {**os.environ, "TF_CONFIG": config, EXIT_WITH_PARENT: str(os.getpid())}
+    with open(log / f"{job}_{task}.log", "ab") as file:
+        return subprocess.Popen(
+            [sys.executable, *sys.argv],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,  # so that a Ctrl-C is for the launcher alone
+        )
 
 
-def wait(processes: dict[str, subprocess.Popen[bytes]]) -> int:
-    """Until chief and workers have ended well, or one process has not."""
-    while True:
-        codes = {name: process.poll() for name, process in processes.items()}
-        for name, code in codes.items():
-            if code:
-                print(f"{name} has ended with {code}", file=sys.stderr)
-                return 1
-        if all(code == 0 for name, code in codes.items() if not name.startswith("ps:")):
-            return 0
+def wait(
+    processes: dict[str, subprocess.Popen[bytes]], names: list[str], options: argparse.Namespace
+) -> bool:
+    """Until those have ended well, or any has failed; tells of each step that is committed."""
+    told = restart_point(options.model_dir).step
+    while any(processes[name].poll() != 0 for name in names):
+        for name, process in processes.items():
+            if process.poll():
+                path = Path(options.model_dir, "log", f"{name}.log")
+                print(f"{name} has ended with {process.returncode}: see {path}", file=sys.stderr)
+                return False
+        step = restart_point(options.model_dir).step
+        if step != told:
+            print(f"Step {step} is saved.", flush=True)
+            told = step
         time.sleep(0.2)
+    return True
 
 
 def exit_with_parent() -> None:
-    parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == int(os.environ[EXIT_WITH_PARENT]):
         time.sleep(0.5)
     os._exit(1)
 
 
-def input_dir(options: argparse.Namespace) -> str:
-    return options.input or os.path.join(options.model_dir, "input")
+def input_dir(options: argparse.Namespace) -> Path:
+    return Path(options.input or os.path.join(options.model_dir, "input"))
 
 
-def write_input(directory: str, records: int, files: int) -> None:
-    """Records numbered from 0, in turns over the files. Does nothing if there are files."""
-    path = Path(directory)
-    if any(path.glob("part-*.tfrecord")):
-        return
+def input_files(options: argparse.Namespace) -> list[str]:
+    return sorted(str(file) for file in input_dir(options).glob("part-*.tfrecord"))
+
+
+def write_input(directory: Path, records: int, files: int) -> None:
+    """Records numbered from 0, in turns over the files; all of them, or none."""
     import random
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    path.mkdir(parents=True, exist_ok=True)
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
+    unfinished.mkdir(exist_ok=True)
     numbers = random.Random(1)
     for part in range(files):
-        with tf.io.TFRecordWriter(str(path / f".part-{part:03d}.tmp")) as writer:
+        with tf.io.TFRecordWriter(str(unfinished / f"part-{part:03d}.tfrecord")) as writer:
             for record in range(part, records, files):
                 user, item = numbers.randrange(500), numbers.randrange(200)
                 values = {"record": record, "user": user, "item": item}
@@ -303,8 +366,7 @@ def write_input(directory: str, records: int, files: int) -> None:
                 feature["label"] = tf.train.Feature(float_list=tf.train.FloatList(value=[label]))
                 example = tf.train.Example(features=tf.train.Features(feature=feature))
                 writer.write(example.SerializeToString())
-    for part in range(files):
-        os.rename(path / f".part-{part:03d}.tmp", path / f"part-{part:03d}.tfrecord")
+    os.rename(unfinished, directory)
 
 
 def free_ports(count: int) -> list[int]:

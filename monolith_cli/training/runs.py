@@ -212,7 +212,10 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
             init_feed_dict=self._scaffold.init_feed_dict,
             init_fn=self._scaffold.init_fn,
         )
-        logging.info("The chief goes on from step %s.", restart.step)
+        if restart.step is None:
+            logging.info("The chief starts anew.")
+        else:
+            logging.info("The chief goes on from step %d.", restart.step)
         return _closed_aside(session)
 
     def _fence(self, graph: tf.Graph) -> None:
@@ -346,7 +349,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         if self._index == 0:
             restart = restart_of_graph(plain(session).graph, self._model_dir)
             run_id = self._run.publish(session, restart.step or 0)
-            logging.info("Run %s begins at step %s.", run_id, restart.step)
+            logging.info("Run %s begins at step %d.", run_id, restart.step or 0)
             return
         run_id, step = self._run.get(session)
         self._run_id = run_id.encode()
