@@ -5,12 +5,17 @@ The tensor of an iterator is called `<resource name>_STATE`, as TensorFlow's own
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
+
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.errors import CorruptionError, MonolithError, NotReadableError
 
 __all__ = ["InputState", "iterators_of_graph"]
 
@@ -66,15 +71,19 @@ class InputState:
                     destination_prefix=self._prefix,
                     delete_old_dirs=False,
                 )
+            self._read_one = []
             self._restore_one = []
-            for iterator, name in zip(iterators, self._names, strict=True):
+            self._starts = []
+            for iterator, name, start in zip(iterators, self._names, states, strict=True):
                 with _cpu_of(iterator):
+                    self._starts.append(_Start(iterator, start))
                     [state] = tf.raw_ops.RestoreV2(
                         prefix=self._prefix,
                         tensor_names=[_key(name)],
                         shape_and_slices=[""],
                         dtypes=[tf.variant],
                     )
+                    self._read_one.append(state.op)
                     self._restore_one.append(
                         tf.raw_ops.DeserializeIterator(resource_handle=iterator, serialized=state)
                     )
@@ -90,6 +99,8 @@ class InputState:
         tensorflow.errors.OpError
             Not written, for want of space say; or the session is lost.
         """
+        if not self.iterators:
+            return []
         if not self._some_fail:
             try:
                 session.run(self._save_all, {self._prefix: prefix})
@@ -97,7 +108,7 @@ class InputState:
             except _SESSION_LOST:
                 raise
             except tf.errors.OpError as error:
-                logging.info("Saving iterators one by one: %s", error.message)
+                logging.info("Saving iterators one by one: %s", _reason(error))
         saved = [i for i, _ in enumerate(self._names) if self._can_be_saved(session, i)]
         unsaved = [name for i, name in enumerate(self._names) if i not in saved]
         self._some_fail = bool(unsaved)
@@ -117,28 +128,47 @@ class InputState:
     def restore(self, session: Any, prefix: str) -> list[str]:
         """Set the iterators; return the names of those that the bundle has no fitting state of.
 
-        These stay at their start. TensorFlow notices nodes that are missing or too many in a
+        These stay where they are. TensorFlow notices nodes that are missing or too many in a
         pipeline, but no changed files or parameters.
 
         Raises
         ------
+        CorruptionError, NotReadableError
+            The bundle cannot be read.
         tensorflow.errors.OpError
-            The bundle cannot be read, or the session is lost.
+            The session is lost.
         """
-        there = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+        if not self.iterators:
+            return []
+        try:
+            there = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+        except tf.errors.OpError as error:
+            raise _unreadable(prefix, error) from error
         failed = []
-        for name, restore in zip(self._names, self._restore_one, strict=True):
+        for i, name in enumerate(self._names):
             if _key(name) not in there:
                 failed.append(name)
                 continue
-            try:
-                session.run(restore, {self._prefix: prefix})
-            except (*_SESSION_LOST, tf.errors.DataLossError, tf.errors.PermissionDeniedError):
-                raise
-            except tf.errors.OpError as error:
-                logging.warning("The state of %s does not fit it: %s", name, error.message)
-                failed.append(name)
+            with self._starts[i].kept(session) as start:
+                try:
+                    session.run(self._restore_one[i], {self._prefix: prefix})
+                except _SESSION_LOST:
+                    raise
+                except tf.errors.OpError as error:
+                    self._check_readable(session, i, prefix)
+                    logging.warning("The state of %s does not fit it: %s", name, _reason(error))
+                    failed.append(name)
+                    start.go_back(session)
         return failed
+
+    def _check_readable(self, session: Any, i: int, prefix: str) -> None:
+        """A state that is damaged is none that does not fit: reading it alone fails as well."""
+        try:
+            session.run(self._read_one[i], {self._prefix: prefix})
+        except _SESSION_LOST:
+            raise
+        except tf.errors.OpError as error:
+            raise _unreadable(prefix, error) from error
 
     def _can_be_saved(self, session: Any, i: int) -> bool:
         try:
@@ -146,7 +176,7 @@ class InputState:
         except _SESSION_LOST:
             raise
         except tf.errors.OpError as error:
-            logging.warning("%s cannot be saved: %s", self._names[i], error.message)
+            logging.warning("%s cannot be saved: %s", self._names[i], _reason(error))
             return False
         return True
 
@@ -159,8 +189,60 @@ class InputState:
         )
 
 
+class _Start:
+    """Where an iterator is before a restore that may fail.
+
+    One that fails ends the iterator as well, if it prefetches, as TensorFlow has most pipelines do
+    by itself: the next element would be the end of the input.
+    """
+
+    def __init__(self, iterator: Any, state: Any) -> None:
+        place = tf.raw_ops.VarHandleOp(
+            dtype=tf.variant, shape=None, shared_name=f"input_start_{os.urandom(8).hex()}"
+        )
+        self._keep = tf.raw_ops.AssignVariableOp(resource=place, value=state)
+        kept = tf.raw_ops.ReadVariableOp(resource=place, dtype=tf.variant)
+        self._go_back = tf.raw_ops.DeserializeIterator(resource_handle=iterator, serialized=kept)
+        self._forget = tf.raw_ops.DestroyResourceOp(resource=place)
+        self._is_kept = False
+
+    @contextlib.contextmanager
+    def kept(self, session: Any) -> Iterator[_Start]:
+        """Keep it meanwhile, if it has a state at all."""
+        self._is_kept = False
+        try:
+            session.run(self._keep)
+            self._is_kept = True
+        except _SESSION_LOST:
+            raise
+        except tf.errors.OpError as error:
+            logging.info("Not kept: %s", _reason(error))
+        yield self
+        if self._is_kept:
+            session.run(self._forget)
+
+    def go_back(self, session: Any) -> None:
+        """Undo what the restore did."""
+        if self._is_kept:
+            session.run(self._go_back)
+
+
 def _key(name: str) -> str:
     return f"{name}_STATE"
+
+
+def _unreadable(prefix: str, error: Any) -> MonolithError:
+    """As an error of its own: TensorFlow's for a short file is the one that ends an input."""
+    is_refused = isinstance(error, tf.errors.PermissionDeniedError)
+    kind = NotReadableError if is_refused else CorruptionError
+    return kind(f"iterator states not readable: {_reason(error)}", path=prefix + INDEX_SUFFIX)
+
+
+def _reason(error: Any) -> str:
+    """What went wrong, without the places in the graph that TensorFlow puts around it."""
+    _, found, after = error.message.rpartition("\nNode: ")
+    text = after.partition("\n")[2] if found else error.message
+    return str(text.partition("\n\t [[")[0]).strip()
 
 
 def _cpu_of(tensor: Any) -> Any:

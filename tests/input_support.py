@@ -1,0 +1,100 @@
+"""Input pipelines of trainers, in graphs and sessions, for tests of their positions."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tf_support import tensorflow
+
+Pipeline = Callable[[], Any]
+"""Makes a dataset, in the default graph."""
+
+
+def numbers(count: int = 100) -> Any:
+    """0, 1, 2 and so on, from a constant in the graph."""
+    return tensorflow().data.Dataset.from_tensor_slices(list(range(count)))
+
+
+def generated() -> Any:
+    """0, 1, 2 and so on, from a generator: its position cannot be saved once it has begun."""
+    tf = tensorflow()
+    signature = tf.TensorSpec([], tf.int64)
+    return tf.data.Dataset.from_generator(lambda: iter(range(100)), output_signature=signature)
+
+
+class Input:
+    """An iterator in the default graph.
+
+    It is one-shot unless it is said to be initializable; then its initializer runs with the
+    tables' ones.
+    """
+
+    def __init__(self, dataset: Any, *, initializable: bool = False) -> None:
+        v1 = tensorflow().compat.v1
+        if initializable:
+            iterator = v1.data.make_initializable_iterator(dataset)
+            v1.add_to_collection(v1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
+        else:
+            iterator = v1.data.make_one_shot_iterator(dataset)
+        self.next = iterator.get_next()
+
+    def take(self, session: Any, count: int = 1) -> list[Any]:
+        """The next elements, as Python values."""
+        values = [session.run(self.next) for _ in range(count)]
+        return [value if isinstance(value, bytes) else value.tolist() for value in values]
+
+
+@contextlib.contextmanager
+def graph() -> Iterator[Any]:
+    """A default graph of its own."""
+    with tensorflow().Graph().as_default() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def plain_session(**options: Any) -> Iterator[Any]:
+    """A plain session in which everything is initialised."""
+    v1 = tensorflow().compat.v1
+    with v1.Session(**options) as session:
+        session.run(
+            [
+                v1.global_variables_initializer(),
+                v1.local_variables_initializer(),
+                v1.tables_initializer(),
+            ]
+        )
+        yield session
+
+
+@contextlib.contextmanager
+def files_of_at_most(limit: int) -> Iterator[None]:
+    """This process can write no file beyond so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@functools.cache
+def servers(*jobs: str) -> dict[str, str]:
+    """The addresses of servers in this process, one a job. They stay until the process ends."""
+    tf = tensorflow()
+    ports: dict[str, list[str]] = {}
+    with contextlib.ExitStack() as stack:
+        for job in jobs:
+            place = stack.enter_context(socket.socket())
+            place.bind(("localhost", 0))
+            ports[job] = [f"localhost:{place.getsockname()[1]}"]
+    started = {job: tf.compat.v1.train.Server(ports, job_name=job, task_index=0) for job in jobs}
+    _servers.extend(started.values())
+    return {job: server.target for job, server in started.items()}
+
+
+_servers: list[Any] = []
