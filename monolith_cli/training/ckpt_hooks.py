@@ -25,6 +25,7 @@ from monolith_cli.checkpoint.inputs import (
     write_input_state,
 )
 from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import PathNotFoundError, StateFileError, WriteError
 from monolith_cli.training.barrier_ops import BarrierOp, running_request
@@ -81,16 +82,19 @@ class _Meta:
                 )
 
 
-_metas: weakref.WeakKeyDictionary[tf.Graph, _Meta] = weakref.WeakKeyDictionary()
+# In the graph itself, which what it holds refers to. Meta graphs leave out a key that is no string.
+_METAS = ("monolith_worker_ckpt_meta",)
 _without_iterators: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
 
 
 def _meta(graph: tf.Graph, is_chief: bool = True) -> _Meta:
     """A graph's, made when it is first asked for."""
-    if graph not in _metas:
+    metas = graph.get_collection_ref(_METAS)
+    if not metas:
         with graph.as_default():
-            _metas[graph] = _Meta(is_chief)
-    return _metas[graph]
+            metas.append(_Meta(is_chief))
+    meta: _Meta = metas[0]
+    return meta
 
 
 def assign_ckpt_info(session: Any, info: Any) -> None:
@@ -194,7 +198,8 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
                 session, self._generation, self._max_pending_seconds, min(self._wait_seconds, 0.1)
             )
         except BaseException:
-            self.release(session)
+            with contextlib.suppress(Exception):  # of a session that is lost, say
+                self.release(session)
             raise
         self._set_unfinished()
         if self.unfinished_workers:
@@ -291,10 +296,10 @@ class WorkerCkptHelper:
 
         Raises (from the session's creation)
         ------
-        StateFileError
-            With `require_all`: a state is missing or does not fit. Always: a state file is damaged.
-        tensorflow.errors.OpError
-            A state cannot be read.
+        PathNotFoundError, StateFileError
+            With `require_all`: a state is missing, or does not fit.
+        CorruptionError, NotReadableError
+            A state, or a state file, is damaged or cannot be read.
         """
         return _InputRestorerHook(self)
 
@@ -323,7 +328,7 @@ class WorkerCkptHelper:
         if not is_asked_for():
             return False
         try:
-            return self._write(session, step, is_asked_for)
+            return self._write(plain(session), step, is_asked_for)
         except _SESSION_LOST:
             raise
         except (OSError, tf.errors.OpError) as error:
@@ -345,18 +350,32 @@ class WorkerCkptHelper:
                 _sync(os.path.join(temporary, name))
             meta = self._meta
             text = json.dumps(self._get_fingerprint())
-            plain(session).run(meta.insert, {meta.index: [self._index], meta.input: [text]})
+            session.run(meta.insert, {meta.index: [self._index], meta.input: [text]})
             if not is_asked_for():
                 return False
-            # The index comes last: without it there is no state.
-            for name in names:
-                os.replace(os.path.join(temporary, name), os.path.join(self._model_dir, name))
+            self._move(names, temporary)
             if names:
                 write_input_state(self._model_dir, self._index, step)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         logging.info("Saved the input of worker %d at step %d.", self._index, step)
         return True
+
+    def _move(self, names: list[str], temporary: str) -> None:
+        """Have the files appear, the index last: without it there is no state."""
+        if names:
+            remove(os.path.join(self._model_dir, names[-1]))  # of a save that was given up
+        moved: list[str] = []
+        try:
+            for name in names:
+                target = os.path.join(self._model_dir, name)
+                os.replace(os.path.join(temporary, name), target)
+                moved.append(target)
+        except BaseException:
+            for target in moved:
+                with contextlib.suppress(OSError):
+                    os.unlink(target)
+            raise
 
     def _remove_leftovers(self) -> None:
         """Remove what a process of this worker that was killed has left behind."""
@@ -368,7 +387,12 @@ class WorkerCkptHelper:
 
     def _get_fingerprint(self) -> Any:
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(self._state.iterators)
+            try:
+                self._fingerprint = fingerprint(self._state.iterators)
+            except Exception as error:  # no save may fail for want of it, nor a restore
+                logging.warning(
+                    "The input of worker %d cannot be described: %r", self._index, error
+                )
         return self._fingerprint
 
     def _restore(self, session: Any) -> None:
@@ -391,7 +415,8 @@ class WorkerCkptHelper:
             raise StateFileError(what, path=prefix + INDEX_SUFFIX)
         for name in unfit:
             logging.warning("%s of %s starts over: no state fits it.", name, who)
-        logging.info("Restored the input of %s from step %d.", who, step)
+        if len(unfit) < len(self._state.iterators):
+            logging.info("Restored the input of %s from step %d.", who, step)
 
     def _tell_missing(self, restart: RestartPoint, step: int | None) -> None:
         wanted = restart.input_step(self._index)
@@ -411,7 +436,8 @@ class WorkerCkptHelper:
         worker = inputs.workers.get(self._index) if inputs else None
         if worker is None or worker.fingerprint is None:
             return
-        for difference in differences(worker.fingerprint, self._get_fingerprint()):
+        now = self._get_fingerprint()
+        for difference in differences(worker.fingerprint, now) if now else ():
             logging.warning(
                 "The input of worker %d is not the one of step %d: %s",
                 self._index,
