@@ -15,6 +15,7 @@ from monolith_cli.checkpoint.layout import (
     ASSETS_SUFFIX,
     CHECKPOINT,
     CKPT_INFO_PREFIX,
+    CKPT_INPUTS_PREFIX,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
     MODEL_BASE,
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["assets_checkpoint", "is_training_dir", "steps_hint", "training_offer"]
 
 _JOB_FILES = (MONOLITH_CHECKPOINT, "controller_server_addr.txt", "graph.pbtxt")
-_JOB_PREFIXES = (INPUT_WORKER_PREFIX, f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}")
+_JOB_PREFIXES = (
+    CKPT_INPUTS_PREFIX,
+    INPUT_WORKER_PREFIX,
+    f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}",
+)
 _STEPS_SHOWN = 10
 
 
@@ -55,7 +60,8 @@ def training_offer(directory: str) -> Offer:
     These are the checkpoints that `checkpoint` lists, wherever they are, and unlisted ones here
     that are older than the one it names as the latest: jobs keep one a day that way. A newer
     unlisted one is being written, or was given up. Without a `checkpoint` file every bundle here
-    is offered, and without any bundle the only assets directory.
+    is offered but those of saves that are known to end with that file, and without any bundle the
+    only assets directory.
 
     Raises
     ------
@@ -141,10 +147,13 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
 
 def _by_names(directory: str, names: Collection[str]) -> Offer:
     by_step: dict[int, Checkpoint] = {}
-    bundles = _bundles(names)
+    # A save begins with `ckpt.inputs` and ends with `checkpoint`.
+    begun = {step_of(name) for name in names if name.startswith(CKPT_INPUTS_PREFIX)}
+    bundles = {name: parts for name, parts in _bundles(names).items() if parts.step not in begun}
     for name in sorted(bundles, key=lambda name: (bundles[name].base != MODEL_BASE, name)):
         by_step.setdefault(bundles[name].step, _checkpoint_here(directory, names, name))
-    withheld = {step: _uncommitted(step) for step in _steps_with_assets(names)}
+    unoffered = _steps_with_assets(names) | {step for step in begun if step is not None}
+    withheld = {step: _uncommitted(step) for step in unoffered}
     if by_step:
         return Offer(dict(sorted(by_step.items())), by_step[max(by_step)], None, withheld)
 

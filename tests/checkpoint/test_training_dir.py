@@ -273,6 +273,23 @@ def test_the_first_save_of_a_job_is_not_committed(tmp_path: Path) -> None:
     assert "step 0 is not committed" in str(refusal(tmp_path, 0))
 
 
+def test_a_first_save_that_is_known_to_end_with_the_state_file(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    assert open_model_dir(tmp_path).steps() == [2]  # as somebody copied it
+    (tmp_path / "ckpt.inputs-2").touch()
+    assert open_model_dir(tmp_path).steps() == []
+    assert "the first checkpoint is not committed" in str(refusal(tmp_path))
+    assert "step 2 is not committed" in str(refusal(tmp_path, 2))
+    commit_steps(tmp_path, 2)
+    assert open_model_dir(tmp_path).steps() == [2]
+
+
+def test_a_first_save_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "ckpt.inputs-2").touch()
+    assert str(refusal(tmp_path)) == f"{tmp_path}: holds no checkpoint yet"
+    assert "step 2 is not committed" in str(refusal(tmp_path, 2))
+
+
 def test_a_job_that_has_not_saved_yet(tmp_path: Path) -> None:
     (tmp_path / "graph.pbtxt").touch()
     assert str(refusal(tmp_path)) == f"{tmp_path}: holds no checkpoint yet"
