@@ -8,13 +8,12 @@ and counts are listeners; this module has the rest.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -28,7 +27,13 @@ from monolith_cli.checkpoint.inputs import (
 )
 from monolith_cli.checkpoint.layout import MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.errors import PathNotFoundError, UnfinishedWorkersError, UsageError, WriteError
+from monolith_cli.errors import (
+    MonolithError,
+    PathNotFoundError,
+    UnfinishedWorkersError,
+    UsageError,
+    WriteError,
+)
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     MonolithCheckpointState,
@@ -38,37 +43,22 @@ from monolith_cli.formats.checkpoint_state import (
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
 from monolith_cli.training.restarts import restart_of_graph
+from monolith_cli.training.save_requests import SESSION_LOST, SaveRequests, SaveResult
+from monolith_cli.training.tide_timer import TideTimer
 
 __all__ = ["NoFirstSaveCheckpointSaverHook", "SaveResult"]
 
 v1 = tf.compat.v1
 
-_MINUTES_A_DAY = 24 * 60
-_POLL_SECONDS = 0.2
-_GRACE_SECONDS = 30.0
+# What is tried once more, and can be ignored.
+_FAILED = (tf.errors.OpError, OSError)
 
 # The step that a hook with everything in it has saved last.
 _full_saves: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary()
 
 
-class SaveResult(NamedTuple):
-    """A committed step.
-
-    Attributes
-    ----------
-    step
-        The number in the names of its files.
-    path
-        The prefix of its tensor bundle.
-    finished_workers, unfinished_workers
-        Whose inputs' states belong to it, and whose are older. 0 is the chief, if it has an input
-        whose states are saved.
-    """
-
-    step: int
-    path: str
-    finished_workers: tuple[int, ...]
-    unfinished_workers: tuple[int, ...]
+# Where the hooks of a session save.
+_directories: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
@@ -159,7 +149,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             save_graph_def=save_graph_def,
         )
         tide = (tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs)
-        self._timer = _TideTimer(save_secs, save_steps, *tide)
+        self._timer = TideTimer(save_secs, save_steps, *tide)
         self._basename = checkpoint_basename
         self._guards = list(guard_saver_listeners or ())
         self._ignore_save_errors = ignore_save_errors
@@ -172,13 +162,10 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self._steps: CommittedSteps | None = None
         self._restart = RestartPoint()
         self._lock = threading.RLock()  # a save
-        self._requests_lock = threading.Lock()
-        self._requests: list[_Request] = []
-        self._thread: threading.Thread | None = None
-        self._coord: Any = None
+        self._requests = SaveRequests()
+        self._missed_step: int | None = None
         self._is_creating = False
         self._is_saving = False
-        self._has_ended = False
 
     @property
     def timer(self) -> Any:
@@ -198,7 +185,13 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     # --- the hook ------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Find the global step, and let listeners build what they need."""
+        """Find the global step, and let listeners build what they need.
+
+        Raises
+        ------
+        WriteError
+            The directory cannot be made.
+        """
         _make_directory(self._checkpoint_dir)
         super().begin()
         for listener in self._guards:
@@ -210,13 +203,18 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         Raises
         ------
         UsageError
-            The session was not restored from the latest checkpoint that is there.
+            The session was not restored from the checkpoint that is the latest there, or that
+            `ckpt.override` asks for. Or another hook of the session saves into this directory.
         MonolithError
             The directory cannot be written, or its state files do not parse.
         """
-        self._coord, self._thread, self._has_ended = coord, threading.current_thread(), False
+        self._requests.open(coord)
+        self._missed_step = None
+        self._claim_directory(coord)
         for listener in self._barriers():
             listener.release(session)
+        if not self._is_dense_only:  # the job may have gone back from what it saved
+            _full_saves.pop(plain(session).graph, None)
         self._restart = self._find_restart(session)
         self._start_steps().restart(self._restart)
         self._is_creating = self._no_first_save
@@ -229,30 +227,28 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the global step."""
-        self._thread = threading.current_thread()
+        self._requests.note_thread()
         return super().before_run(run_context)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Save if it is time, and for those who wait in `trigger_save`."""
         super().after_run(run_context, run_values)
-        if self._requests and self._serve(run_context.session):
+        if self._serve(run_context.session):
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
         """Save the last step, unless it is saved; let nobody wait any longer."""
         try:
-            super().end(session)
+            last_step = int(session.run(self._global_step_tensor))
+            is_missed = last_step == self._missed_step
+            if is_missed or last_step != self._timer.last_triggered_step():
+                self._save(session, last_step)
             self._serve(session)
-            for listener in self._guards:
-                step = self._timer.last_triggered_step()
-                listener.end(session, step)
+            for listener in (*self._listeners, *self._guards):
+                listener.end(session, last_step)
         finally:
-            with self._requests_lock:
-                self._has_ended = True
-                waiting, self._requests = self._requests, []
-            for request in waiting:
-                request.fail(_ended())
-            with contextlib.suppress(*_SESSION_LOST):
+            self._requests.end()
+            with contextlib.suppress(*SESSION_LOST):
                 for listener in self._barriers():
                     listener.release(session)
 
@@ -273,12 +269,12 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         session
             The chief's.
         ignore_save_errors
-            Log what goes wrong, and return None.
+            Log what goes wrong, whatever is listed below, and return None.
         require_all
             As the hook's, which is the default.
         timeout_seconds
             How long to wait for the chief's step to end, and for the save; None: for ever, as long
-            as the session lives. The save may happen all the same.
+            as the session lives. A save that has begun by then goes on.
 
         Returns
         -------
@@ -289,100 +285,71 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         Raises
         ------
         UnfinishedWorkersError
-            With `require_all`: some worker did not save its input. Nothing is committed.
+            With `require_all`: some worker did not save its input. Nothing is committed, unless
+            it was before.
         TimeoutError
             The time is over.
         tensorflow.errors.AbortedError
             The session has ended before the save.
         tensorflow.errors.OpError, OSError
             What went wrong, twice.
+        RuntimeError
+            A listener asks for a save inside a save.
         """
-        with self._requests_lock:
-            elsewhere = self._thread not in (None, threading.current_thread())
-            if elsewhere:
-                request = _Request(ignore_save_errors, require_all)
-                if self._has_ended:
-                    raise _ended()
-                self._requests.append(request)
-        if elsewhere:
-            try:
-                return self._wait(request, timeout_seconds)
-            finally:
-                with self._requests_lock, contextlib.suppress(ValueError):
-                    self._requests.remove(request)
+        try:
+            if self._requests.is_elsewhere:
+                return self._requests.ask(require_all, timeout_seconds)
+            result, _ = self._save_now(plain(session), require_all)
+        except (*_FAILED, MonolithError) as error:
+            if not ignore_save_errors:
+                raise
+            logging.error("Not saved: %s", error)
+            return None
+        return result
+
+    def _serve(self, session: Any) -> bool:
+        """Save for all who wait; returns whether to stop training."""
+        return self._requests.serve(lambda require_all: self._save_now(session, require_all))
+
+    def _save_now(self, session: Any, require_all: bool | None) -> tuple[SaveResult | None, bool]:
+        """Save, in this thread; returns the result, and whether to stop training."""
         with self._lock:
-            raw = plain(session)
-            step = int(raw.run(self._global_step_tensor))
-            result, _ = self._save_step(raw, step, ignore_save_errors, require_all)
-            return result
+            step = int(session.run(self._global_step_tensor))
+            require_all = self._require_all if require_all is None else require_all
+            result, should_stop = self._save_step(session, step, require_all)
+        if result and result.unfinished_workers and require_all:  # committed before
+            raise self._unfinished(result.unfinished_workers)
+        return result, should_stop
 
     def _save(self, session: Any, step: int) -> bool:
         """A save on time, as the base class asks for it; returns whether to stop training."""
         if self._is_creating:
             return False
+        self._missed_step = None
         try:
             with self._lock:
-                _, should_stop = self._save_step(session, int(step), self._ignore_save_errors, None)
-        except UnfinishedWorkersError as error:
+                _, should_stop = self._save_step(session, int(step), self._require_all)
+        except (*_FAILED, UnfinishedWorkersError) as error:
+            if not (self._ignore_save_errors or isinstance(error, UnfinishedWorkersError)):
+                raise
             logging.error("Step %d is not saved: %s", step, error)
+            self._missed_step = int(step)
             return False
         return should_stop
 
-    def _serve(self, session: Any) -> bool:
-        """Save for all who wait; returns whether to stop training."""
-        with self._requests_lock:
-            waiting, self._requests = self._requests, []
-        should_stop = False
-        for request in waiting:
-            try:
-                with self._lock:
-                    step = int(session.run(self._global_step_tensor))
-                    result, stop = self._save_step(
-                        session, step, request.ignore_save_errors, request.require_all
-                    )
-                should_stop = should_stop or stop
-                request.succeed(result)
-            except Exception as error:
-                request.fail(error)
-                if isinstance(error, _SESSION_LOST):
-                    for other in waiting:
-                        other.fail(error)
-                    raise
-                logging.error("A save that was asked for has failed: %s", error)
-            except BaseException as error:
-                for other in waiting:
-                    other.fail(error)
-                raise
-        return should_stop
-
-    def _wait(self, request: _Request, timeout_seconds: float | None) -> SaveResult | None:
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        stopped_at = None
-        while not request.done.wait(_POLL_SECONDS):
-            now = time.monotonic()
-            if deadline is not None and now >= deadline:
-                raise TimeoutError(f"no checkpoint was saved within {timeout_seconds:g} s")
-            # A session that fails does not call `end`.
-            stopped = self._coord is not None and self._coord.should_stop()
-            stopped_at = (stopped_at or now) if stopped else None
-            alive = self._thread is not None and self._thread.is_alive()
-            if not alive or (stopped_at is not None and now - stopped_at >= _GRACE_SECONDS):
-                raise _ended()
-        return request.get()
-
     def _save_step(
-        self, session: Any, step: int, ignore_errors: bool, require_all: bool | None
+        self, session: Any, step: int, require_all: bool
     ) -> tuple[SaveResult | None, bool]:
         """Save under the lock; returns the result, and whether to stop training."""
-        steps = self._start_steps()
+        steps = self._start_steps(session)
         if steps.is_committed(step):
             logging.info("Step %d is committed already.", step)
             return self._committed(step), False
-        graph = plain(session).graph
-        if self._is_dense_only and _full_saves.get(graph) == step:
+        if self._is_dense_only and _full_saves.get(plain(session).graph) == step:
             logging.info("Step %d has just been saved in full.", step)
             return None, False
-        require_all = self._require_all if require_all is None else require_all
+        if self._is_saving:
+            raise RuntimeError("a save is going on: its listeners cannot ask for another")
         self._is_saving = True
         try:
             _make_directory(self._checkpoint_dir)
@@ -392,25 +359,18 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             steps.begin(step, self._run_id(session))
             with self._guarded(session, step):
                 try:
-                    saved = self._try(session, step, require_all)
-                except UnfinishedWorkersError:
-                    raise
-                except (tf.errors.OpError, OSError) as error:
+                    workers = self._write(session, step, require_all)
+                except _FAILED as error:
                     logging.warning("Saving step %d failed, trying once more: %s", step, error)
-                    saved = self._try(session, step, require_all)
-        except (tf.errors.OpError, OSError) as error:
-            if not ignore_errors:
-                raise
-            logging.error("Step %d is not saved: %s", step, error)
-            return None, False
+                    workers = self._write(session, step, require_all)
+                # From here on nothing is tried again: the step is committed.
+                should_stop = self._after_commit(session, step)
         finally:
             self._is_saving = False
-        if not self._is_dense_only:
-            _full_saves[graph] = step
-        return saved
+        return _result(step, steps.prefix(step), workers), should_stop
 
-    def _try(self, session: Any, step: int, require_all: bool) -> tuple[SaveResult, bool]:
-        steps = self._start_steps()
+    def _write(self, session: Any, step: int, require_all: bool) -> dict[int, WorkerInput]:
+        """Everything up to the commit; returns whose input it covers."""
         logging.info("Calling checkpoint listeners before saving checkpoint %d...", step)
         try:
             if any(isinstance(guard, BarrierSaverListener) for guard in self._guards):
@@ -435,30 +395,50 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             note = override.as_json() if override else None
             inputs = StepInputs(step, self._run_id(session), workers, note)
             write_step_inputs(self._checkpoint_dir, inputs)
-            try:
-                steps.commit(step)
-            except WriteError as error:
-                if not steps.is_committed(step):
-                    raise
-                logging.error("Step %d is committed; older ones are not removed: %s", step, error)
-            self._restart = RestartPoint(step, steps.prefix(step))
+            self._commit(session, step)
         except BaseException:
             # The stock listeners know of no failed save; the barrier must.
-            with contextlib.suppress(*_SESSION_LOST):
+            with contextlib.suppress(*SESSION_LOST):
                 for listener in self._listeners:
                     if isinstance(listener, BarrierSaverListener):
                         listener.release(session)
             raise
-        if self._save_graph_def:
-            self._write_monolith_checkpoint(saved=True)
-        self._summarise(step)
+        return workers
+
+    def _commit(self, session: Any, step: int) -> None:
+        steps = self._start_steps()
+        try:
+            steps.commit(step)
+        except WriteError as error:
+            if not steps.is_committed(step):
+                raise
+            logging.error("Step %d is committed; older ones are not removed: %s", step, error)
+        self._restart = RestartPoint(step, steps.prefix(step))
+        if not self._is_dense_only:
+            _full_saves[plain(session).graph] = step
+
+    def _after_commit(self, session: Any, step: int) -> bool:
+        """Tell of the step; returns whether a listener wants training to stop."""
+        try:
+            if self._save_graph_def:
+                self._write_monolith_checkpoint(saved=True)
+            log = v1.SessionLog(status=v1.SessionLog.CHECKPOINT, checkpoint_path=self._save_path)
+            self._summary_writer.add_session_log(log, step)
+        except _FAILED as error:
+            logging.error("Step %d is committed, but not told of: %s", step, error)
         logging.info("Calling checkpoint listeners after saving checkpoint %d...", step)
         should_stop = False
+        failure: BaseException | None = None
         for listener in self._listeners:
-            if listener.after_save(session, step):
-                logging.info("A listener requested that training be stopped: %s", listener)
-                should_stop = True
-        return _result(step, steps.prefix(step), workers), should_stop
+            try:
+                if listener.after_save(session, step):
+                    logging.info("A listener requested that training be stopped: %s", listener)
+                    should_stop = True
+            except BaseException as error:  # the others still let go what they hold
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return should_stop
 
     @contextlib.contextmanager
     def _guarded(self, session: Any, step: int) -> Iterator[None]:
@@ -481,9 +461,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 finished[0] = barrier.has_chief_finished(session)
         late = sorted(worker for worker, has in finished.items() if not has)
         if require_all and late:
-            raise UnfinishedWorkersError(
-                f"workers {late} have not saved their input", path=self._checkpoint_dir
-            )
+            raise self._unfinished(late)
         return {
             worker: WorkerInput(has, fingerprints.get(worker)) for worker, has in finished.items()
         }
@@ -494,19 +472,44 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             return str(run_id)
         return ""
 
+    def _unfinished(self, workers: Sequence[int]) -> UnfinishedWorkersError:
+        what = f"workers {list(workers)} have not saved their input"
+        return UnfinishedWorkersError(what, path=self._checkpoint_dir)
+
     def _committed(self, step: int) -> SaveResult:
         inputs = read_step_inputs(self._checkpoint_dir, step)
         workers = inputs.workers if inputs else {}
-        return _result(step, self._start_steps().prefix(step), workers)
+        restored = self._restart.prefix if self._restart.step == step else None
+        return _result(step, restored or self._start_steps().prefix(step), workers)
 
     def _barriers(self) -> list[BarrierSaverListener]:
         """The guards first: theirs is the save's barrier."""
         everyone = [*self._guards, *self._listeners]
         return [listener for listener in everyone if isinstance(listener, BarrierSaverListener)]
 
+    def _claim_directory(self, coord: Any) -> None:
+        """See to it that a session's hooks do not take each other's steps for uncommitted ones."""
+        if coord is None:
+            return
+        taken = _directories.setdefault(coord, set())
+        directory = os.path.realpath(self._checkpoint_dir)
+        if directory in taken:
+            raise UsageError(
+                "two saver hooks of a session save into one directory",
+                path=self._checkpoint_dir,
+                hint="give the hook that saves dense variables only a directory of its own",
+            )
+        taken.add(directory)
+
     def _find_restart(self, session: Any) -> RestartPoint:
         restart = restart_of_graph(plain(session).graph, self._checkpoint_dir)
         step = int(session.run(self._global_step_tensor))
+        if restart.override and step != _step_inside(restart.prefix, session, step):
+            raise UsageError(
+                f"the session is at step {step}, but 'ckpt.override' asks for {restart.step}",
+                path=self._checkpoint_dir,
+                hint="make the session with monolith_cli.training.runs, or remove ckpt.override",
+            )
         if restart.step is None or restart.step <= step:
             return restart
         if self._is_dense_only:  # the job went back; this directory's newer steps are void
@@ -518,8 +521,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             hint="restore it, or take another directory",
         )
 
-    def _start_steps(self) -> CommittedSteps:
+    def _start_steps(self, session: Any = None) -> CommittedSteps:
+        """The directory's steps; a session tells where it is, if nobody has yet."""
         if self._steps is None:
+            if session is not None:
+                self._restart = self._find_restart(session)
             saver = self._get_saver().saver_def
             self._steps = CommittedSteps(
                 self._checkpoint_dir,
@@ -529,10 +535,6 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             )
             self._steps.restart(self._restart)
         return self._steps
-
-    def _summarise(self, step: int) -> None:
-        log = v1.SessionLog(status=v1.SessionLog.CHECKPOINT, checkpoint_path=self._save_path)
-        self._summary_writer.add_session_log(log, step)
 
     def _write_monolith_checkpoint(self, *, saved: bool) -> None:
         path = os.path.join(self._checkpoint_dir, MONOLITH_CHECKPOINT)
@@ -548,90 +550,18 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         atomic_write(path, format_monolith_checkpoint_state(state).encode())
 
 
-class _Request:
-    """A save that another thread waits for."""
-
-    def __init__(self, ignore_save_errors: bool, require_all: bool | None) -> None:
-        self.ignore_save_errors = ignore_save_errors
-        self.require_all = require_all
-        self.done = threading.Event()
-        self._result: SaveResult | None = None
-        self._error: BaseException | None = None
-
-    def succeed(self, result: SaveResult | None) -> None:
-        self._result = result
-        self.done.set()
-
-    def fail(self, error: BaseException) -> None:
-        if not self.done.is_set():
-            self._error = error
-            self.done.set()
-
-    def get(self) -> SaveResult | None:
-        if self._error is None:
-            return self._result
-        if self.ignore_save_errors:
-            logging.error("Not saved: %s", self._error)
-            return None
-        raise self._error
-
-
-class _TideTimer(tf.compat.v1.train.SecondOrStepTimer):
-    """Triggers after seconds or steps, but after other seconds at certain hours of the day."""
-
-    def __init__(
-        self,
-        every_secs: float | None,
-        every_steps: int | None,
-        start_hour: int | None,
-        start_minute: int | None,
-        end_hour: int | None,
-        end_minute: int | None,
-        tide_secs: float | None,
-    ) -> None:
-        super().__init__(every_secs=every_secs, every_steps=every_steps)
-        self._usual = (every_secs, every_steps)
-        self._tide_secs = tide_secs
-        self._tide = (0, 0)
-        given = (start_hour, start_minute, end_hour, end_minute, tide_secs)
-        if all(value is None for value in given):
-            return
-        if any(value is None for value in given):
-            raise ValueError("a tide needs the hour and minute of its start and end, and its time")
-        self._tide = (_minutes(start_hour, start_minute), _minutes(end_hour, end_minute))
-
-    def should_trigger_for_step(self, step: int) -> bool:
-        """As the base class, by the time of day."""
-        every = (self._tide_secs, None) if self._is_tide() else self._usual
-        self._every_secs, self._every_steps = every
-        return bool(super().should_trigger_for_step(step))
-
-    def _is_tide(self) -> bool:
-        if self._tide_secs is None:
-            return False
-        start, end = self._tide
-        return (_utc_minutes() - start) % _MINUTES_A_DAY < (end - start) % _MINUTES_A_DAY
-
-
-def _minutes(hour: int | None, minute: int | None) -> int:
-    if hour is None or minute is None or not (0 <= hour <= 24 and 0 <= minute < 60):
-        raise ValueError(f"{hour}:{minute} is no time of the day")
-    return hour * 60 + minute
-
-
-def _utc_minutes() -> int:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return now.hour * 60 + now.minute
-
-
 def _result(step: int, path: str, workers: Any) -> SaveResult:
     finished = tuple(sorted(worker for worker, entry in workers.items() if entry.finished))
     return SaveResult(step, path, finished, tuple(sorted(set(workers) - set(finished))))
 
 
-def _ended() -> Exception:
-    error: Exception = tf.errors.AbortedError(None, None, "the session has ended: nothing is saved")
-    return error
+def _step_inside(prefix: str | None, session: Any, default: int) -> int:
+    """The global step that a checkpoint holds; it may be later than the one in its name."""
+    name = v1.train.get_global_step(plain(session).graph).op.name
+    reader = tf.train.load_checkpoint(prefix) if prefix else None
+    if reader is None or not reader.has_tensor(name):
+        return default
+    return int(reader.get_tensor(name))
 
 
 def _make_directory(path: str) -> None:
@@ -641,6 +571,3 @@ def _make_directory(path: str) -> None:
         failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
         failure.errno = error.errno
         raise failure from error
-
-
-_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)

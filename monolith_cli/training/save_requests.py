@@ -1,0 +1,198 @@
+"""Saves that are asked for in other threads than the one that trains."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+__all__ = ["SESSION_LOST", "SaveRequests", "SaveResult"]
+
+SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
+
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 30.0
+
+
+class SaveResult(NamedTuple):
+    """A committed step.
+
+    Attributes
+    ----------
+    step
+        The number in the names of its files.
+    path
+        The prefix of its tensor bundle.
+    finished_workers, unfinished_workers
+        Whose inputs' states belong to it, and whose are older. 0 is the chief, if it has an input
+        whose states are saved.
+    """
+
+    step: int
+    path: str
+    finished_workers: tuple[int, ...]
+    unfinished_workers: tuple[int, ...]
+
+
+class SaveRequests:
+    """Hands saves to the thread that trains, and results and errors back.
+
+    A lock is held for moments only: neither while somebody waits nor while something is saved.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[_Request] = []
+        self._thread: threading.Thread | None = None
+        self._coord: Any = None
+        self._has_ended = False
+
+    def open(self, coord: Any) -> None:
+        """A session has been made, in this thread. Requests from before stay."""
+        self._coord, self._has_ended = coord, False
+        self.note_thread()
+
+    def note_thread(self) -> None:
+        """This thread trains."""
+        self._thread = threading.current_thread()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another thread than this one trains.
+
+        Raises
+        ------
+        tensorflow.errors.AbortedError
+            The session has ended.
+        """
+        if self._has_ended:
+            raise _ended()
+        return self._thread not in (None, threading.current_thread())
+
+    def ask(self, require_all: bool | None, timeout_seconds: float | None) -> SaveResult | None:
+        """Hand in a request, and wait until it has been served.
+
+        Raises
+        ------
+        TimeoutError
+            The time is over. What has not been begun by then is not saved.
+        tensorflow.errors.AbortedError
+            The session has ended; if it has failed and does not recover, half a minute ago.
+        Exception
+            What the save has raised.
+        """
+        request = _Request(require_all)
+        with self._lock:
+            if self._has_ended:
+                raise _ended()
+            self._waiting.append(request)
+        try:
+            self._wait(request, timeout_seconds)
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._waiting.remove(request)
+        return request.get()
+
+    def serve(self, save: Callable[[bool | None], tuple[SaveResult | None, bool]]) -> bool:
+        """Save for all who wait, in the thread that trains; their errors are theirs alone.
+
+        Parameters
+        ----------
+        save
+            Gets `require_all`; returns the result, and whether to stop training.
+
+        Returns
+        -------
+        bool
+            Whether to stop training.
+
+        Raises
+        ------
+        tensorflow.errors.OpError
+            The session is lost.
+        """
+        if not self._waiting:
+            return False
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        should_stop = False
+        for request in waiting:
+            try:
+                result, stop = save(request.require_all)
+                should_stop = should_stop or stop
+                request.succeed(result)
+            except Exception as error:
+                request.fail(error)
+                if isinstance(error, SESSION_LOST):
+                    _fail_all(waiting, error)
+                    raise
+                logging.error("A save that was asked for has failed: %s", error)
+            except BaseException:
+                _fail_all(waiting, _ended())
+                raise
+        return should_stop
+
+    def end(self) -> None:
+        """The session ends: let nobody wait any longer."""
+        with self._lock:
+            self._has_ended = True
+            waiting, self._waiting = self._waiting, []
+        _fail_all(waiting, _ended())
+
+    def _wait(self, request: _Request, timeout_seconds: float | None) -> None:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        stopped_at: float | None = None
+        while not request.done.wait(_until(deadline)):
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise TimeoutError(f"no checkpoint was saved within {timeout_seconds:g} s")
+            # A session that fails does not call `end`.
+            stopped = self._coord is not None and self._coord.should_stop()
+            stopped_at = (stopped_at or now) if stopped else None
+            alive = self._thread is not None and self._thread.is_alive()
+            if not alive or (stopped_at is not None and now - stopped_at >= _GRACE_SECONDS):
+                raise _ended()
+
+
+class _Request:
+    """A save that another thread waits for."""
+
+    def __init__(self, require_all: bool | None) -> None:
+        self.require_all = require_all
+        self.done = threading.Event()
+        self._result: SaveResult | None = None
+        self._error: Exception | None = None
+
+    def succeed(self, result: SaveResult | None) -> None:
+        self._result = result
+        self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.is_set():
+            self._error = error
+            self.done.set()
+
+    def get(self) -> SaveResult | None:
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+def _until(deadline: float | None) -> float:
+    left = _POLL_SECONDS if deadline is None else deadline - time.monotonic()
+    return max(0.0, min(_POLL_SECONDS, left))
+
+
+def _fail_all(requests: list[_Request], error: Exception) -> None:
+    for request in requests:
+        request.fail(error)
+
+
+def _ended() -> Exception:
+    error: Exception = tf.errors.AbortedError(None, None, "the session has ended: nothing is saved")
+    return error

@@ -1,0 +1,79 @@
+"""When to save: after seconds or steps, and at other intervals at certain hours of the day."""
+
+from __future__ import annotations
+
+import datetime
+
+import tensorflow as tf
+
+__all__ = ["TideTimer"]
+
+_MINUTES_A_DAY = 24 * 60
+
+
+class TideTimer(tf.compat.v1.train.SecondOrStepTimer):
+    """Triggers after seconds or steps, but between two times of the day after other seconds.
+
+    Parameters
+    ----------
+    every_secs, every_steps
+        Exactly one of them.
+    start_hour, start_minute, end_hour, end_minute
+        All or none; UTC. The end does not belong to the tide, and is of the next day if it comes
+        before the start. Where both are the same there is no tide. 24:00 is the end of a day.
+    tide_secs
+        Given with them: the seconds that count then, instead of `every_secs` or `every_steps`.
+
+    Raises
+    ------
+    ValueError
+        Both or none of `every_secs` and `every_steps`; some but not all of the tide's arguments;
+        ones that are no times.
+    """
+
+    def __init__(
+        self,
+        every_secs: float | None,
+        every_steps: int | None,
+        start_hour: int | None = None,
+        start_minute: int | None = None,
+        end_hour: int | None = None,
+        end_minute: int | None = None,
+        tide_secs: float | None = None,
+    ) -> None:
+        super().__init__(every_secs=every_secs, every_steps=every_steps)
+        self._usual = (every_secs, every_steps)
+        self._tide_secs = tide_secs
+        self._tide = (0, 0)
+        given = (start_hour, start_minute, end_hour, end_minute, tide_secs)
+        if all(value is None for value in given):
+            return
+        if any(value is None for value in given):
+            raise ValueError("a tide needs the hour and minute of its start and end, and its time")
+        self._tide = (_minutes(start_hour, start_minute), _minutes(end_hour, end_minute))
+
+    def should_trigger_for_step(self, step: int) -> bool:
+        """As the base class, by the time of day."""
+        every = (self._tide_secs, None) if self._is_tide() else self._usual
+        self._every_secs, self._every_steps = every
+        return bool(super().should_trigger_for_step(step))
+
+    def _is_tide(self) -> bool:
+        if self._tide_secs is None:
+            return False
+        start, end = self._tide
+        length = end - start if end >= start else end - start + _MINUTES_A_DAY
+        return (_utc_minutes() - start) % _MINUTES_A_DAY < length
+
+
+def _minutes(hour: int | None, minute: int | None) -> int:
+    if hour is not None and minute is not None and hour >= 0 and 0 <= minute < 60:
+        minutes = hour * 60 + minute
+        if minutes <= _MINUTES_A_DAY:
+            return minutes
+    raise ValueError(f"{hour}:{minute} is no time of the day")
+
+
+def _utc_minutes() -> int:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.hour * 60 + now.minute
