@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -16,6 +17,7 @@ from monolith_cli.commands.base import Settings
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.model_dir import Checkpoint, ModelDir
+    from monolith_cli.control.client import JobClient
 
     ParamType = click.ParamType[Any]
 else:  # generic in newer versions of click only
@@ -25,6 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
 """The keys of an entry in JSON, in the order of output."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 MAX_SLOT = 32767
 """The largest slot of a v2 fid, which has 15 bits for it."""
@@ -109,6 +113,32 @@ class SizeType(ParamType):
         if not 1 <= size <= self.maximum:
             self.fail(f"{value!r} is not between 1 and {self.maximum} bytes", param, ctx)
         return size
+
+
+class DurationType(ParamType):
+    """A time: `90` (seconds), `500ms`, `10m`, `1h30m`; the value is in seconds."""
+
+    name = "duration"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self.zero = zero
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        text = value.strip().lower()
+        part = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+            seconds = float(text)
+        elif re.fullmatch(f"(?:{part})+", text):
+            seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(part, text))
+        else:
+            self.fail(f"{value!r} is not a time such as 30s, 10m or 1h30m", param, ctx)
+        if seconds <= 0 and not self.zero:
+            self.fail(f"{value!r} is no time to wait", param, ctx)
+        return seconds
 
 
 class ColumnsType(ParamType):
@@ -342,3 +372,107 @@ def max_record_bytes(function: F) -> F:
 def force(*, help: str) -> Callable[[F], F]:
     """`--force`; the help says what it overrides."""
     return option("--force", is_flag=True, help=help)
+
+
+def job_dir(function: F) -> F:
+    """MODEL_DIR of a running job; optional, as an address may stand for it."""
+    return click.argument("model_dir", type=click.Path(readable=False), required=False)(function)
+
+
+class JobPlace(NamedTuple):
+    """Which job is meant, and how to talk to it."""
+
+    model_dir: str | None
+    address: str | None
+    tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+
+    def connect(self) -> JobClient:
+        """A client of it.
+
+        Raises
+        ------
+        click.UsageError
+            Neither MODEL_DIR nor `--address` is given, or half of a certificate.
+        MonolithError
+            As the library's `connect`.
+        """
+        if not self.model_dir and not self.address:
+            raise click.UsageError("Missing argument 'MODEL_DIR': give it, or --address HOST:PORT")
+        if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_cert and not self.tls_ca):
+            raise click.UsageError("--tls-cert, --tls-key and --tls-ca belong together")
+        from monolith_cli.control.client import Tls, connect
+
+        tls = Tls(self.tls_ca, self.tls_cert, self.tls_key) if self.tls_ca else None
+        return connect(self.model_dir, self.address, tls=tls)
+
+
+def job(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--address`, `--tls-ca`, `--tls-cert`, `--tls-key`; with MODEL_DIR they are the `place`."""
+
+    @wraps(function)
+    def command(*args: Any, **values: Any) -> Any:
+        place = JobPlace(**{name: values.pop(name) for name in JobPlace._fields})
+        return function(*args, place=place, **values)
+
+    for name, metavar, text in (
+        ("--tls-key", "FILE", "The key of --tls-cert."),
+        ("--tls-cert", "FILE", "Show this certificate (PEM) to the job. Needs --tls-ca."),
+        (
+            "--tls-ca",
+            "FILE",
+            "Connect with TLS, to a job whose certificate this one (PEM) vouches for.",
+        ),
+        (
+            "--address",
+            "HOST:PORT",
+            "Where the job listens, in place of what it has left in MODEL_DIR.",
+        ),
+    ):
+        command = option(name, metavar=metavar, help=text)(command)
+    return command
+
+
+def owner(function: F) -> F:
+    """`--owner`; the environment's MONOLITH_OWNER, else user@host."""
+    return option(
+        "--owner",
+        metavar="NAME",
+        envvar="MONOLITH_OWNER",
+        default=_user_at_host,
+        show_default="user@host",
+        help="Whose it is.",
+    )(function)
+
+
+def reason(function: F) -> F:
+    """`--reason`."""
+    return option(
+        "--reason", metavar="TEXT", default="", help="Why; shown by 'status', and kept in the log."
+    )(function)
+
+
+def timeout(default: str, *, help: str) -> Callable[[F], F]:
+    """`--timeout`, in seconds."""
+    return option(
+        "--timeout",
+        type=DurationType(),
+        metavar="TIME",
+        default=default,
+        show_default=True,
+        help=help,
+    )
+
+
+def _user_at_host() -> str:
+    from getpass import getuser
+    from socket import gethostname
+
+    try:
+        user = getuser()
+    except (OSError, KeyError):  # nobody has a name for this user
+        from os import getuid
+
+        user = str(getuid())
+    return f"{user}@{gethostname()}"

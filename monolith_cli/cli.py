@@ -32,6 +32,41 @@ COMMANDS = {
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),
     "table get": Entry("monolith_cli.commands.table:get", "Show the entries of feature ids."),
+    "barrier": Entry(None, "Pause the workers of a running job, and let them go again."),
+    "barrier place": Entry(
+        "monolith_cli.commands.barrier:place", "Place the barrier: workers stop after their step."
+    ),
+    "barrier remove": Entry(
+        "monolith_cli.commands.barrier:remove", "Remove the barrier: workers go on."
+    ),
+    "barrier status": Entry(
+        "monolith_cli.commands.barrier:status",
+        "Show whether the barrier is placed, by whom, and who stands at it.",
+    ),
+    "barrier wait": Entry(
+        "monolith_cli.commands.barrier:wait",
+        "Wait until all workers are blocked, or until the barrier is removed.",
+    ),
+    "barrier hold": Entry(
+        "monolith_cli.commands.barrier:hold",
+        "Place the barrier, run a command while all workers stand still, and remove it.",
+    ),
+    "job": Entry(None, "Look at a running job, and let it save or stop."),
+    "job status": Entry(
+        "monolith_cli.commands.job:status", "Show a running job's global step, and its last save."
+    ),
+    "job save": Entry(
+        "monolith_cli.commands.job:save",
+        "Save a checkpoint now; print its step and path once it is committed.",
+    ),
+    "job stop": Entry(
+        "monolith_cli.commands.job:stop",
+        "Ask a job for a clean stop: it saves once more, and ends.",
+    ),
+    "job log": Entry(
+        "monolith_cli.commands.job:log",
+        "Show who has placed, removed, saved and stopped, when and why.",
+    ),
     "sample": Entry(
         "monolith_cli.commands.sample:sample", "Write a synthetic model directory to try things on."
     ),

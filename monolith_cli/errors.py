@@ -22,10 +22,12 @@ __all__ = [
     "NotReadableError",
     "PathNotFoundError",
     "RecordCountError",
+    "RefusedError",
     "ShardMismatchError",
     "StateFileError",
     "StepNotFoundError",
     "TableNotFoundError",
+    "TimedOutError",
     "UnfinishedWorkersError",
     "UnreachableError",
     "UsageError",
@@ -206,3 +208,15 @@ class UnreachableError(MonolithError, ConnectionError):
     """A part of a running job that does not answer, and has not for too long."""
 
     kind = "unreachable"
+
+
+class RefusedError(MonolithError, PermissionError):
+    """A running job that answers, and says no."""
+
+    kind = "refused"
+
+
+class TimedOutError(MonolithError, TimeoutError):
+    """Something that was waited for has not happened in time."""
+
+    kind = "timed_out"

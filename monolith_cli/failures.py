@@ -17,6 +17,10 @@ from monolith_cli.errors import (
     DifferentError,
     EntryNotFoundError,
     MonolithError,
+    RefusedError,
+    TimedOutError,
+    UnfinishedWorkersError,
+    UnreachableError,
     UsageError,
 )
 
@@ -25,6 +29,8 @@ WRONG = 1
 USAGE = 2
 NOT_THERE = 3
 CORRUPT = 4
+REFUSED = 5
+TIMED_OUT = 6
 INTERNAL = 70
 CLOSED_PIPE = 141
 
@@ -34,7 +40,12 @@ EXIT_CODES = {
     USAGE: "wrong usage, a malformed cursor too",
     NOT_THERE: "not there, not readable, or not writable",
     CORRUPT: "corrupt or incomplete data, a missing shard too",
+    REFUSED: "the job cannot be reached, or refused",
+    TIMED_OUT: "time ran out",
     INTERNAL: "an error in this program; --debug shows where",
+    125: "in 'barrier hold': a failure of its own, not the command's",
+    126: "in 'barrier hold': the command cannot be executed",
+    127: "in 'barrier hold': the command is not there",
     129: "hung up (SIGHUP)",
     130: "interrupted (SIGINT)",
     CLOSED_PIPE: "standard output was closed; nothing is said",
@@ -49,6 +60,10 @@ _CODES: tuple[tuple[type[MonolithError], int], ...] = (
     (AlreadyExistsError, WRONG),
     (DifferentError, WRONG),
     (EntryNotFoundError, WRONG),
+    (UnreachableError, REFUSED),
+    (RefusedError, REFUSED),
+    (UnfinishedWorkersError, REFUSED),
+    (TimedOutError, TIMED_OUT),
     (MonolithError, NOT_THERE),
 )
 
@@ -59,6 +74,15 @@ class Terminated(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
+
+
+class CodedError(Exception):
+    """An error of the library that ends a command with another code than it usually does."""
+
+    def __init__(self, error: MonolithError, code: int) -> None:
+        super().__init__(error, code)
+        self.error = error
+        self.code = code
 
 
 class Failure(NamedTuple):
@@ -82,6 +106,8 @@ class Failure(NamedTuple):
 
 def describe(error: BaseException) -> Failure:
     """What to say, and the code to exit with, for any exception that ended a run."""
+    if isinstance(error, CodedError):
+        return describe(error.error)._replace(code=error.code)
     if isinstance(error, MonolithError):
         from monolith_cli.reports.text import name_text
 

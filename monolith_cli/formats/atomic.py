@@ -29,7 +29,7 @@ class AtomicFile:
 
     The bytes go to `.<name>.<pid>.<random>.tmp` beside the target, are synced to disk, and get
     their name last. Whatever fails or interrupts that, the old file stays as it was and the
-    temporary one is removed. The mode is 0666 less the umask, whatever the old file's was. A
+    temporary one is removed. The mode is `mode` less the umask, whatever the old file's was. A
     symbolic link at `path` is itself replaced; the file it points to is not touched.
 
     Parameters
@@ -38,6 +38,8 @@ class AtomicFile:
         The file to create or to replace.
     overwrite
         Whether an existing file may be replaced.
+    mode
+        Less the umask, from the first byte on.
 
     Raises
     ------
@@ -48,10 +50,13 @@ class AtomicFile:
         `read_only`, `no_space`, `file_too_large` or `not_written`.
     """
 
-    __slots__ = ("_file", "_overwrite", "_temporary", "path")
+    __slots__ = ("_file", "_mode", "_overwrite", "_temporary", "path")
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, overwrite: bool = True, mode: int = 0o666
+    ) -> None:
         self.path = os.fspath(path)
+        self._mode = mode
         self._overwrite = overwrite
         directory, name = os.path.split(self.path)
         unique = f".{name}.{os.getpid()}.{os.urandom(8).hex()}.tmp"
@@ -59,13 +64,16 @@ class AtomicFile:
 
     def __enter__(self) -> AtomicFile:
         try:
-            self._file = open(self._temporary, "xb", buffering=0)
+            self._file = open(self._temporary, "xb", buffering=0, opener=self._open)
         except BaseException as error:
             self._abandon()
             if isinstance(error, OSError):
                 raise _write_error(self.path, error) from error
             raise
         return self
+
+    def _open(self, path: str, flags: int) -> int:
+        return os.open(path, flags, self._mode)
 
     def write(self, data: bytes) -> None:
         """Append bytes, all of them."""
@@ -103,12 +111,14 @@ class AtomicFile:
             os.unlink(self._temporary)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:
+def atomic_write(
+    path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True, mode: int = 0o666
+) -> None:
     """Write `data` to `path` so that no reader and no crash ever sees a part of it.
 
     Parameters and errors are those of `AtomicFile`.
     """
-    with AtomicFile(path, overwrite=overwrite) as file:
+    with AtomicFile(path, overwrite=overwrite, mode=mode) as file:
         file.write(data)
 
 

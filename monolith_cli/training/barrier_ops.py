@@ -71,6 +71,7 @@ __all__ = [
     "BarrierAlreadyPlacedError",
     "BarrierHook",
     "BarrierOp",
+    "BarrierView",
     "RunningRequest",
     "running_request",
 ]
@@ -85,6 +86,31 @@ BarrierCallback = Callable[[str, Any], object]
 
 class BarrierAlreadyPlacedError(Exception):
     """The barrier is placed already."""
+
+
+class BarrierView(NamedTuple):
+    """One look at a barrier.
+
+    Attributes
+    ----------
+    placed
+        Element 0: by a placement, or for as long as a save takes.
+    action
+        Whose callbacks are to run now; of the placement if there is one.
+    generation
+        The newest; 0 before the first.
+    placement
+        The generation of what is placed; 0 if nothing is, but perhaps for a save.
+    blocked_workers, unblocked_workers
+        By their elements; 1 and up.
+    """
+
+    placed: bool
+    action: str
+    generation: int
+    placement: int
+    blocked_workers: list[int]
+    unblocked_workers: list[int]
 
 
 class RunningRequest(NamedTuple):
@@ -404,6 +430,23 @@ class BarrierOp:
         if generation in self._unfinished.get(0, ()):
             return False
         return generation <= self._state.read(plain(session)).acknowledged_by(0)
+
+    def look(self, session: Any) -> BarrierView:
+        """All at once, in one round trip."""
+        status = self._state.read(plain(session))
+        workers = range(1, self._capacity)
+        request = status.request
+        placement = request.placement if status.placed else 0
+        return BarrierView(
+            placed=status.placed,
+            action=(request.placement_action if placement else request.action)
+            if status.placed
+            else "",
+            generation=request.newest,
+            placement=placement,
+            blocked_workers=[i for i in workers if status.elements[i]],
+            unblocked_workers=[i for i in workers if not status.elements[i]],
+        )
 
     def get_generation(self, session: Any) -> int:
         """The newest generation, 0 before the first."""

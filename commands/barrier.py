@@ -1,0 +1,319 @@
+"""`monolith barrier`: pause the workers of a running job, and let them go again."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Command, Settings
+from monolith_cli.failures import CodedError
+
+OWN_FAILURE = 125
+
+JSON_KEYS = {
+    "placed": "Whether the barrier is placed.",
+    "action": 'What workers do there: "Save" during a save, else empty; null where the job does'
+    " not tell, as an original one.",
+    "reason": "Why it was placed; null likewise.",
+    "owner": "Who has placed it, empty for nobody known; null likewise.",
+    "placed_seconds_ago": "How long ago; null likewise, and if it is not placed.",
+    "expires_in_seconds": "When it ends by itself; null if it does not.",
+    "blocked": "A list of the workers, numbers from 1, that stand at the barrier.",
+    "unblocked": "A list of the others.",
+    "global_step": "The job's global step.",
+    "address": "Where the job listens.",
+}
+
+REFUSED = "the job cannot be reached, or refused"
+
+EXIT_CODES = {3: "no such directory", 5: REFUSED, 6: "time ran out"}
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith barrier place model --reason 'look at slot 7' --wait": "Pause, for ten minutes:",
+        "monolith barrier place model --ttl 1h": "Pause for an hour:",
+    },
+    exit_codes={
+        **EXIT_CODES,
+        5: f"{REFUSED}; the barrier is placed already",
+        6: "with --wait: not all workers are blocked in time; the barrier stays placed",
+    },
+    json_keys=JSON_KEYS,
+)
+@options.job_dir
+@options.reason
+@options.option(
+    "--ttl",
+    type=options.DurationType(zero=True),
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="When it ends by itself, such as 90s, 10m or 1h; 0: never.",
+)
+@options.owner
+@options.option("--wait", is_flag=True, help="Return once all workers are blocked.")
+@options.timeout("60s", help="How long --wait waits.")
+@options.job
+@options.json
+@options.common
+@click.pass_context
+def place(
+    ctx: click.Context,
+    /,
+    place: options.JobPlace,
+    reason: str,
+    ttl: float,
+    owner: str,
+    wait: bool,
+    timeout: float,
+    json: bool,
+) -> None:
+    """Place the barrier: workers stop after their step.
+
+    The chief does not stop. The barrier ends when it is removed, when its time is over, or when
+    the chief dies.
+    """
+    from monolith_cli.errors import RefusedError
+    from monolith_cli.reports.control import (
+        barrier_document,
+        barrier_lines,
+        workers_text,
+    )
+    from monolith_cli.reports.terminal import Messages, show, show_json
+
+    settings: Settings = ctx.obj
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    with place.connect() as job:
+        if job.is_original:
+            if ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT:
+                raise RefusedError(
+                    "an original job has nothing that ends a barrier",
+                    path=str(job.address),
+                    hint="leave out --ttl, and remove the barrier yourself",
+                )
+            messages.warnings(
+                "an original job: nobody will know who has placed it and why, and it stays until"
+                " it is removed"
+            )
+        job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
+        info = (
+            job.wait(
+                lambda info: not info.placed or not info.unblocked,
+                timeout,
+                lambda info: f"workers {workers_text(info.unblocked)} are not blocked",
+            )
+            if wait
+            else job.info()
+        )
+        if wait and not info.placed:
+            raise RefusedError("the barrier was removed meanwhile", path=str(job.address))
+        if json:
+            show_json(barrier_document(info, str(job.address)))
+        else:
+            show(barrier_lines(info))
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith barrier remove model": "Let the workers go that you have paused:",
+        "monolith barrier remove --force model --reason 'paused by mistake'": "Whoever it was:",
+    },
+    exit_codes={**EXIT_CODES, 5: f"{REFUSED}; the barrier is somebody else's"},
+)
+@options.job_dir
+@options.force(help="Remove it whoever has placed it.")
+@options.reason
+@options.owner
+@options.job
+@options.common
+@click.pass_obj
+def remove(
+    settings: Settings,
+    /,
+    place: options.JobPlace,
+    force: bool,
+    reason: str,
+    owner: str,
+) -> None:
+    """Remove the barrier: workers go on.
+
+    Your own is one with the same owner. That there is none is said, and is fine. One that is
+    removed during a save goes when the save has ended.
+    """
+    from monolith_cli.errors import RefusedError
+    from monolith_cli.reports.terminal import Messages
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    with place.connect() as job:
+        if not job.info().placed:
+            messages.notes("no barrier is placed")
+            return
+        try:
+            job.remove(owner=owner, force=force, reason=reason)
+        except RefusedError as error:
+            if error.hint is None and not force:
+                error.hint = "--force removes it"
+            raise
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith barrier status model": "Who has paused the job, and who stands still:",
+        "monolith barrier status --json model | jq .unblocked": "In a script:",
+    },
+    exit_codes=EXIT_CODES,
+    json_keys=JSON_KEYS,
+)
+@options.job_dir
+@options.job
+@options.json
+@options.common
+@click.pass_obj
+def status(
+    settings: Settings,
+    /,
+    place: options.JobPlace,
+    json: bool,
+) -> None:
+    """Show whether the barrier is placed, by whom, and who stands at it."""
+    from monolith_cli.reports.control import barrier_document, barrier_lines
+    from monolith_cli.reports.terminal import show, show_json
+
+    with place.connect() as job:
+        info = job.info()
+        if json:
+            show_json(barrier_document(info, str(job.address)))
+        else:
+            show(barrier_lines(info))
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith barrier wait --blocked model": "Until all workers stand still:",
+        "monolith barrier wait --removed --timeout 1h model": "Until the job goes on:",
+    },
+    exit_codes=EXIT_CODES,
+)
+@options.job_dir
+@options.option("--blocked", "until", flag_value="blocked", help="Until all workers are blocked.")
+@options.option("--removed", "until", flag_value="removed", help="Until the barrier is gone.")
+@options.timeout("60s", help="How long to wait.")
+@options.job
+@options.common
+@click.pass_obj
+def wait(
+    settings: Settings,
+    /,
+    place: options.JobPlace,
+    until: str | None,
+    timeout: float,
+) -> None:
+    """Wait until all workers are blocked, or until the barrier is removed.
+
+    Says nothing, but for why it has failed.
+    """
+    from monolith_cli.reports.control import workers_text
+
+    if until is None:
+        raise click.UsageError("Wait for what? Give --blocked or --removed")
+    with place.connect() as job:
+        if until == "blocked":
+            job.wait(
+                lambda info: info.placed and not info.unblocked,
+                timeout,
+                lambda info: (
+                    f"workers {workers_text(info.unblocked)} are not blocked"
+                    if info.placed
+                    else "no barrier is placed"
+                ),
+            )
+        else:
+            job.wait(lambda info: not info.placed, timeout, lambda _: "the barrier is placed")
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith barrier hold model -- rsync -a model/ backup/": "A copy in which nothing moves:",
+    },
+    exit_codes={
+        125: "a failure of its own: the barrier could not be placed, or was lost meanwhile",
+        126: "the command cannot be executed",
+        127: "the command is not there",
+    },
+)
+@options.job_dir
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@options.option(
+    "--ttl",
+    type=options.DurationType(),
+    metavar="TIME",
+    default="60s",
+    show_default=True,
+    help="When the barrier ends if this command dies; renewed while it lives.",
+)
+@options.timeout("60s", help="How long to wait until all workers are blocked.")
+@options.reason
+@options.owner
+@options.job
+@options.common
+@click.pass_context
+def hold(
+    ctx: click.Context,
+    /,
+    place: options.JobPlace,
+    command: tuple[str, ...],
+    ttl: float,
+    timeout: float,
+    reason: str,
+    owner: str,
+) -> None:
+    """Place the barrier, run a command while all workers stand still, and remove it.
+
+    The barrier goes whatever happens to the command, also on Ctrl-C and SIGTERM, which are passed
+    on to it. The exit code is the command's. With --address there is no MODEL_DIR: everything
+    behind -- is the command.
+    """
+    from monolith_cli.control.hold import hold as hold_barrier
+    from monolith_cli.errors import MonolithError
+    from monolith_cli.reports.terminal import Messages
+
+    settings: Settings = ctx.obj
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    if place.address and place.model_dir:
+        command, place = (place.model_dir, *command), place._replace(model_dir=None)
+    if not command:
+        raise click.UsageError("No command: give it behind --")
+    try:
+        with place.connect() as job:
+            if job.is_original:
+                messages.warnings("an original job: if this command is killed, the barrier stays")
+            held = hold_barrier(
+                job,
+                command,
+                reason=reason or " ".join(command),
+                owner=owner,
+                ttl_seconds=ttl,
+                timeout_seconds=timeout,
+            )
+    except MonolithError as error:
+        raise CodedError(error, OWN_FAILURE) from error
+    if held.problem:
+        print(f"Error: {held.problem}", file=sys.stderr)
+    if held.was_lost:
+        print(
+            "Error: the barrier was lost while the command ran: it was removed, or the chief has"
+            " started again",
+            file=sys.stderr,
+        )
+    elif held.not_removed is not None:
+        print(f"Error: the barrier is not removed: {held.not_removed}", file=sys.stderr)
+    lost = held.was_lost or held.not_removed is not None
+    ctx.exit(OWN_FAILURE if lost else held.code)

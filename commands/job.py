@@ -1,0 +1,233 @@
+"""`monolith job`: a running job as a whole."""
+
+from __future__ import annotations
+
+import click
+
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Command, Settings
+
+EXIT_CODES = {
+    3: "no such directory",
+    5: "the job cannot be reached, or refused",
+    6: "time ran out",
+}
+
+VIA = options.option(
+    "--via",
+    type=click.Choice(["port", "file"]),
+    default="port",
+    show_default=True,
+    help="How to ask: at the job's port, or by the file monolith_action in MODEL_DIR, for jobs"
+    " without a port.",
+)
+
+
+def by_file(place: options.JobPlace, via: str) -> str | None:
+    """MODEL_DIR if the job is to be asked by a file, else None."""
+    if via == "port":
+        return None
+    if place.address or not place.model_dir:
+        raise click.UsageError("--via file needs MODEL_DIR, and no --address")
+    return place.model_dir
+
+
+@click.command(
+    cls=Command,
+    examples={"monolith job status model": "Where a job is:"},
+    exit_codes=EXIT_CODES,
+    json_keys={
+        "address": "Where the job listens.",
+        "model_dir": "Where it saves; null where the job does not tell, as an original one.",
+        "run_id": "A text that is another one for each session of the chief; null likewise.",
+        "global_step": "The job's global step.",
+        "last_saved_step": "The latest committed step; null if there is none, or likewise.",
+        "saving": "Whether a save is going on; null likewise.",
+        "workers": "How many workers there are, the chief not counted.",
+        "placed": "Whether the barrier is placed.",
+    },
+)
+@options.job_dir
+@options.job
+@options.json
+@options.common
+@click.pass_obj
+def status(
+    settings: Settings,
+    /,
+    place: options.JobPlace,
+    json: bool,
+) -> None:
+    """Show a running job's global step, and its last save."""
+    from monolith_cli.reports.control import job_document, job_lines
+    from monolith_cli.reports.terminal import show, show_json
+
+    with place.connect() as job:
+        info = job.info()
+        if json:
+            show_json(job_document(info, str(job.address)))
+        else:
+            show(job_lines(info, str(job.address)))
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith job save model": "Save now:",
+        "step=$(monolith job save model | cut -f1)": "In a script:",
+    },
+    exit_codes={
+        **EXIT_CODES,
+        5: "the job cannot be reached, or refused; with --require-all: a worker's input was not"
+        " saved, and nothing is committed",
+        6: "time ran out; the checkpoint may come yet",
+    },
+    json_keys={
+        "step": "The committed step; null where it is not known.",
+        "path": "The path of its files, without suffix; null likewise.",
+        "finished_workers": "A list of the workers whose input was saved with it, 0 being the"
+        " chief; null where the job does not tell.",
+        "unfinished_workers": "A list of the others; null likewise.",
+    },
+)
+@options.job_dir
+@options.option(
+    "--require-all", is_flag=True, help="Commit only if every worker's input is saved with it."
+)
+@options.timeout("10m", help="How long to wait for the checkpoint.")
+@options.reason
+@options.owner
+@VIA
+@options.job
+@options.json
+@options.common
+@click.pass_obj
+def save(
+    settings: Settings,
+    /,
+    place: options.JobPlace,
+    require_all: bool,
+    timeout: float,
+    reason: str,
+    owner: str,
+    via: str,
+    json: bool,
+) -> None:
+    """Save a checkpoint now; print its step and path once it is committed.
+
+    Workers' inputs are saved with it, also while the barrier is placed. Output: the step, a tab,
+    the path.
+    """
+    from monolith_cli.control.client import Saved
+    from monolith_cli.errors import RefusedError
+    from monolith_cli.reports.control import saved_document, saved_lines, workers_text
+    from monolith_cli.reports.terminal import Messages, show, show_json
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    directory = by_file(place, via)
+    if directory is not None:
+        if require_all:
+            raise click.UsageError("--via file cannot ask for --require-all")
+        from monolith_cli.control.action_file import save_by_file
+
+        saved = Saved(*save_by_file(directory, timeout), None, None)
+    else:
+        with place.connect() as job:
+            if job.is_original and require_all:
+                raise RefusedError(
+                    "an original job cannot be asked for --require-all", path=str(job.address)
+                )
+            saved = job.save(
+                require_all=require_all, reason=reason, owner=owner, timeout_seconds=timeout
+            )
+            if job.is_original and place.model_dir:
+                from monolith_cli.checkpoint.model_dir import open_model_dir
+
+                latest = open_model_dir(place.model_dir).checkpoint()
+                saved = saved._replace(step=latest.step, path=latest.prefix)
+    if saved.unfinished_workers:
+        late = workers_text(saved.unfinished_workers)
+        messages.warnings(f"the inputs of workers {late} are not saved with it, but older")
+    if saved.step is None:
+        messages.notes("saved; the job does not tell which step")
+    if json:
+        show_json(saved_document(saved))
+    elif saved.step is not None:
+        show(saved_lines(saved))
+
+
+@click.command(
+    cls=Command,
+    examples={"monolith job stop model --reason 'new hardware'": "Let a job save and end:"},
+    exit_codes=EXIT_CODES,
+)
+@options.job_dir
+@options.timeout("3m", help="With --via file: how long to wait for the job's answer.")
+@options.reason
+@options.owner
+@VIA
+@options.job
+@options.common
+@click.pass_obj
+def stop(
+    settings: Settings,
+    /,
+    place: options.JobPlace,
+    timeout: float,
+    reason: str,
+    owner: str,
+    via: str,
+) -> None:
+    """Ask a job for a clean stop: it saves once more, and ends.
+
+    Returns when the job has taken note, not when it has ended.
+    """
+    directory = by_file(place, via)
+    if directory is not None:
+        from monolith_cli.control.action_file import ask_by_file
+
+        ask_by_file(directory, "STOP", timeout)
+        return
+    with place.connect() as job:
+        job.stop(reason=reason, owner=owner)
+
+
+@click.command(
+    cls=Command,
+    examples={"monolith job log model": "Who has done what to a job:"},
+    exit_codes={3: "no such directory, or no log in it"},
+    json_keys={
+        "time": "When, in UTC.",
+        "method": "What was asked for: a method of the Controller service.",
+        "owner": "By whom, as they say.",
+        "peer": "From which address.",
+        "reason": "Why.",
+        "result": '"done", or what was answered.',
+    },
+    json_intro="With --json each line is an object with these keys:",
+)
+@options.model_dir
+@options.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="The last N only; 0: all.",
+)
+@options.json_lines
+@options.common
+@click.pass_obj
+def log(settings: Settings, /, model_dir: str, lines: int, json: bool) -> None:
+    """Show who has placed, removed, saved and stopped, when and why."""
+    from monolith_cli.control.log import read_log
+    from monolith_cli.reports.control import log_lines
+    from monolith_cli.reports.terminal import show, show_json
+
+    entries = read_log(model_dir)[-lines:]
+    if json:
+        for entry in entries:
+            show_json(entry)
+    else:
+        show(log_lines(entries))
