@@ -342,10 +342,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     ) -> tuple[SaveResult | None, bool]:
         """Save under the lock; returns the result, and whether to stop training."""
         steps = self._start_steps(session)
+        graph = plain(session).graph
         if steps.is_committed(step):
             logging.info("Step %d is committed already.", step)
             return self._committed(step), False
-        if self._is_dense_only and _full_saves.get(plain(session).graph) == step:
+        if self._is_dense_only and _full_saves.get(graph) == step:
             logging.info("Step %d has just been saved in full.", step)
             return None, False
         if self._is_saving:
@@ -357,7 +358,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             if cleared:
                 logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
             steps.begin(step, self._run_id(session))
-            with self._guarded(session, step):
+            # Each thread has a default graph of its own.
+            with graph.as_default(), self._guarded(session, step):
                 try:
                     workers = self._write(session, step, require_all)
                 except _FAILED as error:
