@@ -118,12 +118,15 @@ def find_input_step(model_dir: str, worker: int, restart: RestartPoint) -> int |
     """The step of the state that a worker goes on from; None if there is none for it.
 
     The state of the model's step, or of the step that a rollback names; where that is missing the
-    newest older one, and never a newer. Without any committed model the latest there is.
+    newest older one, and never a newer. Without any committed model the latest there is, but none
+    of a save that has begun and was not committed: the model starts anew, so what was read up to
+    then has to be read again.
     """
     steps = input_steps(model_dir, worker)
     wanted = restart.input_step(worker)
     if wanted is not None:
         return max((step for step in steps if step <= wanted), default=None)
+    steps = [step for step in steps if not _is_begun(model_dir, step)]
     try:
         latest = read_checkpoint_state(os.path.join(model_dir, input_state_name(worker)))
     except PathNotFoundError:
@@ -203,6 +206,10 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
         raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
     except _MALFORMED as error:
         raise StateFileError("does not say which inputs belong to a step", path=path) from error
+
+
+def _is_begun(model_dir: str, step: int) -> bool:
+    return os.path.lexists(os.path.join(model_dir, ckpt_inputs_name(step)))
 
 
 def _saved_at(prefix: str) -> float:

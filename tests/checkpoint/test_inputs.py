@@ -121,6 +121,17 @@ def test_without_any_model_the_latest_there_is(tmp_path: Path) -> None:
     assert find_input_step(directory, 1, at(None)) == 20
 
 
+def test_without_any_model_nothing_of_a_save_that_was_not_committed(tmp_path: Path) -> None:
+    """The model starts anew: an input that went on would leave out what was read before."""
+    directory = str(tmp_path)
+    save(tmp_path, 1, 10, 20)
+    write_input_state(directory, 1)
+    write_step_inputs(directory, StepInputs(20, "run", {}))
+    assert find_input_step(directory, 1, at(None)) == 10
+    write_step_inputs(directory, StepInputs(10, "run", {}))
+    assert find_input_step(directory, 1, at(None)) is None
+
+
 def test_a_stale_state_file_of_a_moved_directory(tmp_path: Path) -> None:
     save(tmp_path, 1, 10, 20)
     (tmp_path / "checkpoint_input_worker_1").write_text(
