@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,24 +24,17 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     write_step_inputs,
 )
-from monolith_cli.checkpoint.layout import MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.errors import (
-    MonolithError,
-    PathNotFoundError,
-    UnfinishedWorkersError,
-    UsageError,
-    WriteError,
-)
-from monolith_cli.formats.atomic import atomic_write
-from monolith_cli.formats.checkpoint_state import (
-    MonolithCheckpointState,
-    format_monolith_checkpoint_state,
-    read_monolith_checkpoint_state,
-)
+from monolith_cli.errors import MonolithError, UnfinishedWorkersError, WriteError
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
-from monolith_cli.training.restarts import restart_of_graph
+from monolith_cli.training.save_directory import (
+    claim_directory,
+    find_restart,
+    make_directory,
+    note_save,
+    write_table_type,
+)
 from monolith_cli.training.save_requests import SESSION_LOST, SaveRequests, SaveResult
 from monolith_cli.training.tide_timer import TideTimer
 
@@ -55,10 +47,6 @@ _FAILED = (tf.errors.OpError, OSError)
 
 # The step that a hook with everything in it has saved last.
 _full_saves: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary()
-
-
-# Where the hooks of a session save.
-_directories: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
@@ -192,7 +180,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         WriteError
             The directory cannot be made.
         """
-        _make_directory(self._checkpoint_dir)
+        make_directory(self._checkpoint_dir)
         super().begin()
         for listener in self._guards:
             listener.begin()
@@ -210,7 +198,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         """
         self._requests.open(coord)
         self._missed_step = None
-        self._claim_directory(coord)
+        claim_directory(coord, self._checkpoint_dir)
         for listener in self._barriers():
             listener.release(session)
         if not self._is_dense_only:  # the job may have gone back from what it saved
@@ -223,7 +211,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         finally:
             self._is_creating = False
         if self._save_graph_def:
-            self._write_monolith_checkpoint(saved=False)
+            write_table_type(self._checkpoint_dir, self._table_type)
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the global step."""
@@ -353,7 +341,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             raise RuntimeError("a save is going on: its listeners cannot ask for another")
         self._is_saving = True
         try:
-            _make_directory(self._checkpoint_dir)
+            make_directory(self._checkpoint_dir)
             cleared = steps.clear_uncommitted()
             if cleared:
                 logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
@@ -423,7 +411,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         """Tell of the step; returns whether a listener wants training to stop."""
         try:
             if self._save_graph_def:
-                self._write_monolith_checkpoint(saved=True)
+                note_save(self._checkpoint_dir, self._table_type)
             log = v1.SessionLog(status=v1.SessionLog.CHECKPOINT, checkpoint_path=self._save_path)
             self._summary_writer.add_session_log(log, step)
         except _FAILED as error:
@@ -489,39 +477,9 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         everyone = [*self._guards, *self._listeners]
         return [listener for listener in everyone if isinstance(listener, BarrierSaverListener)]
 
-    def _claim_directory(self, coord: Any) -> None:
-        """See to it that a session's hooks do not take each other's steps for uncommitted ones."""
-        if coord is None:
-            return
-        taken = _directories.setdefault(coord, set())
-        directory = os.path.realpath(self._checkpoint_dir)
-        if directory in taken:
-            raise UsageError(
-                "two saver hooks of a session save into one directory",
-                path=self._checkpoint_dir,
-                hint="give the hook that saves dense variables only a directory of its own",
-            )
-        taken.add(directory)
-
     def _find_restart(self, session: Any) -> RestartPoint:
-        restart = restart_of_graph(plain(session).graph, self._checkpoint_dir)
         step = int(session.run(self._global_step_tensor))
-        if restart.override and step != _step_inside(restart.prefix, session, step):
-            raise UsageError(
-                f"the session is at step {step}, but 'ckpt.override' asks for {restart.step}",
-                path=self._checkpoint_dir,
-                hint="make the session with monolith_cli.training.runs, or remove ckpt.override",
-            )
-        if restart.step is None or restart.step <= step:
-            return restart
-        if self._is_dense_only:  # the job went back; this directory's newer steps are void
-            return RestartPoint(step)
-        # To go on would make every step there count as uncommitted, and remove it.
-        raise UsageError(
-            f"the session is at step {step}, but the latest checkpoint there is of {restart.step}",
-            path=self._checkpoint_dir,
-            hint="restore it, or take another directory",
-        )
+        return find_restart(session, step, self._checkpoint_dir, is_dense_only=self._is_dense_only)
 
     def _start_steps(self, session: Any = None) -> CommittedSteps:
         """The directory's steps; a session tells where it is, if nobody has yet."""
@@ -538,38 +496,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             self._steps.restart(self._restart)
         return self._steps
 
-    def _write_monolith_checkpoint(self, *, saved: bool) -> None:
-        path = os.path.join(self._checkpoint_dir, MONOLITH_CHECKPOINT)
-        try:
-            state = read_monolith_checkpoint_state(path)
-        except PathNotFoundError:
-            state = MonolithCheckpointState(builtin_hash_table_type="")
-        if saved:
-            state = state._replace(last_checkpoint_save_timestamp=int(time.time()))
-        elif state.builtin_hash_table_type == self._table_type:
-            return
-        state = state._replace(builtin_hash_table_type=self._table_type)
-        atomic_write(path, format_monolith_checkpoint_state(state).encode())
-
 
 def _result(step: int, path: str, workers: Any) -> SaveResult:
     finished = tuple(sorted(worker for worker, entry in workers.items() if entry.finished))
     return SaveResult(step, path, finished, tuple(sorted(set(workers) - set(finished))))
-
-
-def _step_inside(prefix: str | None, session: Any, default: int) -> int:
-    """The global step that a checkpoint holds; it may be later than the one in its name."""
-    name = v1.train.get_global_step(plain(session).graph).op.name
-    reader = tf.train.load_checkpoint(prefix) if prefix else None
-    if reader is None or not reader.has_tensor(name):
-        return default
-    return int(reader.get_tensor(name))
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
-        failure.errno = error.errno
-        raise failure from error

@@ -852,6 +852,7 @@ def test_a_full_disk_at_a_small_file(
     save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     from monolith_cli.checkpoint import inputs
+    from monolith_cli.training import save_directory
 
     calls: list[str] = []
     full = [True]
@@ -863,7 +864,7 @@ def test_a_full_disk_at_a_small_file(
             raise WriteError("not written: No space left on device", path=path, kind="no_space")
         write(path, data)
 
-    for module in (inputs, commits, save):
+    for module in (inputs, commits, save_directory):
         monkeypatch.setattr(module, "atomic_write", atomic_write)
     with chief(tmp_path, save_steps=100, listeners=[listener("l", calls)]) as job:
         job.train(1)

@@ -1,0 +1,144 @@
+"""The directory that a hook saves into: it is there, no other hook's, and what was restored."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from typing import Any
+
+import tensorflow as tf
+
+from monolith_cli.checkpoint.layout import MONOLITH_CHECKPOINT
+from monolith_cli.checkpoint.restart import RestartPoint
+from monolith_cli.errors import PathNotFoundError, UsageError, WriteError
+from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.checkpoint_state import (
+    MonolithCheckpointState,
+    format_monolith_checkpoint_state,
+    read_monolith_checkpoint_state,
+)
+from monolith_cli.training.barrier_state import plain
+from monolith_cli.training.restarts import restart_of_graph
+
+__all__ = [
+    "claim_directory",
+    "find_restart",
+    "make_directory",
+    "note_save",
+    "write_table_type",
+]
+
+# Where the hooks of a session save, by the session's coordinator.
+_claimed: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+
+
+def make_directory(path: str) -> None:
+    """Make it, unless it is there.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused, or something else is in its place.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
+        failure.errno = error.errno
+        raise failure from error
+
+
+def claim_directory(coord: Any, path: str) -> None:
+    """Take it for one hook of a session: two would take each other's steps for uncommitted ones.
+
+    Raises
+    ------
+    UsageError
+        Another hook of this session has it.
+    """
+    if coord is None:
+        return
+    claimed = _claimed.setdefault(coord, set())
+    directory = os.path.realpath(path)
+    if directory in claimed:
+        raise UsageError(
+            "two saver hooks of a session save into one directory",
+            path=path,
+            hint="give the hook that saves dense variables only a directory of its own",
+        )
+    claimed.add(directory)
+
+
+def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> RestartPoint:
+    """What a session that is at this step was restored from.
+
+    Raises
+    ------
+    UsageError
+        It was not restored from the checkpoint that is the latest there, or that `ckpt.override`
+        asks for.
+    MonolithError
+        As `restart_point`.
+    """
+    graph = plain(session).graph
+    restart = restart_of_graph(graph, path)
+    if restart.override and step != _step_inside(restart.prefix, graph, step):
+        raise UsageError(
+            f"the session is at step {step}, but 'ckpt.override' asks for {restart.step}",
+            path=path,
+            hint="make the session with monolith_cli.training.runs, or remove ckpt.override",
+        )
+    if restart.step is None or restart.step <= step:
+        return restart
+    if is_dense_only:  # the job went back; this directory's newer steps are void
+        return RestartPoint(step)
+    # To go on would make every step there count as uncommitted, and remove it.
+    raise UsageError(
+        f"the session is at step {step}, but the latest checkpoint there is of {restart.step}",
+        path=path,
+        hint="restore it, or take another directory",
+    )
+
+
+def write_table_type(directory: str, table_type: str) -> None:
+    """Let `monolith_checkpoint` say it, whatever else that says.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused.
+    StateFileError, NotReadableError
+        The file does not parse, or cannot be read.
+    """
+    state = _read(directory)
+    if state.builtin_hash_table_type != table_type:
+        _write(directory, state._replace(builtin_hash_table_type=table_type))
+
+
+def note_save(directory: str, table_type: str) -> None:
+    """Let `monolith_checkpoint` say that a step was saved now; raises as `write_table_type`."""
+    now = int(time.time())
+    state = _read(directory)._replace(builtin_hash_table_type=table_type)
+    _write(directory, state._replace(last_checkpoint_save_timestamp=now))
+
+
+def _read(directory: str) -> MonolithCheckpointState:
+    try:
+        return read_monolith_checkpoint_state(os.path.join(directory, MONOLITH_CHECKPOINT))
+    except PathNotFoundError:
+        return MonolithCheckpointState(builtin_hash_table_type="")
+
+
+def _write(directory: str, state: MonolithCheckpointState) -> None:
+    text = format_monolith_checkpoint_state(state)
+    atomic_write(os.path.join(directory, MONOLITH_CHECKPOINT), text.encode())
+
+
+def _step_inside(prefix: str | None, graph: tf.Graph, default: int) -> int:
+    """The global step that a checkpoint holds; it may be later than the one in its name."""
+    name = tf.compat.v1.train.get_global_step(graph).op.name
+    reader = tf.train.load_checkpoint(prefix) if prefix else None
+    if reader is None or not reader.has_tensor(name):
+        return default
+    return int(reader.get_tensor(name))
