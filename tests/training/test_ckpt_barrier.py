@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from input_support import Input, numbers, servers
+from input_support import Input, servers
 from tf_support import tensorflow
 
 from monolith_cli import messages
@@ -41,6 +41,11 @@ def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
+def endless() -> Input:
+    """0, 1, 2 and so on."""
+    return Input(tensorflow().data.Dataset.range(1 << 40), initializable=True)
+
+
 class Process:
     """The graph of the chief (0) or of a worker: an input, its helper, and the barrier."""
 
@@ -58,7 +63,7 @@ class Process:
         with self.graph.as_default(), v1.device(setter):
             if own_info:  # the original's way: local in every process
                 job.hooks._meta(self.graph, is_chief=True)
-            self.input = Input(numbers(1_000_000), initializable=True)
+            self.input = endless()
             self.helper = job.hooks.WorkerCkptHelper(str(job.model_dir), index)
             self.op = barrier_ops.BarrierOp(
                 3,
@@ -108,7 +113,7 @@ class Process:
                 while not self.stop.is_set():
                     session.run(self.input.next)
                     self.steps += 1
-                    time.sleep(0.001)
+                    time.sleep(0.005)
         except BaseException as error:
             self.errors.append(error)
 
@@ -155,7 +160,9 @@ class Job:
 
     def states(self, step: int) -> list[int]:
         """Whose inputs' states of a step are there."""
-        return [i for i in range(3) if (self.model_dir / f"input_worker_{i}.ckpt-{step}.index").exists()]
+        return [
+            i for i in range(3) if (self.model_dir / f"input_worker_{i}.ckpt-{step}.index").exists()
+        ]
 
     def all_clear(self) -> bool:
         return bool(self.chief.op.is_none_blocked(self.session))
@@ -199,7 +206,7 @@ def next_of(hooks: Any, model_dir: Path, index: int) -> int:
     """The element that a worker's input goes on with."""
     v1 = tensorflow().compat.v1
     with tensorflow().Graph().as_default():
-        source = Input(numbers(1_000_000), initializable=True)
+        source = endless()
         helper = hooks.WorkerCkptHelper(str(model_dir), index)
         with v1.train.SingularMonitoredSession(hooks=[helper.create_restorer_hook()]) as session:
             return int(source.take(session)[0])
@@ -256,9 +263,7 @@ def test_with_the_saver_hook_of_tensorflow(hooks: Any, tmp_path: Path) -> None:
         saver = v1.train.CheckpointSaverHook(
             str(tmp_path), save_steps=2, listeners=[made.listener, Later()]
         )
-        creator = v1.train.ChiefSessionCreator(
-            master=made.chief.target, config=made.chief.config
-        )
+        creator = v1.train.ChiefSessionCreator(master=made.chief.target, config=made.chief.config)
         with v1.train.MonitoredSession(creator, hooks=[made.chief.hook, saver]) as session:
             assert order == ["before 0: [0]", "after 0: []"]  # no worker yet: the time is over
             made.work(1)
