@@ -476,13 +476,16 @@ def test_a_session_that_dies_in_the_wait(
         j.workers[1].callback = lambda action, session: time.sleep(0.5)
         old, op = j.session, j.chief.op
         looks = itertools.count()
+        failed: list[str] = []
         read = op._state.read
 
         def failing(session: Any) -> Any:
             if next(looks) < 3:  # when asking, and in the wait
                 return read(session)
             if lost == "aborted":
-                raise errors.AbortedError(None, None, "gone")
+                # What comes after must not hide it: sessions recover from this one only.
+                failed.append(lost)
+                raise kind(None, None, "gone") if len(failed) == 1 else RuntimeError("closed")
             old.close()
             return read(session)
 
@@ -497,6 +500,22 @@ def test_a_session_that_dies_in_the_wait(
         j.save(11)
         assert j.states(11) == [0, 1, 2]
         old.close()
+
+
+def test_an_error_in_the_wait_leaves_no_barrier(
+    hooks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with job(hooks, tmp_path, 1, 2) as j:
+
+        def interrupted(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(j.chief.op, "wait_until_acknowledged", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                j.listener.before_save(j.session, 10)
+        assert j.chief.op.is_barrier_removed(j.session)
+        j.goes_on(1, 2)
 
 
 def test_a_save_that_did_not_come_to_its_end(hooks: Any, tmp_path: Path) -> None:
