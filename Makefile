@@ -12,7 +12,7 @@ STUBGEN := bin/python -m nanobind.stubgen -q -m monolith_cli._native
 SOURCES := pyproject.toml README.md LICENSE \
 	$(shell find monolith_cli commands man -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format man protos stubs wheel bench fuzz clean
+.PHONY: help demo test lint format man docs protos stubs wheel bench fuzz clean
 
 help:
 	@echo "make demo    install, write a synthetic model directory, count it"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint    ruff, mypy, and whether generated files are stale"
 	@echo "make format  let ruff format the sources"
 	@echo "make man     write the man pages again"
+	@echo "make docs    write the reference of the library for trainers again"
 	@echo "make protos  compile the .proto files again"
 	@echo "make stubs   write the types of the native module again"
 	@echo "make wheel   build a wheel from the sdist, and try it in an empty environment"
@@ -40,8 +41,10 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p monolith_cli
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../man/generate.py
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../docs/generate.py
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../benchmarks/*.py
 	$(BIN)/python man/generate.py --check
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/python protos/generate.py --check
 	cd $(VENV) && $(STUBGEN) -o _native.pyi
 	cmp $(VENV)/_native.pyi monolith_cli/_native.pyi || { echo "stale: run make stubs" >&2; exit 1; }
@@ -52,6 +55,9 @@ format: $(VENV)/.test-installed
 
 man: $(VENV)/.installed
 	$(BIN)/python man/generate.py
+
+docs: | $(VENV)/bin/python
+	$(BIN)/python docs/generate.py
 
 protos: $(VENV)/.test-installed
 	$(BIN)/python protos/generate.py
