@@ -605,9 +605,13 @@ def test_an_override_ends_with_the_next_commit(save: Any, tmp_path: Path) -> Non
             assert (tmp_path / "ckpt.override").exists()
             job.train(1)
             assert not (tmp_path / "ckpt.override").exists()
-    assert steps(tmp_path) == [2, 4]
-    assert dense(tmp_path, 4) == (4, 4.0)
-    assert not of_step(tmp_path, 5)
+            assert not of_step(tmp_path, 5)
+            job.train(1)
+    assert steps(tmp_path) == [2, 4, 5]
+    assert dense(tmp_path, 5) == (5, 5.0)
+    said = [json.loads((tmp_path / f"ckpt.inputs-{step}").read_text()) for step in (4, 5)]
+    assert said[0]["override"]["model_step"] == 2
+    assert "override" not in said[1]
 
 
 def test_recovery_goes_on_from_what_is_committed(save: Any, tmp_path: Path) -> None:
