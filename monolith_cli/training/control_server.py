@@ -46,6 +46,8 @@ _READING = ("GetBlockStatus", "GetTrainingStatus", "GetInfo")
 _WORKERS = 8  # threads that answer
 _MOST_CALLS = 64  # at once
 _MOST_SAVES = 4  # that wait at once, so that others are still answered
+# Between two answers to those who only look: however many ask, training has the interpreter.
+_LOOK_SECONDS = 0.002
 _TIMEOUT_MARGIN_SECONDS = 0.1
 
 
@@ -128,6 +130,7 @@ class ControlServer:
         self._allow_without_token = allow_without_token
         self._lock = threading.Lock()  # the holder
         self._log_lock = threading.Lock()
+        self._look_lock = threading.Lock()
         self._saves = threading.BoundedSemaphore(_MOST_SAVES)
         self._holder: _Holder | None = None
         self._run_id = secrets.token_hex(8)  # until there is one at the barrier
@@ -341,7 +344,10 @@ class ControlServer:
         """Check the token, log the outcome, and turn what goes wrong into a status."""
         outcome, code = "done", None
         try:
-            if method not in _READING:
+            if method in _READING:
+                with self._look_lock:
+                    time.sleep(_LOOK_SECONDS)
+            else:
                 self._check_token(context)
             yield []
         except _RefusalError as error:

@@ -230,14 +230,14 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
     barrier_op
         At which all workers learn of a stop; None: a stop is only noted.
     trigger_save
-        Called with the session.
+        Called without arguments; `saver_hook.timer.reset` makes the next step save.
     """
 
     def __init__(
         self,
         num_ps: int = 0,
         barrier_op: BarrierOp | None = None,
-        trigger_save: Callable[[Any], object] | None = None,
+        trigger_save: Callable[[], object] | None = None,
     ) -> None:
         self._barrier_op = barrier_op
         self._trigger_save = trigger_save
@@ -280,7 +280,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         if save:
             plain(session).run(self._clear_save)
             if self._trigger_save is not None:
-                self._trigger_save(session)
+                self._trigger_save()
 
     def _stop(self, session: Any) -> None:
         if self._barrier_op is None:
