@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,11 @@ from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.failures import CodedError
 
+if TYPE_CHECKING:
+    from monolith_cli.control.client import JobInfo
+
 OWN_FAILURE = 125
+BEHIND = "monolith_cli.commands.barrier.behind"
 
 JSON_KEYS = {
     "placed": "Whether the barrier is placed.",
@@ -18,8 +23,9 @@ JSON_KEYS = {
     " not tell, as an original one.",
     "reason": "Why it was placed; null likewise.",
     "owner": "Who has placed it, empty for nobody known; null likewise.",
-    "placed_seconds_ago": "How long ago; null likewise, and if it is not placed.",
-    "expires_in_seconds": "When it ends by itself; null if it does not.",
+    "placed_seconds_ago": "How long ago; null likewise, and if it is not placed, or only by the job"
+    " for a save.",
+    "expires_in_seconds": "In how many seconds it ends by itself; null if it does not.",
     "blocked": "A list of the workers, numbers from 1, that stand at the barrier.",
     "unblocked": "A list of the others.",
     "global_step": "The job's global step.",
@@ -78,33 +84,30 @@ def place(
     the chief dies.
     """
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.control import (
-        barrier_document,
-        barrier_lines,
-        workers_text,
-    )
+    from monolith_cli.reports.control import barrier_document, barrier_lines, unblocked_text
     from monolith_cli.reports.terminal import Messages, show, show_json
 
     settings: Settings = ctx.obj
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     with place.connect() as job:
+        is_given = ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT
+        if job.is_original and is_given:
+            raise RefusedError(
+                "an original job has nothing that ends a barrier",
+                path=str(job.address),
+                hint="leave out --ttl, and remove the barrier yourself",
+            )
+        job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
         if job.is_original:
-            if ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT:
-                raise RefusedError(
-                    "an original job has nothing that ends a barrier",
-                    path=str(job.address),
-                    hint="leave out --ttl, and remove the barrier yourself",
-                )
             messages.warnings(
                 "an original job: nobody will know who has placed it and why, and it stays until"
                 " it is removed"
             )
-        job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
         info = (
             job.wait(
                 lambda info: not info.placed or not info.unblocked,
                 timeout,
-                lambda info: f"workers {workers_text(info.unblocked)} are not blocked",
+                lambda info: f"placed, but {unblocked_text(info)}",
             )
             if wait
             else job.info()
@@ -202,44 +205,54 @@ def status(
     exit_codes=EXIT_CODES,
 )
 @options.job_dir
-@options.option("--blocked", "until", flag_value="blocked", help="Until all workers are blocked.")
-@options.option("--removed", "until", flag_value="removed", help="Until the barrier is gone.")
+@options.option("--blocked", is_flag=True, help="Until all workers are blocked.")
+@options.option("--removed", is_flag=True, help="Until the barrier is gone.")
 @options.timeout("60s", help="How long to wait.")
 @options.job
 @options.common
-@click.pass_obj
+@click.pass_context
 def wait(
-    settings: Settings,
+    ctx: click.Context,
     /,
     place: options.JobPlace,
-    until: str | None,
+    blocked: bool,
+    removed: bool,
     timeout: float,
 ) -> None:
     """Wait until all workers are blocked, or until the barrier is removed.
 
     Says nothing, but for why it has failed.
     """
-    from monolith_cli.reports.control import workers_text
+    from monolith_cli.reports.control import held_text, unblocked_text
 
-    if until is None:
+    if blocked and removed:  # one of them by a variable, perhaps: the command line wins
+        blocked, removed = (
+            ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            for name in ("blocked", "removed")
+        )
+    if blocked == removed:
         raise click.UsageError("Wait for what? Give --blocked or --removed")
-    with place.connect() as job:
-        if until == "blocked":
-            job.wait(
-                lambda info: info.placed and not info.unblocked,
-                timeout,
-                lambda info: (
-                    f"workers {workers_text(info.unblocked)} are not blocked"
-                    if info.placed
-                    else "no barrier is placed"
-                ),
-            )
-        else:
-            job.wait(lambda info: not info.placed, timeout, lambda _: "the barrier is placed")
+    is_there: Callable[[JobInfo], bool]
+    if blocked:
+        is_there, missing = (lambda info: info.placed and not info.unblocked), unblocked_text
+    else:
+        is_there, missing = (lambda info: not info.placed), held_text
+    with place.connect(timeout) as job:
+        job.wait(is_there, timeout, missing)
+
+
+class HoldCommand(Command):
+    """What is behind the first `--` is the command, with or without a MODEL_DIR before it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args and not ctx.resilient_parsing:
+            split = args.index("--")
+            args, ctx.meta[BEHIND] = args[:split], tuple(args[split + 1 :])
+        return super().parse_args(ctx, args)
 
 
 @click.command(
-    cls=Command,
+    cls=HoldCommand,
     examples={
         "monolith barrier hold model -- rsync -a model/ backup/": "A copy in which nothing moves:",
     },
@@ -250,7 +263,7 @@ def wait(
     },
 )
 @options.job_dir
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @options.option(
     "--ttl",
     type=options.DurationType(),
@@ -278,8 +291,8 @@ def hold(
     """Place the barrier, run a command while all workers stand still, and remove it.
 
     The barrier goes whatever happens to the command, also on Ctrl-C and SIGTERM, which are passed
-    on to it. The exit code is the command's. With --address there is no MODEL_DIR: everything
-    behind -- is the command.
+    on to it. The exit code is the command's. If this command is killed, the barrier ends when its
+    time is over.
     """
     from monolith_cli.control.hold import hold as hold_barrier
     from monolith_cli.errors import MonolithError
@@ -287,9 +300,11 @@ def hold(
 
     settings: Settings = ctx.obj
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    if place.address and place.model_dir:
-        command, place = (place.model_dir, *command), place._replace(model_dir=None)
-    if not command:
+    behind: tuple[str, ...] | None = ctx.meta.get(BEHIND)
+    if behind is not None and command:
+        raise click.UsageError(f"Got unexpected extra argument ({command[0]}) before --")
+    command = command if behind is None else behind
+    if not command or (place.address and behind is None):
         raise click.UsageError("No command: give it behind --")
     try:
         with place.connect() as job:
@@ -305,15 +320,16 @@ def hold(
             )
     except MonolithError as error:
         raise CodedError(error, OWN_FAILURE) from error
-    if held.problem:
-        print(f"Error: {held.problem}", file=sys.stderr)
+    messages.errors(held.problem)
     if held.was_lost:
-        print(
-            "Error: the barrier was lost while the command ran: it was removed, or the chief has"
-            " started again",
-            file=sys.stderr,
+        messages.errors(
+            "the barrier was lost while the command ran: it was removed, or the chief has started"
+            " again"
         )
     elif held.not_removed is not None:
-        print(f"Error: the barrier is not removed: {held.not_removed}", file=sys.stderr)
+        messages.errors(
+            f"{held.not_removed}: the barrier may have been lost while the command ran; if it is"
+            " still placed, it " + ("stays" if held.is_endless else f"ends within {ttl:g} s")
+        )
     lost = held.was_lost or held.not_removed is not None
     ctx.exit(OWN_FAILURE if lost else held.code)

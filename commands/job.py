@@ -74,7 +74,7 @@ def status(
     cls=Command,
     examples={
         "monolith job save model": "Save now:",
-        "step=$(monolith job save model | cut -f1)": "In a script:",
+        "monolith job save model | cut -f1": "The step alone, for a script:",
     },
     exit_codes={
         **EXIT_CODES,
@@ -132,7 +132,7 @@ def save(
 
         saved = Saved(*save_by_file(directory, timeout), None, None)
     else:
-        with place.connect() as job:
+        with place.connect(timeout) as job:
             if job.is_original and require_all:
                 raise RefusedError(
                     "an original job cannot be asked for --require-all", path=str(job.address)
@@ -225,7 +225,7 @@ def log(settings: Settings, /, model_dir: str, lines: int, json: bool) -> None:
     from monolith_cli.reports.control import log_lines
     from monolith_cli.reports.terminal import show, show_json
 
-    entries = read_log(model_dir)[-lines:]
+    entries = read_log(model_dir, lines or None)
     if json:
         for entry in entries:
             show_json(entry)

@@ -30,6 +30,9 @@ COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
+MAX_DAYS = 36500
+"""The longest time that can be given; clocks and threads have limits not far beyond."""
+
 MAX_SLOT = 32767
 """The largest slot of a v2 fid, which has 15 bits for it."""
 
@@ -138,6 +141,8 @@ class DurationType(ParamType):
             self.fail(f"{value!r} is not a time such as 30s, 10m or 1h30m", param, ctx)
         if seconds <= 0 and not self.zero:
             self.fail(f"{value!r} is no time to wait", param, ctx)
+        if seconds > MAX_DAYS * 86400:
+            self.fail(f"{value!r} is beyond {MAX_DAYS} days", param, ctx)
         return seconds
 
 
@@ -388,8 +393,8 @@ class JobPlace(NamedTuple):
     tls_cert: str | None
     tls_key: str | None
 
-    def connect(self) -> JobClient:
-        """A client of it.
+    def connect(self, timeout_seconds: float | None = None) -> JobClient:
+        """A client of it, that waits for an answer no longer than `timeout_seconds`.
 
         Raises
         ------
@@ -402,10 +407,11 @@ class JobPlace(NamedTuple):
             raise click.UsageError("Missing argument 'MODEL_DIR': give it, or --address HOST:PORT")
         if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_cert and not self.tls_ca):
             raise click.UsageError("--tls-cert, --tls-key and --tls-ca belong together")
-        from monolith_cli.control.client import Tls, connect
+        from monolith_cli.control.client import ANSWER_SECONDS, Tls, connect
 
         tls = Tls(self.tls_ca, self.tls_cert, self.tls_key) if self.tls_ca else None
-        return connect(self.model_dir, self.address, tls=tls)
+        most = ANSWER_SECONDS if timeout_seconds is None else min(ANSWER_SECONDS, timeout_seconds)
+        return connect(self.model_dir, self.address, tls=tls, timeout_seconds=most)
 
 
 def job(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -434,15 +440,31 @@ def job(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+class _OwnerOption(click.Option):
+    """An option with two variables: the command's own, which wins, and MONOLITH_OWNER."""
+
+    def _name_variables(self, ctx: click.Context) -> None:
+        own = f"{ctx.auto_envvar_prefix}_OWNER" if ctx.auto_envvar_prefix else None
+        self.envvar = [name for name in (own, "MONOLITH_OWNER") if name]
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        self._name_variables(ctx)
+        return super().resolve_envvar_value(ctx)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        self._name_variables(ctx)
+        return super().get_help_record(ctx)
+
+
 def owner(function: F) -> F:
     """`--owner`; the environment's MONOLITH_OWNER, else user@host."""
     return option(
         "--owner",
+        cls=_OwnerOption,
         metavar="NAME",
-        envvar="MONOLITH_OWNER",
         default=_user_at_host,
         show_default="user@host",
-        help="Whose it is.",
+        help="Who you are.",
     )(function)
 
 

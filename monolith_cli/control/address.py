@@ -15,7 +15,7 @@ from monolith_cli.control.service import (
 )
 from monolith_cli.errors import NotReadableError, PathNotFoundError, UnreachableError, UsageError
 
-__all__ = ["Address", "find_token", "parse_address", "read_address"]
+__all__ = ["Address", "Token", "find_token", "look_for_token", "parse_address", "read_address"]
 
 _MOST_BYTES = 4096
 _TEXT = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
@@ -97,31 +97,74 @@ def read_address(model_dir: str | os.PathLike[str]) -> Address:
         raise UnreachableError(what, path=path, hint="see whether the job is alive") from error
 
 
-def find_token(model_dir: str | os.PathLike[str] | None) -> str | None:
+class Token(NamedTuple):
+    """What calls that change something show to a job.
+
+    Attributes
+    ----------
+    text
+        None where there is a file that cannot be read.
+    source
+        The variable or the file that it is in.
+    problem
+        Why it cannot be read.
+    """
+
+    text: str | None
+    source: str
+    problem: str | None = None
+
+
+def look_for_token(model_dir: str | os.PathLike[str] | None) -> Token | None:
     """The job's token: from the environment, a file that it names, or the model directory.
+
+    Only the job's own user can read the one in the model directory. Others may still look at the
+    job, so that this is no error yet.
 
     Raises
     ------
-    NotReadableError, PathNotFoundError
-        The file that the environment names, or the job's, cannot be read.
+    PathNotFoundError, NotReadableError
+        The file that the environment names cannot be read.
+    UsageError
+        What the environment, or the file, gives is no token.
     """
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if token:
-        return token
+    text = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if text:
+        return Token(_checked(text, None), TOKEN_VARIABLE)
     named = os.environ.get(TOKEN_FILE_VARIABLE)
     if named:
-        return _read_token(named)
-    path = None if model_dir is None else os.path.join(os.fspath(model_dir), TOKEN_FILE)
-    return _read_token(path) if path and os.path.lexists(path) else None
+        text = _read_token(named)
+        return Token(_checked(text, named), named) if text else None
+    if model_dir is None:
+        return None
+    path = os.path.join(os.fspath(model_dir), TOKEN_FILE)
+    try:
+        text = _read_token(path)
+        return Token(_checked(text, path), path) if text else None
+    except (NotReadableError, UsageError) as error:
+        return Token(None, path, error.what)
+    except PathNotFoundError:
+        return None
 
 
-def _read_token(path: str) -> str | None:
+def find_token(model_dir: str | os.PathLike[str] | None) -> str | None:
+    """As `look_for_token`, the text alone; None if there is none or it cannot be read."""
+    token = look_for_token(model_dir)
+    return None if token is None else token.text
+
+
+def _checked(text: str, path: str | None) -> str:
+    # Other bytes cannot travel in a header, and grpc's own words for that are no help.
+    if not re.fullmatch(r"[!-~]+", text):
+        raise UsageError("no token: it has spaces or other bytes", path=path or TOKEN_VARIABLE)
+    return text
+
+
+def _read_token(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            return file.read(_MOST_BYTES).decode("ascii", "replace").strip() or None
+            return file.read(_MOST_BYTES).decode("utf-8", "replace").strip()
     except FileNotFoundError as error:
         raise PathNotFoundError("not there", path=path) from error
     except OSError as error:
-        raise NotReadableError(
-            f"not readable: {error.strerror}", path=path, hint="only the job's own user may"
-        ) from error
+        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error

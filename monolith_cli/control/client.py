@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monolith_cli.control.address import Address, find_token, parse_address, read_address
+from monolith_cli.control.address import (
+    Address,
+    Token,
+    look_for_token,
+    parse_address,
+    read_address,
+)
 from monolith_cli.control.service import (
     MAX_MESSAGE_BYTES,
-    TOKEN_FILE,
+    READING_METHODS,
+    TOKEN_FILE_VARIABLE,
     TOKEN_VARIABLE,
     make_stub,
     request,
 )
 from monolith_cli.errors import (
+    MonolithError,
     NotReadableError,
     PathNotFoundError,
     RefusedError,
@@ -27,10 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["JobClient", "JobInfo", "Lease", "Saved", "Tls", "connect"]
+__all__ = ["ANSWER_SECONDS", "JobClient", "JobInfo", "Lease", "Saved", "Tls", "connect"]
 
-_ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
+"""How long a job may take to answer; saves have their own time."""
+
 _POLL_SECONDS = 0.2
+_RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
+_SHORTEST_SECONDS = 0.2  # that a call is given, however little time is left
 
 
 class Tls(NamedTuple):
@@ -93,11 +106,12 @@ class JobClient:
     model_dir
         Whose job it must be; None: any.
     token
-        What calls that change something are to show.
+        What calls that change something show; those that only look do not, so that nobody gets it
+        who is not the job that was looked for.
     tls
         None: plaintext.
     timeout_seconds
-        For an answer; saves have their own.
+        For an answer, `ANSWER_SECONDS` by default; saves have their own.
 
     Raises
     ------
@@ -112,33 +126,34 @@ class JobClient:
         address: Address,
         *,
         model_dir: str | os.PathLike[str] | None = None,
-        token: str | None = None,
+        token: Token | None = None,
         tls: Tls | None = None,
-        timeout_seconds: float = _ANSWER_SECONDS,
+        timeout_seconds: float | None = None,
     ) -> None:
-        import grpc
-
         # Its own log would come in between the lines of a command.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        import grpc
+
         self._grpc = grpc
         self.address = address
-        self._timeout_seconds = timeout_seconds
-        self._metadata = [("authorization", f"Bearer {token}")] if token else []
-        self._has_token = bool(token)
+        self._timeout_seconds = ANSWER_SECONDS if timeout_seconds is None else timeout_seconds
+        self._token = token
+        self._has_tls = tls is not None
         self._is_original = False
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_http_proxy", 0),
         ]
+        target = f"dns:///{address}"  # else a host such as "unix" would be taken for a scheme
         if tls is None:
-            self._channel = grpc.insecure_channel(str(address), options)
+            self._channel = grpc.insecure_channel(target, options)
         else:
             credentials = grpc.ssl_channel_credentials(
                 _read(tls.authority),
                 _read(tls.key) if tls.key else None,
                 _read(tls.certificate) if tls.certificate else None,
             )
-            self._channel = grpc.secure_channel(str(address), credentials, options)
+            self._channel = grpc.secure_channel(target, credentials, options)
         self._stub = make_stub(self._channel)
         try:
             self._check(model_dir)
@@ -166,16 +181,17 @@ class JobClient:
         """Whether the job has only the original service's five methods."""
         return self._is_original
 
-    def info(self) -> JobInfo:
+    def info(self, timeout_seconds: float | None = None) -> JobInfo:
         """What the job is at."""
         if self._is_original:
-            blocks = self._call("GetBlockStatus")
-            training = self._call("GetTrainingStatus")
+            blocks = self._call("GetBlockStatus", timeout_seconds)
+            training = self._call("GetTrainingStatus", timeout_seconds)
             blocked, unblocked = set(blocks.blocked_indices), set(blocks.unblocked_indices)
             return JobInfo(
                 0 in blocked, sorted(blocked - {0}), sorted(unblocked - {0}), training.global_step
             )
-        said = self._call("GetInfo")
+        said = self._call("GetInfo", timeout_seconds)
+        is_known = said.placed and bool(said.owner or said.reason or said.placed_ms_ago)
         return JobInfo(
             placed=said.placed,
             blocked=list(said.blocked_workers),
@@ -184,7 +200,7 @@ class JobClient:
             action=said.action,
             reason=said.reason,
             owner=said.owner,
-            placed_seconds_ago=said.placed_ms_ago / 1000 if said.placed else None,
+            placed_seconds_ago=said.placed_ms_ago / 1000 if is_known else None,
             expires_in_seconds=_seconds(said.expires_in_ms),
             last_saved_step=said.last_saved_step or None,
             saving=said.saving,
@@ -231,7 +247,8 @@ class JobClient:
             self._call("ResumeTraining")
             return
         lease_id = (lease.lease_id if lease else None) or ""
-        self._call("RemoveBarrier", lease_id=lease_id, owner=owner, force=force, reason=reason)
+        with contextlib.suppress(_GoneError):
+            self._call("RemoveBarrier", lease_id=lease_id, owner=owner, force=force, reason=reason)
 
     def save(self, *, require_all: bool, reason: str, owner: str, timeout_seconds: float) -> Saved:
         """Save a checkpoint now; returns when it is committed.
@@ -274,7 +291,7 @@ class JobClient:
     def wait(
         self,
         is_there: Callable[[JobInfo], bool],
-        timeout_seconds: float | None,
+        timeout_seconds: float,
         what: Callable[[JobInfo], str],
     ) -> JobInfo:
         """Ask five times a second until something is there.
@@ -284,12 +301,13 @@ class JobClient:
         TimedOutError
             The time is over; `what` says of what.
         """
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + timeout_seconds
         while True:
-            info = self.info()
+            left = max(deadline - time.monotonic(), _SHORTEST_SECONDS)
+            info = self.info(min(left, self._timeout_seconds))
             if is_there(info):
                 return info
-            left = _POLL_SECONDS if deadline is None else deadline - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
                 raise TimedOutError(
                     f"{what(info)} after {timeout_seconds:g} s", path=str(self.address)
@@ -301,63 +319,100 @@ class JobClient:
             info = self.info()
         except _UnimplementedError:
             self._is_original = True
-            self.info()
+            try:
+                self.info()
+            except _UnimplementedError as error:
+                raise self._no_job(error.what) from error
             return
-        if model_dir is None or not info.model_dir:
-            return
-        if os.path.realpath(info.model_dir) != os.path.realpath(model_dir):
+        if model_dir is not None and info.model_dir and not _is_same(info.model_dir, model_dir):
             raise UnreachableError(
                 f"the job that listens at {self.address} is that of {info.model_dir}",
-                path=self.address.source or str(model_dir),
-                hint="see whether this directory's job is alive",
+                path=self.address.source or os.fspath(model_dir),
+                hint="see whether this directory's job is alive; if it is that directory under"
+                f" another name, give --address {self.address} alone",
             )
 
     def _call(self, method: str, timeout_seconds: float | None = None, **fields: Any) -> Any:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         message = request(method)(**fields)
+        metadata = []
+        if self._token and self._token.text and method not in READING_METHODS:
+            metadata.append(("authorization", f"Bearer {self._token.text}"))
         try:
-            return getattr(self._stub, method)(message, timeout=seconds, metadata=self._metadata)
+            return getattr(self._stub, method)(message, timeout=seconds, metadata=metadata)
         except self._grpc.RpcError as error:
-            raise self._translate(error, seconds) from error
+            raise self._translate(error, method, seconds) from error
 
-    def _translate(self, error: Any, seconds: float) -> Exception:
-        code, details = error.code(), error.details() or ""
+    def _translate(self, error: Any, method: str, seconds: float) -> MonolithError:
+        code, details = error.code(), _first_line(error.details() or "")
         codes = self._grpc.StatusCode
-        where = self.address.source or str(self.address)
+        address = str(self.address)
         if code == codes.UNIMPLEMENTED:
-            return _UnimplementedError(details)
+            return _UnimplementedError(f"the job there has no {method}: {details}", path=address)
         if code == codes.NOT_FOUND:
-            return _GoneError(details)
+            return _GoneError(details, path=address)
         if code == codes.DEADLINE_EXCEEDED:
-            return TimedOutError(f"no answer from {self.address} in {seconds:g} s", path=where)
+            return self._timed_out(method, seconds)
         if code == codes.FAILED_PRECONDITION:
-            return UnfinishedWorkersError(details, path=str(self.address))
+            return UnfinishedWorkersError(details, path=address)
         if code == codes.UNAUTHENTICATED:
-            hint = None if self._has_token else f"give it the job's token, in {TOKEN_VARIABLE}"
-            hint = hint or f"the token is another run's: see {TOKEN_FILE} in its directory"
-            return RefusedError(details, path=str(self.address), hint=hint)
-        if code in (codes.ALREADY_EXISTS, codes.PERMISSION_DENIED, codes.RESOURCE_EXHAUSTED):
-            return RefusedError(details, path=str(self.address))
+            return RefusedError(details, path=address, hint=self._token_hint())
+        if code == codes.ALREADY_EXISTS and self._is_original:
+            what = "the barrier is placed already; an original job does not know by whom"
+            return RefusedError(what, path=address)
+        if code in (codes.ALREADY_EXISTS, codes.PERMISSION_DENIED, codes.INVALID_ARGUMENT):
+            return RefusedError(details, path=address)
+        if code == codes.RESOURCE_EXHAUSTED:
+            return RefusedError(details, path=address, hint="try again later")
         if code == codes.UNAVAILABLE:
-            return UnreachableError(self._why(details), path=where, hint=self._hint())
-        if code in (codes.ABORTED, codes.INTERNAL) and details.startswith("monolith: "):
-            return RefusedError(details.removeprefix("monolith: "), path=str(self.address))
+            return self._unreachable(details)
+        if code == codes.ABORTED or details.startswith(("monolith: ", _RAISED)):
+            what = details.removeprefix("monolith: ").removeprefix(_RAISED)
+            return RefusedError(f"{method} has failed in the job: {what}", path=address)
+        return self._no_job(details)
+
+    def _timed_out(self, method: str, seconds: float) -> TimedOutError:
+        if method in ("SaveNow", "SaveCheckpoint"):
+            what, hint = f"not saved in {seconds:g} s", "it may be yet: see 'monolith job status'"
+        else:
+            what = f"no answer from {self.address} in {seconds:g} s"
+            hint = "the job hangs, or something else listens there"
+            if method not in READING_METHODS:
+                hint = "it may still do it: see 'monolith barrier status'"
+        return TimedOutError(what, path=self.address.source or str(self.address), hint=hint)
+
+    def _unreachable(self, details: str) -> UnreachableError:
+        lower = details.lower()
+        hint: str | None = None
+        if "refused" in lower:
+            what, hint = f"nobody listens at {self.address}", self._stale_hint()
+        elif "resolv" in lower or "name or service" in lower:
+            what = f"the host {self.address.host!r} is not known here"
+        elif "handshake" in lower or "certificate" in lower:
+            what = f"no secure connection with {self.address}: {details}"
+            hint = "see whether the job uses TLS, and whose certificate it shows"
+        elif ("http/2" in lower or "closed" in lower or "reset" in lower) and not self._has_tls:
+            what = f"what listens at {self.address} is no job's controller, or wants TLS"
+            hint = f"give --tls-ca if the job uses TLS, else {self._stale_hint()}"
+        else:
+            what, hint = f"no connection with {self.address}: {details}", self._stale_hint()
+        return UnreachableError(what, path=self.address.source or str(self.address), hint=hint)
+
+    def _no_job(self, details: str) -> UnreachableError:
         return UnreachableError(
-            f"what listens at {self.address} is no job's controller: {_first_line(details)}",
-            path=where,
+            f"what listens at {self.address} is no job's controller: {details}",
+            path=self.address.source or str(self.address),
+            hint=self._stale_hint(),
         )
 
-    def _why(self, details: str) -> str:
-        lower = details.lower()
-        if "refused" in lower:
-            return f"nobody listens at {self.address}"
-        if "resolution" in lower or "resolve" in lower or "name or service" in lower:
-            return f"the host {self.address.host!r} is not known here"
-        if "ssl" in lower or "tls" in lower or "handshake" in lower or "certificate" in lower:
-            return f"no secure connection with {self.address}: {_first_line(details)}"
-        return f"no connection with {self.address}: {_first_line(details)}"
+    def _token_hint(self) -> str:
+        if self._token is None:
+            return f"set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to the name of its file"
+        if self._token.text:
+            return f"the token in {self._token.source} is not that of this run"
+        return f"the token in {self._token.source} is {self._token.problem}"
 
-    def _hint(self) -> str:
+    def _stale_hint(self) -> str:
         if self.address.source is None:
             return "see whether the job is alive, and whether the address is right"
         if self.address.is_loopback:
@@ -373,7 +428,7 @@ def connect(
     address: str | None = None,
     *,
     tls: Tls | None = None,
-    timeout_seconds: float = _ANSWER_SECONDS,
+    timeout_seconds: float | None = None,
 ) -> JobClient:
     """A client of the job that saves into a directory, or that listens at an address.
 
@@ -389,21 +444,31 @@ def connect(
     Raises
     ------
     MonolithError
-        As `read_address`, `find_token` and `JobClient`.
+        As `read_address`, `look_for_token` and `JobClient`.
     """
     where = parse_address(address) if address else read_address(model_dir or "")
-    token = find_token(model_dir)
+    token = look_for_token(model_dir)
     return JobClient(
         where, model_dir=model_dir, token=token, tls=tls, timeout_seconds=timeout_seconds
     )
 
 
-class _UnimplementedError(Exception):
+class _UnimplementedError(UnreachableError):
     """A method that the job does not have."""
 
 
-class _GoneError(Exception):
+class _GoneError(RefusedError):
     """A barrier that is not there any more."""
+
+
+def _is_same(theirs: str, ours: str | os.PathLike[str]) -> bool:
+    """Whether two names are of one directory, as far as can be seen from here."""
+    if os.path.realpath(theirs) == os.path.realpath(ours):
+        return True
+    try:
+        return os.path.samefile(theirs, ours)
+    except OSError:
+        return False
 
 
 def _ms(seconds: float | None) -> int:

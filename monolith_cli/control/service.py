@@ -20,6 +20,7 @@ __all__ = [
     "LOG_FILE",
     "MAX_MESSAGE_BYTES",
     "ORIGINAL_METHODS",
+    "READING_METHODS",
     "RESPONSE_FILE",
     "SERVICE",
     "TOKEN_FILE",
@@ -47,6 +48,8 @@ ALL_METHODS = (
     "SaveNow",
     "StopJob",
 )
+READING_METHODS = ("GetBlockStatus", "GetTrainingStatus", "GetInfo")
+"""Those that change nothing, and need no token."""
 
 ADDRESS_FILE = "controller_server_addr.txt"
 TOKEN_FILE = "controller_token"

@@ -15,11 +15,13 @@ __all__ = [
     "barrier_document",
     "barrier_lines",
     "duration_text",
+    "held_text",
     "job_document",
     "job_lines",
     "log_lines",
     "saved_document",
     "saved_lines",
+    "unblocked_text",
     "workers_text",
 ]
 
@@ -48,6 +50,26 @@ def workers_text(workers: Iterable[int]) -> str:
     return ", ".join(shown) or "none"
 
 
+def unblocked_text(info: JobInfo) -> str:
+    """What is missing until all workers stand: `workers 2, 3 are not blocked`."""
+    if not info.placed:
+        return "no barrier is placed"
+    one = len(info.unblocked) == 1
+    return f"worker{'' if one else 's'} {workers_text(info.unblocked)} {'is' if one else 'are'}" + (
+        " not blocked"
+    )
+
+
+def held_text(info: JobInfo) -> str:
+    """Who lets the workers stand: `the barrier is placed by ann@box 5.0 s ago: a look`."""
+    text = "the barrier is placed"
+    if info.owner:
+        text += f" by {info.owner}"
+    if info.placed_seconds_ago is not None:
+        text += f" {duration_text(info.placed_seconds_ago)} ago"
+    return f"{text}: {info.reason}" if info.reason else text
+
+
 def barrier_document(info: JobInfo, address: str) -> dict[str, object]:
     """What `barrier status --json` prints; null for what an original job does not tell."""
     return {
@@ -74,7 +96,7 @@ def barrier_lines(info: JobInfo) -> list[str]:
             rows.append(("by", name_text(info.owner) or "nobody known"))
         if info.reason:
             rows.append(("reason", name_text(info.reason)))
-        if info.placed_seconds_ago:
+        if info.placed_seconds_ago is not None:
             rows.append(("since", duration_text(info.placed_seconds_ago) + " ago"))
         if info.expires_in_seconds is not None:
             rows.append(("ends in", duration_text(info.expires_in_seconds)))

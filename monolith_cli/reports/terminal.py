@@ -71,13 +71,18 @@ class Messages:
         for text in texts:
             self._say("Note", text)
 
+    def errors(self, *texts: str | None) -> None:
+        """What has gone wrong where a command still has to end in its own way; never quiet."""
+        for text in texts:
+            self._say("Error", text)
+
     def took(self, what: str) -> None:
         """With `verbose`: what was done, and in how many seconds since this was made."""
         if self.verbose:
             self.notes(f"{what} in {time.monotonic() - self._start:.2f} s")
 
     def _say(self, label: str, text: str | None) -> None:
-        if text is not None and not self.quiet:
+        if text is not None and (label == "Error" or not self.quiet):
             # What was printed before it comes first, also where both go to one pipe.
             sys.stdout.flush()
             with suppress(OSError):  # a full disk behind stderr makes no run fail

@@ -1,0 +1,329 @@
+"""`monolith barrier hold`: the command's end is its own, and the barrier goes whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import MONOLITH, Done, environment
+from fake_jobs import OriginalJob, OurJob, serving
+
+ENV = environment(MONOLITH_OWNER="ann@box")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[OurJob]:
+    made = OurJob(tmp_path)
+    with serving(made):
+        yield made
+
+
+def args_of(job: OriginalJob, *args: str) -> list[str]:
+    return [str(MONOLITH), "barrier", "hold", job.model_dir, *args]
+
+
+def hold(job: OriginalJob, *args: str, stdin: str = "") -> Done:
+    done = subprocess.run(
+        args_of(job, *args),
+        check=False,
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=30,
+        env=ENV,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def start(job: OriginalJob, *args: str, **how: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        args_of(job, *args),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+        **how,
+    )
+
+
+def until(is_so: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# Says when it is there, and which signals it gets; ends after the first with code 3.
+LISTENER = """
+import signal, sys, time
+def note(number, frame):
+    print(signal.Signals(number).name, flush=True)
+    time.sleep(0.3)  # a second one would come now
+    seen.append(number)
+seen = []
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    signal.signal(getattr(signal, name), note)
+print("ready", flush=True)
+while not seen:
+    time.sleep(0.01)
+sys.exit(3)
+"""
+LISTEN = [sys.executable, "-c", LISTENER]
+
+
+def test_the_workers_stand_while_the_command_runs(job: OurJob) -> None:
+    job.late = {2}
+    threading.Timer(1, job.late.clear).start()
+    status = f"{MONOLITH} barrier status --json {job.model_dir}"
+    done = hold(job, "--reason", "a copy", "--", "sh", "-c", status)
+    assert (done.code, done.err) == (0, "")
+    seen = json.loads(done.out)
+    assert seen["unblocked"] == []
+    assert (seen["owner"], seen["reason"]) == ("ann@box", "a copy")
+    assert 0 < seen["expires_in_seconds"] <= 60
+    assert job.changes == ["PlaceBarrier", "RenewBarrier", "RemoveBarrier"]
+    assert not job.placed
+
+
+def test_the_reason_is_the_command_if_none_is_given(job: OurJob) -> None:
+    assert hold(job, "--", "test", "a", "=", "a").code == 0
+    assert job["PlaceBarrier"].reason == "test a = a"
+
+
+@pytest.mark.parametrize("code", [0, 1, 5, 125, 255])
+def test_the_code_is_passed_on(job: OurJob, code: int) -> None:
+    assert hold(job, "--", "sh", "-c", f"exit {code}") == (code, "", "")
+    assert not job.placed
+
+
+def test_a_command_that_is_killed(job: OurJob) -> None:
+    assert hold(job, "--", "sh", "-c", "kill -9 $$").code == 137
+    assert not job.placed
+
+
+def test_a_command_that_cannot_be_run(job: OurJob, tmp_path: Path) -> None:
+    done = hold(job, "--", "no-such-command")
+    assert (done.code, done.err) == (127, "Error: no-such-command: not found\n")
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    done = hold(job, "--", str(script))
+    assert (done.code, done.err) == (126, f"Error: {script}: Permission denied\n")
+    assert not job.placed
+    assert job.changes.count("RemoveBarrier") == 2
+
+
+def test_streams_are_the_commands(job: OurJob) -> None:
+    assert hold(job, "--", "cat", stdin="x\n") == (0, "x\n", "")
+    assert hold(job, "--", "sh", "-c", "echo oops >&2; echo fine") == (0, "fine\n", "oops\n")
+    line = " ".join(args_of(job, "--", "yes")) + " | head -n 1; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(
+        ["bash", "-c", line], check=False, capture_output=True, text=True, env=ENV, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (141, "y\n")
+    assert "Traceback" not in done.stderr
+    assert not job.placed
+
+
+def test_options_of_the_command_are_its_own(job: OurJob) -> None:
+    assert hold(job, "--", "echo", "--help", "--", "-x") == (0, "--help -- -x\n", "")
+
+
+def test_a_given_address(job: OurJob) -> None:
+    address = Path(job.model_dir, "controller_server_addr.txt").read_text()
+    Path(job.model_dir, "controller_server_addr.txt").write_text("stale:1")
+    assert hold(job, "--address", address, "--", "echo", "with") == (0, "with\n", "")
+    done = subprocess.run(
+        [MONOLITH, "barrier", "hold", "--address", address, "--", "echo", "without"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**ENV, "MONOLITH_CONTROLLER_TOKEN": "secret"},
+    )
+    assert (done.returncode, done.stdout) == (0, "without\n")
+
+
+def test_no_command(job: OurJob) -> None:
+    for args in ([], ["--"]):
+        done = hold(job, *args)
+        assert done.code == 2
+        assert "No command: give it behind --" in done.err
+    done = hold(job, "x", "--", "y")
+    assert (done.code, job.calls) == (2, [])
+
+
+# --- its own failures -----------------------------------------------------------------------
+
+
+def test_workers_that_do_not_come(job: OurJob) -> None:
+    job.late = {2, 3}
+    done = hold(job, "--timeout", "300ms", "--", "echo", "run")
+    assert (done.code, done.out) == (125, "")
+    assert "workers 2, 3 are not blocked after 0.3 s; the command was not run" in done.err
+    assert done.err.count("\n") == 1
+    assert not job.placed
+
+
+def test_a_barrier_that_goes_before_the_command_is_run(job: OurJob) -> None:
+    job.late = {2}
+    process = start(job, "--", "echo", "run")
+    until(lambda: job.placed)
+    job.placed = False
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (125, "")
+    assert "removed before all workers stood; the command was not run" in err
+
+
+@pytest.mark.parametrize("how", ["removed", "restarted", "another token", "dead"])
+def test_a_barrier_that_is_lost_meanwhile(tmp_path: Path, how: str) -> None:
+    job = OurJob(tmp_path)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with serving(job):
+        process = start(job, "--", "sh", "-c", f"echo run; cat {go}; echo done; exit 7")
+        assert process.stdout is not None
+        process.stdout.readline()
+        if how == "removed":
+            job.placed = False
+        elif how != "dead":
+            job.restart("new" if how == "another token" else None)
+        else:
+            return_to = go
+        if how != "dead":
+            go.write_text("")
+            out, err = process.communicate(timeout=10)
+    if how == "dead":
+        return_to.write_text("")
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (125, "done\n")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert "lost while the command ran" in err
+    if how == "dead":
+        assert "ends within 60 s" in err
+
+
+def test_two_at_once(job: OurJob) -> None:
+    first = start(job, "--", *LISTEN)
+    assert first.stdout is not None
+    first.stdout.readline()
+    second = hold(job, "--", "echo", "run")
+    assert (second.code, second.out) == (125, "")
+    assert "placed by ann@box" in second.err
+    assert job.placed
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=10)
+    assert first.returncode == 3
+    assert not job.placed
+
+
+def test_no_job(tmp_path: Path) -> None:
+    done = hold(OurJob(tmp_path / "none"), "--", "echo", "run")
+    assert (done.code, done.out) == (125, "")
+    assert done.err.startswith(f"Error: {tmp_path}/none: not there")
+
+
+# --- time -----------------------------------------------------------------------------------
+
+
+def test_renewed_while_it_lives_and_ended_by_its_time_when_killed(job: OurJob) -> None:
+    process = start(job, "--ttl", "900ms", "--", "sleep", "3")
+    until(lambda: job.calls.count("RenewBarrier") > 3)
+    assert job.placed
+    process.kill()
+    process.communicate(timeout=10)
+    assert job.placed
+    ahead = time.monotonic() + 1
+    job.clock = lambda: ahead
+    job.check("GetInfo", {})
+    assert not job.placed
+
+
+def test_an_original_job(tmp_path: Path) -> None:
+    job = OriginalJob(tmp_path)
+    with serving(job):
+        done = hold(job, "--ttl", "5s", "--", "sh", "-c", "exit 4")
+    assert done.code == 4
+    assert done.err == ("Warning: an original job: if this command is killed, the barrier stays\n")
+    assert job.changes == ["StopTraining", "ResumeTraining"]
+
+
+# --- signals --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_are_passed_on(job: OurJob, name: str) -> None:
+    process = start(job, "--", *LISTEN, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (3, f"{name}\n", "")
+    assert not job.placed
+
+
+def test_a_command_that_a_signal_ends(job: OurJob) -> None:
+    process = start(job, "--", "sh", "-c", "echo ready; exec sleep 20", start_new_session=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert not job.placed
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_before_the_command(job: OurJob, name: str, code: int) -> None:
+    job.late = {1}
+    process = start(job, "--", "echo", "run", start_new_session=True)
+    until(lambda: job.placed)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (code, "")
+    assert err == "Error: stopped before the command was run\n"
+    assert not job.placed
+
+
+@pytest.mark.parametrize("stdin", ["terminal", "pipe"])
+def test_ctrl_c_reaches_the_command_once(job: OurJob, stdin: str) -> None:
+    """A terminal of its own; not by pexpect, which forks, and this process has grpc's threads."""
+    terminal, theirs = pty.openpty()
+    enter = (
+        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0);"
+        " os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", enter, *args_of(job, "--", *LISTEN)],
+        stdin=theirs if stdin == "terminal" else subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=ENV,
+    )
+    os.close(theirs)
+    try:
+        text = b""
+        while b"ready" not in text:
+            text += os.read(terminal, 1000)
+        os.write(terminal, b"\x03")
+        try:
+            while more := os.read(terminal, 1000):
+                text += more
+        except OSError:  # what a terminal says that nobody has open any more
+            pass
+        assert process.wait(10) == 3
+    finally:
+        process.kill()
+        os.close(terminal)
+    assert text.count(b"SIGINT") == 1, text
+    assert b"Traceback" not in text
+    assert not job.placed
