@@ -103,6 +103,8 @@ class BarrierView(NamedTuple):
         The generation of what is placed; 0 if nothing is, but perhaps for a save.
     blocked_workers, unblocked_workers
         By their elements; 1 and up.
+    run_id
+        The chief's run, "" while it restores.
     """
 
     placed: bool
@@ -111,6 +113,7 @@ class BarrierView(NamedTuple):
     placement: int
     blocked_workers: list[int]
     unblocked_workers: list[int]
+    run_id: str
 
 
 class RunningRequest(NamedTuple):
@@ -446,6 +449,7 @@ class BarrierOp:
             placement=placement,
             blocked_workers=[i for i in workers if status.elements[i]],
             unblocked_workers=[i for i in workers if not status.elements[i]],
+            run_id=status.run_id,
         )
 
     def get_generation(self, session: Any) -> int:

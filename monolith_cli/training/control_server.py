@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import secrets
+import socket
 import stat
 import threading
 import time
@@ -20,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import grpc
-import tensorflow as tf
 from absl import logging
 
 from monolith_cli.control.address import Address, find_token, parse_address
@@ -29,6 +29,7 @@ from monolith_cli.control.service import (
     ALL_METHODS,
     LOG_FILE,
     MAX_MESSAGE_BYTES,
+    READING_METHODS,
     SERVICE,
     TOKEN_FILE,
     TOKEN_FILE_VARIABLE,
@@ -36,19 +37,21 @@ from monolith_cli.control.service import (
     request,
     response,
 )
-from monolith_cli.errors import MonolithError, UnfinishedWorkersError, UsageError, WriteError
+from monolith_cli.errors import UnfinishedWorkersError, UsageError, WriteError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp, BarrierView
 
-__all__ = ["ControlServer", "ServerTls"]
+__all__ = ["ControlServer", "ServerTls", "check_host"]
 
-_READING = ("GetBlockStatus", "GetTrainingStatus", "GetInfo")
 _WORKERS = 8  # threads that answer
 _MOST_CALLS = 64  # at once
 _MOST_SAVES = 4  # that wait at once, so that others are still answered
 # Between two answers to those who only look: however many ask, training has the interpreter.
-_LOOK_SECONDS = 0.002
+_LOOK_SECONDS = 0.005
 _TIMEOUT_MARGIN_SECONDS = 0.1
+_GRACE_SECONDS = 1.0  # that calls have left to be answered when the server ends
+_LONGEST_TTL_MS = 100 * 365 * 86_400_000
+_LOGGED_CHARACTERS = 1000  # of what a caller says; nobody without a token shall fill the disk
 
 
 class ServerTls(NamedTuple):
@@ -140,8 +143,10 @@ class ControlServer:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
         ]
+        self._pid = os.getpid()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="controller")
         self._server = grpc.server(
-            ThreadPoolExecutor(_WORKERS, thread_name_prefix="controller"),
+            self._pool,
             options=options,
             maximum_concurrent_rpcs=_MOST_CALLS,
         )
@@ -159,18 +164,24 @@ class ControlServer:
         logging.info("The job can be reached at %s.", self.address)
 
     def stop(self) -> None:
-        """End, and remove the address and the token if they are still this server's."""
-        self._server.stop(None)
+        """End, and remove the address and the token if they are still this server's.
+
+        Takes a second at most: calls under way have that long to be answered.
+        """
+        if os.getpid() != self._pid:  # a fork has no server, and none of its files
+            return
         for path, text in self._files.items():
-            with contextlib.suppress(OSError), open(path) as file:
+            with contextlib.suppress(OSError), open(path, errors="replace") as file:
                 if file.read() == text:
                     os.unlink(path)
         self._files = {}
+        self._server.stop(_GRACE_SECONDS).wait(2 * _GRACE_SECONDS)
+        self._pool.shutdown(wait=False)
 
     # --- what the methods do ----------------------------------------------------------------
 
     def _stop_training(self, asked: Any, context: Any) -> Any:
-        self._place("", "", None)
+        self._place(context, "", "", None)
         return response("StopTraining")()
 
     def _resume_training(self, asked: Any, context: Any) -> Any:
@@ -192,9 +203,8 @@ class ControlServer:
 
     def _get_info(self, asked: Any, context: Any) -> Any:
         view = self._barrier_op.look(self._session)
-        run_id, _ = self._barrier_op.run.get(self._session)
         said = response("GetInfo")(
-            run_id=run_id or self._run_id,
+            run_id=view.run_id or self._run_id,
             model_dir=self._model_dir,
             capacity=self._barrier_op.capacity,
             placed=view.placed,
@@ -215,22 +225,17 @@ class ControlServer:
         return said
 
     def _place_barrier(self, asked: Any, context: Any) -> Any:
-        if asked.ttl_ms < 0:
-            raise _RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "a negative time-to-live")
-        ttl_seconds = asked.ttl_ms / 1000 if asked.ttl_ms else None
-        holder = self._place(asked.owner, asked.reason, ttl_seconds)
+        holder = self._place(context, asked.owner, asked.reason, _ttl_seconds(asked.ttl_ms))
         return response("PlaceBarrier")(
             lease_id=holder.lease_id, generation=holder.generation, expires_in_ms=asked.ttl_ms
         )
 
     def _renew_barrier(self, asked: Any, context: Any) -> Any:
-        if asked.ttl_ms < 0:
-            raise _RefusalError(grpc.StatusCode.INVALID_ARGUMENT, "a negative time-to-live")
+        ttl_seconds = _ttl_seconds(asked.ttl_ms)
         with self._lock:
             holder = self._holder_of(self._barrier_op.look(self._session))
             if not holder or not asked.lease_id or holder.lease_id != asked.lease_id:
                 raise _RefusalError(grpc.StatusCode.NOT_FOUND, "that barrier is gone")
-            ttl_seconds = asked.ttl_ms / 1000 if asked.ttl_ms else None
             if not self._barrier_op.set_ttl(self._session, ttl_seconds):
                 raise _RefusalError(grpc.StatusCode.NOT_FOUND, "that barrier is gone")
         return response("RenewBarrier")(expires_in_ms=asked.ttl_ms)
@@ -241,6 +246,9 @@ class ControlServer:
 
     def _save_now(self, asked: Any, context: Any) -> Any:
         saved = self._save(context, require_all=asked.require_all)
+        if saved is None:  # of a dense-only hook
+            what = "a full save has just covered this step"
+            raise _RefusalError(grpc.StatusCode.ABORTED, what)
         return response("SaveNow")(
             step=saved.step,
             path=saved.path,
@@ -254,8 +262,9 @@ class ControlServer:
 
     # --- how ----------------------------------------------------------------------------------
 
-    def _place(self, owner: str, reason: str, ttl_seconds: float | None) -> _Holder:
+    def _place(self, context: Any, owner: str, reason: str, ttl_seconds: float | None) -> _Holder:
         with self._lock:
+            _check_presence(context)  # who has waited in vain would not know of the barrier
             try:
                 generation = self._barrier_op.place_barrier(self._session, ttl_seconds=ttl_seconds)
             except BarrierAlreadyPlacedError as error:
@@ -271,22 +280,20 @@ class ControlServer:
         with self._lock:
             view = self._barrier_op.look(self._session)
             holder = self._holder_of(view)
-            if view.placement == 0 and not holder:
+            if view.placement == 0:
                 return  # nobody's, or a save's, which ends by itself
-            named = holder is not None and bool(holder.owner)
-            if anonymous:
-                own = not named and holder is not None
+            if holder is None:
+                own = False
+            elif anonymous:
+                own = not holder.owner
+            elif lease_id:  # an owner may have placed another one since
+                own = lease_id == holder.lease_id
             else:
-                own = holder is not None and (
-                    (bool(lease_id)
-                    and lease_id == holder.lease_id)
-                    or (named
-                    and owner == holder.owner)
-                )
+                own = bool(holder.owner) and owner == holder.owner
             if not own and not force:
                 raise _RefusalError(grpc.StatusCode.PERMISSION_DENIED, self._who_holds(view))
+            # During a save it stays placed until that ends, and its holder is told until then.
             self._barrier_op.remove_barrier(self._session)
-            self._holder = None
 
     def _save(self, context: Any, *, require_all: bool | None) -> Any:
         if not self._saves.acquire(blocking=False):
@@ -344,21 +351,22 @@ class ControlServer:
         """Check the token, log the outcome, and turn what goes wrong into a status."""
         outcome, code = "done", None
         try:
-            if method in _READING:
+            if method in READING_METHODS:
                 with self._look_lock:
                     time.sleep(_LOOK_SECONDS)
             else:
                 self._check_token(context)
+                _check_presence(context)
             yield []
         except _RefusalError as error:
             outcome, code = str(error), error.code
-        except (tf.errors.OpError, RuntimeError, OSError, MonolithError) as error:
-            # The session is gone or going, or a save has failed.
-            logging.warning("%s failed: %s", method, error)
+        except Exception as error:
+            # The session is gone or going, or a save or somebody's callback has failed.
+            logging.warning("%s failed: %r", method, error)
             outcome = "monolith: " + str(getattr(error, "message", error)).partition("\n")[0]
             code = grpc.StatusCode.ABORTED
         # Who holds a barrier renews it all the time.
-        if method not in _READING and (method != "RenewBarrier" or code is not None):
+        if method not in READING_METHODS and (method != "RenewBarrier" or code is not None):
             self._log(method, asked, context, outcome)
         if code is not None:
             context.abort(code, outcome)
@@ -383,14 +391,14 @@ class ControlServer:
         line = {
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
             "method": method,
-            "owner": getattr(asked, "owner", ""),
+            "owner": getattr(asked, "owner", "")[:_LOGGED_CHARACTERS],
             "peer": context.peer(),
-            "reason": getattr(asked, "reason", ""),
-            "result": result,
+            "reason": getattr(asked, "reason", "")[:_LOGGED_CHARACTERS],
+            "result": result[:_LOGGED_CHARACTERS],
         }
         try:
-            with self._log_lock, open(os.path.join(self._model_dir, LOG_FILE), "a") as file:
-                file.write(json.dumps(line) + "\n")
+            with self._log_lock:
+                _append_line(os.path.join(self._model_dir, LOG_FILE), json.dumps(line))
         except OSError as error:
             logging.error("%s is not logged: %s", method, error)
 
@@ -449,17 +457,54 @@ class ControlServer:
         return path
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this host can reach it."""
-    return Address(host, 1).is_loopback
+def _append_line(path: str, line: str) -> None:
+    """Append a line in one write, so that those of several processes do not mix.
 
-
-def is_wildcard(host: str) -> bool:
-    """Whether it stands for every interface, which is none to publish."""
+    What a killed process or a full disk has left of a line ends before it.
+    """
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        return not host or ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
+        size = os.fstat(file).st_size
+        is_torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        os.write(file, ("\n" if is_torn else "").encode() + line.encode() + b"\n")
+    finally:
+        os.close(file)
+
+
+def check_host(host: str, *, may_be_open: bool) -> None:
+    """See whether a host can be bound and told to clients.
+
+    Raises
+    ------
+    UsageError
+        It does not resolve, stands for every interface, or can be reached by others although that
+        is not wanted.
+    """
+    try:
+        well_formed = parse_address(str(Address(host, 1))).host == host
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if well_formed else []
+    except (UsageError, OSError, UnicodeError):
+        found = []
+    if not found:
+        raise UsageError(f"{host!r} is no address of this host")
+    addresses = [ipaddress.ip_address(address[0]) for *_, address in found]
+    addresses = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
+    if any(address.is_unspecified for address in addresses):
+        raise UsageError(f"{host!r} is no address that clients can be told")
+    if not may_be_open and not all(address.is_loopback for address in addresses):
+        raise UsageError(f"{host} can be reached by others: give tls, or say plaintext=True")
+
+
+def _check_presence(context: Any) -> None:
+    if not context.is_active():
+        raise _RefusalError(grpc.StatusCode.CANCELLED, "whoever asked has gone")
+
+
+def _ttl_seconds(ttl_ms: int) -> float | None:
+    if not 0 <= ttl_ms <= _LONGEST_TTL_MS:
+        what = f"no time-to-live: {ttl_ms} ms"
+        raise _RefusalError(grpc.StatusCode.INVALID_ARGUMENT, what)
+    return ttl_ms / 1000 if ttl_ms else None
 
 
 def _read(path: str) -> bytes:
