@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from dump_support import write_model_dir
+from fake_jobs import OurJob, serving
 
 HEAVY = {
     "asyncio",
@@ -82,3 +83,14 @@ def test_counting_a_small_directory(tmp_path: Path) -> None:
     assert not modules & {"dataclasses", "pathlib", "tempfile", "concurrent.futures"}
     for command in (["ckpt-info", "--dry-run"], ["table", "ls"], ["table", "dump"]):
         assert not run(*command, str(model)) & HEAVY
+
+
+def test_looking_at_a_job(tmp_path: Path) -> None:
+    with serving(OurJob(tmp_path)):
+        for command in (["barrier", "status"], ["job", "status", "--json"]):
+            assert run(*command, str(tmp_path)) & HEAVY <= {"grpc", "google.protobuf", "asyncio"}
+
+
+@pytest.mark.parametrize("command", [["barrier", "status"], ["barrier", "hold"], ["job", "save"]])
+def test_help_of_commands_for_jobs_imports_no_grpc(command: list[str]) -> None:
+    assert not run(*command, "--help") & HEAVY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.layout import CHECKPOINT
 from monolith_cli.checkpoint.model_dir import open_model_dir
@@ -17,13 +18,17 @@ from monolith_cli.errors import (
     TimedOutError,
 )
 from monolith_cli.formats.atomic import atomic_write
-from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
+
+if TYPE_CHECKING:
+    from monolith_cli.checkpoint.model_dir import Checkpoint
 
 __all__ = ["ask_by_file", "save_by_file"]
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 0.5  # looking for a checkpoint lists the directory
+_SETTLE_SECONDS = 1.0  # between a job's two steps of answering
 _MOST_BYTES = 4096
-_Mark = tuple[int, int]
+_Mark = tuple[int, int, int]
 
 
 def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds: float) -> None:
@@ -48,7 +53,7 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
     path = os.path.join(directory, ACTION_FILE)
     response = os.path.join(directory, RESPONSE_FILE)
     before = _mark(response)
-    deadline = time.monotonic() + timeout_seconds
+    start = time.monotonic()
     try:
         atomic_write(path, f"action: {action}\n".encode(), overwrite=False)
     except AlreadyExistsError as error:
@@ -58,20 +63,31 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
             hint="remove it if no job runs",
         ) from error
     mine = _mark(path)
-    answered = False
+    settled: float | None = None
     try:
-        # The original does not rewrite an equal answer, but it does remove the request.
-        while os.path.lexists(path) and _mark(response) == before:
-            if time.monotonic() >= deadline:
-                raise TimedOutError(
-                    f"no job has answered in {timeout_seconds:g} s",
-                    path=path,
-                    hint="see whether it runs, and whether it looks for this file",
-                )
+        # A job writes its answer and removes the request, one after the other. An original one
+        # does not write an answer again that is the same as the one before.
+        while True:
+            now = time.monotonic()
+            is_taken, now_there = _mark(path) != mine, _mark(response)
+            is_written = now_there != before and now_there is not None and now_there[2] > 0
+            if is_taken and is_written:
+                break
+            if not is_taken and not is_written:
+                settled = None
+                if now - start >= timeout_seconds:
+                    raise TimedOutError(
+                        f"no job has answered in {timeout_seconds:g} s",
+                        path=path,
+                        hint="see whether it runs, and whether it looks for this file",
+                    )
+            elif settled is None:
+                settled = now
+            elif now - settled >= _SETTLE_SECONDS:
+                break
             time.sleep(_POLL_SECONDS)
-        answered = True
     finally:
-        if not answered and _mark(path) == mine:
+        if _mark(path) == mine:
             with contextlib.suppress(OSError):
                 os.unlink(path)
     answer = _read(response)
@@ -92,26 +108,29 @@ def save_by_file(
         As `ask_by_file`, and what is wrong with the directory's state files.
     """
     deadline = time.monotonic() + timeout_seconds
-    before = _state(model_dir)
+    before = _latest(model_dir)
     ask_by_file(model_dir, "TRIGGER_SAVE", timeout_seconds)
     while True:
-        state = _state(model_dir)
-        if state is not None and state != before:
-            with contextlib.suppress(StepNotFoundError):
-                saved = open_model_dir(model_dir).checkpoint()
-                return saved.step, saved.prefix
+        saved = _latest(model_dir)
+        if saved and (before is None or (saved.step or 0) > (before.step or 0)):
+            return saved.step, saved.prefix
         if time.monotonic() >= deadline:
+            newer = "" if before is None else f" than step {before.step}"
             raise TimedOutError(
-                f"no newer checkpoint after {timeout_seconds:g} s", path=os.fspath(model_dir)
+                f"no newer checkpoint{newer} after {timeout_seconds:g} s",
+                path=os.fspath(model_dir),
+                hint="it may come yet, unless the job has made no step since",
             )
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_LOOK_SECONDS)
 
 
-def _state(model_dir: str | os.PathLike[str]) -> CheckpointState | None:
-    try:
-        return read_checkpoint_state(os.path.join(os.fspath(model_dir), CHECKPOINT))
-    except PathNotFoundError:
+def _latest(model_dir: str | os.PathLike[str]) -> Checkpoint | None:
+    """The newest committed step that `checkpoint` names; None if it names none."""
+    if not os.path.lexists(os.path.join(os.fspath(model_dir), CHECKPOINT)):
         return None
+    with contextlib.suppress(StepNotFoundError):
+        return open_model_dir(model_dir).checkpoint()
+    return None
 
 
 def _mark(path: str) -> _Mark | None:
@@ -120,7 +139,7 @@ def _mark(path: str) -> _Mark | None:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _read(path: str) -> str:

@@ -18,7 +18,7 @@ from monolith_cli.errors import NotReadableError, PathNotFoundError, Unreachable
 __all__ = ["Address", "Token", "find_token", "look_for_token", "parse_address", "read_address"]
 
 _MOST_BYTES = 4096
-_TEXT = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
+_TEXT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
 
 
 class Address(NamedTuple):

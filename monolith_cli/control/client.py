@@ -144,7 +144,8 @@ class JobClient:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_http_proxy", 0),
         ]
-        target = f"dns:///{address}"  # else a host such as "unix" would be taken for a scheme
+        # Without a scheme a host such as "unix" would be taken for one.
+        target = "dns:///" + str(address).replace("%", "%25")
         if tls is None:
             self._channel = grpc.insecure_channel(target, options)
         else:

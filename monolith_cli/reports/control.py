@@ -30,7 +30,7 @@ _MANY = 16  # workers by name; more are cut
 
 def duration_text(seconds: float) -> str:
     """`0.5 s`, `42 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):

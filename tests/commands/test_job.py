@@ -1,0 +1,385 @@
+"""`monolith job` on jobs of both kinds, over the port and by a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import Done, call
+from dump_support import write_model_dir
+from fake_jobs import OriginalJob, OurJob, Refusal, serving
+
+STATUS_KEYS = [
+    "address",
+    "model_dir",
+    "run_id",
+    "global_step",
+    "last_saved_step",
+    "saving",
+    "workers",
+    "placed",
+]
+LOG_KEYS = ["time", "method", "owner", "peer", "reason", "result"]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("MONOLITH_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MONOLITH_OWNER", "ann@box")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[OurJob]:
+    made = OurJob(tmp_path)
+    with serving(made):
+        yield made
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Iterator[OriginalJob]:
+    made = OriginalJob(tmp_path)
+    with serving(made):
+        yield made
+
+
+def failed(done: Done, code: int) -> str:
+    """The one line on stderr of a run that failed, and printed nothing else."""
+    assert done.code == code, done
+    assert done.out == ""
+    assert done.err.count("\n") == 1, done.err
+    return done.err
+
+
+# --- status ---------------------------------------------------------------------------------
+
+
+def test_status(job: OurJob) -> None:
+    document = call("job", "status", "--json", job.model_dir).document
+    assert list(document) == STATUS_KEYS
+    assert re.fullmatch(r"127\.0\.0\.1:[0-9]+", document.pop("address"))
+    assert document == {
+        "model_dir": job.model_dir,
+        "run_id": "run-1",
+        "global_step": 120,
+        "last_saved_step": 100,
+        "saving": False,
+        "workers": 3,
+        "placed": False,
+    }
+    out = call("job", "status", job.model_dir).out
+    assert [line.split(maxsplit=1)[0] for line in out.splitlines()] == [
+        "job",
+        "run",
+        "global",
+        "last",
+        "workers",
+        "barrier",
+    ]
+
+
+def test_status_of_an_original_job(original: OriginalJob) -> None:
+    document = call("job", "status", "--json", original.model_dir).document
+    assert list(document) == STATUS_KEYS
+    del document["address"]
+    assert document == {
+        "model_dir": None,
+        "run_id": None,
+        "global_step": 120,
+        "last_saved_step": None,
+        "saving": None,
+        "workers": 3,
+        "placed": False,
+    }
+
+
+# --- save and stop over the port ------------------------------------------------------------
+
+
+def test_save(job: OurJob) -> None:
+    done = call("job", "save", job.model_dir, "--reason", "before the upgrade", "--timeout", "90s")
+    assert done == (0, f"120\t{job.model_dir}/model.ckpt-120\n", "")
+    asked = job["SaveNow"]
+    assert (asked.require_all, asked.reason, asked.owner) == (
+        False,
+        "before the upgrade",
+        "ann@box",
+    )
+    given = job.timeouts[job.calls.index("SaveNow")]
+    assert given is not None
+    assert 80 < given < 91
+
+
+def test_save_as_json(job: OurJob) -> None:
+    job.saved |= {"finished_workers": [0, 1], "unfinished_workers": [2, 3]}
+    done = call("job", "save", job.model_dir, "--json")
+    assert list(done.document.items()) == [
+        ("step", 120),
+        ("path", f"{job.model_dir}/model.ckpt-120"),
+        ("finished_workers", [0, 1]),
+        ("unfinished_workers", [2, 3]),
+    ]
+    assert done.err == "Warning: the inputs of workers 2, 3 are not saved with it, but older\n"
+
+
+def test_save_that_requires_all(job: OurJob) -> None:
+    job.raises["SaveNow"] = Refusal("FAILED_PRECONDITION", "workers 2, 3 have not finished")
+    line = failed(call("job", "save", "--require-all", job.model_dir), 5)
+    assert "workers 2, 3 have not finished" in line
+    assert job["SaveNow"].require_all
+
+
+def test_save_that_takes_too_long(job: OurJob) -> None:
+    job.hangs.add("SaveNow")
+    line = failed(call("job", "save", "--timeout", "300ms", job.model_dir), 6)
+    assert "not saved in 0.3 s; it may be yet" in line
+
+
+def test_save_that_fails(job: OurJob) -> None:
+    job.raises["SaveNow"] = Refusal("ABORTED", "monolith: disk full")
+    assert "SaveNow has failed in the job: disk full" in failed(
+        call("job", "save", job.model_dir), 5
+    )
+    job.raises["SaveNow"] = Refusal("RESOURCE_EXHAUSTED", "4 saves are waited for already")
+    assert "4 saves are waited for already; try again" in failed(
+        call("job", "save", job.model_dir), 5
+    )
+
+
+def test_save_of_an_original_job(tmp_path: Path) -> None:
+    write_model_dir(tmp_path, step=500)
+    job = OriginalJob(tmp_path)
+    with serving(job) as address:
+        done = call("job", "save", tmp_path)
+        assert done == (0, f"500\t{tmp_path}/model.ckpt-500\n", "")
+        done = call("job", "save", tmp_path, "--json")
+        assert (done.document["finished_workers"], done.document["unfinished_workers"]) == (
+            None,
+            None,
+        )
+        done = call("job", "save", "--address", address)
+        assert done == (0, "", "Note: saved; the job does not tell which step\n")
+        assert job.changes == ["SaveCheckpoint"] * 3
+        failed(call("job", "save", tmp_path, "--require-all"), 5)
+        line = failed(call("job", "stop", tmp_path), 5)
+        assert "--via file" in line
+        assert job.changes == ["SaveCheckpoint"] * 3
+
+
+def test_stop(job: OurJob) -> None:
+    assert call("job", "stop", job.model_dir, "--reason", "new hardware") == (0, "", "")
+    assert (job["StopJob"].reason, job["StopJob"].owner) == ("new hardware", "ann@box")
+
+
+def test_changes_need_the_token(job: OurJob) -> None:
+    Path(job.model_dir, "controller_token").write_text("old")
+    for command in ("save", "stop"):
+        assert "not that of this run" in failed(call("job", command, job.model_dir), 5)
+    assert call("job", "status", job.model_dir).code == 0
+
+
+# --- by a file ------------------------------------------------------------------------------
+
+
+class FileJob(threading.Thread):
+    """A job that looks for the file, and answers it once as it was told to."""
+
+    def __init__(self, model_dir: Path, answer: Callable[[Path, Path], Any]) -> None:
+        super().__init__()
+        self.request = model_dir / "monolith_action"
+        self.response = model_dir / "monolith_action_response"
+        self.answer = answer
+        self.seen = ""
+
+    def __enter__(self) -> FileJob:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.join()
+
+    def run(self) -> None:
+        deadline = time.monotonic() + 10
+        while not self.request.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.seen = self.request.read_text()
+        self.answer(self.request, self.response)
+
+
+def answering(text: str) -> Callable[[Path, Path], Any]:
+    def answer(request: Path, response: Path) -> None:
+        response.write_text(text)
+        request.unlink()
+
+    return answer
+
+
+def test_stop_by_file(tmp_path: Path) -> None:
+    with FileJob(tmp_path, answering("OK")) as job:
+        assert call("job", "stop", "--via", "file", tmp_path) == (0, "", "")
+    assert job.seen.split() == ["action:", "STOP"]
+
+
+def test_an_action_that_the_job_does_not_know(tmp_path: Path) -> None:
+    with FileJob(tmp_path, answering("Unknown action 2")):
+        line = failed(call("job", "stop", "--via", "file", tmp_path), 5)
+    assert "the job has answered: Unknown action 2" in line
+
+
+def test_an_answer_that_is_written_after_the_request_is_gone(tmp_path: Path) -> None:
+    def slowly(request: Path, response: Path) -> None:
+        request.unlink()
+        time.sleep(0.4)
+        with response.open("w") as file:  # not at once either
+            time.sleep(0.2)
+            file.write("Unknown action 2")
+
+    (tmp_path / "monolith_action_response").write_text("OK")
+    with FileJob(tmp_path, slowly):
+        line = failed(call("job", "stop", "--via", "file", tmp_path), 5)
+    assert "Unknown action 2" in line
+
+
+@pytest.mark.parametrize(("old", "code"), [("OK", 0), ("Unknown action 2", 5)])
+def test_an_answer_equal_to_an_old_one_is_not_written_again(
+    tmp_path: Path, old: str, code: int
+) -> None:
+    (tmp_path / "monolith_action_response").write_text(old)
+    with FileJob(tmp_path, lambda request, response: request.unlink()):
+        assert call("job", "stop", "--via", "file", tmp_path).code == code
+
+
+def test_an_old_answer_is_not_taken_for_one(tmp_path: Path) -> None:
+    (tmp_path / "monolith_action_response").write_text("OK")
+    line = failed(call("job", "stop", "--via", "file", "--timeout", "300ms", tmp_path), 6)
+    assert "no job has answered in 0.3 s" in line
+    assert not (tmp_path / "monolith_action").exists()
+
+
+def test_a_request_that_is_answered_and_left_there(tmp_path: Path) -> None:
+    with FileJob(tmp_path, lambda request, response: response.write_text("OK")):
+        assert call("job", "stop", "--via", "file", tmp_path).code == 0
+    assert not (tmp_path / "monolith_action").exists()
+
+
+def test_somebody_elses_request(tmp_path: Path) -> None:
+    (tmp_path / "monolith_action").write_text("action: STOP\n")
+    line = failed(call("job", "save", "--via", "file", tmp_path), 5)
+    assert "somebody else's request is there" in line
+    assert (tmp_path / "monolith_action").read_text() == "action: STOP\n"
+    assert os.listdir(tmp_path) == ["monolith_action"]
+
+
+def test_a_request_that_comes_instead_of_ours_stays(tmp_path: Path) -> None:
+    def replace(request: Path, response: Path) -> None:
+        other = request.with_name("other")
+        other.write_text("action: TRIGGER_SAVE\n")
+        other.rename(request)
+
+    with FileJob(tmp_path, replace):
+        call("job", "stop", "--via", "file", "--timeout", "500ms", tmp_path)
+    assert (tmp_path / "monolith_action").read_text() == "action: TRIGGER_SAVE\n"
+
+
+def test_save_by_file_waits_for_a_newer_step(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    write_model_dir(model, step=100)
+    write_model_dir(tmp_path / "newer", step=200)
+
+    def save(request: Path, response: Path) -> None:
+        answering("OK")(request, response)
+        time.sleep(0.5)
+        for path in sorted((tmp_path / "newer").iterdir(), key=lambda p: p.name == "checkpoint"):
+            if path.is_dir():
+                shutil.copytree(path, model / path.name, dirs_exist_ok=True)
+            elif path.name != "checkpoint":
+                shutil.copy(path, model)
+        text = (tmp_path / "newer" / "checkpoint").read_text()
+        (model / ".checkpoint").write_text(text.replace(str(tmp_path / "newer"), str(model)))
+        (model / ".checkpoint").rename(model / "checkpoint")
+
+    with FileJob(model, save) as job:
+        done = call("job", "save", "--via", "file", "--json", model)
+    assert job.seen.split() == ["action:", "TRIGGER_SAVE"]
+    assert done.document == {
+        "step": 200,
+        "path": f"{model}/model.ckpt-200",
+        "finished_workers": None,
+        "unfinished_workers": None,
+    }
+
+
+def test_save_by_file_when_nothing_newer_comes(tmp_path: Path) -> None:
+    write_model_dir(tmp_path, step=100)
+    with FileJob(tmp_path, answering("OK")):
+        line = failed(call("job", "save", "--via", "file", "--timeout", "700ms", tmp_path), 6)
+    assert "no newer checkpoint than step 100 after 0.7 s" in line
+
+
+def test_first_save_by_file(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+
+    def save(request: Path, response: Path) -> None:
+        answering("OK")(request, response)
+        write_model_dir(model, step=7)
+
+    with FileJob(model, save):
+        assert call("job", "save", "--via", "file", model).out == f"7\t{model}/model.ckpt-7\n"
+
+
+def test_usage_of_via_file(tmp_path: Path) -> None:
+    done = call("job", "save", "--via", "file", "--address", "localhost:1")
+    assert "--via file needs MODEL_DIR" in failed(done, 2)
+    done = call("job", "save", "--via", "file", "--require-all", tmp_path)
+    assert "--require-all" in failed(done, 2)
+    done = call("job", "stop", "--via", "file", tmp_path / "none")
+    assert "no such directory" in failed(done, 3)
+
+
+# --- log ------------------------------------------------------------------------------------
+
+LINES = [
+    '{"time": "2026-01-02T03:04:05.000+00:00", "method": "PlaceBarrier", "owner": "ann@box",'
+    ' "peer": "ipv4:127.0.0.1:5", "reason": "slot 7", "result": "done"}',
+    '{"time": "2026-01-02T03:04:06.000+00:00", "method": "StopTrai',
+    "[1, 2]",
+    '{"time": "2026-01-02T03:04:07.000+00:00", "method": "ResumeTraining", "owner": "",'
+    ' "peer": "ipv4:127.0.0.1:6", "reason": "", "result": "a wrong token"}',
+]
+
+
+def test_log(tmp_path: Path) -> None:
+    (tmp_path / "control.log").write_text("\n".join(LINES) + "\n")
+    first = "2026-01-02T03:04:05.000+00:00  ann@box  PlaceBarrier: slot 7  (done)\n"
+    second = "2026-01-02T03:04:07.000+00:00  ipv4:127.0.0.1:6  ResumeTraining  (a wrong token)\n"
+    assert call("job", "log", tmp_path) == (0, first + second, "")
+    assert call("job", "log", "-n", "1", tmp_path).out == second
+    assert call("job", "log", "-n", "0", tmp_path).out == first + second
+    assert list(call("job", "log", "-n1", "--json", tmp_path).document) == LOG_KEYS
+
+
+def test_log_that_others_write_into(tmp_path: Path) -> None:
+    (tmp_path / "control.log").write_bytes(b'{"method": "\\u001b[31m"}\n\xff\xfe\n{"owner": 3}\n')
+    done = call("job", "log", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "\x1b" not in done.out
+    assert len(done.out.splitlines()) == 2
+    assert call("job", "log", "--json", "-n1", tmp_path).document == dict.fromkeys(LOG_KEYS) | {
+        "owner": 3
+    }
+
+
+def test_no_log(tmp_path: Path) -> None:
+    assert "nobody has asked" in failed(call("job", "log", tmp_path), 3)
+    assert (
+        failed(call("job", "log", tmp_path / "none"), 3) == f"Error: {tmp_path}/none: not there\n"
+    )

@@ -1,0 +1,107 @@
+"""The client as a library; what commands make of it is in tests/commands."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_jobs import OriginalJob, OurJob, Refusal, serving
+
+from monolith_cli.control.client import connect
+from monolith_cli.control.hold import hold
+from monolith_cli.errors import RefusedError, TimedOutError, UnreachableError
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[OurJob]:
+    made = OurJob(tmp_path)
+    with serving(made):
+        yield made
+
+
+def test_a_lease(job: OurJob) -> None:
+    with connect(job.model_dir) as client:
+        lease = client.place(reason="", owner="ann", ttl_seconds=60)
+        assert (lease.lease_id, lease.generation) == ("lease-1", 1)
+        assert client.renew(lease, 30)
+        assert job["RenewBarrier"].ttl_ms == 30_000
+        client.remove(owner="somebody else", lease=lease)
+        assert not client.renew(lease, 30)
+        client.place(reason="", owner="bob", ttl_seconds=None)
+        assert not client.renew(lease, 30)
+        with pytest.raises(RefusedError, match="placed by bob"):
+            client.remove(owner="ann", lease=lease)
+        client.remove(owner="ann", force=True)
+
+
+def test_the_shortest_ttl_is_not_for_ever(job: OurJob) -> None:
+    with connect(job.model_dir) as client:
+        client.place(reason="", owner="ann", ttl_seconds=1e-9)
+        assert job["PlaceBarrier"].ttl_ms == 1
+
+
+def test_a_job_that_is_replaced_by_an_original_one(job: OurJob) -> None:
+    """Nothing of what leaks out of grpc is anything but an error of the library."""
+    with connect(job.model_dir) as client:
+        job.raises["PlaceBarrier"] = Refusal("UNIMPLEMENTED", "Method not found!")
+        with pytest.raises(UnreachableError, match="has no PlaceBarrier"):
+            client.place(reason="", owner="ann", ttl_seconds=None)
+
+
+def test_wait_asks_no_longer_than_it_may(job: OurJob) -> None:
+    with connect(job.model_dir) as client:
+        with pytest.raises(TimedOutError, match=r"not yet after 0.1 s"):
+            client.wait(lambda info: False, 0.1, lambda info: "not yet")
+        job.hangs.add("GetInfo")
+        with pytest.raises(TimedOutError, match="no answer from"):
+            client.wait(lambda info: False, 0.3, lambda info: "not yet")
+
+
+def test_many_threads_share_a_client(job: OurJob) -> None:
+    with connect(job.model_dir) as client:
+        threads = [
+            threading.Thread(target=lambda: [client.info() for _ in range(20)]) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert job.calls.count("GetInfo") == 161
+
+
+def test_an_original_job_tells_no_more(tmp_path: Path) -> None:
+    job = OriginalJob(tmp_path)
+    with serving(job), connect(tmp_path) as client:
+        assert client.is_original
+        info = client.info()
+        assert (info.placed, info.blocked, info.unblocked) == (False, [], [1, 2, 3])
+        assert info.owner is info.generation is info.run_id is None
+        lease = client.place(reason="", owner="", ttl_seconds=None)
+        assert lease == (None, None, None)
+        assert client.renew(lease, 30)
+        client.remove(owner="", lease=lease)
+        assert not client.renew(lease, 30)
+
+
+def test_hold_leaves_signals_as_they_were(job: OurJob) -> None:
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with connect(job.model_dir) as client:
+        held = hold(client, ["true"], reason="", owner="ann", ttl_seconds=5, timeout_seconds=5)
+    assert (held.code, held.problem, held.was_lost, held.not_removed) == (0, None, False, None)
+    after = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert after == before
+
+
+def test_a_client_that_finds_no_job_leaves_nothing_open(tmp_path: Path) -> None:
+    job = OurJob(tmp_path)
+    with serving(job) as address:
+        other = tmp_path / "other"
+        other.mkdir()
+        before = threading.active_count()
+        for _ in range(5):
+            with pytest.raises(UnreachableError, match="is that of"):
+                connect(other, address)
+        assert threading.active_count() <= before + 1

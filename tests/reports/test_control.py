@@ -1,0 +1,100 @@
+"""A job in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from monolith_cli.control.client import JobInfo, Saved
+from monolith_cli.reports.control import (
+    barrier_lines,
+    duration_text,
+    held_text,
+    job_lines,
+    log_lines,
+    saved_lines,
+    unblocked_text,
+    workers_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (185, "3 min 5 s"),
+        (3599.6, "1 h"),
+        (7800, "2 h 10 min"),
+        (86399.9, "1 d"),
+        (273600, "3 d 4 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+def test_workers() -> None:
+    assert workers_text([]) == "none"
+    assert workers_text([1, 2, 5]) == "1, 2, 5"
+    assert workers_text(range(1, 101)).endswith("15, 16, ... (100 in all)")
+
+
+def test_what_is_waited_for() -> None:
+    info = JobInfo(True, [1], [2], 10)
+    assert unblocked_text(info) == "worker 2 is not blocked"
+    assert unblocked_text(info._replace(unblocked=[2, 3])) == "workers 2, 3 are not blocked"
+    assert unblocked_text(info._replace(placed=False)) == "no barrier is placed"
+    assert held_text(info) == "the barrier is placed"
+    info = info._replace(owner="ann@box", placed_seconds_ago=65.0, reason="a look")
+    assert held_text(info) == "the barrier is placed by ann@box 1 min 5 s ago: a look"
+
+
+def test_a_barrier() -> None:
+    info = JobInfo(
+        True, [1], [2, 3], 12345, "Save", "a look", "ann@box", 65.0, 535.0, 12000, True, "run"
+    )
+    assert barrier_lines(info) == [
+        "barrier      placed, action Save",
+        "by           ann@box",
+        "reason       a look",
+        "since        1 min 5 s ago",
+        "ends in      8 min 55 s",
+        "blocked      1",
+        "not blocked  2, 3",
+        "global step  12345",
+    ]
+    info = info._replace(owner="", action="", placed_seconds_ago=None, expires_in_seconds=None)
+    assert barrier_lines(info)[1] == "by           nobody known"
+    assert barrier_lines(info)[3] == "ends in      -, it stays until it is removed"
+
+
+def test_a_barrier_of_an_original_job() -> None:
+    assert barrier_lines(JobInfo(True, [1], [], 7)) == [
+        "barrier      placed",
+        "blocked      1",
+        "not blocked  none",
+        "global step  7",
+    ]
+
+
+def test_a_job() -> None:
+    info = JobInfo(False, [], [1, 2], 7, last_saved_step=None, saving=True, run_id="abc")
+    assert job_lines(info, "box:80") == [
+        "job          box:80",
+        "run          abc",
+        "global step  7",
+        "last saved   none, saving now",
+        "workers      2",
+        "barrier      not placed",
+    ]
+
+
+def test_a_saved_step() -> None:
+    assert saved_lines(Saved(7, "m/model.ckpt-7", None, None)) == ["7\tm/model.ckpt-7"]
+
+
+def test_a_log_that_says_little() -> None:
+    assert log_lines([{}]) == ["?  ?  ?  (?)"]
