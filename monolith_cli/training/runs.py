@@ -8,10 +8,12 @@ chief has ended, the id says so, and they end as well.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,6 +40,7 @@ v1 = tf.compat.v1
 _RETRY_SECONDS = 0.5
 _POLL_SECONDS = 0.2
 _FENCE_SECONDS = 10.0
+_CLOSING_SECONDS = 20.0
 _GONE = (tf.errors.AbortedError, tf.errors.UnavailableError)
 
 
@@ -91,7 +94,9 @@ def monitored_session(
         )
         hooks = [_SignOfLife(barrier_op), *hooks, barrier_hook, run_hook]
     else:
-        creator = WorkerSessionCreator(barrier_op, scaffold, master, config, deadline_seconds)
+        creator = WorkerSessionCreator(
+            barrier_op, scaffold, master, config, deadline_seconds, index=index
+        )
         hooks += [run_hook, barrier_hook]
     return v1.train.MonitoredSession(session_creator=creator, hooks=hooks)
 
@@ -151,6 +156,8 @@ def run_until_inputs_end(
 class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
     """Makes the chief's sessions: fenced off from workers of earlier ones, and restored.
 
+    Make it in the graph that its sessions are for.
+
     Parameters
     ----------
     barrier_op, model_dir, scaffold, master, config, deadline_seconds
@@ -167,6 +174,8 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
         deadline_seconds: float = 600,
     ) -> None:
         _fail_fast()
+        # A session that recovers is made wherever its `run` is called.
+        self._graph = v1.get_default_graph()
         self._barrier_op = barrier_op
         self._model_dir = model_dir
         self._scaffold = scaffold or v1.train.Scaffold()
@@ -184,24 +193,24 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
         MonolithError
             The model directory does not say what to restore.
         """
-        self._scaffold.finalize()
-        with _Patience(self._deadline_seconds) as patience:
-            while True:
-                try:
-                    return self._create()
-                except _GONE as error:
-                    patience.wait(error)
+        with self._graph.as_default():
+            self._scaffold.finalize()
+        patience = _Patience(self._deadline_seconds)
+        while True:
+            try:
+                return self._create()
+            except _GONE as error:
+                patience.wait(error)
 
     def _create(self) -> Any:
-        graph = v1.get_default_graph()
-        self._fence(graph)
-        restart = begin_restart(graph, self._model_dir)
+        self._fence()
+        restart = begin_restart(self._graph, self._model_dir)
         manager = v1.train.SessionManager(
             local_init_op=self._scaffold.local_init_op,
             local_init_feed_dict=self._scaffold.local_init_feed_dict,
             ready_op=self._scaffold.ready_op,
             ready_for_local_init_op=self._scaffold.ready_for_local_init_op,
-            graph=graph,
+            graph=self._graph,
         )
         session = manager.prepare_session(
             self._master,
@@ -218,10 +227,10 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
             logging.info("The chief goes on from step %d.", restart.step)
         return _closed_aside(session)
 
-    def _fence(self, graph: tf.Graph) -> None:
+    def _fence(self) -> None:
         """Empty the run id, and wait until workers of the last run have noticed."""
         run = self._barrier_op.run
-        session = _closed_aside(v1.Session(self._master, graph=graph, config=self._config))
+        session = _closed_aside(v1.Session(self._master, graph=self._graph, config=self._config))
         try:
             run.empty(session)
             deadline = time.monotonic() + _FENCE_SECONDS
@@ -244,10 +253,15 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
 class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
     """Makes a worker's sessions: each waits until the chief has restored and published its run.
 
+    Make it in the graph that its sessions are for.
+
     Parameters
     ----------
     barrier_op, scaffold, master, config, deadline_seconds
         As `monitored_session`.
+    index
+        The worker's number. With it, a chief that starts does not wait for an earlier process of
+        this worker once this one is there.
     """
 
     def __init__(
@@ -257,13 +271,18 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
         master: str = "",
         config: Any = None,
         deadline_seconds: float = 600,
+        *,
+        index: int | None = None,
     ) -> None:
         _fail_fast()
+        # A session that recovers is made wherever its `run` is called.
+        self._graph = v1.get_default_graph()
         self._barrier_op = barrier_op
         self._scaffold = scaffold or v1.train.Scaffold()
         self._master = master
         self._config = config
         self._deadline_seconds = deadline_seconds
+        self._index = index
 
     def create_session(self) -> Any:
         """Wait for the chief, and initialise what is this worker's own.
@@ -273,23 +292,23 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
         UnreachableError
             No parameter server until the deadline, or no sign of life of a chief.
         """
-        self._scaffold.finalize()
-        with _Patience(self._deadline_seconds) as patience:
-            while True:
-                session = v1.Session(
-                    self._master, graph=v1.get_default_graph(), config=self._config
-                )
-                session = _closed_aside(session)
-                try:
-                    while not self._is_ready(session, patience):
-                        time.sleep(_POLL_SECONDS)
-                    return session
-                except _GONE as error:
-                    session.close()
-                    patience.wait(error)
-                except BaseException:
-                    session.close()
-                    raise
+        with self._graph.as_default():
+            self._scaffold.finalize()
+        patience = _Patience(self._deadline_seconds)
+        while True:
+            session = _closed_aside(
+                v1.Session(self._master, graph=self._graph, config=self._config)
+            )
+            try:
+                while not self._is_ready(session, patience):
+                    time.sleep(_POLL_SECONDS)
+                return session
+            except _GONE as error:
+                session.close()
+                patience.wait(error)
+            except BaseException:
+                session.close()
+                raise
 
     def _is_ready(self, session: Any, patience: _Patience) -> bool:
         """Whether the run is there; patience grows with each sign of the chief's life."""
@@ -298,6 +317,9 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
             missing, run_id, lease = session.run(
                 [self._scaffold.ready_for_local_init_op, op.run.id_tensor, op.lease_tensor]
             )
+            if not run_id and self._index is not None:
+                # Said of a process that is gone, else a chief that starts would wait for it.
+                op.run.set_presence(session, self._index, ABSENT)
         except tf.errors.FailedPreconditionError:
             patience.check("the chief has not initialised anything")
             return False
@@ -432,12 +454,6 @@ class _Patience:
         self._life: int | None = None
         self._told = False
 
-    def __enter__(self) -> _Patience:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
     def note_life(self, life: int) -> None:
         """A number that changes as long as somebody lives."""
         if life != self._life:
@@ -464,19 +480,43 @@ def _fail_fast() -> None:
     os.environ.setdefault("GRPC_FAIL_FAST", "true")
 
 
+# A session that is collected deletes itself right after its `close`, which must be over by then.
+_unclosed: set[Any] = set()
+_closing: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
 def _closed_aside(session: Any) -> Any:
     """The same session, whose `close` returns at once.
 
     Closing one whose servers come and go takes up to 17 s now and then, and recovery waits for it.
     """
     close = session.close
+    _unclosed.add(session)
 
     def close_aside() -> None:
+        try:
+            _unclosed.remove(session)
+        except KeyError:
+            return
         thread = threading.Thread(target=_quietly, args=(close,), name="session-close", daemon=True)
+        _closing.add(thread)
         thread.start()
 
     session.close = close_aside
     return session
+
+
+@atexit.register
+def _close_all() -> None:
+    """A thread inside TensorFlow must not outlive the interpreter, which would abort.
+
+    Nor must a session: a server in this process would wait for it.
+    """
+    for session in list(_unclosed):
+        session.close()
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    for thread in list(_closing):
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _quietly(close: Callable[[], None]) -> None:
