@@ -12,7 +12,7 @@ STUBGEN := bin/python -m nanobind.stubgen -q -m monolith_cli._native
 SOURCES := pyproject.toml README.md LICENSE \
 	$(shell find monolith_cli commands man -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format man docs protos stubs wheel bench fuzz clean
+.PHONY: help demo test lint format man docs protos stubs wheel bench fuzz chaos clean
 
 help:
 	@echo "make demo    install, write a synthetic model directory, count it"
@@ -26,6 +26,7 @@ help:
 	@echo "make wheel   build a wheel from the sdist, and try it in an empty environment"
 	@echo "make bench   measure, and print the table of the README"
 	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
+	@echo "make chaos   kill a training job 50 times, see whether what it saved fits together"
 	@echo "make clean   remove what the others made"
 
 demo: $(VENV)/.installed
@@ -73,6 +74,9 @@ bench: $(VENV)/.test-installed
 
 fuzz:
 	tests/fuzz/run.sh
+
+chaos: $(VENV)/.test-installed
+	$(BIN)/python tests/training/chaos.py $(CHAOS_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
