@@ -75,11 +75,19 @@ class RestartPoint(NamedTuple):
         return inputs.get(worker, self.step)
 
 
-def restart_point(model_dir: str | os.PathLike[str]) -> RestartPoint:
+def restart_point(
+    model_dir: str | os.PathLike[str], *, run_step: int | None = None
+) -> RestartPoint:
     """The step that `ckpt.override` asks for, or the latest that `checkpoint` names.
 
     Without a `checkpoint` file nothing is committed, whatever else lies there. Reads two small
     files and lists the directory.
+
+    Parameters
+    ----------
+    run_step
+        The step that the running job has gone on from, for a process that joins it: it is too late
+        for a rollback to another one.
 
     Raises
     ------
@@ -99,6 +107,8 @@ def restart_point(model_dir: str | os.PathLike[str]) -> RestartPoint:
             raise StepNotFoundError(what, path=os.path.join(path, CKPT_OVERRIDE), hint=hint)
         return RestartPoint()
     directory = open_model_dir(path)
+    if override and run_step is not None and override.model_step != run_step:
+        override = None
     if override and is_spent(path, override, directory.steps()):
         override = None
     checkpoint = directory.checkpoint(override.model_step if override else None)

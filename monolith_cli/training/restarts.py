@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 
-__all__ = ["begin_restart", "restart_of_graph"]
+__all__ = ["begin_restart", "join_run", "restart_of_graph"]
 
 _points: weakref.WeakKeyDictionary[tf.Graph, dict[str, RestartPoint]] = weakref.WeakKeyDictionary()
+_run_steps: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary()
 
 
 def begin_restart(graph: tf.Graph, model_dir: str | os.PathLike[str]) -> RestartPoint:
@@ -25,10 +26,15 @@ def begin_restart(graph: tf.Graph, model_dir: str | os.PathLike[str]) -> Restart
     return point
 
 
+def join_run(graph: tf.Graph, run_step: int) -> None:
+    """Say which step the run that a worker's session joins has gone on from."""
+    _run_steps[graph] = run_step
+
+
 def restart_of_graph(graph: tf.Graph, model_dir: str | os.PathLike[str]) -> RestartPoint:
     """The restart point that was kept for a graph, else what the directory says now."""
     kept = _points.get(graph, {}).get(_key(model_dir))
-    return kept or restart_point(model_dir)
+    return kept or restart_point(model_dir, run_step=_run_steps.get(graph))
 
 
 def _key(model_dir: str | os.PathLike[str]) -> str:

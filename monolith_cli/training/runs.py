@@ -24,7 +24,7 @@ from monolith_cli.errors import UnreachableError
 from monolith_cli.training.barrier_ops import BarrierHook, BarrierOp
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.lease import Heartbeat
-from monolith_cli.training.restarts import begin_restart, restart_of_graph
+from monolith_cli.training.restarts import begin_restart, join_run, restart_of_graph
 from monolith_cli.training.run_state import ABSENT, ENDED, INPUT_ENDED, TRAINING
 
 __all__ = [
@@ -336,6 +336,7 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
         if len(missing) > 0:
             patience.check(f"not initialised: {missing}")
             return False
+        join_run(session.graph, op.run.get(session)[1])
         return True
 
 

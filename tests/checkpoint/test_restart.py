@@ -143,6 +143,15 @@ def test_a_rollback_where_nothing_was_ever_committed(tmp_path: Path) -> None:
     )
 
 
+def test_a_rollback_that_a_running_job_does_not_know(tmp_path: Path) -> None:
+    """A worker that joins goes on from where the job is, not from where it will be."""
+    save(tmp_path, 10, 20)
+    commit_steps(tmp_path, 10, 20)
+    said = override(tmp_path, '{"model_step": 10, "inputs": {"1": 5}}')
+    assert restart_point(tmp_path, run_step=20) == point(tmp_path, 20)
+    assert restart_point(tmp_path, run_step=10) == point(tmp_path, 10, said)
+
+
 def test_a_rollback_that_has_done_its_work(tmp_path: Path) -> None:
     save(tmp_path, 10, 20, 30)
     commit_steps(tmp_path, 10, 20)
