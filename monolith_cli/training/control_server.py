@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import grpc
 from absl import logging
+from google.protobuf.message import DecodeError
 
 from monolith_cli.control.address import Address, find_token, parse_address
 from monolith_cli.control.service import (
@@ -335,14 +336,20 @@ class ControlServer:
         name = "".join(f"_{c.lower()}" if c.isupper() else c for c in method)
         act: Callable[[Any, Any], Any] = getattr(self, name)
 
-        def answer(asked: Any, context: Any) -> Any:
+        def answer(data: bytes, context: Any) -> Any:
+            try:
+                asked = request(method).FromString(data)
+            except DecodeError:
+                asked = None
             with self._answering(method, asked, context) as done:
+                if asked is None:
+                    what = "the request does not parse"
+                    raise _RefusalError(grpc.StatusCode.INVALID_ARGUMENT, what)
                 done.append(act(asked, context))
             return done[0]
 
         return grpc.unary_unary_rpc_method_handler(
             answer,
-            request_deserializer=request(method).FromString,
             response_serializer=lambda message: message.SerializeToString(),
         )
 

@@ -26,17 +26,13 @@ from monolith_cli.control.service import (
     RESPONSE_FILE,
     make_stub,
 )
-from monolith_cli.errors import MonolithError, UsageError
+from monolith_cli.errors import MonolithError
 from monolith_cli.formats import text_proto
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp
 from monolith_cli.training.barrier_state import plain, shared_device
-from monolith_cli.training.control_server import (
-    ControlServer,
-    ServerTls,
-    is_loopback,
-    is_wildcard,
-)
+from monolith_cli.training.control_server import ControlServer, ServerTls, check_host
+from monolith_cli.training.save_directory import make_directory
 
 __all__ = [
     "QUERY_INTERVAL",
@@ -60,7 +56,7 @@ _POLL_SECONDS = 0.1
 
 
 class ServerHook(tf.compat.v1.train.SessionRunHook):
-    """Serves the Controller service while a session of the chief lives.
+    """Serves the Controller service while a session of the chief lives, from its first run.
 
     The address goes into `controller_server_addr.txt`, a token, new for each session, into
     `controller_token` (mode 0600). Both go when the session ends or fails, if they are still this
@@ -68,7 +64,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
     sides (MONOLITH_CONTROLLER_TOKEN, or the file that MONOLITH_CONTROLLER_TOKEN_FILE names), or
     calls that change something are refused. Each of those is a line of `control.log`.
 
-    List it last. Costs eight threads that sleep, and nothing a step.
+    Costs eight threads that sleep, and nothing a step.
 
     Parameters
     ----------
@@ -104,12 +100,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         plaintext: bool = False,
         allow_without_token: bool = False,
     ) -> None:
-        if is_wildcard(host):
-            raise UsageError(f"{host!r} is no address that clients can be told")
-        if not is_loopback(host) and tls is None and not plaintext:
-            raise UsageError(
-                f"{host} can be reached by others: give tls, or say plaintext=True",
-            )
+        check_host(host, may_be_open=tls is not None or plaintext)
         self._model_dir = os.path.abspath(os.fspath(model_dir))
         self._barrier_op = barrier_op
         self._saver_hook = saver_hook
@@ -120,6 +111,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
             "allow_without_token": allow_without_token,
         }
         self._global_step: Any = None
+        self._made: tuple[Any, Any] | None = None  # a session that has not run yet, its coordinator
         self._server: ControlServer | None = None
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
@@ -133,37 +125,27 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
 
     def begin(self) -> None:
         """Find the global step."""
-        self._global_step = v1.train.get_or_create_global_step()
-        self._global_step = self._global_step.read_value()
+        self._global_step = v1.train.get_or_create_global_step().read_value()
+        self._stop_reason = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Open the port.
+        """Close the port of the session before."""
+        self.stop()
+        self._made = plain(session), coord
+
+    def before_run(self, run_context: Any) -> None:
+        """Open the port, if this is the session's first run.
+
+        Not before: other hooks begin with no barrier, or may fail, and then nobody would close it.
 
         Raises
         ------
         MonolithError
             The port is taken, or the model directory cannot be written.
         """
-        self.stop()
-        self._stop_reason = None
-        os.makedirs(self._model_dir, exist_ok=True)
-        server = ControlServer(
-            self._model_dir,
-            self._barrier_op,
-            self._saver_hook,
-            plain(session),
-            self._global_step,
-            self._request_stop,
-            **self._options,
-        )
-        self._server = server
-
-        def watch() -> None:
-            coord.wait_for_stop()
-            self._stop_if(server)
-
-        # A session that fails does not call `end`.
-        threading.Thread(target=watch, name="controller-watch", daemon=True).start()
+        if self._made is not None:
+            (session, coord), self._made = self._made, None
+            self._start(session, coord)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Stop, if somebody has asked for it."""
@@ -177,19 +159,39 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
 
     def stop(self) -> None:
         """Close the port, whether it is open or not."""
+        self._made = None
         server = self._server
         if server is not None:
             self._stop_if(server)
+
+    def _start(self, session: Any, coord: Any) -> None:
+        make_directory(self._model_dir)
+        server = ControlServer(
+            self._model_dir,
+            self._barrier_op,
+            self._saver_hook,
+            session,
+            self._global_step,
+            self._request_stop,
+            **self._options,
+        )
+        self._server = server
+
+        def watch() -> None:
+            coord.wait_for_stop()
+            self._stop_if(server)
+
+        # A session that fails does not call `end`.
+        threading.Thread(target=watch, name="controller-watch", daemon=True).start()
 
     def _request_stop(self, reason: str) -> None:
         self._stop_reason = reason
 
     def _stop_if(self, server: ControlServer) -> None:
-        with self._lock:
-            if self._server is not server:
-                return
-            self._server = None
-        server.stop()
+        with self._lock:  # whoever comes second waits, and then finds the port free
+            if self._server is server:
+                server.stop()
+                self._server = None
 
 
 _hooks: weakref.WeakSet[ServerHook] = weakref.WeakSet()
@@ -214,7 +216,8 @@ def get_stub_from_model_dir(model_dir: str | os.PathLike[str]) -> Any:
     """
     import grpc
 
-    channel = grpc.insecure_channel(str(read_address(model_dir)))
+    options = [("grpc.enable_http_proxy", 0)]
+    channel = grpc.insecure_channel(f"dns:///{read_address(model_dir)}", options)
     return make_stub(channel, ORIGINAL_METHODS)
 
 
@@ -340,9 +343,10 @@ class _StopHook(tf.compat.v1.train.SessionRunHook):
 class QueryActionHook(tf.compat.v1.train.SessionRunHook):
     """Does what the file `monolith_action` in the model directory asks for, and answers.
 
-    A thread looks for the file every `QUERY_INTERVAL` seconds while a session lives, asks
-    `ControllerHook` by its ops, writes the answer into `monolith_action_response` ("OK", or what is
-    wrong), and removes the request.
+    A thread looks for the file every `QUERY_INTERVAL` seconds while a session lives, from its first
+    run, asks `ControllerHook` by its ops, writes the answer into `monolith_action_response` ("OK",
+    or what is wrong), and removes the request. Where it can do neither it says so in the log, and
+    does what is asked for only once.
 
     Parameters
     ----------
@@ -356,17 +360,23 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
         self._action_path = os.path.join(os.fspath(model_dir), ACTION_FILE)
         self._response_path = os.path.join(os.fspath(model_dir), RESPONSE_FILE)
         self._hook = hook
+        self._made: tuple[Any, Any] | None = None  # a session that has not run yet, its coordinator
         self._stopped: threading.Event | None = None
+        self._answered: tuple[tuple[int, int], str] | None = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Begin to look."""
+        """Look no more for the session before."""
         self._stop()
+        self._made = plain(session), coord
+
+    def before_run(self, run_context: Any) -> None:
+        """Begin to look, if this is the session's first run."""
+        if self._made is None:
+            return
+        made, self._made = self._made, None
         self._stopped = threading.Event()
         threading.Thread(
-            target=self._watch,
-            args=(plain(session), coord, self._stopped),
-            name="action-file",
-            daemon=True,
+            target=self._watch, args=(*made, self._stopped), name="action-file", daemon=True
         ).start()
 
     def end(self, session: Any) -> None:
@@ -374,6 +384,7 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
         self._stop()
 
     def _stop(self) -> None:
+        self._made = None
         if self._stopped is not None:
             self._stopped.set()
 
@@ -386,20 +397,26 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
             try:
                 self._look(session)
             except OSError as error:
-                logging.error("An action file cannot be answered: %s", error)
+                logging.error("An action file is not answered or removed: %s", error)
             except (tf.errors.OpError, RuntimeError) as error:
                 logging.info("Action files are looked for no more: %s", error)
                 return
 
     def _look(self, session: Any) -> None:
-        if not os.path.lexists(self._action_path):
+        try:
+            status = os.lstat(self._action_path)
+        except FileNotFoundError:
             return
-        answer = self._act(session)
-        logging.info("An action file was answered: %s", answer)
+        mark = status.st_ino, status.st_mtime_ns
+        if self._answered is None or self._answered[0] != mark:
+            self._answered = mark, self._act(session)
+        answer = self._answered[1]
+        logging.info("An action file is answered: %s", answer)
         # The answer first: whoever sees the request gone finds it.
         atomic_write(self._response_path, answer.encode())
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._action_path)
+        self._answered = None
 
     def _act(self, session: Any) -> str:
         actions = messages.get_message(
@@ -412,12 +429,13 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
             return f"Not understood: {error.what}"
         action: object = "UNKNOWN"
         for field in fields:
-            if field.name == "action":
-                action = field.value
+            if field.name != "action":
+                return f"Not understood: no field {field.name[:100]!r} is known"
+            action = field.value
         if action in ("TRIGGER_SAVE", numbers["TRIGGER_SAVE"]):
             session.run(self._hook.trigger_save_op)
         elif action in ("STOP", numbers["STOP"]):
             session.run(self._hook.stop_op)
         else:
-            return f"Unknown action {action}"
+            return f"Unknown action {action}"[:200]
         return "OK"
