@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -69,12 +71,13 @@ def message(name: str) -> Any:
 @functools.cache
 def _pool() -> Any:
     from google.protobuf import descriptor_pb2, descriptor_pool
-    from grpc_tools import protoc
 
     with tempfile.TemporaryDirectory() as directory:
         source, target = Path(directory, "fake.proto"), Path(directory, "fake.binpb")
         source.write_text(ORIGINAL + OURS)
-        assert protoc.main(["protoc", f"-I{directory}", f"-o{target}", str(source)]) == 0
+        # In a process of its own: protoc does not get along with TensorFlow's protobuf.
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{directory}", f"-o{target}"]
+        subprocess.run([*command, str(source)], check=True)
         files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
