@@ -65,7 +65,7 @@ from monolith_cli.training.barrier_state import (
     shared_variables,
 )
 from monolith_cli.training.lease import Heartbeat
-from monolith_cli.training.run_state import ABSENT, RunState
+from monolith_cli.training.run_state import ABSENT, ENDED, RunState
 
 __all__ = [
     "BarrierAlreadyPlacedError",
@@ -728,16 +728,18 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
             self._barrier_op.reset(session)
             return
         self._run_id, _ = self._barrier_op.run.get(session)
-        self._wait(session)
+        if not self._wait(session):
+            coord.request_stop()
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the barrier's first element."""
         return self._run_args
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Wait if it was set, and this is a worker."""
-        if self._barrier_index > 0 and run_values.results:
-            self._wait(run_context.session)
+        """Wait if it was set, and this is a worker; stop if the chief has ended meanwhile."""
+        is_placed = self._barrier_index > 0 and run_values.results
+        if is_placed and not self._wait(run_context.session):
+            run_context.request_stop()
 
     def end(self, session: Any) -> None:
         """Leave no barrier behind, nor a worker that seems to stand at it."""
@@ -749,8 +751,13 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         except _SESSION_LOST as error:  # the barrier may well be gone before its workers
             logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
 
-    def _wait(self, session: Any) -> None:
-        if not self._barrier_op._wait(session, self._barrier_index, self._run_id):
-            # A chief that begins anew need not wait for this worker.
-            self._barrier_op.run.set_presence(session, self._barrier_index, ABSENT)
-            raise tf.errors.AbortedError(None, None, "the chief has begun a new run, or ended")
+    def _wait(self, session: Any) -> bool:
+        """Returns False if the chief has ended: there is no other run to wait for."""
+        if self._barrier_op._wait(session, self._barrier_index, self._run_id):
+            return True
+        run = self._barrier_op.run
+        if run.get(session)[0] == ENDED:
+            return False
+        # A chief that begins anew need not wait for this worker.
+        run.set_presence(session, self._barrier_index, ABSENT)
+        raise tf.errors.AbortedError(None, None, "the chief has begun a new run")
