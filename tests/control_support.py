@@ -112,7 +112,9 @@ class Running:
         eventually(lambda: self.at > before + 1)
 
     def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.directory / LOG).read_text().splitlines()]
+        path = self.directory / LOG
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
 
     def states(self, step: int) -> list[int]:
         """Whose inputs' states of a step are there."""
