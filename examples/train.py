@@ -113,6 +113,7 @@ def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, 
         basic_restore_hook,
         ckpt_hooks,
         ckpt_info,
+        controller,
         hash_table,
         runs,
         save_utils,
@@ -141,30 +142,37 @@ def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, 
 
         # The input's position: saved at the barrier, restored when a session is made.
         helper = ckpt_hooks.WorkerCkptHelper(options.model_dir, index, require_all=True)
+        stop = controller.StopHelper()
         barrier = barrier_ops.BarrierOp(
             processes,
             is_chief=index == 0,
             wait_seconds=0.1,
-            barrier_callbacks=[helper.create_save_iterator_callback()],
+            barrier_callbacks=[
+                helper.create_save_iterator_callback(),
+                stop.create_barrier_callback(),
+            ],
         )
         hooks: list[Any] = [helper.create_restorer_hook()]
         scaffold = v1.train.Scaffold(saver=v1.train.Saver(max_to_keep=3))
         if index == 0:
             restorer = hash_table.HashTableCheckpointRestorerListener(basename)
             hooks.insert(0, basic_restore_hook.CheckpointRestorerHook([restorer]))
-            hooks.append(
-                save_utils.NoFirstSaveCheckpointSaverHook(
-                    options.model_dir,
-                    save_steps=options.save_steps,
-                    scaffold=scaffold,
-                    guard_saver_listeners=[ckpt_hooks.BarrierSaverListener(barrier)],
-                    listeners=[
-                        hash_table.HashTableCheckpointSaverListener(basename),
-                        ckpt_info.FidSlotCountSaverListener(options.model_dir),
-                    ],
-                    require_all=True,
-                )
+            saver = save_utils.NoFirstSaveCheckpointSaverHook(
+                options.model_dir,
+                save_steps=options.save_steps,
+                scaffold=scaffold,
+                guard_saver_listeners=[ckpt_hooks.BarrierSaverListener(barrier)],
+                listeners=[
+                    hash_table.HashTableCheckpointSaverListener(basename),
+                    ckpt_info.FidSlotCountSaverListener(options.model_dir),
+                ],
+                require_all=True,
             )
+            # What people and scripts ask for, at a port or by a file. Workers end with the chief.
+            asked = controller.ControllerHook(1, barrier, saver.timer.reset)
+            by_file = controller.QueryActionHook(options.model_dir, asked)
+            port = controller.ServerHook(options.model_dir, barrier, saver)
+            hooks += [saver, asked, stop.create_stop_hook(), by_file, port]
 
         consumed = ConsumedLog(options.model_dir, index)
         with runs.monitored_session(
@@ -284,7 +292,7 @@ def launch(options: argparse.Namespace) -> int:
         if not wait(processes, [name for name in processes if name != "ps_0"], options):
             return 1
         step = restart_point(options.model_dir).step
-        print(f"All input has been trained on; step {step} is the last.")
+        print(f"The job has ended; step {step} is the last.")
         return 0
     except MonolithError as error:
         print(f"error: {error}", file=sys.stderr)
