@@ -156,8 +156,10 @@ class JobClient:
             )
             self._channel = grpc.secure_channel(target, credentials, options)
         self._stub = make_stub(self._channel)
+        self._has_answered = False
         try:
             self._check(model_dir)
+            self._has_answered = True
         except BaseException:
             self.close()
             raise
@@ -385,7 +387,10 @@ class JobClient:
     def _unreachable(self, details: str) -> UnreachableError:
         lower = details.lower()
         hint: str | None = None
-        if "refused" in lower:
+        if self._has_answered:
+            what = "the job's session has ended or begun anew before it answered"
+            hint = "see 'monolith job status'"
+        elif "refused" in lower:
             what, hint = f"nobody listens at {self.address}", self._stale_hint()
         elif "resolv" in lower or "name or service" in lower:
             what = f"the host {self.address.host!r} is not known here"

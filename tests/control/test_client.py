@@ -105,3 +105,25 @@ def test_a_client_that_finds_no_job_leaves_nothing_open(tmp_path: Path) -> None:
             with pytest.raises(UnreachableError, match="is that of"):
                 connect(other, address)
         assert threading.active_count() <= before + 1
+
+
+def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
+    """Not a stale address, as it has answered before."""
+    job = OurJob(tmp_path)
+    job.hangs.add("SaveNow")
+    with serving(job):
+        client = connect(tmp_path)
+        told: list[str] = []
+
+        def save() -> None:
+            with pytest.raises(UnreachableError) as caught:
+                client.save(require_all=False, reason="", owner="ann", timeout_seconds=20)
+            told.append(str(caught.value))
+
+        thread = threading.Thread(target=save)
+        thread.start()
+        while "SaveNow" not in job.calls:
+            thread.join(0.01)
+    thread.join()
+    client.close()
+    assert "has ended or begun anew before it answered" in told[0]
