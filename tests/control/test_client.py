@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
@@ -109,8 +111,13 @@ def test_a_client_that_finds_no_job_leaves_nothing_open(tmp_path: Path) -> None:
 
 def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
     """Not a stale address, as it has answered before."""
-    job = OurJob(tmp_path)
-    job.hangs.add("SaveNow")
+
+    class SlowJob(OurJob):
+        def SaveNow(self, asked: Any) -> Any:
+            time.sleep(1)
+            return super().SaveNow(asked)
+
+    job = SlowJob(tmp_path)
     with serving(job):
         client = connect(tmp_path)
         told: list[str] = []
