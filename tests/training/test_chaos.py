@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from tf_support import tensorflow
+
+from monolith_cli.checkpoint.model_dir import open_model_dir
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -41,7 +44,16 @@ def test_kills_of_the_whole_job(server: ForkServer, tmp_path: Path) -> None:
     job = Job(server, tmp_path, records=3000, save_steps=40)
     for moment in ["", boundaries[0], boundaries[1], "", boundaries[2]]:
         print(kill(job, moment, chance).line)
-    finish(job)
+    end = finish(job)
+    # Would it be seen if something did not fit? Put an older state of each input in place.
+    older, *_ = open_model_dir(str(job.model_dir)).steps()
+    assert older != end.step
+    for worker in range(chaos.WITH_INPUT):
+        for suffix in ("index", "data-00000-of-00001"):
+            state = f"{job.model_dir}/input_worker_{worker}.ckpt-"
+            shutil.copy(f"{state}{older}.{suffix}", f"{state}{end.step}.{suffix}")
+    with pytest.raises(AssertionError, match="has again"):
+        check(job)
 
 
 @pytest.fixture(scope="module")
