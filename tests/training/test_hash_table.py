@@ -70,7 +70,6 @@ def test_a_chain(tf: Any) -> None:
         assert content(table, session) == {1: ((5, 6), 7), -2: ((4, 5), 7), 9: ((2, 3), 0)}
 
 
-
 def test_a_write_waits_for_its_values_without_the_mutex(tf: Any) -> None:
     """What is written comes from a lookup of the same step, and that is late."""
     table = hash_table()

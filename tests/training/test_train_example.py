@@ -56,7 +56,7 @@ def test_the_output_is_what_a_user_wants_to_know(trained: tuple[Path, str]) -> N
         f"Started ps_0, chief_0, worker_0, worker_1; what they say is in {model}/log.",
     ]
     assert all(line.startswith("Step ") and line.endswith(" is saved.") for line in lines[3:-1])
-    assert lines[-1] == "All input has been trained on; step 150 is the last."
+    assert lines[-1] == "The job has ended; step 150 is the last."
 
 
 def test_what_the_processes_say_and_consume(trained: tuple[Path, str]) -> None:
@@ -73,7 +73,7 @@ def test_started_again_it_has_nothing_left_to_do(trained: tuple[Path, str]) -> N
     result = run(model, *SMALL)
     assert result.returncode == 0
     assert "Going on from step 150.\n" in result.stdout
-    assert result.stdout.endswith("All input has been trained on; step 150 is the last.\n")
+    assert result.stdout.endswith("The job has ended; step 150 is the last.\n")
     assert (model / "checkpoint").read_bytes() == before
 
 
