@@ -108,6 +108,7 @@ class CommittedSteps:
         self._max_to_keep = max_to_keep or 0
         self._keep_every_seconds = keep_every_n_hours * _HOUR_SECONDS
         self._listed: list[_Listed] = []
+        self._state = CheckpointState()  # as it was read or written last
         self._preserved_at = 0.0
         self._latest: int | None = None
         self._restored: int | None = None
@@ -137,6 +138,7 @@ class CommittedSteps:
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
             state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
+        self._state = state
         self._preserved_at = state.last_preserved_timestamp
         self._override, self._to_drop = point.override, set()
         # TensorFlow 1 writes no times; and the latest may be missing in the list.
@@ -190,6 +192,7 @@ class CommittedSteps:
         WriteError
             The operating system refused.
         """
+        self._adopt()
         latest = self._latest
         if latest is not None:
             return self._remove(lambda step: step > latest, all_unfinished=True)
@@ -221,6 +224,7 @@ class CommittedSteps:
             `monolith_checkpoint` does not parse, or cannot be read; nothing is committed.
         """
         now = time.time()
+        self._adopt()
         listed = [entry for entry in self._listed if entry.step != step]
         listed.append(_Listed(f"{self._base}-{step}", step, now))
         kept, gone, preserved_at = self._retain(listed)
@@ -232,10 +236,23 @@ class CommittedSteps:
         )
         text = format_checkpoint_state(state).encode("utf-8", "surrogateescape")
         atomic_write(os.path.join(self._model_dir, CHECKPOINT), text)
+        self._state = state
         self._listed, self._preserved_at, self._latest = kept, preserved_at, step
         self._to_drop.update(entry.step for entry in gone if entry.step is not None)
         self._end_rollback(entry.step for entry in listed if entry.step is not None)
         self._drop()
+
+    def _adopt(self) -> None:
+        """Take what somebody else has committed since, another saver say, for committed."""
+        state = CheckpointState()
+        with contextlib.suppress(PathNotFoundError):
+            state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
+        step = step_of(os.path.basename(state.model_checkpoint_path))
+        if state == self._state or step is None:
+            return
+        to_drop, override = self._to_drop, self._override
+        self.restart(RestartPoint(step, os.path.join(self._model_dir, f"{self._base}-{step}")))
+        self._to_drop, self._override = to_drop, override
 
     def _retain(self, listed: list[_Listed]) -> tuple[list[_Listed], list[_Listed], float]:
         """What stays listed, what goes, and when something last left the list but stayed."""

@@ -24,12 +24,12 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     write_input_state,
 )
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX, ckpt_inputs_name
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.errors import PathNotFoundError, StateFileError, WriteError
-from monolith_cli.training.barrier_ops import BarrierOp, running_request
-from monolith_cli.training.barrier_state import plain, shared_device
+from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError, WriteError
+from monolith_cli.training.barrier_ops import BarrierOp, RunningRequest, running_request
+from monolith_cli.training.barrier_state import check_local, plain, shared_device
 from monolith_cli.training.fingerprint import differences, fingerprint
 from monolith_cli.training.input_state import InputState, iterators_of_graph
 from monolith_cli.training.restarts import restart_of_graph
@@ -269,6 +269,7 @@ class WorkerCkptHelper:
     def __init__(
         self, model_dir: str | os.PathLike[str], index: int, *, require_all: bool = False
     ) -> None:
+        check_local(os.fspath(model_dir))
         self._model_dir = os.path.abspath(os.fspath(model_dir))
         self._index = index
         self._require_all = require_all
@@ -327,6 +328,9 @@ class WorkerCkptHelper:
 
         if not is_asked_for():
             return False
+        if request is not None and self._is_of_the_past(request, session, step):
+            logging.info("Step %d is committed: its input states stay as they are.", step)
+            return None
         try:
             return self._write(plain(session), step, is_asked_for)
         except _SESSION_LOST:
@@ -334,6 +338,17 @@ class WorkerCkptHelper:
         except (OSError, tf.errors.OpError) as error:
             logging.error("The input of worker %d is not saved: %s", self._index, error)
             return False
+
+    def _is_of_the_past(self, request: RunningRequest, session: Any, step: int) -> bool:
+        """Whether somebody has only placed the barrier, with the action of a save that is over."""
+        if request.barrier_op.look(session).placement != request.generation:
+            return False
+        try:
+            latest = restart_of_graph(self._graph, self._model_dir).step
+        except MonolithError:
+            return False
+        path = os.path.join(self._model_dir, ckpt_inputs_name(step))
+        return (latest is not None and step <= latest) or os.path.lexists(path)
 
     def _write(self, session: Any, step: int, is_asked_for: Callable[[], bool]) -> bool:
         prefix = input_prefix(self._model_dir, self._index, step)

@@ -54,7 +54,7 @@ def clip_by_global_norm(
     given = [value for value in tensors if value is not None]
     _check_dtypes(given)
     if not given:
-        return list(t_list), 0 if use_norm is None else use_norm
+        return list(t_list), tf.constant(0.0) if use_norm is None else use_norm
     with tf.name_scope("clip_by_global_norm"):
         small, large = _partition(given)
         joined = [tf.concat([tf.reshape(given[i], [-1]) for i in ids], 0) for ids in small]

@@ -246,7 +246,8 @@ class ControlServer:
         return response("RemoveBarrier")()
 
     def _save_now(self, asked: Any, context: Any) -> Any:
-        saved = self._save(context, require_all=asked.require_all)
+        # Not less than the job demands: it might not be able to start from such a step.
+        saved = self._save(context, require_all=asked.require_all or None)
         if saved is None:  # of a dense-only hook
             what = "a full save has just covered this step"
             raise _RefusalError(grpc.StatusCode.ABORTED, what)

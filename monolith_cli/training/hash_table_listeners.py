@@ -14,7 +14,7 @@ from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.shard_set import list_assets
 from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
-from monolith_cli.training.barrier_state import plain
+from monolith_cli.training.barrier_state import check_local, plain
 from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
 from monolith_cli.training.hash_table_utils import HASH_TABLES
 from monolith_cli.training.restarts import restart_of_graph
@@ -47,11 +47,12 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
     Raises
     ------
     UsageError
-        There is no HashTable in the graph. It is a ValueError.
+        There is no HashTable in the graph, or the path is a URL. It is a ValueError.
     """
 
     def __init__(self, basename: str | os.PathLike[str]) -> None:
         super().__init__()
+        check_local(os.fspath(basename))
         # Absolute, as other processes may run in other directories.
         self._basename = os.path.abspath(os.fspath(basename))
         self._names = [dump_name(table.name) for table in _tables_of_the_graph()]
@@ -61,6 +62,11 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
             for table in _tables_of_the_graph()
         ]
         self._save = tf.group(*[table.as_op() for table in saves])
+
+    @property
+    def basename(self) -> str:
+        """The absolute path that names of checkpoints begin with."""
+        return self._basename
 
     def before_save(self, session: Any, global_step_value: int) -> None:
         """Save the tables.
@@ -136,11 +142,12 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
     Raises
     ------
     UsageError
-        There is no HashTable in the graph. It is a ValueError.
+        There is no HashTable in the graph, or the path is a URL. It is a ValueError.
     """
 
     def __init__(self, basename: str | os.PathLike[str]) -> None:
         super().__init__()
+        check_local(os.fspath(basename))
         self._model_dir = os.path.dirname(os.path.abspath(os.fspath(basename)))
         tables = _tables_of_the_graph()
         self._dumps = {

@@ -142,7 +142,7 @@ def iterate_table_and_apply(
             stuck = tf.reduce_any(
                 [
                     tf.logical_and(tf.equal(new_offset, offset), size > 0),
-                    tf.logical_and(tf.equal(new_offset, 0), offset > 0),
+                    new_offset < offset,
                     stalls >= _PATIENCE,
                 ]
             )
@@ -165,8 +165,8 @@ def iterate_table_and_apply(
 
 
 def table_device(table: Any) -> str:
-    """The device of `table.table` as a string; empty where there is none, or none was chosen."""
-    device = getattr(getattr(table, "table", None), "device", None)
+    """Where a table is: the device of `table.table`, or of `table`; empty if none was chosen."""
+    device = getattr(getattr(table, "table", table), "device", None)
     return str(device or "")
 
 

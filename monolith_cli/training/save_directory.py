@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
-from monolith_cli.checkpoint.layout import MONOLITH_CHECKPOINT
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX, MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import PathNotFoundError, UsageError, WriteError
 from monolith_cli.formats.atomic import atomic_write
@@ -18,14 +19,17 @@ from monolith_cli.formats.checkpoint_state import (
     format_monolith_checkpoint_state,
     read_monolith_checkpoint_state,
 )
-from monolith_cli.training.barrier_state import plain
+from monolith_cli.training.barrier_state import check_local, plain
 from monolith_cli.training.restarts import restart_of_graph
 
 __all__ = [
+    "check_basenames",
+    "check_written",
     "claim_directory",
     "find_restart",
     "make_directory",
     "note_save",
+    "saver_def",
     "write_table_type",
 ]
 
@@ -38,15 +42,68 @@ def make_directory(path: str) -> None:
 
     Raises
     ------
+    UsageError
+        It is a URL.
     WriteError
         The operating system refused, or something else is in its place.
     """
+    check_local(path)
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
         failure.errno = error.errno
         raise failure from error
+
+
+def check_basenames(listeners: Iterable[Any], save_path: str) -> None:
+    """Make sure that tables go beside the dense variables that they belong to.
+
+    Raises
+    ------
+    UsageError
+        A listener saves under another name.
+    """
+    for listener in listeners:
+        basename = getattr(listener, "basename", None)
+        if isinstance(basename, str) and basename != os.path.abspath(save_path):
+            raise UsageError(
+                f"tables are saved as {basename}, dense variables as {save_path}",
+                hint="give both the same directory and name",
+            )
+
+
+def saver_def(saver: Any, path: str) -> Any:
+    """What a saver is.
+
+    Raises
+    ------
+    UsageError
+        There is none, or it writes files of the first format, which nothing here can read.
+    """
+    if saver is None:
+        raise UsageError(
+            "there is no saver: the scaffold is not that of the session, or saves nothing",
+            path=path,
+        )
+    found = saver.saver_def
+    if found.version == found.V1:
+        raise UsageError("the saver writes version 1 of TensorFlow's format", path=path)
+    return found
+
+
+def check_written(written: str, prefix: str) -> None:
+    """Make sure that a saver has written what is about to be committed.
+
+    Raises
+    ------
+    UsageError
+        It has given its files other names, as one with `pad_step_number` does.
+    """
+    if os.path.abspath(written) != os.path.abspath(prefix):
+        raise UsageError(f"the saver has written {written}, not {prefix}: nothing is committed")
+    if not os.path.lexists(prefix + INDEX_SUFFIX):
+        raise UsageError(f"the saver has left no {prefix}{INDEX_SUFFIX}: nothing is committed")
 
 
 def claim_directory(coord: Any, path: str) -> None:

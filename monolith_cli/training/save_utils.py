@@ -29,10 +29,13 @@ from monolith_cli.errors import MonolithError, UnfinishedWorkersError, WriteErro
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
 from monolith_cli.training.save_directory import (
+    check_basenames,
+    check_written,
     claim_directory,
     find_restart,
     make_directory,
     note_save,
+    saver_def,
     write_table_type,
 )
 from monolith_cli.training.save_requests import SESSION_LOST, SaveRequests, SaveResult
@@ -137,6 +140,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             save_graph_def=save_graph_def,
         )
         tide = (tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs)
+        self._global_step_tensor = None  # until `begin`
         self._timer = TideTimer(save_secs, save_steps, *tide)
         self._basename = checkpoint_basename
         self._guards = list(guard_saver_listeners or ())
@@ -179,8 +183,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         ------
         WriteError
             The directory cannot be made.
+        UsageError
+            It is a URL, or tables are saved under another name.
         """
         make_directory(self._checkpoint_dir)
+        check_basenames(self._listeners, self._save_path)
         super().begin()
         for listener in self._guards:
             listener.begin()
@@ -302,6 +309,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     def _save_now(self, session: Any, require_all: bool | None) -> tuple[SaveResult | None, bool]:
         """Save, in this thread; returns the result, and whether to stop training."""
         with self._lock:
+            if self._global_step_tensor is None:
+                raise RuntimeError("the hook has not begun: it belongs into a monitored session")
             step = int(session.run(self._global_step_tensor))
             require_all = self._require_all if require_all is None else require_all
             result, should_stop = self._save_step(session, step, require_all)
@@ -347,7 +356,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
             steps.begin(step, self._run_id(session))
             # Each thread has a default graph of its own.
-            with graph.as_default(), self._guarded(session, step):
+            with graph.as_default(), self._guarded(session, step) as wanting:
                 try:
                     workers = self._write(session, step, require_all)
                 except _FAILED as error:
@@ -357,10 +366,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 should_stop = self._after_commit(session, step)
         finally:
             self._is_saving = False
-        return _result(step, steps.prefix(step), workers), should_stop
+        return _result(step, steps.prefix(step), workers), should_stop or bool(wanting)
 
     def _write(self, session: Any, step: int, require_all: bool) -> dict[int, WorkerInput]:
         """Everything up to the commit; returns whose input it covers."""
+        steps = self._start_steps()
         logging.info("Calling checkpoint listeners before saving checkpoint %d...", step)
         try:
             if any(isinstance(guard, BarrierSaverListener) for guard in self._guards):
@@ -371,13 +381,14 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                     self._workers(session, require_all)
             logging.info("Saving checkpoints for %d into %s.", step, self._save_path)
             # The saver's own state file, list and deletions would come before the commit.
-            self._get_saver().save(
+            written = self._get_saver().save(
                 session,
                 self._save_path,
                 global_step=step,
                 write_meta_graph=self._save_graph_def,
                 write_state=False,
             )
+            check_written(written, steps.prefix(step))
             for barrier in self._barriers():
                 barrier.check(session)
             workers = self._workers(session, require_all)
@@ -431,13 +442,23 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         return should_stop
 
     @contextlib.contextmanager
-    def _guarded(self, session: Any, step: int) -> Iterator[None]:
-        """Inside the guard listeners that were entered, whatever happens."""
+    def _guarded(self, session: Any, step: int) -> Iterator[list[Any]]:
+        """Inside the guard listeners that were entered, whatever happens.
+
+        The list gets those that ask for the end of training.
+        """
+        wanting: list[Any] = []
+
+        def leave(guard: Any) -> None:
+            if guard.after_save(session, step):
+                logging.info("A listener requested that training be stopped: %s", guard)
+                wanting.append(guard)
+
         with contextlib.ExitStack() as stack:
             for guard in self._guards:
-                stack.callback(guard.after_save, session, step)
                 guard.before_save(session, step)
-            yield
+                stack.callback(leave, guard)
+            yield wanting
 
     def _workers(self, session: Any, require_all: bool) -> dict[int, WorkerInput]:
         """Whose input this save covers, as far as is known by now."""
@@ -486,7 +507,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         if self._steps is None:
             if session is not None:
                 self._restart = self._find_restart(session)
-            saver = self._get_saver().saver_def
+            saver = saver_def(self._get_saver(), self._checkpoint_dir)
             self._steps = CommittedSteps(
                 self._checkpoint_dir,
                 self._basename,
