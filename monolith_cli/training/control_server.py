@@ -253,7 +253,7 @@ class ControlServer:
             raise _RefusalError(grpc.StatusCode.ABORTED, what)
         return response("SaveNow")(
             step=saved.step,
-            path=saved.path,
+            path=os.path.abspath(saved.path),  # clients have other working directories
             finished_workers=saved.finished_workers,
             unfinished_workers=saved.unfinished_workers,
         )
