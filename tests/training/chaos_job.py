@@ -8,7 +8,8 @@ Reads JSON objects from its standard input, a line each, and writes what has sta
 
 `stop` lets a process stand still in a save: {"at": BOUNDARY, "save": N, "marker": FILE}, at the
 first save from the Nth on that comes there. It then writes the save's step to the marker.
-`arguments` of classes, {"BarrierOp": {"lease_seconds": 3}}, go before those of the example.
+`arguments` of classes, {"BarrierOp": {"lease_seconds": 3}}, go before those of the example;
+"controller" stands for the module's constants.
 
 It ends with its standard input, and takes all processes with it.
 """
@@ -97,11 +98,15 @@ def be_process(train: Any, order: dict[str, Any]) -> None:
 
 
 def set_arguments(name: str, values: dict[str, Any]) -> None:
-    from monolith_cli.training import barrier_ops, ckpt_hooks
+    from monolith_cli.training import barrier_ops, ckpt_hooks, controller
 
+    if name == "controller":
+        vars(controller).update(values)
+        return
     cls = {
         "BarrierOp": barrier_ops.BarrierOp,
         "BarrierSaverListener": ckpt_hooks.BarrierSaverListener,
+        "ServerHook": controller.ServerHook,
     }[name]
     cls.__init__ = functools.partialmethod(cls.__init__, **values)
 
