@@ -177,7 +177,10 @@ def test_library_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# That of running jobs is tried on one, in test_job_scripts.py.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "on-call.md"], ids=lambda page: page.name
+)
 def test_console_examples(page: Path, tmp_path: Path) -> None:
     """Each command, one after another in one directory, prints what the page says."""
     if "examples/" in "".join(blocks(page, "console")):
