@@ -134,3 +134,16 @@ def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
     thread.join()
     client.close()
     assert "has ended or begun anew before it answered" in told[0]
+
+
+def test_the_clients_clock_plays_no_part(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_clock() -> float:
+        raise AssertionError("a client asked for the time of day")
+
+    monkeypatch.setattr(time, "time", no_clock)
+    with connect(job.model_dir) as client:
+        lease = client.place(reason="", owner="ann", ttl_seconds=60)
+        info = client.wait(lambda info: info.placed, 5, lambda info: "not placed")
+        assert info.expires_in_seconds is not None
+        assert client.renew(lease, 60)
+        client.remove(owner="ann", lease=lease)

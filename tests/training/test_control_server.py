@@ -177,6 +177,20 @@ def test_of_two_who_place_at_once_one_wins(tmp_path: Path) -> None:
             client("RemoveBarrier", lease_id=said[winner].lease_id)
 
 
+def test_clocks_need_not_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor stay what they are: a job's clock is set back by a day, then on by two."""
+    now = time.time
+    with running(tmp_path, 1) as job, job.client() as client:
+        client("PlaceBarrier", owner="alice", ttl_ms=60_000)
+        for days in (-1, 1):
+            monkeypatch.setattr(time, "time", lambda d=days: now() + d * 86_400)
+            info = client("GetInfo")
+            assert info.placed
+            assert 0 <= info.placed_ms_ago < 30_000
+            assert 30_000 < info.expires_in_ms <= 60_000
+        client("RemoveBarrier", owner="alice")
+
+
 def test_a_thousand_times_placed_and_removed(tmp_path: Path) -> None:
     with running(tmp_path, 1, 2) as job, job.client() as client:
         before = job.at
