@@ -364,6 +364,97 @@ def test_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     assert begin(tmp_path / "model").clear_uncommitted() == []
 
 
+# --- somebody else who commits ----------------------------------------------------------------
+
+
+def test_what_somebody_else_commits_stays(tmp_path: Path) -> None:
+    steps = begin(tmp_path)
+    commit(steps, tmp_path, 10)
+    save_model(tmp_path, 15)
+    save(tmp_path, 20)  # of a save that was given up
+    write_state(tmp_path, tmp_path / "model.ckpt-10", tmp_path / "model.ckpt-15")  # TensorFlow's
+    before = names_of(tmp_path, 10) | names_of(tmp_path, 15)
+    assert {name for name in steps.clear_uncommitted() if "-15" in name} == set()
+    assert names_of(tmp_path, 10) | names_of(tmp_path, 15) == before
+    assert not names_of(tmp_path, 20)
+    assert steps.latest == 15
+    commit(steps, tmp_path, 20)
+    assert listed(tmp_path) == ["model.ckpt-10", "model.ckpt-15", "model.ckpt-20"]
+    assert open_model_dir(tmp_path).steps() == [10, 15, 20]
+
+
+def test_what_another_chief_commits_during_a_save_is_listed(tmp_path: Path) -> None:
+    steps = begin(tmp_path)
+    commit(steps, tmp_path, 10)
+    steps.clear_uncommitted()
+    save(tmp_path, 20)
+    commit(begin(tmp_path), tmp_path, 15)
+    steps.commit(20)
+    assert listed(tmp_path) == ["model.ckpt-10", "model.ckpt-15", "model.ckpt-20"]
+    assert open_model_dir(tmp_path).steps() == [10, 15, 20]
+
+
+def test_a_first_commit_by_somebody_else(tmp_path: Path) -> None:
+    steps = begin(tmp_path)
+    save_model(tmp_path, 5)
+    write_state(tmp_path, "model.ckpt-5")
+    assert steps.clear_uncommitted() == []
+    assert steps.latest == 5
+    commit(steps, tmp_path, 7)
+    assert listed(tmp_path) == ["model.ckpt-5", "model.ckpt-7"]
+
+
+def test_what_is_gone_from_the_list_of_somebody_else_is_not_listed_again(tmp_path: Path) -> None:
+    """As TensorFlow's saver deletes what leaves its own list, `checkpoint` must not name it."""
+    steps = begin(tmp_path)
+    commit(steps, tmp_path, 10, 20)
+    for name in names_of(tmp_path, 10):
+        path = tmp_path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    save_model(tmp_path, 25)
+    write_state(tmp_path, tmp_path / "model.ckpt-20", tmp_path / "model.ckpt-25")
+    commit(steps, tmp_path, 30)
+    assert listed(tmp_path) == ["model.ckpt-20", "model.ckpt-25", "model.ckpt-30"]
+
+
+def test_what_was_about_to_be_dropped_is_dropped_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = begin(tmp_path, max_to_keep=1)
+    commit(steps, tmp_path, 10)
+    save(tmp_path, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(commits, "remove", no_removal)
+        with pytest.raises(WriteError):
+            steps.commit(20)
+    save_model(tmp_path, 25)
+    write_state(tmp_path, "model.ckpt-20", "model.ckpt-25")
+    steps.clear_uncommitted()
+    commit(steps, tmp_path, 30)
+    assert open_model_dir(tmp_path).steps() == [30]
+    assert names_of(tmp_path, 10) == {"ckpt.info-10"}
+
+
+def no_removal(path: str) -> None:
+    raise WriteError("not removed", path=path)
+
+
+def test_newer_steps_go_after_a_rollback_though_checkpoint_names_them(tmp_path: Path) -> None:
+    """It has said so since before the restart: nobody else has committed them."""
+    commit(begin(tmp_path), tmp_path, 10, 20, 30)
+    (tmp_path / "ckpt.override").write_text('{"model_step": 20}')
+    steps = begin(tmp_path)
+    assert steps.latest == 20
+    cleared = steps.clear_uncommitted()
+    assert names_of(tmp_path, 30) == set()
+    assert "model.ckpt-30.index" in cleared
+    steps.clear_uncommitted()  # and again: `checkpoint` is still as it was
+    assert steps.latest == 20
+    commit(steps, tmp_path, 25)
+    assert listed(tmp_path) == ["model.ckpt-10", "model.ckpt-20", "model.ckpt-25"]
+    assert not (tmp_path / "ckpt.override").exists()
+
+
 # --- how many stay --------------------------------------------------------------------------
 
 
