@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from input_support import Input, servers
-from tf_support import tensorflow
+from tf_support import save_checkpoint, tensorflow
 
 from monolith_cli import messages
 
@@ -441,6 +441,43 @@ def test_the_chief_saves_its_own_input_for_every_generation(hooks: Any, tmp_path
         assert j.states(13) == [0]
         j.chief.op.remove_barrier(j.session)
     assert next_of(hooks, tmp_path, 0) == 21
+
+
+def test_a_placement_by_hand_leaves_a_committed_steps_inputs(hooks: Any, tmp_path: Path) -> None:
+    """Workers have gone on since: their states would no more be those of the step."""
+    with job(hooks, tmp_path, 1) as j:
+        j.listener._max_pending_seconds = 0.5  # worker 2 is absent
+        j.chief.input.take(j.session, 5)
+        j.save(10)
+        save_checkpoint(tmp_path, 10)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert j.states(10) == [0, 1]
+        j.chief.input.take(j.session, 5)
+        j.goes_on(1)
+        for _ in range(2):
+            j.seen.clear()
+            j.chief.op.place_barrier(j.session, hooks.SAVE_ACTION)
+            eventually(lambda: "1 last Save" in j.seen)
+            j.chief.op.remove_barrier(j.session)
+            j.goes_on(1)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        j.save(20)  # the next save is a save
+        assert j.states(20) == [0, 1]
+    assert next_of(hooks, tmp_path, 0) == 5
+
+
+def test_a_placement_by_hand_saves_before_any_commit(hooks: Any, tmp_path: Path) -> None:
+    with job(hooks, tmp_path, 1) as j:
+        hooks.assign_ckpt_info(j.session, messages.WorkerCkptInfo(global_step=10))
+        for taken in (3, 6):
+            j.chief.input.take(j.session, 3)
+            j.seen.clear()
+            j.chief.op.place_barrier(j.session, hooks.SAVE_ACTION)
+            eventually(lambda: "1 last Save" in j.seen)
+            j.chief.op.remove_barrier(j.session)
+            assert j.states(10) == [0, 1]
+            assert next_of(hooks, tmp_path, 0) == taken
+            j.goes_on(1)
 
 
 @pytest.mark.parametrize("held", [False, True])
