@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,30 @@ def save_checkpoint(
                 session, os.fspath(Path(directory) / "model.ckpt"), global_step=step
             )
     return prefix
+
+
+@contextlib.contextmanager
+def renames(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, bool]]]:
+    """Fills a list: what gets its name by `os.replace`, and whether its content was synced before.
+
+    In the order of names within a directory.
+    """
+    synced: set[tuple[int, int]] = set()
+    found: list[tuple[str, bool]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noting_fsync(file: int) -> None:
+        fsync(file)
+        stat = os.fstat(file)
+        synced.add((stat.st_dev, stat.st_ino))
+
+    def noting_replace(source: Any, target: Any) -> None:
+        stat = os.stat(source)
+        found.append((os.fspath(target), (stat.st_dev, stat.st_ino) in synced))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", noting_fsync)
+        patch.setattr(os, "replace", noting_replace)
+        yield found
+    found.sort()

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 from input_support import Input, files_of_at_most, generated, graph, numbers, plain_session
-from tf_support import save_checkpoint, tensorflow, write_plain
+from tf_support import renames, save_checkpoint, tensorflow, write_plain
 
 from monolith_cli import messages
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
-from monolith_cli.errors import CorruptionError, PathNotFoundError, StateFileError
+from monolith_cli.errors import CorruptionError, PathNotFoundError, StateFileError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROTOS = Path(__file__).parents[2] / "protos"
@@ -731,4 +731,20 @@ def test_a_session_that_is_lost_is_no_full_disk(
         monkeypatch.setattr(worker.helper._state, "save", lambda *_: (_ for _ in ()).throw(lost))
         with pytest.raises(tensorflow().errors.UnavailableError):
             worker.save(session, 4)
+    assert names(tmp_path) == []
+
+
+def test_what_is_renamed_is_on_disk_before(
+    hooks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(hooks, tmp_path)
+    with worker.session() as session, renames(monkeypatch) as renamed:
+        assert worker.save(session, 10) is True
+    assert renamed == [(str(tmp_path / name), True) for name in STATE_FILES]
+
+
+def test_a_url(hooks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with tensorflow().Graph().as_default(), pytest.raises(UsageError, match="is a URL"):
+        hooks.WorkerCkptHelper("hdfs://nn/model", 1)
     assert names(tmp_path) == []

@@ -587,3 +587,27 @@ def test_made_before_the_model(tf: Any, tmp_path: Path) -> None:
 
     with tf.Graph().as_default(), pytest.raises(ValueError, match="made before the model"):
         HashTableCheckpointRestorerListener(str(tmp_path / "model.ckpt"))
+
+
+def test_a_url(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monolith_cli.training import hash_table as module
+
+    monkeypatch.chdir(tmp_path)
+    hash_table()
+    for name in ("HashTableCheckpointSaverListener", "HashTableCheckpointRestorerListener"):
+        with pytest.raises(UsageError, match="is a URL, and only local paths"):
+            getattr(module, name)("hdfs://nn/model/model.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_renamed_is_on_disk_before(
+    tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        hash_table(name)
+    saver, _ = listeners(tmp_path)
+    with tf.compat.v1.Session() as session, tf_support.renames(monkeypatch) as renamed:
+        saver.before_save(session, 5)
+    assets = tmp_path / "model.ckpt-5.assets"
+    assert renamed == [(str(path), True) for path in sorted(assets.iterdir())]
+    assert len(renamed) == 2
