@@ -16,7 +16,7 @@ import tf_support
 from dump_support import random_entries, random_entry, scrambled, slot_counts
 
 from monolith_cli import count_checkpoint, messages, open_model_dir
-from monolith_cli.errors import WriteError
+from monolith_cli.errors import UsageError, WriteError
 from monolith_cli.fid import make_fid
 from monolith_cli.formats.ckpt_info import format_ckpt_info, read_ckpt_info
 
@@ -259,3 +259,22 @@ def test_an_old_file_is_replaced(tf: Any, tmp_path: Path) -> None:
     (tmp_path / "ckpt.info-7").write_text("old")
     Foreign(tf, [messages.EntryDump(id=1).SerializeToString()])
     assert saved(tf, listener(tmp_path), tmp_path) == {0: 1}
+
+
+def test_tables_that_know_their_device_only(tf: Any, tmp_path: Path) -> None:
+    for device in ("/job:ps/task:0", "/job:ps/task:1", "/job:ps/task:1"):
+        table = Foreign(tf, [])
+        del table.table
+        table.device = device  # type: ignore[attr-defined]
+    devices = [count.device for count in listener(tmp_path)._counts]
+    assert devices == ["/job:ps/task:0", "/job:ps/task:1"]
+
+
+def test_a_url(tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monolith_cli.training.ckpt_info import FidSlotCountSaverListener
+
+    monkeypatch.chdir(tmp_path)
+    Foreign(tf, [])
+    with pytest.raises(UsageError, match="hdfs://nn/model is a URL"):
+        FidSlotCountSaverListener("hdfs://nn/model")
+    assert list(tmp_path.iterdir()) == []

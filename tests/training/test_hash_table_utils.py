@@ -273,6 +273,19 @@ def test_the_ops_are_where_the_table_is(tf: Any) -> None:
     assert total.name.startswith("Some/")
 
 
+def test_the_ops_are_where_a_table_without_ops_of_its_own_says(tf: Any) -> None:
+    """A table may know its device, and have no `table`."""
+    from monolith_cli.training.hash_table_utils import iterate_table_and_apply, table_device
+
+    table = Pages(tf, [])
+    del table.table
+    assert table_device(table) == ""
+    assert iterate_table_and_apply(table, lambda dump: None).device == ""
+    table.device = "/job:ps/task:1"  # type: ignore[attr-defined]
+    assert table_device(table) == "/job:ps/task:1"
+    assert iterate_table_and_apply(table, lambda dump: None).device == "/job:ps/task:1"
+
+
 def test_works_in_a_finalized_graph(tf: Any) -> None:
     from monolith_cli.training.hash_table_utils import iterate_table_and_apply
 
@@ -301,6 +314,8 @@ def test_no_such_page(tf: Any, arguments: dict[str, int]) -> None:
         ({0: 0}, 1),  # the same page for ever
         ({0: 5, 5: 5}, 2),  # stands still
         ({0: 5, 5: 0}, 2),  # starts again
+        ({0: 5, 5: 3, 3: 5}, 2),  # goes back
+        ({0: 9, 9: 4, 4: 9}, 2),
     ],
 )
 def test_a_table_that_goes_on_for_ever(tf: Any, offsets: dict[int, int], size: int) -> None:
