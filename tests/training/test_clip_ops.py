@@ -111,9 +111,21 @@ def test_nothing(ops: Any) -> None:
     empty: list[Any] = []
     assert ops.clip_by_global_norm(empty, 1.0) == ([], 0)
     assert ops.clip_by_global_norm(empty, 1.0)[0] is empty
-    assert ops.clip_by_global_norm([None], 1.0) == ([None], 0)
     assert ops._global_norm([]) is None
     assert ops._global_norm([None]) is None
+
+
+def test_none_alone_has_a_norm_that_a_session_fetches(ops: Any) -> None:
+    tf = tensorflow()
+    for t_list in ([None], [None, None]):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            clipped, norm = ops.clip_by_global_norm(t_list, 1.0)
+            theirs, their_norm = tf.clip_by_global_norm(t_list, 1.0)
+            assert clipped == theirs == t_list
+            assert norm.dtype is their_norm.dtype
+            assert session.run([norm, their_norm]) == [0.0, 0.0]
+            given = tf.constant(2.0)
+            assert ops.clip_by_global_norm(t_list, 1.0, given)[1] is given
 
 
 def test_global_norm(ops: Any) -> None:
