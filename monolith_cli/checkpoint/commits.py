@@ -114,6 +114,7 @@ class CommittedSteps:
         self._restored: int | None = None
         self._override: Override | None = None
         self._to_drop: set[int] = set()
+        self._of_others: set[str] = set()  # paths that others list, and drop
 
     @property
     def latest(self) -> int | None:
@@ -140,7 +141,7 @@ class CommittedSteps:
             state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
         self._state = state
         self._preserved_at = state.last_preserved_timestamp
-        self._override, self._to_drop = point.override, set()
+        self._override, self._to_drop, self._of_others = point.override, set(), set()
         # TensorFlow 1 writes no times; and the latest may be missing in the list.
         recorded = dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path])
         times = dict(
@@ -243,23 +244,38 @@ class CommittedSteps:
         self._drop()
 
     def _adopt(self) -> None:
-        """Take what somebody else has committed since, another saver say, for committed."""
+        """Take what somebody else has committed since, another saver say, for committed.
+
+        It counts as none of the steps to keep.
+        """
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
             state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
         step = step_of(os.path.basename(state.model_checkpoint_path))
         if state == self._state or step is None:
             return
+        own = [entry for entry in self._listed if entry.path not in self._of_others]
         to_drop, override = self._to_drop, self._override
         self.restart(RestartPoint(step, os.path.join(self._model_dir, f"{self._base}-{step}")))
         self._to_drop, self._override = to_drop, override
+        # Who lists a step will list it again: it is there until they drop it. What they do not
+        # know is still ours to list and to drop.
+        self._of_others = {entry.path for entry in self._listed}
+        self._listed += [
+            entry
+            for entry in own
+            if entry.path not in self._of_others
+            and (entry.step is None or entry.step < step)
+            and os.path.lexists(self._place(entry.path) + INDEX_SUFFIX)
+        ]
+        self._listed.sort(key=lambda entry: entry.committed_at)
 
     def _retain(self, listed: list[_Listed]) -> tuple[list[_Listed], list[_Listed], float]:
         """What stays listed, what goes, and when something last left the list but stayed."""
         preserved_at = self._preserved_at or listed[0].committed_at
         if not self._max_to_keep:
             return listed, [], preserved_at
-        exempt = self._exempt()
+        exempt = self._exempt() | {self._place(path) for path in self._of_others}
         excess = sum(self._place(entry.path) not in exempt for entry in listed) - self._max_to_keep
         kept, gone = [], []
         for entry in listed:

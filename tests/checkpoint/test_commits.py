@@ -431,8 +431,34 @@ def test_what_was_about_to_be_dropped_is_dropped_after_all(
     write_state(tmp_path, "model.ckpt-20", "model.ckpt-25")
     steps.clear_uncommitted()
     commit(steps, tmp_path, 30)
-    assert open_model_dir(tmp_path).steps() == [30]
+    assert open_model_dir(tmp_path).steps() == [20, 25, 30]  # theirs to drop, as they name them
     assert names_of(tmp_path, 10) == {"ckpt.info-10"}
+
+
+def test_each_drops_its_own_steps(tmp_path: Path) -> None:
+    """Somebody who keeps two steps, and knows of no others, commits after every third of ours."""
+    steps = begin(tmp_path, max_to_keep=2)
+    theirs: list[int] = []
+    for step in range(1, 30):
+        if step % 4:
+            steps.clear_uncommitted()
+            commit(steps, tmp_path, step)
+        else:
+            save_model(tmp_path, step)
+            theirs.append(step)
+            write_state(tmp_path, *(tmp_path / f"model.ckpt-{number}" for number in theirs[-2:]))
+            for name in names_of(tmp_path, theirs[-3]) if len(theirs) > 2 else ():
+                path = tmp_path / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in state_of(tmp_path).all_model_checkpoint_paths:
+            assert (tmp_path / (os.path.basename(path) + ".index")).exists()
+        indexes = {n for n in names(tmp_path) if n.startswith("model") and n.endswith(".index")}
+        assert len(indexes) <= 4  # nothing is left behind
+    assert listed(tmp_path) == [f"model.ckpt-{number}" for number in (24, 27, 28, 29)]
+    assert open_model_dir(tmp_path).steps() == [24, 27, 28, 29]
+    again = begin(tmp_path, max_to_keep=2)  # all is its own
+    commit(again, tmp_path, 30)
+    assert open_model_dir(tmp_path).steps() == [29, 30]
 
 
 def no_removal(path: str) -> None:

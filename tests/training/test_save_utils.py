@@ -1111,7 +1111,8 @@ def test_a_guard_stops_training(save: Any, tmp_path: Path, asked: bool) -> None:
 # --- other savers ---------------------------------------------------------------------------------
 
 
-def test_with_the_saver_of_tensorflows_session(save: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("save_steps", [7, 1])
+def test_with_the_saver_of_tensorflows_session(save: Any, tmp_path: Path, save_steps: int) -> None:
     """Both commit in one directory, each in its own rhythm: what is named is there."""
     tf = tensorflow()
     v1 = tf.compat.v1
@@ -1135,7 +1136,9 @@ def test_with_the_saver_of_tensorflows_session(save: Any, tmp_path: Path) -> Non
         restorer = v1.train.Saver()
     with job.graph.as_default():
         scaffold = v1.train.Scaffold()
-        hook = save.NoFirstSaveCheckpointSaverHook(str(tmp_path), save_steps=7, scaffold=scaffold)
+        hook = save.NoFirstSaveCheckpointSaverHook(
+            str(tmp_path), save_steps=save_steps, scaffold=scaffold
+        )
         with v1.train.MonitoredTrainingSession(
             checkpoint_dir=str(tmp_path),
             scaffold=scaffold,
