@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.layout import CHECKPOINT
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.control.address import read_small_file
 from monolith_cli.control.service import ACTION_FILE, RESPONSE_FILE
 from monolith_cli.errors import (
     AlreadyExistsError,
@@ -27,7 +28,6 @@ __all__ = ["ask_by_file", "save_by_file"]
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 0.5  # looking for a checkpoint lists the directory
 _SETTLE_SECONDS = 1.0  # between a job's two steps of answering
-_MOST_BYTES = 4096
 _Mark = tuple[int, int, int]
 
 
@@ -90,7 +90,9 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
         if _mark(path) == mine:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-    answer = _read(response)
+    answer = ""
+    with contextlib.suppress(OSError):
+        answer = read_small_file(response)
     if answer not in ("", "OK"):
         raise RefusedError(f"the job has answered: {answer}", path=path)
 
@@ -140,11 +142,3 @@ def _mark(path: str) -> _Mark | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(_MOST_BYTES).decode("utf-8", "replace").strip()
-    except OSError:
-        return ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
+import stat
 from typing import NamedTuple
 
 from monolith_cli.control.service import (
@@ -15,7 +17,15 @@ from monolith_cli.control.service import (
 )
 from monolith_cli.errors import NotReadableError, PathNotFoundError, UnreachableError, UsageError
 
-__all__ = ["Address", "Token", "find_token", "look_for_token", "parse_address", "read_address"]
+__all__ = [
+    "Address",
+    "Token",
+    "find_token",
+    "look_for_token",
+    "parse_address",
+    "read_address",
+    "read_small_file",
+]
 
 _MOST_BYTES = 4096
 _TEXT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
@@ -75,8 +85,7 @@ def read_address(model_dir: str | os.PathLike[str]) -> Address:
     directory = os.fspath(model_dir)
     path = os.path.join(directory, ADDRESS_FILE)
     try:
-        with open(path, "rb") as file:
-            text = file.read(_MOST_BYTES).decode("utf-8", "replace")
+        text = read_small_file(path)
     except FileNotFoundError as error:
         if not os.path.isdir(directory):
             what = "a file in place of a directory" if os.path.exists(directory) else "not there"
@@ -93,7 +102,7 @@ def read_address(model_dir: str | os.PathLike[str]) -> Address:
     try:
         return parse_address(text)._replace(source=path)
     except UsageError as error:
-        what = "empty" if not text.strip() else f"holds no address: {text.strip()[:60]!r}"
+        what = f"holds no address: {text[:60]!r}" if text else "empty"
         raise UnreachableError(what, path=path, hint="see whether the job is alive") from error
 
 
@@ -116,41 +125,45 @@ class Token(NamedTuple):
 
 
 def look_for_token(model_dir: str | os.PathLike[str] | None) -> Token | None:
-    """The job's token: from the environment, a file that it names, or the model directory.
+    """The job's token: from the model directory, else the environment, or a file that it names.
 
-    Only the job's own user can read the one in the model directory. Others may still look at the
-    job, so that this is no error yet.
+    The environment may be another job's, so the directory comes first. Only the job's own user can
+    read the token there. Others may still look at the job, so that this is no error yet.
 
     Raises
     ------
     PathNotFoundError, NotReadableError
         The file that the environment names cannot be read.
     UsageError
-        What the environment, or the file, gives is no token.
+        What the environment, or that file, gives is no token.
     """
-    text = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if text:
-        return Token(_checked(text, None), TOKEN_VARIABLE)
-    named = os.environ.get(TOKEN_FILE_VARIABLE)
-    if named:
-        text = _read_token(named)
-        return Token(_checked(text, named), named) if text else None
-    if model_dir is None:
-        return None
-    path = os.path.join(os.fspath(model_dir), TOKEN_FILE)
-    try:
-        text = _read_token(path)
-        return Token(_checked(text, path), path) if text else None
-    except (NotReadableError, UsageError) as error:
-        return Token(None, path, error.what)
-    except PathNotFoundError:
-        return None
+    unread = None
+    if model_dir is not None:
+        path = os.path.join(os.fspath(model_dir), TOKEN_FILE)
+        try:
+            text = _read_token(path)
+            if text:
+                return Token(_checked(text, path), path)
+        except (NotReadableError, UsageError) as error:
+            unread = Token(None, path, error.what)
+        except PathNotFoundError:
+            pass
+    return _token_of_environment() or unread
 
 
 def find_token(model_dir: str | os.PathLike[str] | None) -> str | None:
     """As `look_for_token`, the text alone; None if there is none or it cannot be read."""
     token = look_for_token(model_dir)
     return None if token is None else token.text
+
+
+def _token_of_environment() -> Token | None:
+    text = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if text:
+        return Token(_checked(text, None), TOKEN_VARIABLE)
+    path = os.environ.get(TOKEN_FILE_VARIABLE)
+    text = _read_token(path) if path else ""
+    return Token(_checked(text, path), str(path)) if text else None
 
 
 def _checked(text: str, path: str | None) -> str:
@@ -162,9 +175,27 @@ def _checked(text: str, path: str | None) -> str:
 
 def _read_token(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            return file.read(_MOST_BYTES).decode("utf-8", "replace").strip()
+        return read_small_file(path)
     except FileNotFoundError as error:
         raise PathNotFoundError("not there", path=path) from error
     except OSError as error:
         raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+
+
+def read_small_file(path: str) -> str:
+    """The text of a file, without blanks around it; its beginning, if there is more.
+
+    What is no regular file is refused: of a pipe one might wait for ever.
+
+    Raises
+    ------
+    OSError
+        The operating system refused, or it is no regular file.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return os.read(number, _MOST_BYTES).decode("utf-8", "replace").strip()
+    finally:
+        os.close(number)

@@ -412,11 +412,17 @@ class JobClient:
         )
 
     def _token_hint(self) -> str:
+        give_it = f"set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to the name of its file"
         if self._token is None:
-            return f"set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to the name of its file"
-        if self._token.text:
-            return f"the token in {self._token.source} is not that of this run"
-        return f"the token in {self._token.source} is {self._token.problem}"
+            return give_it
+        text, source, problem = self._token
+        if text is None:
+            return f"the token in {source} is {problem}; {give_it}"
+        hint = f"the token in {source} is not that of this run"
+        named = os.environ.get(TOKEN_FILE_VARIABLE)
+        if source not in (TOKEN_VARIABLE, named) and (os.environ.get(TOKEN_VARIABLE) or named):
+            hint += "; the environment's would count if that file were not there"
+        return hint
 
     def _stale_hint(self) -> str:
         if self.address.source is None:
@@ -441,7 +447,7 @@ def connect(
     Parameters
     ----------
     model_dir
-        Has the job's address, and its token unless the environment has it. None: any job's.
+        Has the job's address, and its token; else the environment has that. None: any job's.
     address
         `host:port` in place of the one that the job has left.
     tls, timeout_seconds

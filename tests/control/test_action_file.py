@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -40,6 +41,12 @@ def test_an_interrupted_wait_takes_the_request_back(
     with pytest.raises(KeyboardInterrupt):
         ask_by_file(tmp_path, "STOP", 10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "monolith_action_response")
+    threading.Timer(0.2, (tmp_path / "monolith_action").unlink).start()
+    ask_by_file(tmp_path, "STOP", 10)
 
 
 def test_errors(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from monolith_cli.control.address import (
     parse_address,
     read_address,
 )
-from monolith_cli.errors import PathNotFoundError, UnreachableError, UsageError
+from monolith_cli.errors import NotReadableError, PathNotFoundError, UnreachableError, UsageError
 
 TOKEN = "MONOLITH_CONTROLLER_TOKEN"
 TOKEN_FILE = "MONOLITH_CONTROLLER_TOKEN_FILE"
@@ -77,11 +78,10 @@ def test_an_address_knows_its_file(tmp_path: Path) -> None:
 
 
 def test_where_a_token_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment may be another job's; so the directory's own token comes first."""
     assert look_for_token(None) is None
     assert look_for_token(tmp_path) is None
     path, secret = tmp_path / "controller_token", tmp_path / "secret"
-    path.write_text("of-the-directory\n")
-    assert look_for_token(tmp_path) == Token("of-the-directory", str(path))
     monkeypatch.setenv(TOKEN_FILE, str(secret))
     with pytest.raises(PathNotFoundError):
         look_for_token(tmp_path)
@@ -89,16 +89,36 @@ def test_where_a_token_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert look_for_token(tmp_path) == Token("of-the-file", str(secret))
     monkeypatch.setenv(TOKEN, " of-the-environment ")
     assert look_for_token(tmp_path) == Token("of-the-environment", TOKEN)
+    path.write_text("of-the-directory\n")
+    assert look_for_token(tmp_path) == Token("of-the-directory", str(path))
     assert find_token(None) == "of-the-environment"
     monkeypatch.setenv(TOKEN, "not one")
+    assert find_token(tmp_path) == "of-the-directory"
     with pytest.raises(UsageError, match=f"{TOKEN}: no token"):
-        look_for_token(tmp_path)
+        look_for_token(None)
 
 
-def test_a_token_that_cannot_be_read_is_no_error_yet(tmp_path: Path) -> None:
+def test_a_token_that_cannot_be_read_is_no_error_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "controller_token"
     path.write_bytes(b"\x00\xff" * 5000)
     token = look_for_token(tmp_path)
     assert token == Token(None, str(path), "no token: it has spaces or other bytes")
+    monkeypatch.setenv(TOKEN, "of-the-environment")
+    assert look_for_token(tmp_path) == Token("of-the-environment", TOKEN)
+    monkeypatch.delenv(TOKEN)
     path.write_bytes(b"")
     assert look_for_token(tmp_path) is None
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "controller_server_addr.txt")
+    with pytest.raises(NotReadableError, match="not readable: not a regular file"):
+        read_address(tmp_path)
+    path = tmp_path / "controller_token"
+    os.mkfifo(path)
+    assert look_for_token(tmp_path) == Token(None, str(path), "not readable: not a regular file")
+    monkeypatch.setenv(TOKEN_FILE, str(path))
+    with pytest.raises(NotReadableError, match="not a regular file"):
+        look_for_token(None)
