@@ -313,7 +313,7 @@ def hold(
             held = hold_barrier(
                 job,
                 command,
-                reason=reason or " ".join(command),
+                reason=reason or options.words(" ".join(command)),
                 owner=owner,
                 ttl_seconds=ttl,
                 timeout_seconds=timeout,

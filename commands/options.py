@@ -33,6 +33,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_DAYS = 36500
 """The longest time that can be given; clocks and threads have limits not far beyond."""
 
+MAX_OWNER, MAX_REASON = 100, 500
+"""Characters; a job tells both to whom it refuses, in a header of 8 KiB, where some take 12."""
+
 MAX_SLOT = 32767
 """The largest slot of a v2 fid, which has 15 bits for it."""
 
@@ -141,9 +144,33 @@ class DurationType(ParamType):
             self.fail(f"{value!r} is not a time such as 30s, 10m or 1h30m", param, ctx)
         if seconds <= 0 and not self.zero:
             self.fail(f"{value!r} is no time to wait", param, ctx)
+        if 0 < seconds < 0.001:  # the service counts milliseconds, and 0 of them are for ever
+            self.fail(f"{value!r} is less than a millisecond", param, ctx)
         if seconds > MAX_DAYS * 86400:
             self.fail(f"{value!r} is beyond {MAX_DAYS} days", param, ctx)
         return seconds
+
+
+class WordsType(ParamType):
+    """What a job is told: text of limited length, and perhaps none."""
+
+    name = "words"
+
+    def __init__(self, most: int, *, empty: bool = False) -> None:
+        self.most = most
+        self.empty = empty
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("it has bytes that are no UTF-8", param, ctx)
+        if len(text) > self.most:
+            self.fail(f"it has {len(text)} characters, and may have {self.most}", param, ctx)
+        if not self.empty and not text.strip():
+            self.fail("it is empty", param, ctx)
+        return text
 
 
 class ColumnsType(ParamType):
@@ -461,6 +488,7 @@ def owner(function: F) -> F:
     return option(
         "--owner",
         cls=_OwnerOption,
+        type=WordsType(MAX_OWNER),
         metavar="NAME",
         default=_user_at_host,
         show_default="user@host",
@@ -471,8 +499,18 @@ def owner(function: F) -> F:
 def reason(function: F) -> F:
     """`--reason`."""
     return option(
-        "--reason", metavar="TEXT", default="", help="Why; shown by 'status', and kept in the log."
+        "--reason",
+        type=WordsType(MAX_REASON, empty=True),
+        metavar="TEXT",
+        default="",
+        help=f"Why, in up to {MAX_REASON} characters; shown by 'status', and kept in the log.",
     )(function)
+
+
+def words(text: str, most: int = MAX_REASON) -> str:
+    """Any text as `--reason` takes it, or with `MAX_OWNER` as `--owner` does."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def timeout(default: str, *, help: str) -> Callable[[F], F]:
@@ -497,4 +535,4 @@ def _user_at_host() -> str:
         from os import getuid
 
         user = str(getuid())
-    return f"{user}@{gethostname()}"
+    return words(f"{user}@{gethostname()}", MAX_OWNER)

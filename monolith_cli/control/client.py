@@ -30,6 +30,7 @@ from monolith_cli.errors import (
     TimedOutError,
     UnfinishedWorkersError,
     UnreachableError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -337,7 +338,10 @@ class JobClient:
 
     def _call(self, method: str, timeout_seconds: float | None = None, **fields: Any) -> Any:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        message = request(method)(**fields)
+        try:
+            message = request(method)(**fields)
+        except ValueError as error:  # text that is no UTF-8, a number that is too large
+            raise UsageError(f"{method} cannot be asked for that: {error}") from error
         metadata = []
         if self._token and self._token.text and method not in READING_METHODS:
             metadata.append(("authorization", f"Bearer {self._token.text}"))

@@ -182,6 +182,33 @@ def test_whose_it_is(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r".+@" + re.escape(socket.gethostname()), owner_of())
 
 
+def test_an_owner_without_a_name(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would pass for an original client, whose barrier is anybody's."""
+    line = failed(call("barrier", "place", job.model_dir, "--owner", ""), 2)
+    assert re.search(r"'--owner' \(.*\): it is empty;", line)
+    monkeypatch.setenv("MONOLITH_OWNER", "")
+    monkeypatch.setenv("MONOLITH_BARRIER_PLACE_OWNER", "")
+    assert call("barrier", "place", job.model_dir).code == 0
+    assert re.fullmatch(r".+@" + re.escape(socket.gethostname()), job["PlaceBarrier"].owner)
+
+
+def test_the_longest_owner_and_reason_are_told(job: OurJob) -> None:
+    """In the refusal that others get, which goes over the wire in a header, escaped."""
+    longest = ["--owner", "\U0001f680" * 100, "--reason", "\U0001f680" * 500]
+    assert call("barrier", "place", job.model_dir, *longest).code == 0
+    assert "placed by \U0001f680" in failed(call("barrier", "place", job.model_dir), 5)
+    for option, most in (("--owner", 100), ("--reason", 500)):
+        line = failed(call("barrier", "place", job.model_dir, option, "x" * (most + 1)), 2)
+        assert f"Invalid value for {option!r}" in line
+        assert f"it has {most + 1} characters, and may have {most};" in line
+
+
+def test_a_reason_that_is_no_text(job: OurJob) -> None:
+    line = failed(call("barrier", "place", job.model_dir, "--reason", "caf\udce9"), 2)
+    assert "'--reason': it has bytes that are no UTF-8" in line
+    assert job.calls == []
+
+
 @pytest.mark.parametrize(
     "command", [["barrier", x] for x in ("place", "remove", "hold")] + [["job", "save"]]
 )

@@ -98,6 +98,9 @@ def test_the_workers_stand_while_the_command_runs(job: OurJob) -> None:
 def test_the_reason_is_the_command_if_none_is_given(job: OurJob) -> None:
     assert hold(job, "--", "test", "a", "=", "a").code == 0
     assert job["PlaceBarrier"].reason == "test a = a"
+    assert hold(job, "--", "true", "caf\udce9", "x" * 70_000).code == 0
+    assert job["PlaceBarrier"].reason.startswith("true caf\ufffd xxx")
+    assert job["PlaceBarrier"].reason.endswith("xxx...")
 
 
 @pytest.mark.parametrize("code", [0, 1, 5, 125, 255])

@@ -103,6 +103,59 @@ def test_no_size(text: str) -> None:
         options.SizeType(2**31 - 1).convert(text, None, None)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1ms", 0.001), ("0.001", 0.001), ("1h30m", 5400), ("1.5d", 129600)],
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert options.DurationType().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a time"),
+        ("-1s", "is not a time"),
+        ("1s 5m", "is not a time"),
+        ("0", "is no time to wait"),
+        ("0.0001s", "'0.0001s' is less than a millisecond"),
+        ("0.9ms", "'0.9ms' is less than a millisecond"),
+        ("36501d", "is beyond 36500 days"),
+    ],
+)
+def test_no_duration(text: str, message: str) -> None:
+    with pytest.raises(click.BadParameter, match=message):
+        options.DurationType().convert(text, None, None)
+
+
+def test_nothing_that_is_not_zero_becomes_zero() -> None:
+    """Which is for ever."""
+    assert options.DurationType(zero=True).convert("0ms", None, None) == 0
+    with pytest.raises(click.BadParameter, match="is less than a millisecond"):
+        options.DurationType(zero=True).convert("0.0001s", None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("caf\udce9", "it has bytes that are no UTF-8"),
+        ("x" * 70_000, "it has 70000 characters, and may have 500"),
+        ("", "it is empty"),
+        (" \t", "it is empty"),
+    ],
+)
+def test_no_words(text: str, message: str) -> None:
+    with pytest.raises(click.BadParameter, match=message):
+        options.WordsType(500).convert(text, None, None)
+
+
+def test_words() -> None:
+    assert options.WordsType(500, empty=True).convert("", None, None) == ""
+    assert options.WordsType(500).convert("é" * 500, None, None) == "é" * 500
+    assert options.words("ls caf\udce9") == "ls caf\ufffd"
+    assert options.words("x" * 501) == "x" * 497 + "..."
+
+
 @click.command()
 @options.model_dir
 @options.json

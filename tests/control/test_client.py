@@ -15,7 +15,7 @@ from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
 from monolith_cli.control.client import connect
 from monolith_cli.control.hold import hold
-from monolith_cli.errors import RefusedError, TimedOutError, UnreachableError
+from monolith_cli.errors import RefusedError, TimedOutError, UnreachableError, UsageError
 
 
 @pytest.fixture
@@ -44,6 +44,14 @@ def test_the_shortest_ttl_is_not_for_ever(job: OurJob) -> None:
     with connect(job.model_dir) as client:
         client.place(reason="", owner="ann", ttl_seconds=1e-9)
         assert job["PlaceBarrier"].ttl_ms == 1
+
+
+def test_what_no_message_can_hold(job: OurJob) -> None:
+    with connect(job.model_dir) as client:
+        with pytest.raises(UsageError, match="PlaceBarrier cannot be asked for that"):
+            client.place(reason="caf\udce9", owner="ann", ttl_seconds=None)
+        with pytest.raises(UsageError, match="PlaceBarrier cannot be asked for that"):
+            client.place(reason="", owner="ann", ttl_seconds=1e20)
 
 
 def test_a_job_that_is_replaced_by_an_original_one(job: OurJob) -> None:
