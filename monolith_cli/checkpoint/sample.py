@@ -405,7 +405,7 @@ def _state(rng: np.random.Generator, kind: str, count: int, dim: int, varied: bo
 def _write_dense(prefix: Path, step: int, dim: int, seed: int) -> None:
     import numpy as np
 
-    from monolith_cli.formats.tensor_bundle import write_tensor_bundle
+    from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
 
     rng = np.random.default_rng([seed, 1])
 

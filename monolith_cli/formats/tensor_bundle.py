@@ -1,128 +1,481 @@
 """TensorFlow's tensor bundle: `<prefix>.index` and `<prefix>.data-00000-of-00001`.
 
-The data file is the tensors' bytes one after another. The index is a LevelDB table: blocks of
-sorted keys and values, each block followed by a type byte and a masked CRC32C, and a footer of 48
-bytes at the end that leads to them. Key "" holds a BundleHeaderProto; every other key is a
-tensor's name and holds a BundleEntryProto with dtype, shape, offset, size and checksum.
+A data file is tensors' bytes one after another. The index is a LevelDB table. Key "" holds a
+BundleHeaderProto; every other key is a tensor's name and holds a BundleEntryProto with dtype,
+shape, data file, offset, size and checksum. Of a tensor that was saved in slices (a partitioned
+variable's) the entry under its name says which; each has an entry of its own under a key that is
+made of name and slice.
 
-Source: tensorflow/core/protobuf/tensor_bundle.proto, LevelDB's doc/table_format.md.
+Source: tensorflow/core/protobuf/tensor_bundle.proto, and how tensorflow/core/util/tensor_bundle and
+tensorflow/core/util/saved_tensor_slice_util write it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import re
 import struct
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from monolith_cli.errors import (
+    CorruptionError,
+    MissingShardError,
+    MonolithError,
+    NotReadableError,
+    UsageError,
+)
 from monolith_cli.formats import wire
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.dtypes import (
+    DTYPE_BYTES,
+    dtype_name,
+    parse_shape,
+)
+from monolith_cli.formats.leveldb_table import read_table
+from monolith_cli.formats.variant import VariantElement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator
     from typing import Any
 
     import numpy as np
 
-    Tensor: TypeAlias = np.ndarray[Any, Any] | tuple[str, Sequence[int], bytes]
+__all__ = ["Slice", "TensorBundle", "TensorEntry"]
 
-__all__ = ["write_tensor_bundle"]
-
-_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
-_FOOTER_BYTES = 48
-
-# tensorflow.DataType
-_DTYPES = {
-    "float32": 1,
-    "float64": 2,
-    "int32": 3,
-    "uint8": 4,
-    "int16": 5,
-    "int8": 6,
-    "complex64": 8,
-    "int64": 9,
-    "bool": 10,
-    "bfloat16": 14,
-    "uint16": 17,
-    "complex128": 18,
-    "float16": 19,
-    "uint32": 22,
-    "uint64": 23,
+# As NumPy knows them; quantized ones are read as what they are stored as.
+_STORED_AS = {
+    "qint8": "int8",
+    "quint8": "uint8",
+    "qint32": "int32",
+    "qint16": "int16",
+    "quint16": "uint16",
+    "bfloat16": "uint16",
+    "float8_e5m2": "uint8",
+    "float8_e4m3fn": "uint8",
 }
+_BIG_ENDIAN = 1
+_READ_BYTES = 1 << 20
+_MAX_SHARDS = 100_000
 
 
-def write_tensor_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
-    """Write dense tensors so that `tf.train.load_checkpoint` and Saver read them by name.
+class Slice(NamedTuple):
+    """A part of a tensor: where it starts in each dimension, and how far it goes; None: all."""
 
-    Meant for what fits in memory: all bytes are joined before they are written. Each of the two
-    files is written whole or not at all; the index comes last, and makes the checkpoint be there.
+    starts: tuple[int, ...]
+    lengths: tuple[int | None, ...]
+
+
+class TensorEntry(NamedTuple):
+    """What the index says of a tensor.
+
+    Attributes
+    ----------
+    name
+        Bytes that are no UTF-8 become surrogates.
+    dtype
+        Such as `float32`, `string` or `variant`; `dtype 99` for one that is not known.
+    shape
+        Of the whole tensor.
+    shard, offset, size_bytes
+        The number of the data file, and where in it the bytes are; of a tensor in slices, the sum
+        of their bytes.
+    masked_crc32c
+        As it is stored; what it covers depends on the dtype.
+    slices
+        Entries of its parts; empty if it is stored in one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size_bytes: int
+    masked_crc32c: int
+    slices: tuple[tuple[Slice, TensorEntry], ...] = ()
+
+
+class TensorBundle:
+    """An index, read whole and verified; data files are opened for each tensor that is read.
+
+    Opening takes 12 µs an entry. Nothing of a data file is read before it is asked for.
 
     Parameters
     ----------
     prefix
         Path without suffix, such as `model/model.ckpt-10`.
-    tensors
-        By name: a NumPy array, or `(dtype name, shape, bytes)` with the bytes in C order and
-        little-endian. Strings, resources and variants are not supported.
+
+    Attributes
+    ----------
+    prefix
+    shards
+        How many data files there are.
+    entries
+        By name, in the order of the index: names ascending as bytes.
 
     Raises
     ------
-    KeyError
-        The dtype is not a fixed-size number.
-    AlreadyExistsError, WriteError
-        As `atomic_write`.
+    PathNotFoundError, NotReadableError
+        The operating system refused to open the index.
+    CorruptionError
+        As `read_table`; and kind `bad_entry` for what is no header or no entry.
     """
-    from monolith_cli._native import masked_crc32c
 
-    prefix = os.fspath(prefix)
-    # num_shards 1, little-endian (0, left out), version {producer 1}
-    header = wire.varint_field(1, 1) + wire.bytes_field(3, wire.varint_field(1, 1))
-    entries = [(b"", header)]
-    data = bytearray()
-    for key, tensor in sorted((name.encode(), tensor) for name, tensor in tensors.items()):
-        dtype, shape, content = tensor if isinstance(tensor, tuple) else _from_array(tensor)
-        dims = b"".join(wire.bytes_field(2, wire.varint_field(1, size)) for size in shape)
-        entry = (
-            wire.varint_field(1, _DTYPES[dtype])
-            + wire.bytes_field(2, dims)
-            + wire.varint_field(4, len(data))
-            + wire.varint_field(5, len(content))
-            + wire.fixed32_field(6, masked_crc32c(content))
+    def __init__(self, prefix: str | os.PathLike[str]) -> None:
+        self.prefix = os.fspath(prefix)
+        self.index_path = f"{self.prefix}.index"
+        self.shards = 0
+        self.entries: dict[str, TensorEntry] = {}
+        sliced: dict[str, tuple[TensorEntry, list[Slice]]] = {}
+        parts: dict[bytes, TensorEntry] = {}
+        for number, (key, value) in enumerate(read_table(self.index_path)):
+            try:
+                if number == 0:
+                    self.shards = _parse_header(key, value)
+                    continue
+                entry, slices = _parse_entry(key, value)
+            except (ValueError, struct.error) as error:
+                raise self._bad_entry(key, str(error)) from error
+            if key[:1] == b"\0":
+                parts[key] = entry
+                continue
+            self.entries[entry.name] = entry
+            if slices:
+                sliced[entry.name] = entry, slices
+        if not self.shards:
+            raise self._bad_entry(b"", "an index without a header")
+        for name, (entry, slices) in sliced.items():
+            key = name.encode("utf-8", "surrogateescape")
+            try:
+                found = tuple((part, parts[_slice_key(key, part)]) for part in slices)
+            except (KeyError, struct.error) as error:
+                raise self._bad_entry(key, "a slice of it is not there") from error
+            total = sum(part.size_bytes for _, part in found)
+            self.entries[name] = entry._replace(size_bytes=total, slices=found)
+        for entry in (*self.entries.values(), *parts.values()):
+            if entry.shard >= self.shards:
+                raise self._bad_entry(
+                    entry.name.encode("utf-8", "surrogateescape"),
+                    f"it is in data file {entry.shard} of {self.shards}",
+                )
+
+    def data_path(self, shard: int) -> str:
+        """The path of a data file."""
+        return f"{self.prefix}.data-{shard:05d}-of-{self.shards:05d}"
+
+    def read(self, entry: TensorEntry) -> bytes:
+        """A tensor's bytes in C order, little-endian, verified; fixed-size dtypes in one part.
+
+        Raises
+        ------
+        UsageError
+            Its elements have no fixed size, or it is in slices: `array` joins them.
+        MissingShardError
+            The data file is not there.
+        NotReadableError
+            The operating system refused.
+        CorruptionError
+            Kinds `truncated_data`, `bad_data_crc`; `bad_entry` if dtype, shape and size disagree.
+        """
+        from monolith_cli._native import masked_crc32c
+
+        if entry.slices or entry.dtype not in DTYPE_BYTES:
+            raise UsageError(f"{entry.name} has no bytes that could be read in one")
+        count = math.prod(entry.shape)
+        if count * DTYPE_BYTES[entry.dtype] != entry.size_bytes:
+            key = entry.name.encode("utf-8", "surrogateescape")
+            raise self._bad_entry(key, f"{entry.size_bytes} bytes are no {count} {entry.dtype}")
+        with self._open(entry) as file:
+            data = self._read_exactly(file, entry, entry.size_bytes)
+        if masked_crc32c(data) != entry.masked_crc32c:
+            raise self._bad_data(entry)
+        return data
+
+    def array(self, entry: TensorEntry) -> np.ndarray[Any, Any]:
+        """A tensor as an array; strings as an object array of bytes.
+
+        bfloat16 becomes float32 of the same value; quantized integers become integers and 8-bit
+        floats their bytes, as NumPy has neither.
+
+        Raises
+        ------
+        UsageError
+            A variant, a resource, or a dtype that is not known.
+        MonolithError
+            As `read`.
+        """
+        import numpy as np
+
+        if entry.dtype == "string" and not entry.slices:
+            found = np.empty(math.prod(entry.shape), object)
+            found[:] = self.strings(entry)
+            return found.reshape(entry.shape)
+        if entry.dtype not in DTYPE_BYTES and entry.dtype != "string":
+            raise UsageError(f"{entry.name} is a {entry.dtype}, which is no array")
+        if entry.slices:
+            return self._joined(entry)
+        stored = np.dtype(_STORED_AS.get(entry.dtype, entry.dtype)).newbyteorder("<")
+        array = np.frombuffer(self.read(entry), stored).reshape(entry.shape)
+        if entry.dtype == "bfloat16":
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return array
+
+    def strings(self, entry: TensorEntry) -> list[bytes]:
+        """The elements of a string tensor in C order, verified.
+
+        Raises
+        ------
+        MonolithError
+            As `read`; kind `bad_data` for lengths that cannot be.
+        """
+        from monolith_cli._native import crc32c
+
+        if entry.dtype != "string" or entry.slices:
+            raise UsageError(f"{entry.name} is no tensor of strings in one part")
+        count = math.prod(entry.shape)
+        if count > entry.size_bytes:  # each has a length, of a byte at least
+            raise self._bad_data(entry, f"{count} strings in {entry.size_bytes} bytes", "bad_data")
+        with self._open(entry) as file:
+            data = self._read_exactly(file, entry, entry.size_bytes)
+        lengths, position = [], 0
+        try:
+            for _ in range(count):
+                length, position = wire.read_varint(data, position)
+                lengths.append(length)
+        except ValueError as error:
+            raise self._bad_data(entry, str(error), "bad_data") from error
+        # Its checksums cover the lengths as numbers of four bytes, or of eight where needed.
+        crc = crc32c(b"".join(n.to_bytes(4 if n < 1 << 32 else 8, "little") for n in lengths))
+        stored = data[position : position + 4]
+        position += 4
+        if stored != struct.pack("<I", _mask(crc)):
+            raise self._bad_data(entry, "the checksum of its lengths is wrong")
+        if sum(lengths) != len(data) - position:
+            raise self._bad_data(entry, "its strings do not fill its bytes", "bad_data")
+        if _mask(crc32c(data[position:], crc32c(stored, crc))) != entry.masked_crc32c:
+            raise self._bad_data(entry)
+        found = []
+        for length in lengths:
+            found.append(data[position : position + length])
+            position += length
+        return found
+
+    def variants(self, entry: TensorEntry) -> Iterator[VariantElement]:
+        """The elements of a tensor of variants, one at a time, each verified.
+
+        Memory is that of the largest element. A length that cannot be is seen before anything is
+        read by it. The checksum over all elements is verified after the last.
+
+        Raises
+        ------
+        MonolithError
+            As `read`; kind `bad_data` for an element that is no message.
+        """
+        from monolith_cli._native import crc32c
+
+        if entry.dtype != "variant" or entry.slices:
+            raise UsageError(f"{entry.name} is no tensor of variants")
+        end, total = entry.offset + entry.size_bytes, 0
+        with self._open(entry) as file:
+            position = entry.offset
+            for _ in range(math.prod(entry.shape)):
+                start = position
+                length = self._read_length(file, entry, start)
+                position = file.tell()
+                if length + 4 > end - position:
+                    what = f"an element of {length} bytes reaches beyond the end of its tensor"
+                    raise self._bad_data(entry, what, "truncated_data", start)
+                content = self._read_exactly(file, entry, length)
+                stored = self._read_exactly(file, entry, 4)
+                size = struct.pack("<Q", length)
+                total = crc32c(content, crc32c(size, total))  # of all elements so far
+                if struct.pack("<I", _mask(total)) != stored:
+                    what = "an element's checksum is wrong"
+                    raise self._bad_data(entry, what, "bad_data_crc", start)
+                total = crc32c(stored, total)
+                position += length + 4
+                try:
+                    element = VariantElement(content)
+                except ValueError as error:
+                    raise self._bad_data(entry, str(error), "bad_data", start) from error
+                yield element
+        if position != end or _mask(total) != entry.masked_crc32c:
+            raise self._bad_data(entry)
+
+    def _joined(self, entry: TensorEntry) -> np.ndarray[Any, Any]:
+        """The slices of a tensor, each where it belongs."""
+        import numpy as np
+
+        first = self.array(entry.slices[0][1])
+        whole: np.ndarray[Any, Any] | None = None
+        for (starts, lengths), part in entry.slices:
+            array = first if part is entry.slices[0][1] else self.array(part)
+            place = tuple(
+                slice(start, None if length is None else start + length)
+                for start, length in zip(starts, lengths, strict=True)
+            )
+            if whole is None:
+                # As many elements as all slices have, so no more memory than they take.
+                count = sum(math.prod(inner.shape) for _, inner in entry.slices)
+                if math.prod(entry.shape) != count:
+                    raise self._bad_entry(_key(entry), "its slices are not the whole of it")
+                whole = np.empty(entry.shape, first.dtype)
+            try:
+                whole[place] = array.reshape(whole[place].shape)
+            except (ValueError, IndexError) as error:
+                raise self._bad_entry(_key(entry), "a slice does not fit") from error
+        assert whole is not None
+        return whole
+
+    @contextlib.contextmanager
+    def _open(self, entry: TensorEntry) -> Iterator[BinaryIO]:
+        """The data file, where the tensor begins; it is known to reach to the tensor's end."""
+        path = self.data_path(entry.shard)
+        end = entry.offset + entry.size_bytes
+        try:
+            with open(path, "rb", buffering=_READ_BYTES) as file:
+                size = os.fstat(file.fileno()).st_size
+                if end > size:
+                    what = f"cut off at {size} bytes: {entry.name} ends at {end}"
+                    raise CorruptionError(what, path=path, offset=size, kind="truncated_data")
+                file.seek(entry.offset)
+                yield file
+        except FileNotFoundError as error:
+            raise MissingShardError("the data file is not there", path=path) from error
+        except MonolithError:
+            raise
+        except OSError as error:
+            raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+
+    def _read_exactly(self, file: BinaryIO, entry: TensorEntry, size: int) -> bytes:
+        data = file.read(size)
+        if len(data) < size:
+            raise self._bad_data(entry, "the file has shrunk", "truncated_data")
+        return data
+
+    def _read_length(self, file: BinaryIO, entry: TensorEntry, start: int) -> int:
+        head = b""
+        while len(head) < 10 and (not head or head[-1] > 0x7F):
+            head += self._read_exactly(file, entry, 1)
+        try:
+            return wire.read_varint(head, 0)[0]
+        except ValueError as error:
+            raise self._bad_data(entry, str(error), "bad_data", start) from error
+
+    def _bad_entry(self, key: bytes, what: str) -> CorruptionError:
+        name = key.decode("utf-8", "backslashreplace")
+        text = f"the entry of {name}: {what}" if name else f"the header: {what}"
+        return CorruptionError(text, path=self.index_path, kind="bad_entry")
+
+    def _bad_data(
+        self,
+        entry: TensorEntry,
+        what: str = "the checksum is wrong",
+        kind: str = "bad_data_crc",
+        offset: int | None = None,
+    ) -> CorruptionError:
+        return CorruptionError(
+            f"{entry.name}: {what}",
+            path=self.data_path(entry.shard),
+            offset=entry.offset if offset is None else offset,
+            kind=kind,
         )
-        entries.append((key, entry))
-        data += content
-    atomic_write(f"{prefix}.data-00000-of-00001", bytes(data))
-    atomic_write(f"{prefix}.index", _table(entries))
 
 
-def _from_array(array: np.ndarray[Any, Any]) -> tuple[str, Sequence[int], bytes]:
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return array.dtype.name, array.shape, little.tobytes("C")
+def _key(entry: TensorEntry) -> bytes:
+    return entry.name.encode("utf-8", "surrogateescape")
 
 
-def _table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """A LevelDB table of one data block; keys are sorted and differ."""
-    table = bytearray()
-    data_handle = _append_block(table, entries)
-    meta_index_handle = _append_block(table, [])
-    index_handle = _append_block(table, [(entries[-1][0], data_handle)])
-    footer = (meta_index_handle + index_handle).ljust(_FOOTER_BYTES - len(_TABLE_MAGIC), b"\0")
-    return bytes(table + footer + _TABLE_MAGIC)
+def _mask(crc: int) -> int:
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFF_FFFF
 
 
-def _append_block(table: bytearray, entries: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Append a block and return its handle: varints of offset and size.
+def _parse_header(key: bytes, data: bytes) -> int:
+    """How many data files there are, as a BundleHeaderProto says."""
+    if key:
+        raise ValueError("an index without a header")
+    shards = 0
+    for number, _, value in wire.fields(data):
+        if number == 1 and isinstance(value, int):
+            shards = value
+        elif number == 2 and value == _BIG_ENDIAN:
+            raise ValueError("written on a big-endian machine, which is not supported")
+    if not 0 < shards <= _MAX_SHARDS:
+        raise ValueError(f"{shards} data files")
+    return shards
 
-    Every entry is a restart point: keys share no prefix, which small tables can afford.
+
+def _parse_entry(key: bytes, data: bytes) -> tuple[TensorEntry, list[Slice]]:
+    """A BundleEntryProto."""
+    dtype, shard, offset, size, crc = 0, 0, 0, 0, 0
+    shape: tuple[int, ...] = ()
+    slices: list[Slice] = []
+    for field in wire.fields(data):
+        match field:
+            case 1, 0, int(dtype):
+                pass
+            case 2, 2, bytes(value):
+                shape = parse_shape(value)
+            case 3, 0, int(shard):
+                pass
+            case 4, 0, int(offset):
+                pass
+            case 5, 0, int(size):
+                pass
+            case 6, 5, bytes(value):
+                (crc,) = struct.unpack("<I", value)
+            case 7, 2, bytes(value):
+                slices.append(_parse_slice(value))
+    if max(offset, size) >= 1 << 63:
+        raise ValueError("a negative place")
+    name = key.decode("utf-8", "surrogateescape")
+    return TensorEntry(name, dtype_name(dtype), shape, shard, offset, size, crc), slices
+
+
+def _parse_slice(data: bytes) -> Slice:
+    """A TensorSliceProto."""
+    starts: list[int] = []
+    lengths: list[int | None] = []
+    for number, _, extent in wire.fields(data):
+        if number == 1 and isinstance(extent, bytes):
+            start, length = 0, None
+            for inner_number, _, value in wire.fields(extent):
+                if isinstance(value, int) and value < 1 << 63:
+                    if inner_number == 1:
+                        start = value
+                    elif inner_number == 2:
+                        length = value
+            starts.append(start)
+            lengths.append(length)
+    return Slice(tuple(starts), tuple(lengths))
+
+
+def _slice_key(name: bytes, part: Slice) -> bytes:
+    """The key of a slice: zero, name, rank, and start and length in each dimension.
+
+    Numbers are coded so that their order is that of the bytes (tensorflow/core/lib/strings/
+    ordered_code.h); a length of the whole dimension is -1.
     """
-    from monolith_cli._native import masked_crc32c
+    key = b"\0" + re.sub(rb"[\0\xff]", _escaped, name) + b"\0\1"
+    rank = len(part.starts)
+    key += bytes([1, rank]) if rank else b"\0"
+    for start, length in zip(part.starts, part.lengths, strict=True):
+        key += _signed_code(start) + _signed_code(-1 if length is None else length)
+    return key
 
-    block = bytearray()
-    restarts = [] if entries else [0]
-    for key, value in entries:
-        restarts.append(len(block))
-        block += b"\0" + wire.encode_varint(len(key)) + wire.encode_varint(len(value)) + key + value
-    block += struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
-    handle = wire.encode_varint(len(table)) + wire.encode_varint(len(block))
-    block.append(0)  # not compressed
-    table += block + struct.pack("<I", masked_crc32c(bytes(block)))
-    return handle
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"\0\xff" if found[0] == b"\0" else b"\xff\0"
+
+
+def _signed_code(value: int) -> bytes:
+    """As many bytes as the leading ones say: the code's own, flipped for numbers below 0."""
+    bits = (~value if value < 0 else value).bit_length()
+    size = bits // 7 + 1
+    code = bytearray((value & (1 << 80) - 1).to_bytes(10, "big")[10 - size :])
+    marks = ((1 << size) - 1) << (16 - size)
+    code[0] ^= marks >> 8
+    if size > 1:
+        code[1] ^= marks & 0xFF
+    return bytes(code)

@@ -10,7 +10,7 @@ The encoding is that of https://protobuf.dev/programming-guides/encoding/.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,8 +28,11 @@ __all__ = [
     "fixed32_field",
     "parse_hash_filter_meta",
     "parse_table_meta",
+    "read_varint",
     "varint_field",
 ]
+
+_Bytes = TypeVar("_Bytes", bytes, memoryview)
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 
@@ -63,11 +66,12 @@ class HashFilterMeta(NamedTuple):
     sliding: SlidingHashFilterMeta = SlidingHashFilterMeta()
 
 
-def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+def fields(data: _Bytes) -> Iterator[tuple[int, int, int | _Bytes]]:
     """Number, wire type and value of every field in turn.
 
     The value of a varint (wire type 0) is an int in 0 .. 2**64 - 1; others are bytes, fixed ones
-    (1 and 5) as stored. Groups are passed over with all that is in them.
+    (1 and 5) as stored. Groups are passed over with all that is in them. Of a memory view the
+    values are views, so that nothing is copied.
 
     Raises
     ------
@@ -77,11 +81,11 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     position = 0
     groups: list[int] = []
     while position < len(data):
-        tag, position = _read_varint(data, position)
+        tag, position = read_varint(data, position)
         number, wire_type = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
             raise ValueError(f"no field has the number {number}")
-        value: int | bytes
+        value: int | _Bytes
         if wire_type == _GROUP:
             groups.append(number)
             continue
@@ -90,10 +94,10 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
                 raise ValueError("a group ends that did not begin")
             continue
         if wire_type == _VARINT:
-            value, position = _read_varint(data, position)
+            value, position = read_varint(data, position)
         else:
             if wire_type == _BYTES:
-                size, position = _read_varint(data, position)
+                size, position = read_varint(data, position)
             elif wire_type in (_FIXED64, _FIXED32):
                 size = 8 if wire_type == _FIXED64 else 4
             else:
@@ -106,6 +110,26 @@ def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
             yield number, wire_type, value
     if groups:
         raise ValueError("a group does not end")
+
+
+def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    """A varint, in 0 .. 2**64 - 1, and the position behind it.
+
+    Raises
+    ------
+    ValueError
+        The bytes end before it does, or it is longer than any.
+    """
+    value = 0
+    for shift in range(0, 70, 7):
+        if position == len(data):
+            raise ValueError("a number reaches beyond the end of the message")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFF_FFFF_FFFF_FFFF, position
+    raise ValueError("a number of more than ten bytes")
 
 
 def parse_table_meta(data: bytes) -> TableMeta:
@@ -201,19 +225,6 @@ def fixed32_field(number: int, value: int) -> bytes:
 
 def _tag(number: int, wire_type: int) -> bytes:
     return encode_varint(number << 3 | wire_type)
-
-
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position == len(data):
-            raise ValueError("a number reaches beyond the end of the message")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, position
-    raise ValueError("a number of more than ten bytes")
 
 
 def _parse_sliding(data: bytes) -> SlidingHashFilterMeta:

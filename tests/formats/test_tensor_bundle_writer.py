@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tf_support
 
-from monolith_cli.formats.tensor_bundle import write_tensor_bundle
+from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
 
 ARRAYS = {
     "global_step": np.array(7, np.int64),
