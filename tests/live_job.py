@@ -6,6 +6,7 @@ import atexit
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "training"), str(ROOT / "examples")]
 
 from chaos import ForkServer, Process  # noqa: E402
-from cli_support import MONOLITH, environment  # noqa: E402
+from cli_support import MONOLITH, environment, monolith  # noqa: E402
+from clocks import preloaded  # noqa: E402
 from train import free_ports  # noqa: E402
 
 from monolith_cli.checkpoint.restart import restart_point  # noqa: E402
@@ -37,7 +39,8 @@ PATH = f"{MONOLITH.parent}:{os.environ['PATH']}"
 class LiveJob:
     """One parameter server, a chief and three workers; it saves only when it is asked to.
 
-    Its input lasts for two minutes or more. `arguments` are those of `chaos_job`.
+    Its input lasts for two minutes or more. `arguments` are those of `chaos_job`, and the chief's
+    clock is fast by `chief_ahead_seconds`.
     """
 
     def __init__(
@@ -45,10 +48,14 @@ class LiveJob:
         server: ForkServer,
         directory: Path,
         arguments: dict[str, dict[str, Any]] | None = None,
+        chief_ahead_seconds: int = 0,
         records: int = 24000,
     ) -> None:
         self._server = server
-        self._arguments = arguments or {}
+        self._arguments = dict.fromkeys(("ps_0", *NAMES.values()), arguments or {})
+        if chief_ahead_seconds:
+            clock = {"clock": {"seconds": chief_ahead_seconds}}
+            self._arguments[NAMES[0]] = {**self._arguments[NAMES[0]], **clock}
         self.model_dir = directory / "model"
         self._log = self.model_dir / "log"
         self._log.mkdir(parents=True)
@@ -69,7 +76,7 @@ class LiveJob:
             environment={"TF_CONFIG": json.dumps(config)},
             output=str(self._log / f"{name}.log"),
             stop=None,
-            arguments=self._arguments,
+            arguments=self._arguments.get(name, {}),
         )
         self.processes[name] = process
         return process
@@ -98,6 +105,16 @@ class LiveJob:
         """With -9."""
         self.processes[NAMES[index]].kill()
 
+    @contextmanager
+    def stopped(self, index: int) -> Iterator[None]:
+        """A process hangs, by SIGSTOP, until the block is over."""
+        process = self.processes[NAMES[index]]
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+
     def kill_all(self) -> None:
         for process in self.processes.values():
             process.kill()
@@ -114,6 +131,13 @@ class LiveJob:
             timeout=SECONDS,
             env=environment(**env),
         )
+
+    def from_afar(
+        self, group: str, command: str, *args: object, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """As `monolith`, by one who has the address alone, and not what is in the directory."""
+        address = (self.model_dir / ADDRESS).read_text().strip()
+        return monolith(group, command, "--address", address, *args, **env)
 
     def command(self, group: str, command: str, *args: object) -> list[str]:
         return [str(MONOLITH), group, command, str(self.model_dir), *map(str, args)]
@@ -177,19 +201,21 @@ class LiveJob:
 @functools.cache
 def _server() -> ForkServer:
     """One for all jobs, as it takes seconds to start; it ends with this process."""
-    server = ForkServer()
+    server = ForkServer(**preloaded())
     atexit.register(server.__exit__, None, None, None)
     return server
 
 
 @contextmanager
 def live_job(
-    directory: Path, arguments: dict[str, dict[str, Any]] | None = None
+    directory: Path,
+    arguments: dict[str, dict[str, Any]] | None = None,
+    chief_ahead_seconds: int = 0,
 ) -> Iterator[LiveJob]:
     """A job that trains; its processes are gone when the block is over."""
     if find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed")
-    job = LiveJob(_server(), directory, arguments)
+    job = LiveJob(_server(), directory, arguments, chief_ahead_seconds)
     try:
         job.start_all()
         yield job

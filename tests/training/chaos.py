@@ -71,7 +71,7 @@ class Process:
 class ForkServer:
     """Starts processes of a job in a moment, as TensorFlow is imported once."""
 
-    def __init__(self) -> None:
+    def __init__(self, **env: str) -> None:
         import monolith_cli
 
         package = Path(monolith_cli.__file__ or "").parents[1]
@@ -81,7 +81,7 @@ class ForkServer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=dict(os.environ, PYTHONPATH=str(package)),
+            env=dict(os.environ, PYTHONPATH=str(package), **env),
         )
         self._started: queue.Queue[int] = queue.Queue()
         self._processes: dict[int, Process] = {}

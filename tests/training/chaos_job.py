@@ -9,7 +9,8 @@ Reads JSON objects from its standard input, a line each, and writes what has sta
 `stop` lets a process stand still in a save: {"at": BOUNDARY, "save": N, "marker": FILE}, at the
 first save from the Nth on that comes there. It then writes the save's step to the marker.
 `arguments` of classes, {"BarrierOp": {"lease_seconds": 3}}, go before those of the example;
-"controller" stands for the module's constants.
+"controller" stands for the module's constants, {"clock": {"seconds": 3600}} for a clock that is
+fast.
 
 It ends with its standard input, and takes all processes with it.
 """
@@ -36,7 +37,7 @@ POLL_SECONDS = 0.02
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    sys.path.insert(0, str(ROOT / "examples"))
+    sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests")]
     import tensorflow  # noqa: F401  (so that no process has to)
     import train
 
@@ -98,10 +99,15 @@ def be_process(train: Any, order: dict[str, Any]) -> None:
 
 
 def set_arguments(name: str, values: dict[str, Any]) -> None:
+    import clocks
+
     from monolith_cli.training import barrier_ops, ckpt_hooks, controller
 
     if name == "controller":
         vars(controller).update(values)
+        return
+    if name == "clock":
+        clocks.shift_this_process(**values)
         return
     cls = {
         "BarrierOp": barrier_ops.BarrierOp,

@@ -122,7 +122,7 @@ def test_place_and_remove_a_thousand_times(job: LiveJob) -> None:
 
 def test_what_was_asked_is_in_the_log(job: LiveJob) -> None:
     job.ok("barrier", "place", "--reason", "why not", "--owner", "ann")
-    job.monolith("barrier", "remove", "--owner", "bob", MONOLITH_CONTROLLER_TOKEN="wrong")
+    job.from_afar("barrier", "remove", "--owner", "bob", MONOLITH_CONTROLLER_TOKEN="wrong")
     job.ok("barrier", "remove", "--force", "--owner", "bob", "--reason", "by mistake")
     placed, wrong, removed = read_log(job.model_dir)[-3:]
     assert (placed["method"], placed["owner"], placed["reason"]) == (
