@@ -304,19 +304,15 @@ ALL_COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("is_there", [False, True], ids=["nobody", "a web server"])
-def test_no_job_listens(tmp_path: Path, is_there: bool) -> None:
-    """Said at once, by every command."""
+def test_a_web_server(tmp_path: Path) -> None:
     (tmp_path / TOKEN).write_text("secret")
     with stranger("-m", "http.server", "0", "--bind", "127.0.0.1") as address:
         (tmp_path / ADDRESS).write_text(address)
-        if is_there:
-            check_all(tmp_path, f"what listens at {address} is no job's controller")
-    if not is_there:
-        check_all(tmp_path, f"nobody listens at {address}", "stale")
+        check_all(tmp_path, f"what listens at {address} is no job's controller")
 
 
 def check_all(directory: Path, *expected: str) -> None:
+    """Every command says so, at once."""
     for args in ALL_COMMANDS:
         code, line, took = asked(directory, *args)
         assert code == (125 if "hold" in args else 5), (args, line)
@@ -349,3 +345,18 @@ def test_an_address_that_is_none(tmp_path: Path, content: bytes, message: str) -
         assert code == 5
         assert f"{ADDRESS}: {message}" in line
         assert took < ANSWER_SECONDS
+
+
+# --- a chief that is dead ---------------------------------------------------------------------
+
+
+def test_the_chief_is_killed_and_stays_dead(started: LiveJob) -> None:
+    """The last test on this job; it leaves its address and its barrier."""
+    job = started
+    job.ok("barrier", "place", "--ttl", "0", "--wait")
+    job.kill(0)
+    died = time.monotonic()
+    job.stands_still(*WORKERS)
+    check_all(job.model_dir, f"nobody listens at {(job.model_dir / ADDRESS).read_text()}", "stale")
+    job.goes_on(*WORKERS)
+    assert LEASE_SECONDS - 2 < time.monotonic() - died < LEASE_SECONDS + 5
