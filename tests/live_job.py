@@ -106,9 +106,9 @@ class LiveJob:
         self.processes[NAMES[index]].kill()
 
     @contextmanager
-    def stopped(self, index: int) -> Iterator[None]:
+    def stopped(self, name: str) -> Iterator[None]:
         """A process hangs, by SIGSTOP, until the block is over."""
-        process = self.processes[NAMES[index]]
+        process = self.processes[name]
         os.kill(process.pid, signal.SIGSTOP)
         try:
             yield

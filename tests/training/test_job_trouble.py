@@ -96,31 +96,47 @@ def test_a_clients_clock(job: LiveJob, hours: int) -> None:
 def test_a_job_that_hangs(job: LiveJob) -> None:
     """Each command ends with its deadline; when the job is back, so is the barrier."""
     job.ok("barrier", "place", "--wait", "--ttl", "0")
-
-    def timed(*args: str) -> tuple[subprocess.CompletedProcess[str], float]:
-        start = time.monotonic()
-        done = job.monolith(*args)
-        return done, time.monotonic() - start
-
-    ends: list[tuple[list[str], int, float]] = [
-        (["barrier", "status"], 6, ANSWER_SECONDS),
-        (["barrier", "hold", "--", "echo", "run"], 125, ANSWER_SECONDS),
-        (["barrier", "wait", "--removed", "--timeout", "1s"], 6, 1),
-        (["job", "save", "--timeout", "2s"], 6, 2),
-    ]
-    with job.stopped(0):
-        with ThreadPoolExecutor(len(ends)) as pool:
-            done = list(pool.map(lambda end: timed(*end[0]), ends))
+    with job.stopped("chief_0"):
+        check_deadlines(
+            job,
+            (["barrier", "status"], 6, ANSWER_SECONDS),
+            (["barrier", "hold", "--", "echo", "run"], 125, ANSWER_SECONDS),
+            (["barrier", "wait", "--removed", "--timeout", "1s"], 6, 1),
+            (["job", "save", "--timeout", "2s"], 6, 2),
+        )
         job.goes_on(*WORKERS)  # to them the chief is dead
-    for (args, code, seconds), (end, took) in zip(ends, done, strict=True):
-        assert (end.returncode, end.stdout) == (code, ""), args
-        assert f"no answer from {job.status['address']} in {seconds:g} s" in end.stderr, args
-        assert "the job hangs, or something else listens there" in end.stderr, args
-        assert seconds - 0.5 < took < seconds + START_SECONDS, args
-
     job.ok("barrier", "wait", "--blocked")
     job.ok("job", "save", "--require-all")
     job.ok("barrier", "remove")
+
+
+def test_a_parameter_server_that_hangs(job: LiveJob) -> None:
+    """The chief takes calls, but cannot answer them."""
+    with job.stopped("ps_0"):
+        check_deadlines(
+            job,
+            (["barrier", "wait", "--removed", "--timeout", "1s"], 6, 1),
+            (["job", "save", "--timeout", "2s"], 6, 2),
+        )
+    job.ok("job", "save", "--require-all")
+
+
+def check_deadlines(job: LiveJob, *ends: tuple[list[str], int, float]) -> None:
+    """Commands, all at once; their exit codes, and when they shall give up."""
+    address = (job.model_dir / ADDRESS).read_text()
+
+    def check(end: tuple[list[str], int, float]) -> None:
+        args, code, seconds = end
+        start = time.monotonic()
+        done = job.monolith(*args)
+        took = time.monotonic() - start
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert f"no answer from {address} in {seconds:g} s" in done.stderr, args
+        assert "the job hangs, or something else listens there" in done.stderr, args
+        assert seconds - 0.5 < took < seconds + START_SECONDS, args
+
+    with ThreadPoolExecutor(len(ends)) as pool:
+        list(pool.map(check, ends))
 
 
 # --- signals ----------------------------------------------------------------------------------
