@@ -12,7 +12,7 @@ from monolith_cli.errors import AlreadyExistsError, WriteError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["AtomicFile", "atomic_write"]
+__all__ = ["AtomicFile", "atomic_write", "make_directory", "sync", "write_error"]
 
 _KINDS = {
     errno.EACCES: "read_only",
@@ -68,7 +68,7 @@ class AtomicFile:
         except BaseException as error:
             self._abandon()
             if isinstance(error, OSError):
-                raise _write_error(self.path, error) from error
+                raise write_error(self.path, error) from error
             raise
         return self
 
@@ -82,7 +82,7 @@ class AtomicFile:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            raise _write_error(self.path, error) from error
+            raise write_error(self.path, error) from error
 
     def __exit__(
         self,
@@ -102,7 +102,7 @@ class AtomicFile:
         except FileExistsError as failure:
             raise AlreadyExistsError("exists already", path=self.path) from failure
         except OSError as failure:
-            raise _write_error(self.path, failure) from failure
+            raise write_error(self.path, failure) from failure
         finally:
             self._abandon()
 
@@ -122,6 +122,47 @@ def atomic_write(
         file.write(data)
 
 
+def make_directory(path: str | os.PathLike[str]) -> None:
+    """Make a directory and those above it, if it is not there.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise write_error(os.fspath(path), error, "directory not made") from error
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file that somebody else has written, or a directory's names, are on disk.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise write_error(os.fspath(path), error, "not synced") from error
+
+
+def write_error(path: str, error: OSError, what: str = "not written") -> WriteError:
+    """The error of this library for one of the operating system's."""
+    failure = WriteError(
+        f"{what}: {error.strerror or error}", path=path, kind=_KINDS.get(error.errno or 0)
+    )
+    failure.errno = error.errno
+    return failure
+
+
 def _rename_to_free_name(temporary: str, target: str) -> None:
     """Give the file its name unless that is taken; leaves removing the old name to the caller."""
     try:
@@ -133,10 +174,3 @@ def _rename_to_free_name(temporary: str, target: str) -> None:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
         os.replace(temporary, target)
-
-
-def _write_error(path: str, error: OSError) -> WriteError:
-    reason = error.strerror or str(error)
-    failure = WriteError(f"not written: {reason}", path=path, kind=_KINDS.get(error.errno or 0))
-    failure.errno = error.errno
-    return failure

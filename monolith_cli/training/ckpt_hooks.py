@@ -27,7 +27,8 @@ from monolith_cli.checkpoint.inputs import (
 from monolith_cli.checkpoint.layout import INDEX_SUFFIX, ckpt_inputs_name
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError, WriteError
+from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
+from monolith_cli.formats.atomic import sync
 from monolith_cli.training.barrier_ops import BarrierOp, RunningRequest, running_request
 from monolith_cli.training.barrier_state import check_local, plain, shared_device
 from monolith_cli.training.fingerprint import differences, fingerprint
@@ -362,7 +363,7 @@ class WorkerCkptHelper:
                 logging.warning("Step %d has no state of iterator %s.", step, name)
             names = sorted(os.listdir(temporary), key=lambda name: name.endswith(INDEX_SUFFIX))
             for name in names:
-                _sync(os.path.join(temporary, name))
+                sync(os.path.join(temporary, name))
             meta = self._meta
             text = json.dumps(self._get_fingerprint())
             session.run(meta.insert, {meta.index: [self._index], meta.input: [text]})
@@ -474,14 +475,3 @@ class _InputRestorerHook(tf.compat.v1.train.SessionRunHook):
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Restore; iterators have been initialised by now."""
         self._helper._restore(session)
-
-
-def _sync(path: str) -> None:
-    try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise WriteError(f"not synced: {error.strerror}", path=path) from error

@@ -9,8 +9,9 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.checkpoint.layout import ckpt_info_name
-from monolith_cli.errors import UsageError, WriteError
+from monolith_cli.errors import UsageError
 from monolith_cli.fid import MAX_SLOTS, V2_SIGNATURE_BITS
+from monolith_cli.formats.atomic import make_directory
 from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
 from monolith_cli.training.barrier_state import check_local
 from monolith_cli.training.entry_ops import entry_ids
@@ -88,7 +89,7 @@ class FidSlotCountSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         total = sum(session.run(self._counts))
         slots = total.nonzero()[0].tolist()
         counts = {slot: int(total[slot]) for slot in slots}
-        _make_directory(self._model_dir)
+        make_directory(self._model_dir)
         path = os.path.join(self._model_dir, ckpt_info_name(int(global_step_value)))
         write_ckpt_info(path, CkptInfo(counts, {}))
         logging.info("Wrote %s: %d entries, %d slots.", path, sum(counts.values()), len(counts))
@@ -125,12 +126,3 @@ def _count(device: str, tables: list[Any]) -> Any:
                 done = iterate_table_and_apply(table, add, name="CountSlots")
         with tf.control_dependencies([done]):
             return counts.read_value()
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
-        failure.errno = error.errno
-        raise failure from error

@@ -32,7 +32,7 @@ from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp
 from monolith_cli.training.barrier_state import plain, shared_device
 from monolith_cli.training.control_server import ControlServer, ServerTls, check_host
-from monolith_cli.training.save_directory import make_directory
+from monolith_cli.training.save_directory import make_local_directory
 
 __all__ = [
     "QUERY_INTERVAL",
@@ -165,7 +165,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
             self._stop_if(server)
 
     def _start(self, session: Any, coord: Any) -> None:
-        make_directory(self._model_dir)
+        make_local_directory(self._model_dir)
         server = ControlServer(
             self._model_dir,
             self._barrier_op,

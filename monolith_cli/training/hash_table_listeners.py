@@ -14,6 +14,7 @@ from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.shard_set import list_assets
 from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
+from monolith_cli.formats.atomic import make_directory, sync, write_error
 from monolith_cli.training.barrier_state import check_local, plain
 from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
 from monolith_cli.training.hash_table_utils import HASH_TABLES
@@ -83,9 +84,9 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         self._remove_leftovers(parent, base)
         temporary = os.path.join(parent, f".{os.path.basename(assets)}{_TEMPORARY}")
         try:
-            _make_directory(temporary)
+            make_directory(temporary)
             session.run(self._save, {self._directory: temporary})
-            _make_directory(assets)
+            make_directory(assets)
             self._move(temporary, assets)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -114,11 +115,13 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
                     os.unlink(os.path.join(assets, name))
             for shards in written.values():
                 for path in shards.paths:
-                    _sync(path)
+                    sync(path)
                     os.replace(path, os.path.join(assets, os.path.basename(path)))
-            _sync(assets)
+            sync(assets)
+        except WriteError:
+            raise
         except OSError as error:
-            raise _not_written(assets, error) from error
+            raise write_error(assets, error) from error
 
 
 class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
@@ -198,24 +201,3 @@ def _tables_of_the_graph() -> list[HashTable]:
             hint="make it once the model is built",
         )
     return tables
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
-def _sync(path: str) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _not_written(path: str, error: OSError) -> WriteError:
-    failure = WriteError(f"not written: {error.strerror or error}", path=path)
-    failure.errno = error.errno
-    return failure

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from monolith_cli.checkpoint.layout import INDEX_SUFFIX, MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.errors import PathNotFoundError, UsageError, WriteError
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.errors import PathNotFoundError, UsageError
+from monolith_cli.formats.atomic import atomic_write, make_directory
 from monolith_cli.formats.checkpoint_state import (
     MonolithCheckpointState,
     format_monolith_checkpoint_state,
@@ -27,7 +27,7 @@ __all__ = [
     "check_written",
     "claim_directory",
     "find_restart",
-    "make_directory",
+    "make_local_directory",
     "note_save",
     "saver_def",
     "write_table_type",
@@ -37,7 +37,7 @@ __all__ = [
 _claimed: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
-def make_directory(path: str) -> None:
+def make_local_directory(path: str) -> None:
     """Make it, unless it is there.
 
     Raises
@@ -48,12 +48,7 @@ def make_directory(path: str) -> None:
         The operating system refused, or something else is in its place.
     """
     check_local(path)
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        failure = WriteError(f"directory not made: {error.strerror or error}", path=path)
-        failure.errno = error.errno
-        raise failure from error
+    make_directory(path)
 
 
 def check_basenames(listeners: Iterable[Any], save_path: str) -> None:

@@ -33,7 +33,7 @@ from monolith_cli.training.save_directory import (
     check_written,
     claim_directory,
     find_restart,
-    make_directory,
+    make_local_directory,
     note_save,
     saver_def,
     write_table_type,
@@ -186,7 +186,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         UsageError
             It is a URL, or tables are saved under another name.
         """
-        make_directory(self._checkpoint_dir)
+        make_local_directory(self._checkpoint_dir)
         check_basenames(self._listeners, self._save_path)
         super().begin()
         for listener in self._guards:
@@ -350,7 +350,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             raise RuntimeError("a save is going on: its listeners cannot ask for another")
         self._is_saving = True
         try:
-            make_directory(self._checkpoint_dir)
+            make_local_directory(self._checkpoint_dir)
             cleared = steps.clear_uncommitted()
             if cleared:
                 logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
