@@ -32,6 +32,11 @@ COMMANDS = {
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),
     "table get": Entry("monolith_cli.commands.table:get", "Show the entries of feature ids."),
+    "iterator": Entry(None, "Show where each worker's input is."),
+    "iterator ls": Entry(
+        "monolith_cli.commands.iterator:ls",
+        "List the workers of a job, and how far behind the model each one's input is.",
+    ),
     "barrier": Entry(None, "Pause the workers of a running job, and let them go again."),
     "barrier place": Entry(
         "monolith_cli.commands.barrier:place", "Place the barrier: workers stop after their step."

@@ -33,7 +33,7 @@ from monolith_cli.formats.checkpoint_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from monolith_cli.checkpoint.restart import RestartPoint
 
@@ -114,15 +114,23 @@ def input_steps(model_dir: str, worker: int) -> list[int]:
         return []
 
 
-def find_input_step(model_dir: str, worker: int, restart: RestartPoint) -> int | None:
+def find_input_step(
+    model_dir: str, worker: int, restart: RestartPoint, steps: Sequence[int] | None = None
+) -> int | None:
     """The step of the state that a worker goes on from; None if there is none for it.
 
     The state of the model's step, or of the step that a rollback names; where that is missing the
     newest older one, and never a newer. Without any committed model the latest there is, but none
     of a save that has begun and was not committed: the model starts anew, so what was read up to
     then has to be read again.
+
+    Parameters
+    ----------
+    steps
+        What `input_steps` says, for those who ask for many workers.
     """
-    steps = input_steps(model_dir, worker)
+    if steps is None:
+        steps = input_steps(model_dir, worker)
     wanted = restart.input_step(worker)
     if wanted is not None:
         return max((step for step in steps if step <= wanted), default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 
 from monolith_cli.errors import WriteError
 
@@ -23,6 +22,8 @@ def remove(path: str) -> bool:
     """
     try:
         if os.path.isdir(path) and not os.path.islink(path):
+            import shutil
+
             shutil.rmtree(path)
         else:
             os.unlink(path)

@@ -1,0 +1,1 @@
+"""Positions of training jobs' inputs, read without TensorFlow."""
