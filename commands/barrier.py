@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.failures import CodedError
+from monolith_cli.errors import MonolithError
+from monolith_cli.failures import CodedError, Terminated, describe
 
 if TYPE_CHECKING:
     from monolith_cli.control.client import JobInfo
+    from monolith_cli.control.hold import Held
 
 OWN_FAILURE = 125
 BEHIND = "monolith_cli.commands.barrier.behind"
@@ -34,7 +37,41 @@ JSON_KEYS = {
 
 REFUSED = "the job cannot be reached, or refused"
 
-EXIT_CODES = {3: "no such directory", 5: REFUSED, 6: "time ran out"}
+EXIT_CODES = {
+    3: "no such directory, or a file that cannot be read",
+    5: REFUSED,
+    6: "no answer in time",
+}
+
+
+@contextmanager
+def telling(what: Callable[[], str], *, of_errors: bool = True) -> Iterator[None]:
+    """Say with whatever ends the block what has been done by then."""
+    try:
+        yield
+    except MonolithError as error:
+        if of_errors:
+            error.hint = "; ".join(filter(None, [error.hint, what()]))
+        raise
+    except (KeyboardInterrupt, Terminated) as error:
+        failure = describe(error)
+        told = MonolithError(failure.message, hint=what(), kind=failure.kind)
+        raise CodedError(told, failure.code) from error
+
+
+def end_text(place: options.JobPlace, owner: str, left_seconds: float | None) -> str:
+    """How a barrier ends that is still placed; `left_seconds` None: not by itself."""
+    from monolith_cli.reports.control import duration_text
+
+    removal = place.command_line("barrier", "remove")
+    if owner != options.default_owner():
+        removal += ["--owner", owner]
+    line = f"'{options.shell_text(removal)}'"
+    if left_seconds is None:
+        return f"stays until {line}"
+    if left_seconds <= 0:
+        return "has ended by itself by now"
+    return f"ends within {duration_text(left_seconds)}, or with {line}"
 
 
 @click.command(
@@ -49,6 +86,8 @@ EXIT_CODES = {3: "no such directory", 5: REFUSED, 6: "time ran out"}
         6: "with --wait: not all workers are blocked in time; the barrier stays placed",
     },
     json_keys=JSON_KEYS,
+    environment=options.TOKEN_ENVIRONMENT,
+    files=options.TOKEN_FILES,
 )
 @options.job_dir
 @options.reason
@@ -83,12 +122,24 @@ def place(
     The chief does not stop. The barrier ends when it is removed, when its time is over, or when
     the chief dies.
     """
+    from time import monotonic
+
     from monolith_cli.errors import RefusedError
     from monolith_cli.reports.control import barrier_document, barrier_lines, unblocked_text
-    from monolith_cli.reports.terminal import Messages, show, show_json
+    from monolith_cli.reports.terminal import Messages, show_as
 
     settings: Settings = ctx.obj
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    start = monotonic()
+
+    def how_it_ends() -> str:
+        left = start + ttl - monotonic() if ttl and not job.is_original else None
+        return f"the barrier was placed, and {end_text(place, owner, left)}"
+
+    def how_to_see() -> str:
+        status = options.shell_text(place.command_line("barrier", "status"))
+        return f"the barrier may be placed: see '{status}'"
+
     with place.connect() as job:
         is_given = ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT
         if job.is_original and is_given:
@@ -97,27 +148,25 @@ def place(
                 path=str(job.address),
                 hint="leave out --ttl, and remove the barrier yourself",
             )
-        job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
+        with telling(how_to_see, of_errors=False):
+            job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
         if job.is_original:
             messages.warnings(
                 "an original job: nobody will know who has placed it and why, and it stays until"
                 " it is removed"
             )
-        info = (
-            job.wait(
-                lambda info: not info.placed or not info.unblocked,
-                timeout,
-                lambda info: f"placed, but {unblocked_text(info)}",
+        with telling(how_it_ends):
+            info = (
+                job.wait(
+                    lambda info: not info.placed or not info.unblocked, timeout, unblocked_text
+                )
+                if wait
+                else job.info()
             )
-            if wait
-            else job.info()
-        )
         if wait and not info.placed:
-            raise RefusedError("the barrier was removed meanwhile", path=str(job.address))
-        if json:
-            show_json(barrier_document(info, str(job.address)))
-        else:
-            show(barrier_lines(info))
+            what = "the barrier was removed meanwhile, or its time was over"
+            raise RefusedError(what, path=str(job.address))
+        show_as(json, barrier_document(info, str(job.address)), barrier_lines(info))
 
 
 @click.command(
@@ -126,13 +175,22 @@ def place(
         "monolith barrier remove model": "Let the workers go that you have paused:",
         "monolith barrier remove --force model --reason 'paused by mistake'": "Whoever it was:",
     },
-    exit_codes={**EXIT_CODES, 5: f"{REFUSED}; the barrier is somebody else's"},
+    exit_codes={
+        **EXIT_CODES,
+        5: f"{REFUSED}; the barrier is somebody else's",
+        6: "no answer in time; the barrier may be removed yet",
+    },
+    json_keys=JSON_KEYS,
+    json_intro="With --json the output is one object about how it is then, with these keys:",
+    environment=options.TOKEN_ENVIRONMENT,
+    files=options.TOKEN_FILES,
 )
 @options.job_dir
 @options.force(help="Remove it whoever has placed it.")
 @options.reason
 @options.owner
 @options.job
+@options.json
 @options.common
 @click.pass_obj
 def remove(
@@ -142,6 +200,7 @@ def remove(
     force: bool,
     reason: str,
     owner: str,
+    json: bool,
 ) -> None:
     """Remove the barrier: workers go on.
 
@@ -149,19 +208,26 @@ def remove(
     removed during a save goes when the save has ended.
     """
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.terminal import Messages
+    from monolith_cli.reports.control import barrier_document
+    from monolith_cli.reports.terminal import Messages, show_json
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     with place.connect() as job:
-        if not job.info().placed:
+        info = job.info()
+        if info.placed:
+            try:
+                job.remove(owner=owner, force=force, reason=reason)
+            except RefusedError as error:
+                if error.hint is None and not force:
+                    error.hint = "--force removes it"
+                raise
+            if json:
+                with telling(lambda: "the barrier is removed"):
+                    info = job.info()
+        else:
             messages.notes("no barrier is placed")
-            return
-        try:
-            job.remove(owner=owner, force=force, reason=reason)
-        except RefusedError as error:
-            if error.hint is None and not force:
-                error.hint = "--force removes it"
-            raise
+        if json:
+            show_json(barrier_document(info, str(job.address)))
 
 
 @click.command(
@@ -172,6 +238,7 @@ def remove(
     },
     exit_codes=EXIT_CODES,
     json_keys=JSON_KEYS,
+    files=options.JOB_FILES,
 )
 @options.job_dir
 @options.job
@@ -186,14 +253,11 @@ def status(
 ) -> None:
     """Show whether the barrier is placed, by whom, and who stands at it."""
     from monolith_cli.reports.control import barrier_document, barrier_lines
-    from monolith_cli.reports.terminal import show, show_json
+    from monolith_cli.reports.terminal import show_as
 
     with place.connect() as job:
         info = job.info()
-        if json:
-            show_json(barrier_document(info, str(job.address)))
-        else:
-            show(barrier_lines(info))
+    show_as(json, barrier_document(info, str(job.address)), barrier_lines(info))
 
 
 @click.command(
@@ -202,13 +266,17 @@ def status(
         "monolith barrier wait --blocked model": "Until all workers stand still:",
         "monolith barrier wait --removed --timeout 1h model": "Until the job goes on:",
     },
-    exit_codes=EXIT_CODES,
+    exit_codes={**EXIT_CODES, 6: "time ran out before it was so, or no answer in time"},
+    json_keys=JSON_KEYS,
+    json_intro="With --json the output is one object about how it is then, with these keys:",
+    files=options.JOB_FILES,
 )
 @options.job_dir
 @options.option("--blocked", is_flag=True, help="Until all workers are blocked.")
 @options.option("--removed", is_flag=True, help="Until the barrier is gone.")
 @options.timeout("60s", help="How long to wait.")
 @options.job
+@options.json
 @options.common
 @click.pass_context
 def wait(
@@ -218,12 +286,14 @@ def wait(
     blocked: bool,
     removed: bool,
     timeout: float,
+    json: bool,
 ) -> None:
     """Wait until all workers are blocked, or until the barrier is removed.
 
-    Says nothing, but for why it has failed.
+    Says nothing, but with --json, and for why it has failed.
     """
-    from monolith_cli.reports.control import held_text, unblocked_text
+    from monolith_cli.reports.control import barrier_document, held_text, unblocked_text
+    from monolith_cli.reports.terminal import show_json
 
     if blocked and removed:  # one of them by a variable, perhaps: the command line wins
         blocked, removed = (
@@ -238,7 +308,9 @@ def wait(
     else:
         is_there, missing = (lambda info: not info.placed), held_text
     with place.connect(timeout) as job:
-        job.wait(is_there, timeout, missing)
+        info = job.wait(is_there, timeout, missing)
+    if json:
+        show_json(barrier_document(info, str(job.address)))
 
 
 class HoldCommand(Command):
@@ -257,10 +329,17 @@ class HoldCommand(Command):
         "monolith barrier hold model -- rsync -a model/ backup/": "A copy in which nothing moves:",
     },
     exit_codes={
-        125: "a failure of its own: the barrier could not be placed, or was lost meanwhile",
+        125: "a failure of its own: the barrier could not be placed, was lost meanwhile, or could"
+        " not be removed",
         126: "the command cannot be executed",
         127: "the command is not there",
+        131: "quit (SIGQUIT) before the command was run",
     },
+    json_keys={"error": "What has gone wrong, as below under ERRORS."},
+    json_intro="Standard output is the command's own. With --json this command's error, if there is"
+    " one, is an object on standard error with this key:",
+    environment=options.TOKEN_ENVIRONMENT,
+    files=options.TOKEN_FILES,
 )
 @options.job_dir
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
@@ -276,6 +355,7 @@ class HoldCommand(Command):
 @options.reason
 @options.owner
 @options.job
+@options.json_errors
 @options.common
 @click.pass_context
 def hold(
@@ -290,12 +370,14 @@ def hold(
 ) -> None:
     """Place the barrier, run a command while all workers stand still, and remove it.
 
-    The barrier goes whatever happens to the command, also on Ctrl-C and SIGTERM, which are passed
-    on to it. The exit code is the command's. If this command is killed, the barrier ends when its
-    time is over.
+    The exit code is the command's. The barrier goes whatever happens to the command. Ctrl-C,
+    SIGTERM, SIGHUP and SIGQUIT are passed on to it, and its end is waited for: one that takes no
+    notice goes on, and so does the pause, until it ends or is killed.
+
+    If the barrier cannot be removed at once, that is tried for ten seconds, or until Ctrl-C. If
+    this command itself is killed, the barrier ends when its time is over.
     """
     from monolith_cli.control.hold import hold as hold_barrier
-    from monolith_cli.errors import MonolithError
     from monolith_cli.reports.terminal import Messages
 
     settings: Settings = ctx.obj
@@ -320,16 +402,36 @@ def hold(
             )
     except MonolithError as error:
         raise CodedError(error, OWN_FAILURE) from error
-    messages.errors(held.problem)
-    if held.was_lost:
-        messages.errors(
+    failures = [
+        (held.problem, held.code),
+        (lost_barrier(held, place, str(job.address), owner), OWN_FAILURE),
+    ]
+    told = [CodedError(error, code) for error, code in failures if error is not None]
+    if not told:
+        ctx.exit(held.code)
+    messages.errors(*(str(failure.error) for failure in told[:-1]))
+    raise told[-1]
+
+
+def lost_barrier(
+    held: Held, place: options.JobPlace, address: str, owner: str
+) -> MonolithError | None:
+    """What has gone wrong with the barrier of `hold`, if anything."""
+    from monolith_cli.errors import RefusedError
+
+    ended = "" if held.problem else f"the command has ended with {held.code}; "
+    if held.is_lost and not held.problem:
+        log = "" if place.model_dir is None else f"; see 'monolith job log {place.model_dir}'"
+        return RefusedError(
             "the barrier was lost while the command ran: it was removed, or the chief has started"
-            " again"
+            " again",
+            path=address,
+            hint=f"{ended}run it again if it needed the pause{log}",
         )
-    elif held.not_removed is not None:
-        messages.errors(
-            f"{held.not_removed}: the barrier may have been lost while the command ran; if it is"
-            " still placed, it " + ("stays" if held.is_endless else f"ends within {ttl:g} s")
-        )
-    lost = held.was_lost or held.not_removed is not None
-    ctx.exit(OWN_FAILURE if lost else held.code)
+    if held.not_removed is None:
+        return None
+    why = f"the barrier could not be removed: {held.not_removed.what}"
+    if held.is_lost is None and not held.problem:
+        why += "; it may have been lost while the command ran"
+    end = end_text(place, owner, held.ends_in_seconds)
+    return RefusedError(why, path=address, hint=f"{ended}the barrier {end}")

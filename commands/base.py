@@ -36,6 +36,10 @@ class Command(click.Command):
         The keys of its JSON output with their meaning, for the man page.
     json_intro
         The sentence before these keys.
+    environment
+        Variables besides those of the options, with their meaning, for the man page.
+    files
+        Files that it reads or writes by names of their own, likewise.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Command(click.Command):
         exit_codes: Mapping[int, str] | None = None,
         json_keys: Mapping[str, str] | None = None,
         json_intro: str = "With --json the output is one object with these keys:",
+        environment: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["context_settings"] = CONTEXT_SETTINGS | (kwargs.get("context_settings") or {})
@@ -53,6 +59,8 @@ class Command(click.Command):
         self.exit_codes = dict(exit_codes or {})
         self.json_keys = dict(json_keys or {})
         self.json_intro = json_intro
+        self.environment = dict(environment or {})
+        self.files = dict(files or {})
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:

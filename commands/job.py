@@ -7,10 +7,17 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 
+REFUSED = "the job cannot be reached, or refused"
+
+ACTION_FILES = {
+    "MODEL_DIR/monolith_action": "With --via file: what the job is asked for.",
+    "MODEL_DIR/monolith_action_response": "With --via file: its answer.",
+}
+
 EXIT_CODES = {
-    3: "no such directory",
-    5: "the job cannot be reached, or refused",
-    6: "time ran out",
+    3: "no such directory, or a file that cannot be read",
+    5: REFUSED,
+    6: "no answer in time",
 }
 
 VIA = options.option(
@@ -46,6 +53,7 @@ def by_file(place: options.JobPlace, via: str) -> str | None:
         "workers": "How many workers there are, the chief not counted.",
         "placed": "Whether the barrier is placed.",
     },
+    files=options.JOB_FILES,
 )
 @options.job_dir
 @options.job
@@ -60,14 +68,12 @@ def status(
 ) -> None:
     """Show a running job's global step, and its last save."""
     from monolith_cli.reports.control import job_document, job_lines
-    from monolith_cli.reports.terminal import show, show_json
+    from monolith_cli.reports.terminal import show_as
 
     with place.connect() as job:
         info = job.info()
-        if json:
-            show_json(job_document(info, str(job.address)))
-        else:
-            show(job_lines(info, str(job.address)))
+    address = str(job.address)
+    show_as(json, job_document(info, address), job_lines(info, address))
 
 
 @click.command(
@@ -78,8 +84,8 @@ def status(
     },
     exit_codes={
         **EXIT_CODES,
-        5: "the job cannot be reached, or refused; with --require-all: a worker's input was not"
-        " saved, and nothing is committed",
+        5: f"{REFUSED}; with --require-all: a worker's input was not saved, and nothing is"
+        " committed",
         6: "time ran out; the checkpoint may come yet",
     },
     json_keys={
@@ -89,6 +95,8 @@ def status(
         " chief; null where the job does not tell.",
         "unfinished_workers": "A list of the others; null likewise.",
     },
+    environment=options.TOKEN_ENVIRONMENT,
+    files=options.TOKEN_FILES | ACTION_FILES,
 )
 @options.job_dir
 @options.option(
@@ -159,7 +167,19 @@ def save(
 @click.command(
     cls=Command,
     examples={"monolith job stop model --reason 'new hardware'": "Let a job save and end:"},
-    exit_codes=EXIT_CODES,
+    exit_codes={
+        **EXIT_CODES,
+        5: f"{REFUSED}; an original job can only be asked with --via file",
+        6: "no answer in time; the job may stop yet, but with --via file the request is taken back",
+    },
+    json_keys={
+        "via": 'How the job was asked: "port" or "file".',
+        "address": "Where the job listens; null by a file.",
+        "run_id": "The session that will end, as 'job status' has it; null likewise.",
+        "global_step": "The job's global step when it was asked; null likewise.",
+    },
+    environment=options.TOKEN_ENVIRONMENT,
+    files=options.TOKEN_FILES | ACTION_FILES,
 )
 @options.job_dir
 @options.timeout("3m", help="With --via file: how long to wait for the job's answer.")
@@ -167,6 +187,7 @@ def save(
 @options.owner
 @VIA
 @options.job
+@options.json
 @options.common
 @click.pass_obj
 def stop(
@@ -177,19 +198,27 @@ def stop(
     reason: str,
     owner: str,
     via: str,
+    json: bool,
 ) -> None:
     """Ask a job for a clean stop: it saves once more, and ends.
 
     Returns when the job has taken note, not when it has ended.
     """
+    from monolith_cli.reports.control import stopped_document
+    from monolith_cli.reports.terminal import show_json
+
     directory = by_file(place, via)
+    info, address = None, None
     if directory is not None:
         from monolith_cli.control.action_file import ask_by_file
 
         ask_by_file(directory, "STOP", timeout)
-        return
-    with place.connect() as job:
-        job.stop(reason=reason, owner=owner)
+    else:
+        with place.connect() as job:
+            info, address = job.info(), str(job.address)
+            job.stop(reason=reason, owner=owner)
+    if json:
+        show_json(stopped_document(via, info, address))
 
 
 @click.command(
@@ -205,6 +234,7 @@ def stop(
         "result": '"done", or what was answered.',
     },
     json_intro="With --json each line is an object with these keys:",
+    files={"MODEL_DIR/control.log": "The log; the job writes it."},
 )
 @options.model_dir
 @options.option(

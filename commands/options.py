@@ -6,6 +6,7 @@ A name means the same everywhere. Every option can be given as an environment va
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -35,6 +36,26 @@ MAX_DAYS = 36500
 
 MAX_OWNER, MAX_REASON = 100, 500
 """Characters; a job tells both to whom it refuses, in a header of 8 KiB, where some take 12."""
+
+JOB_FILES = {
+    "MODEL_DIR/controller_server_addr.txt": "Where the job listens; the job writes it.",
+}
+"""What commands on a running job find it by, for their man pages."""
+
+TOKEN_FILES = JOB_FILES | {
+    "MODEL_DIR/controller_token": "The token that the job wants to see, for its own user alone; the"
+    " job writes it.",
+}
+"""Those of commands that change something."""
+
+TOKEN_ENVIRONMENT = {
+    "MONOLITH_CONTROLLER_TOKEN": "The token that the job wants to see, where MODEL_DIR is not given"
+    " or has no controller_token that you can read.",
+    "MONOLITH_CONTROLLER_TOKEN_FILE": "The name of a file with that token, if"
+    " MONOLITH_CONTROLLER_TOKEN is not set.",
+    "MONOLITH_OWNER": "Who you are, for all commands, if neither --owner nor its own variable says"
+    " so.",
+}
 
 MAX_SLOT = 32767
 """The largest slot of a v2 fid, which has 15 bits for it."""
@@ -251,6 +272,18 @@ def json(function: F) -> F:
     )(function)
 
 
+def json_errors(function: F) -> F:
+    """`--json` of commands whose stdout belongs to others; the value stays in `Settings`."""
+    return option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set("json"),
+        help="Print errors as JSON; standard output is the command's.",
+    )(function)
+
+
 def json_lines(function: F) -> F:
     """`--json` of commands that print an object a line."""
     return option(
@@ -420,6 +453,16 @@ class JobPlace(NamedTuple):
     tls_cert: str | None
     tls_key: str | None
 
+    def command_line(self, *command: str) -> list[str]:
+        """The words of another command on the same job."""
+        words = ["monolith", *command]
+        if self.model_dir:
+            words.append(self.model_dir)
+        for name, value in self._asdict().items():
+            if value and name != "model_dir":
+                words += [f"--{name.replace('_', '-')}", value]
+        return words
+
     def connect(self, timeout_seconds: float | None = None) -> JobClient:
         """A client of it, that waits for an answer no longer than `timeout_seconds`.
 
@@ -490,7 +533,7 @@ def owner(function: F) -> F:
         cls=_OwnerOption,
         type=WordsType(MAX_OWNER),
         metavar="NAME",
-        default=_user_at_host,
+        default=user_at_host,
         show_default="user@host",
         help="Who you are.",
     )(function)
@@ -505,6 +548,13 @@ def reason(function: F) -> F:
         default="",
         help=f"Why, in up to {MAX_REASON} characters; shown by 'status', and kept in the log.",
     )(function)
+
+
+def shell_text(line: Iterable[str]) -> str:
+    """A command line as a shell takes it."""
+    from shlex import join
+
+    return join(line)
 
 
 def words(text: str, most: int = MAX_REASON) -> str:
@@ -525,14 +575,18 @@ def timeout(default: str, *, help: str) -> Callable[[F], F]:
     )
 
 
-def _user_at_host() -> str:
+def default_owner() -> str:
+    """Who one is if one does not say so."""
+    return os.environ.get("MONOLITH_OWNER") or user_at_host()
+
+
+def user_at_host() -> str:
+    """Who one is as far as the operating system knows."""
     from getpass import getuser
     from socket import gethostname
 
     try:
         user = getuser()
     except (OSError, KeyError):  # nobody has a name for this user
-        from os import getuid
-
-        user = str(getuid())
+        user = str(os.getuid())
     return words(f"{user}@{gethostname()}", MAX_OWNER)

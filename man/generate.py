@@ -128,8 +128,10 @@ def page(context: click.Context) -> str:
         lines += [section("commands"), *items(pairs)]
     lines += [section("options"), *items(options(context))]
     own: Mapping[int, str] = {}
+    variables, files = ENVIRONMENT, {}
     if isinstance(command, Command):
         own = command.exit_codes
+        variables, files = {**ENVIRONMENT, **command.environment}, command.files
         if command.json_keys:
             keys = [(bold(key), text) for key, text in command.json_keys.items()]
             lines += [section("json"), escape(command.json_intro), *items(keys)]
@@ -141,8 +143,11 @@ def page(context: click.Context) -> str:
     lines += [section("exit status")]
     lines += items((bold(str(code)), text) for code, text in sorted(codes.items()))
     lines += [section("errors"), escape(ERRORS)]
-    environment = [(bold(variable), text) for variable, text in ENVIRONMENT.items()]
-    lines += [section("environment"), *items(environment)]
+    lines += [section("environment")]
+    lines += items((bold(variable), text) for variable, text in variables.items())
+    if files:
+        lines.append(section("files"))
+        lines += items((bold(file), text) for file, text in files.items())
     lines += [section("see also"), see_also(context)]
     return "\n".join(lines) + "\n"
 

@@ -48,6 +48,7 @@ EXIT_CODES = {
     127: "in 'barrier hold': the command is not there",
     129: "hung up (SIGHUP)",
     130: "interrupted (SIGINT)",
+    131: "in 'barrier hold': quit (SIGQUIT)",
     CLOSED_PIPE: "standard output was closed; nothing is said",
     143: "terminated (SIGTERM)",
 }

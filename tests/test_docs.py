@@ -20,6 +20,7 @@ from cli_support import MONOLITH, environment
 
 from monolith_cli.cli import COMMANDS, cli
 from monolith_cli.commands.base import Command
+from monolith_cli.control.service import TOKEN_FILE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from monolith_cli.failures import EXIT_CODES
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +89,16 @@ def test_every_command_has_a_man_page() -> None:
     pages = {path.name for path in (ROOT / "man").glob("*.1")}
     expected = {f"monolith-{name.replace(' ', '-')}.1" for name in COMMANDS} | {"monolith.1"}
     assert pages == expected
+
+
+CHANGING = ("barrier place", "barrier remove", "barrier hold", "job save", "job stop")
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_man_pages_say_where_the_token_comes_from(name: str) -> None:
+    page = (ROOT / "man" / f"monolith-{name.replace(' ', '-')}.1").read_text(encoding="utf-8")
+    for term in (TOKEN_VARIABLE, TOKEN_FILE_VARIABLE, "MONOLITH_OWNER", f"MODEL_DIR/{TOKEN_FILE}"):
+        assert f"\n.TP\n\\fB{term}\\fR\n" in page
 
 
 @pytest.mark.skipif(which("groff") is None, reason="there is no groff here")

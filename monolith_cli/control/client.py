@@ -37,7 +37,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["ANSWER_SECONDS", "JobClient", "JobInfo", "Lease", "Saved", "Tls", "connect"]
+__all__ = [
+    "ANSWER_SECONDS",
+    "BusyError",
+    "JobClient",
+    "JobInfo",
+    "Lease",
+    "Saved",
+    "Tls",
+    "connect",
+]
 
 ANSWER_SECONDS = 10.0
 """How long a job may take to answer; saves have their own time."""
@@ -45,6 +54,10 @@ ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
 _SHORTEST_SECONDS = 0.2  # that a call is given, however little time is left
+
+
+class BusyError(RefusedError):
+    """A job that cannot do just now what it may do in a moment."""
 
 
 class Tls(NamedTuple):
@@ -144,6 +157,9 @@ class JobClient:
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_http_proxy", 0),
+            # Who tries again within seconds is not to be told of an older failure.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 1000),
         ]
         # Without a scheme a host such as "unix" would be taken for one.
         target = "dns:///" + str(address).replace("%", "%25")
@@ -227,18 +243,25 @@ class JobClient:
         said = self._call("PlaceBarrier", reason=reason, owner=owner, ttl_ms=_ms(ttl_seconds))
         return Lease(said.lease_id, said.generation, _seconds(said.expires_in_ms))
 
-    def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+    def renew(self, lease: Lease, ttl_seconds: float, timeout_seconds: float | None = None) -> bool:
         """Let one's barrier end later; False if it is gone."""
         if lease.lease_id is None:
-            return self.info().placed
+            return self.info(timeout_seconds).placed
+        fields = {"lease_id": lease.lease_id, "ttl_ms": _ms(ttl_seconds)}
         try:
-            self._call("RenewBarrier", lease_id=lease.lease_id, ttl_ms=_ms(ttl_seconds))
+            self._call("RenewBarrier", timeout_seconds, **fields)
         except _GoneError:
             return False
         return True
 
     def remove(
-        self, *, owner: str, lease: Lease | None = None, force: bool = False, reason: str = ""
+        self,
+        *,
+        owner: str,
+        lease: Lease | None = None,
+        force: bool = False,
+        reason: str = "",
+        timeout_seconds: float | None = None,
     ) -> None:
         """Remove one's own barrier, or with `force` any; nothing happens if none is placed.
 
@@ -248,11 +271,12 @@ class JobClient:
             It is somebody else's.
         """
         if self._is_original:
-            self._call("ResumeTraining")
+            self._call("ResumeTraining", timeout_seconds)
             return
         lease_id = (lease.lease_id if lease else None) or ""
+        fields = {"lease_id": lease_id, "owner": owner, "force": force, "reason": reason}
         with contextlib.suppress(_GoneError):
-            self._call("RemoveBarrier", lease_id=lease_id, owner=owner, force=force, reason=reason)
+            self._call("RemoveBarrier", timeout_seconds, **fields)
 
     def save(self, *, require_all: bool, reason: str, owner: str, timeout_seconds: float) -> Saved:
         """Save a checkpoint now; returns when it is committed.
@@ -370,12 +394,12 @@ class JobClient:
         if code in (codes.ALREADY_EXISTS, codes.PERMISSION_DENIED, codes.INVALID_ARGUMENT):
             return RefusedError(details, path=address)
         if code == codes.RESOURCE_EXHAUSTED:
-            return RefusedError(details, path=address, hint="try again later")
+            return BusyError(details, path=address, hint="try again later")
         if code == codes.UNAVAILABLE:
             return self._unreachable(details)
         if code == codes.ABORTED or details.startswith(("monolith: ", _RAISED)):
             what = details.removeprefix("monolith: ").removeprefix(_RAISED)
-            return RefusedError(f"{method} has failed in the job: {what}", path=address)
+            return BusyError(f"{method} has failed in the job: {what}", path=address)
         return self._no_job(details)
 
     def _timed_out(self, method: str, seconds: float) -> TimedOutError:

@@ -7,10 +7,19 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monolith_cli.errors import MonolithError, RefusedError, TimedOutError
+from monolith_cli.control.client import BusyError
+from monolith_cli.errors import (
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    RefusedError,
+    TimedOutError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -19,8 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Held", "hold"]
 
-_NOT_EXECUTABLE, _NOT_FOUND = 126, 127
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOT_RUN, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
+_KEYS = (signal.SIGINT, signal.SIGQUIT)  # which a terminal sends
+_SIGNALS = (*_KEYS, signal.SIGTERM, signal.SIGHUP)
+
+
+_END_SECONDS = 10.0  # for the removal, if the job cannot be asked at once
+_ATTEMPT_SECONDS = 3.0
+_PAUSE_SECONDS = 0.2
+_PASSING = (UnreachableError, TimedOutError, BusyError)  # may be otherwise in a moment
 
 
 class Held(NamedTuple):
@@ -30,22 +46,24 @@ class Held(NamedTuple):
     ----------
     code
         The command's exit code, as a shell gives it: 128 and the number for one ended by a signal,
-        126 or 127 for one that could not be started.
+        126 or 127 for one that could not be started. If it was not tried, 128 and the number of
+        the signal that came before, else 125.
     problem
-        Why it was not started; None if it was.
-    was_lost
-        Whether the barrier went before the command ended.
+        Why the command was not run; None if it was.
+    is_lost
+        Whether the barrier went before that; None if the job could not be asked any more.
     not_removed
         What went wrong when the barrier was to be removed; None if nothing did.
-    is_endless
-        Whether a barrier that is not removed stays, as on an original job.
+    ends_in_seconds
+        When a barrier that was not removed ends by itself, at the latest; None: never, as on an
+        original job.
     """
 
     code: int
-    problem: str | None
-    was_lost: bool
+    problem: MonolithError | None
+    is_lost: bool | None
     not_removed: MonolithError | None
-    is_endless: bool
+    ends_in_seconds: float | None
 
 
 def hold(
@@ -60,16 +78,13 @@ def hold(
     """Place the barrier, wait until all workers stand, run a command, and remove the barrier.
 
     The barrier is renewed three times in its time-to-live by a thread; if this process is killed
-    it ends by itself (but not on an original job). SIGINT, SIGTERM and SIGHUP are passed on to the
-    command, whose end is waited for; before it is started they end the wait. Call it in the main
-    thread.
+    it ends by itself (but not on an original job). SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
+    on to the command, whose end is waited for, however often they come; before it is started they
+    end the wait. If the barrier cannot be removed at once, that is tried for ten seconds, or until
+    the next of these signals. Call it in the main thread.
 
     Raises
     ------
-    TimedOutError
-        Not all workers stood in time; the command was not run.
-    RefusedError
-        The barrier was removed before that; the command was not run.
     MonolithError
         The barrier could not be placed.
     """
@@ -79,22 +94,46 @@ def hold(
             reason=reason, owner=owner, ttl_seconds=None if client.is_original else ttl_seconds
         )
         keeper = _Keeper(client, lease, ttl_seconds, run_id)
-        code, problem, not_removed = 128, None, None
         try:
             keeper.start()
             _wait(client, timeout_seconds, caught, keeper)
-            if caught.numbers:
-                code, problem = 128 + caught.numbers[0], "stopped before the command was run"
-            else:
-                code, problem = _run(command, caught)
+            code, problem = _run(command, caught)
+        except MonolithError as error:
+            error.hint = "; ".join(filter(None, [error.hint, "the command was not run"]))
+            code, problem = _NOT_RUN, error
         finally:
-            keeper.stop()
-            if not keeper.lost:
-                try:
-                    client.remove(owner=owner, lease=lease)
-                except MonolithError as error:
-                    not_removed = error
-    return Held(code, problem, keeper.lost, not_removed, client.is_original)
+            is_lost, not_removed = _end(keeper, owner, caught)
+    left = None if client.is_original else keeper.ends_in_seconds
+    return Held(code, problem, is_lost, not_removed, left)
+
+
+def _end(keeper: _Keeper, owner: str, caught: _Caught) -> tuple[bool | None, MonolithError | None]:
+    """Remove the barrier; returns whether it had gone before, and what went wrong."""
+    signals = len(caught.numbers)
+    keeper.stop()
+    seconds = _END_SECONDS
+    if not keeper.client.is_original:  # one that ends by itself meanwhile was not lost before
+        seconds = min(seconds, keeper.ends_in_seconds)
+    deadline = time.monotonic() + seconds
+    is_lost: bool | None = None
+    attempts = 0
+    while True:
+        seconds = min(_ATTEMPT_SECONDS, max(deadline - time.monotonic(), _PAUSE_SECONDS))
+        try:
+            # One that has gone after the first attempt to remove it was not lost.
+            if is_lost is None:
+                is_lost = keeper.look(seconds)
+            if not is_lost:
+                attempts += 1
+                keeper.client.remove(owner=owner, lease=keeper.lease, timeout_seconds=seconds)
+            return is_lost, None
+        except MonolithError as error:
+            if not isinstance(error, _PASSING):
+                # Somebody else's barrier, or another chief: an earlier attempt has removed ours.
+                return is_lost, None if attempts > 1 else error
+            if time.monotonic() >= deadline or len(caught.numbers) > signals:
+                return is_lost, error
+        time.sleep(_PAUSE_SECONDS)
 
 
 class _Caught:
@@ -109,8 +148,8 @@ class _Caught:
         self.pass_on(number)
 
     def pass_on(self, number: int) -> None:
-        # A terminal sends Ctrl-C to the command as well.
-        if self.process is not None and not (number == signal.SIGINT and _in_foreground()):
+        # A terminal sends what its keys stand for to the command as well.
+        if self.process is not None and not (number in _KEYS and _in_foreground()):
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
 
@@ -122,35 +161,47 @@ class _Keeper(threading.Thread):
         self, client: JobClient, lease: Lease, ttl_seconds: float, run_id: str | None
     ) -> None:
         super().__init__(name="barrier-keeper", daemon=True)
-        self._client = client
-        self._lease = lease
+        self.client = client
+        self.lease = lease
         self._ttl_seconds = ttl_seconds
         self._run_id = run_id
+        self._renewed_at = time.monotonic()
         self._stopped = threading.Event()
         self.lost = False
 
+    @property
+    def ends_in_seconds(self) -> float:
+        """When the barrier ends by itself, at the latest."""
+        return max(0.0, self._renewed_at + self._ttl_seconds - time.monotonic())
+
     def run(self) -> None:
         while not self._stopped.wait(self._ttl_seconds / 3):
-            self._renew()
-            if self.lost:
-                return
+            # What cannot be asked may come back in time; if it does not, the last look tells.
+            with contextlib.suppress(MonolithError):
+                if self.look():
+                    return
 
     def stop(self) -> None:
-        """End, after a last look."""
+        """Renew no more."""
         self._stopped.set()
         if self.ident is not None:
-            self.join()
-        if not self.lost:
-            self._renew()
+            self.join(_ATTEMPT_SECONDS)
 
-    def _renew(self) -> None:
-        # What cannot be asked may come back in time; if it does not, the last look tells.
-        with contextlib.suppress(MonolithError):
+    def look(self, timeout_seconds: float | None = None) -> bool:
+        """Renew the barrier, and see whether it is lost."""
+        if not self.lost:
             try:
-                self.lost = not self._client.renew(self._lease, self._ttl_seconds)
+                self.lost = not self.client.renew(self.lease, self._ttl_seconds, timeout_seconds)
+            except _PASSING:
+                raise
             except MonolithError:
                 # A chief that has started again has no barrier, and another token.
-                self.lost = self._client.info().run_id != self._run_id
+                if self.client.info(timeout_seconds).run_id == self._run_id:
+                    raise
+                self.lost = True
+            else:
+                self._renewed_at = time.monotonic()
+        return self.lost
 
 
 def _wait(client: JobClient, timeout_seconds: float, caught: _Caught, keeper: _Keeper) -> None:
@@ -161,26 +212,23 @@ def _wait(client: JobClient, timeout_seconds: float, caught: _Caught, keeper: _K
         workers = ", ".join(map(str, info.unblocked))
         return f"workers {workers} are not blocked"
 
-    try:
-        info = client.wait(is_over, timeout_seconds, missing)
-    except TimedOutError as error:
-        raise TimedOutError(error.what, path=error.path, hint="the command was not run") from error
+    info = client.wait(is_over, timeout_seconds, missing)
     if not caught.numbers and (keeper.lost or not info.placed):
-        keeper.lost = True
-        raise RefusedError(
-            "the barrier was removed before all workers stood",
-            path=str(client.address),
-            hint="the command was not run",
-        )
+        what = "the barrier was removed before all workers stood"
+        raise RefusedError(what, path=str(client.address))
 
 
-def _run(command: Sequence[str], caught: _Caught) -> tuple[int, str | None]:
+def _run(command: Sequence[str], caught: _Caught) -> tuple[int, MonolithError | None]:
+    if caught.numbers:
+        number = caught.numbers[0]
+        kind = "interrupted" if number == signal.SIGINT else "terminated"
+        return 128 + number, MonolithError("stopped before the command was run", kind=kind)
     try:
         process = subprocess.Popen(list(command))
     except FileNotFoundError:
-        return _NOT_FOUND, f"{command[0]}: not found"
+        return _NOT_FOUND, PathNotFoundError("not found", path=command[0])
     except OSError as error:
-        return _NOT_EXECUTABLE, f"{command[0]}: {error.strerror}"
+        return _NOT_EXECUTABLE, NotReadableError(error.strerror or "not run", path=command[0])
     caught.process = process
     for number in caught.numbers:  # that came while it was started
         caught.pass_on(number)

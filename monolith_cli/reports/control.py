@@ -21,6 +21,7 @@ __all__ = [
     "log_lines",
     "saved_document",
     "saved_lines",
+    "stopped_document",
     "unblocked_text",
     "workers_text",
 ]
@@ -149,6 +150,16 @@ def saved_document(saved: Saved) -> dict[str, object]:
 def saved_lines(saved: Saved) -> list[str]:
     """Step and path with a tab between: easy to take apart in a shell."""
     return [f"{'' if saved.step is None else saved.step}\t{saved.path or ''}"]
+
+
+def stopped_document(via: str, info: JobInfo | None, address: str | None) -> dict[str, object]:
+    """What `job stop --json` prints; null for what one by a file does not know."""
+    return {
+        "via": via,
+        "address": address,
+        "run_id": info and info.run_id,
+        "global_step": info and info.global_step,
+    }
 
 
 def log_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["Messages", "Progress", "look_of", "show", "show_json"]
+__all__ = ["Messages", "Progress", "look_of", "show", "show_as", "show_json"]
 
 PIPE_WIDTH = 80
 
@@ -43,6 +43,14 @@ def show_json(document: object) -> None:
     from json import dumps
 
     show([dumps(document)])
+
+
+def show_as(json: bool, document: object, lines: Iterable[str]) -> None:
+    """Write one of two forms of a report: the JSON document, or the lines."""
+    if json:
+        show_json(document)
+    else:
+        show(lines)
 
 
 class Messages:

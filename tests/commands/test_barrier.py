@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import socket
 import socketserver
 import ssl
@@ -19,7 +20,7 @@ from typing import Any
 
 import grpc
 import pytest
-from cli_support import MONOLITH, call, monolith
+from cli_support import MONOLITH, Done, call, environment, monolith
 from fake_jobs import OriginalJob, OurJob, Refusal, serving, write_address
 
 from monolith_cli.control import client
@@ -115,9 +116,55 @@ def test_place_and_wait(job: OurJob) -> None:
 def test_place_and_wait_for_one_who_does_not_come(job: OurJob) -> None:
     job.late = {2, 3}
     line = failed(call("barrier", "place", job.model_dir, "--wait", "--timeout", "300ms"), 6)
-    assert "workers 2, 3 are not blocked after 0.3 s" in line
-    assert "placed" in line
+    remove = f"monolith barrier remove {job.model_dir}"
+    told = f"the barrier was placed, and ends within 10 min, or with '{remove}'"
+    assert line.endswith(f"workers 2, 3 are not blocked after 0.3 s; {told}")
     assert job.placed
+
+
+def test_how_a_barrier_ends_that_was_not_waited_for(job: OurJob) -> None:
+    job.late = {2}
+    place = ["barrier", "place", "--wait", "--timeout", "100ms", "--owner", "bob the 2nd"]
+    line = failed(call(*place, "--ttl=0", job.model_dir), 6)
+    remove = f"monolith barrier remove {job.model_dir} --owner 'bob the 2nd'"
+    assert line.endswith(f"and stays until '{remove}'")
+    job.placed = False
+    line = failed(call(*place, "--ttl=50ms", job.model_dir), 5)
+    assert "removed meanwhile, or its time was over" in line
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_place_that_is_interrupted(job: OurJob, number: int, code: int) -> None:
+    """The barrier stays: that is said, and how it ends."""
+    job.late = {2}
+    command = [MONOLITH, "barrier", "place", "--wait", "--json", job.model_dir]
+    for method in ("GetInfo", "PlaceBarrier"):
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(MONOLITH_OWNER="ann@box"),
+        )
+        if method == "PlaceBarrier":
+            job.hangs.add(method)
+        while job.calls[-2:] != ["GetInfo", method]:  # it waits, or places
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out) == (code, "")
+        done = Done(code, out, err)
+        word = {130: "interrupted", 143: "terminated"}[code]
+        assert (done.error["code"], done.error["kind"]) == (code, word)
+        if method == "GetInfo":
+            assert done.error["message"].startswith(f"{word}; the barrier was placed, and ends wit")
+            assert job.placed
+            job.placed = False
+        else:
+            what = f"may be placed: see 'monolith barrier status {job.model_dir}'"
+            assert done.error["message"] == f"{word}; the barrier {what}"
+        job.calls.clear()
 
 
 def test_a_barrier_that_is_removed_while_it_is_waited_for(job: OurJob) -> None:
@@ -161,6 +208,32 @@ def test_a_barrier_that_ends_just_before_it_is_removed(job: OurJob) -> None:
     job.place("ann@box", "", 0)
     job.raises["RemoveBarrier"] = Refusal("NOT_FOUND", "gone")
     assert call("barrier", "remove", job.model_dir).code == 0
+
+
+def test_remove_as_json(job: OurJob) -> None:
+    job.place("ann@box", "", 0)
+    document = call("barrier", "remove", "--json", job.model_dir).document
+    assert list(document) == STATUS_KEYS
+    assert (document["placed"], document["unblocked"]) == (False, [1, 2, 3])
+    done = call("barrier", "remove", "--json", job.model_dir)
+    assert done.document["placed"] is False
+    assert done.err == "Note: no barrier is placed\n"
+    job.place("bob@box", "", 0)
+    done = call("barrier", "remove", "--json", job.model_dir)
+    assert (done.code, done.out, done.error["kind"]) == (5, "", "refused")
+
+
+def test_remove_when_the_job_is_not_there_to_be_looked_at(
+    job: OurJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(asked: Any) -> None:
+        job.raises["GetInfo"] = Refusal("UNAVAILABLE", "gone away")
+
+    job.place("ann@box", "", 0)
+    monkeypatch.setattr(job, "RemoveBarrier", remove)
+    done = call("barrier", "remove", "--json", job.model_dir)
+    assert (done.code, done.out) == (5, "")
+    assert done.error["message"].endswith("; the barrier is removed")
 
 
 # --- owner ----------------------------------------------------------------------------------
@@ -267,6 +340,15 @@ def test_wait(job: OurJob) -> None:
     assert call("barrier", "wait", "--blocked", job.model_dir) == (0, "", "")
     threading.Timer(0.4, setattr, (job, "placed", False)).start()
     assert call("barrier", "wait", "--removed", job.model_dir) == (0, "", "")
+
+
+def test_wait_as_json(job: OurJob) -> None:
+    job.place("bob@box", "a look", 0)
+    document = call("barrier", "wait", "--blocked", "--json", job.model_dir).document
+    assert list(document) == STATUS_KEYS
+    assert (document["owner"], document["blocked"]) == ("bob@box", [1, 2, 3])
+    done = call("barrier", "wait", "--removed", "--json", "--timeout=100ms", job.model_dir)
+    assert (done.code, done.out, done.error["kind"]) == (6, "", "timed_out")
 
 
 def test_wait_too_short(job: OurJob) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 from cli_support import MONOLITH, Done, environment
-from fake_jobs import OriginalJob, OurJob, serving
+from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
 ENV = environment(MONOLITH_OWNER="ann@box")
 
@@ -71,7 +72,7 @@ def note(number, frame):
     time.sleep(0.3)  # a second one would come now
     seen.append(number)
 seen = []
-for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
     signal.signal(getattr(signal, name), note)
 print("ready", flush=True)
 while not seen:
@@ -193,7 +194,9 @@ def test_a_barrier_that_is_lost_meanwhile(tmp_path: Path, how: str) -> None:
     go = tmp_path / "go"
     os.mkfifo(go)
     with serving(job):
-        process = start(job, "--", "sh", "-c", f"echo run; cat {go}; echo done; exit 7")
+        ttl = "2s" if how == "dead" else "60s"
+        script = f"echo run; cat {go}; echo done; exit 7"
+        process = start(job, "--ttl", ttl, "--", "sh", "-c", script)
         assert process.stdout is not None
         process.stdout.readline()
         if how == "removed":
@@ -212,8 +215,33 @@ def test_a_barrier_that_is_lost_meanwhile(tmp_path: Path, how: str) -> None:
     assert err.startswith("Error: ")
     assert err.count("\n") == 1
     assert "lost while the command ran" in err
+    assert "the command has ended with 7" in err
     if how == "dead":
-        assert "ends within 60 s" in err
+        assert "the barrier has ended by itself by now" in err
+    else:
+        assert f"run it again if it needed the pause; see 'monolith job log {tmp_path}'" in err
+
+
+def test_a_barrier_that_cannot_be_removed(job: OurJob) -> None:
+    """Nobody is left in the dark: where it is, until when, and what to do."""
+    job.raises["RemoveBarrier"] = Refusal("PERMISSION_DENIED", "no orders")
+    done = hold(job, "--owner", "bob", "--json", "--", "sh", "-c", "echo done; exit 7")
+    assert (done.code, done.out) == (125, "done\n")
+    address = Path(job.model_dir, "controller_server_addr.txt").read_text()
+    remove = f"monolith barrier remove {job.model_dir} --owner bob"
+    assert re.fullmatch(
+        f"Error: {address}: the barrier could not be removed: no orders; the command has ended with"
+        f" 7; the barrier ends within (60|59) s, or with '{remove}'",
+        re.sub(r"1 min,", "60 s,", done.err.splitlines()[0]),
+    )
+    assert (done.error["code"], done.error["kind"]) == (125, "refused")
+
+
+def test_errors_as_json(job: OurJob) -> None:
+    done = hold(job, "--json", "--", "no-such-command")
+    assert (done.code, done.out) == (127, "")
+    assert (done.error["code"], done.error["message"]) == (127, "no-such-command: not found")
+    assert hold(job, "--json", "--", "sh", "-c", "echo mine; exit 3") == (3, "mine\n", "")
 
 
 def test_two_at_once(job: OurJob) -> None:
@@ -264,7 +292,7 @@ def test_an_original_job(tmp_path: Path) -> None:
 # --- signals --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
 def test_signals_are_passed_on(job: OurJob, name: str) -> None:
     process = start(job, "--", *LISTEN, start_new_session=True)
     assert process.stdout is not None
@@ -285,7 +313,10 @@ def test_a_command_that_a_signal_ends(job: OurJob) -> None:
     assert not job.placed
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+SIGNAL_CODES = [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 131)]
+
+
+@pytest.mark.parametrize(("name", "code"), SIGNAL_CODES)
 def test_a_signal_before_the_command(job: OurJob, name: str, code: int) -> None:
     job.late = {1}
     process = start(job, "--", "echo", "run", start_new_session=True)
@@ -297,36 +328,75 @@ def test_a_signal_before_the_command(job: OurJob, name: str, code: int) -> None:
     assert not job.placed
 
 
-@pytest.mark.parametrize("stdin", ["terminal", "pipe"])
-def test_ctrl_c_reaches_the_command_once(job: OurJob, stdin: str) -> None:
-    """A terminal of its own; not by pexpect, which forks, and this process has grpc's threads."""
-    terminal, theirs = pty.openpty()
-    enter = (
-        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0);"
-        " os.execv(sys.argv[1], sys.argv[1:])"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", enter, *args_of(job, "--", *LISTEN)],
-        stdin=theirs if stdin == "terminal" else subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env=ENV,
-    )
-    os.close(theirs)
-    try:
-        text = b""
-        while b"ready" not in text:
-            text += os.read(terminal, 1000)
-        os.write(terminal, b"\x03")
+class Terminal:
+    """`hold` in the foreground of a terminal of its own.
+
+    Not by pexpect, which forks: this process has grpc's threads.
+    """
+
+    def __init__(self, job: OriginalJob, *command: str, stdin: str = "terminal") -> None:
+        self.number, theirs = pty.openpty()
+        enter = (
+            "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(1, termios.TIOCSCTTY, 0);"
+            " os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", enter, *args_of(job, "--", *command)],
+            stdin=theirs if stdin == "terminal" else subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            env=ENV,
+        )
+        os.close(theirs)
+        self.text = b""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.number)
+
+    def read_until(self, text: bytes) -> None:
+        while text not in self.text:
+            self.text += os.read(self.number, 1000)
+
+    def press(self, key: bytes) -> None:
+        os.write(self.number, key)
+
+    def end(self) -> int:
         try:
-            while more := os.read(terminal, 1000):
-                text += more
+            while more := os.read(self.number, 1000):
+                self.text += more
         except OSError:  # what a terminal says that nobody has open any more
             pass
-        assert process.wait(10) == 3
-    finally:
-        process.kill()
-        os.close(terminal)
-    assert text.count(b"SIGINT") == 1, text
-    assert b"Traceback" not in text
+        return self.process.wait(10)
+
+
+@pytest.mark.parametrize("stdin", ["terminal", "pipe"])
+@pytest.mark.parametrize(("key", "name"), [(b"\x03", b"SIGINT"), (b"\x1c", b"SIGQUIT")])
+def test_keys_reach_the_command_once(job: OurJob, stdin: str, key: bytes, name: bytes) -> None:
+    with Terminal(job, *LISTEN, stdin=stdin) as terminal:
+        terminal.read_until(b"ready")
+        terminal.press(key)
+        assert terminal.end() == 3
+    assert terminal.text.count(name) == 1, terminal.text
+    assert b"Traceback" not in terminal.text
+    assert not job.placed
+
+
+def test_a_command_that_takes_no_notice_of_ctrl_c(job: OurJob) -> None:
+    """It goes on in peace, as an editor or a debugger would, however often; Ctrl-\\ ends it."""
+    script = "trap '' INT; echo ready; for i in 1 2 3 4 5 6 7 8 9; do sleep 1; done"
+    with Terminal(job, "sh", "-c", script) as terminal:
+        terminal.read_until(b"ready")
+        for _ in range(3):
+            terminal.press(b"\x03")
+            time.sleep(0.2)
+        assert terminal.process.poll() is None
+        assert job.placed
+        terminal.press(b"\x1c")
+        assert terminal.end() == 131
+    assert b"Error" not in terminal.text
     assert not job.placed

@@ -179,6 +179,20 @@ def test_stop(job: OurJob) -> None:
     assert (job["StopJob"].reason, job["StopJob"].owner) == ("new hardware", "ann@box")
 
 
+def test_stop_as_json(job: OurJob) -> None:
+    document = call("job", "stop", "--json", job.model_dir).document
+    assert re.fullmatch(r"127\.0\.0\.1:[0-9]+", document["address"])
+    assert list(document.items()) == [
+        ("via", "port"),
+        ("address", document["address"]),
+        ("run_id", "run-1"),
+        ("global_step", 120),
+    ]
+    job.raises["StopJob"] = Refusal("UNAUTHENTICATED", "no token")
+    done = call("job", "stop", "--json", job.model_dir)
+    assert (done.code, done.out, done.error["kind"]) == (5, "", "refused")
+
+
 def test_changes_need_the_token(job: OurJob) -> None:
     Path(job.model_dir, "controller_token").write_text("old")
     for command in ("save", "stop"):
@@ -226,6 +240,17 @@ def test_stop_by_file(tmp_path: Path) -> None:
     with FileJob(tmp_path, answering("OK")) as job:
         assert call("job", "stop", "--via", "file", tmp_path) == (0, "", "")
     assert job.seen.split() == ["action:", "STOP"]
+
+
+def test_stop_by_file_as_json(tmp_path: Path) -> None:
+    with FileJob(tmp_path, answering("OK")):
+        done = call("job", "stop", "--via", "file", "--json", tmp_path)
+    assert list(done.document.items()) == [
+        ("via", "file"),
+        ("address", None),
+        ("run_id", None),
+        ("global_step", None),
+    ]
 
 
 def test_an_action_that_the_job_does_not_know(tmp_path: Path) -> None:

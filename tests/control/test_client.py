@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,8 +15,10 @@ import pytest
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
 from monolith_cli.control.client import connect
-from monolith_cli.control.hold import hold
+from monolith_cli.control.hold import Held, hold
 from monolith_cli.errors import RefusedError, TimedOutError, UnreachableError, UsageError
+
+SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture
@@ -98,12 +101,109 @@ def test_an_original_job_tells_no_more(tmp_path: Path) -> None:
 
 
 def test_hold_leaves_signals_as_they_were(job: OurJob) -> None:
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    before = [signal.getsignal(s) for s in SIGNALS]
     with connect(job.model_dir) as client:
         held = hold(client, ["true"], reason="", owner="ann", ttl_seconds=5, timeout_seconds=5)
-    assert (held.code, held.problem, held.was_lost, held.not_removed) == (0, None, False, None)
-    after = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert held[:4] == (0, None, False, None)
+    after = [signal.getsignal(s) for s in SIGNALS]
     assert after == before
+
+
+def hold_true(job: OriginalJob, ttl_seconds: float = 60) -> Held:
+    with connect(job.model_dir) as client:
+        return hold(
+            client, ["true"], reason="", owner="ann", ttl_seconds=ttl_seconds, timeout_seconds=5
+        )
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED"])
+@pytest.mark.parametrize("method", ["RenewBarrier", "RemoveBarrier"])
+def test_a_removal_that_cannot_be_done_at_once(job: OurJob, method: str, code: str) -> None:
+    job.raises[method] = Refusal(code, "monolith: not now")
+    threading.Timer(0.8, job.raises.clear).start()
+    assert hold_true(job)[:4] == (0, None, False, None)
+    assert not job.placed
+
+
+def test_a_removal_that_nobody_answers(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monolith_cli.control.hold._ATTEMPT_SECONDS", 0.3)
+    job.hangs.add("RemoveBarrier")
+    threading.Timer(0.8, job.hangs.clear).start()
+    assert hold_true(job)[:4] == (0, None, False, None)
+    assert not job.placed
+
+
+def test_a_removal_whose_answer_does_not_come(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was done at the first attempt; somebody else has placed another one by the second."""
+
+    def remove(asked: Any) -> Any:
+        if job.calls.count("RemoveBarrier") == 1:
+            job.placed = False
+            job.place("bob", "", 0)
+            raise Refusal("UNAVAILABLE", "gone away")
+        raise Refusal("PERMISSION_DENIED", "placed by bob")
+
+    monkeypatch.setattr(job, "RemoveBarrier", remove)
+    assert hold_true(job)[:4] == (0, None, False, None)
+    assert (job.placed, job.owner) == (True, "bob")
+
+
+def test_a_removal_that_cannot_be_done(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monolith_cli.control.hold._END_SECONDS", 0.5)
+    job.raises["RemoveBarrier"] = Refusal("RESOURCE_EXHAUSTED", "not now")
+    held = hold_true(job)
+    assert held[:3] == (0, None, False)
+    assert "not now" in str(held.not_removed)
+    assert held.ends_in_seconds is not None
+    assert 50 < held.ends_in_seconds <= 60
+    assert job.calls.count("RemoveBarrier") > 2
+    job.raises["RenewBarrier"] = Refusal("UNAVAILABLE", "not now")
+    job.placed = False
+    assert hold_true(job)[:3] == (0, None, None)
+
+
+def test_a_removal_that_is_refused_is_not_tried_again(job: OurJob) -> None:
+    job.raises["RemoveBarrier"] = Refusal("PERMISSION_DENIED", "no token here")
+    held = hold_true(job)
+    assert "no token here" in str(held.not_removed)
+    assert job.calls.count("RemoveBarrier") == 1
+
+
+def test_a_barrier_that_ends_by_itself_is_not_removed_any_more(job: OurJob) -> None:
+    job.raises["RenewBarrier"] = job.raises["RemoveBarrier"] = Refusal("UNAVAILABLE", "not now")
+    start = time.monotonic()
+    held = hold_true(job, ttl_seconds=0.5)
+    assert time.monotonic() - start < 3
+    assert held.is_lost is None
+    assert held.ends_in_seconds == 0
+
+
+def test_a_removal_that_is_interrupted(job: OurJob) -> None:
+    job.raises["RemoveBarrier"] = Refusal("UNAVAILABLE", "not now")
+
+    def interrupt() -> None:
+        while job.calls.count("RemoveBarrier") < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    start = time.monotonic()
+    held = hold_true(job)
+    assert time.monotonic() - start < 5
+    assert held.not_removed is not None
+
+
+def test_a_barrier_that_is_not_removed_when_the_command_was_not_run(
+    job: OurJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monolith_cli.control.hold._END_SECONDS", 0.3)
+    job.raises["RemoveBarrier"] = Refusal("UNAVAILABLE", "not now")
+    job.late = {2}
+    with connect(job.model_dir) as client:
+        held = hold(client, ["x"], reason="", owner="ann", ttl_seconds=60, timeout_seconds=0.3)
+    assert held.code == 125
+    assert "workers 2 are not blocked after 0.3 s; the command was not run" in str(held.problem)
+    assert held.not_removed is not None
 
 
 def test_a_client_that_finds_no_job_leaves_nothing_open(tmp_path: Path) -> None:
