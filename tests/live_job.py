@@ -87,7 +87,14 @@ class LiveJob:
         del self.processes["input_0"]
         for name in ("ps_0", *NAMES.values()):
             self.start(name)
+        self.wait_for(lambda: self.ended or all(map(self.steps, NAMES)))
+        assert not self.ended, self.ended
         self.goes_on()
+
+    @property
+    def ended(self) -> dict[str, int | None]:
+        """The exit codes of the processes that have ended."""
+        return {name: each.code for name, each in self.processes.items() if each.has_ended.is_set()}
 
     def heal(self) -> None:
         """Start again what is dead, and remove whatever barrier there is."""
