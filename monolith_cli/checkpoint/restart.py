@@ -12,6 +12,7 @@ from monolith_cli.checkpoint.layout import CHECKPOINT, CKPT_OVERRIDE
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import NotReadableError, StateFileError, StepNotFoundError
+from monolith_cli.formats.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ __all__ = [
     "read_override",
     "remove_override",
     "restart_point",
+    "write_override",
 ]
 
 
@@ -160,6 +162,25 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateFileError("not an override of a job's inputs", path=path) from error
     return Override(step, MappingProxyType(inputs), written_ns)
+
+
+def write_override(
+    model_dir: str | os.PathLike[str], model_step: int, inputs: Mapping[int, int]
+) -> None:
+    """Ask the next run to begin with the model of a committed step, and these steps of inputs.
+
+    What `ckpt.override` said before is replaced. One that says the same is a new rollback all the
+    same: that the earlier one has done its work does not end it.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused.
+    """
+    document = Override(model_step, inputs).as_json()
+    del document["written_ns"]
+    path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
+    atomic_write(path, (json.dumps(document) + "\n").encode())
 
 
 def remove_override(model_dir: str | os.PathLike[str]) -> bool:
