@@ -72,3 +72,101 @@ def ls(
     show_as(json, workers_document(states), lines)
     messages.notes(*inputs.notes)
     raise_worst([*(state.problem for state in states), inputs.problem], messages.warnings)
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith iterator rollback --step 1200 --dry-run model": "What going back would mean:",
+        "monolith iterator rollback --step 1200 model": "All inputs resume from step 1200:",
+        "monolith iterator rollback --step 1200 --worker 3 model": "One of them alone:",
+        "monolith iterator rollback --step latest model": "Take a rollback back:",
+    },
+    exit_codes={
+        3: "no such directory, nothing committed, or a worker has no state of that step: nothing"
+        " is written; or it could not be written",
+        4: "a state of that step is damaged or incomplete: nothing is written",
+    },
+    json_keys={
+        "model_dir": "The directory as it was given.",
+        "model_step": "The latest committed step, which the model is restored from.",
+        "step": "The step that inputs resume from.",
+        "workers": "A list of an object for each worker that was meant: worker, before (the step"
+        " that its input would have gone on from, null for the start) and after.",
+        "override": "What ckpt.override says: an object of model_step and inputs (by worker, the"
+        " step); null if no input goes on from another step than the model's.",
+        "replaced": "What it said before, if that had not taken effect; else null.",
+        "files": "A list of the names of what is written, in that order; of ckpt.override also"
+        " where it is removed.",
+        "dry_run": "Whether nothing was written.",
+    },
+    files={
+        "MODEL_DIR/ckpt.override": "The rollback, until the job's first checkpoint after it.",
+        "MODEL_DIR/checkpoint_input_worker_<i>": "The state file of a worker; an original job"
+        " goes on from what it names as the latest.",
+    },
+)
+@options.model_dir
+@options.option(
+    "--step",
+    type=options.StepType(),
+    metavar="N|latest",
+    required=True,
+    callback=options.one_step,
+    help="The step to go back to; latest is the model's own, which ends a rollback.",
+)
+@options.option(
+    "--worker",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="I",
+    show_default="all",
+    help="Only the input of this worker; 0 is the chief. Repeatable. Rollbacks of others stay.",
+)
+@options.option("--dry-run", is_flag=True, help="Check and show everything, and write nothing.")
+@options.json
+@options.common
+@click.pass_obj
+def rollback(
+    settings: Settings,
+    /,
+    model_dir: str,
+    step: int | str,
+    worker: tuple[int, ...],
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Have inputs resume from an older step, with the model as it is.
+
+    Every worker that is meant needs a state of that step, which is read and verified first. The
+    job goes back when it starts next; stop it before.
+    """
+    from monolith_cli.iterators.rollback import roll_back
+    from monolith_cli.reports.iterator_changes import (
+        rollback_document,
+        rollback_lines,
+        rollback_outlook,
+    )
+    from monolith_cli.reports.terminal import Messages, look_of, show_as
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    to = None if step == "latest" else int(step)
+    done = roll_back(model_dir, to, workers=worker, dry_run=dry_run)
+    show_as(json, rollback_document(done), rollback_lines(done, look=look_of(sys.stdout)))
+    messages.notes(*done.notes, rollback_outlook(done))
+    messages.warnings(_running_text(model_dir, done.model_step))
+
+
+def _running_text(model_dir: str, model_step: int) -> str | None:
+    """What becomes of a job that seems to run."""
+    from monolith_cli.control.address import read_address
+    from monolith_cli.errors import MonolithError
+
+    try:
+        address = read_address(model_dir)
+    except MonolithError:
+        return None
+    return (
+        f"a job has left its address, {address}: if it still runs, what it saves from now on is"
+        f" given up when it starts next, from step {model_step}; stop it, and ask again"
+    )

@@ -305,13 +305,15 @@ def json_number_ids(function: F) -> F:
     )(function)
 
 
+def one_step(ctx: click.Context, param: click.Parameter, value: int | str) -> int | str:
+    """Refuses `all`, where one step is meant."""
+    if value == "all":
+        raise click.BadParameter("'all' makes no sense here, name one step", ctx, param)
+    return value
+
+
 def step(*, several: bool = True) -> Callable[[F], F]:
     """`--step`; without `several` for commands that work on one checkpoint only."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: int | str) -> int | str:
-        if value == "all" and not several:
-            raise click.BadParameter("'all' makes no sense here, name one step", ctx, param)
-        return value
 
     return option(
         "--step",
@@ -319,7 +321,7 @@ def step(*, several: bool = True) -> Callable[[F], F]:
         metavar="N|latest|all" if several else "N|latest",
         default="latest",
         show_default=True,
-        callback=callback,
+        callback=None if several else one_step,
         help="The checkpoint to read.",
     )
 

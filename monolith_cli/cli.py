@@ -37,6 +37,10 @@ COMMANDS = {
         "monolith_cli.commands.iterator:ls",
         "List the workers of a job, and how far behind the model each one's input is.",
     ),
+    "iterator rollback": Entry(
+        "monolith_cli.commands.iterator:rollback",
+        "Have inputs resume from an older step, with the model as it is.",
+    ),
     "barrier": Entry(None, "Pause the workers of a running job, and let them go again."),
     "barrier place": Entry(
         "monolith_cli.commands.barrier:place", "Place the barrier: workers stop after their step."
