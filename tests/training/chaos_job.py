@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-LIFE_SECONDS = 240
+LIFE_SECONDS = 600
 POLL_SECONDS = 0.02
 
 
