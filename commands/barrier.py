@@ -421,7 +421,8 @@ def lost_barrier(
 
     ended = "" if held.problem else f"the command has ended with {held.code}; "
     if held.is_lost and not held.problem:
-        log = "" if place.model_dir is None else f"; see 'monolith job log {place.model_dir}'"
+        line = options.shell_text(["monolith", "job", "log", place.model_dir or ""])
+        log = f"; see '{line}'" if place.model_dir else ""
         return RefusedError(
             "the barrier was lost while the command ran: it was removed, or the chief has started"
             " again",
@@ -430,8 +431,9 @@ def lost_barrier(
         )
     if held.not_removed is None:
         return None
-    why = f"the barrier could not be removed: {held.not_removed.what}"
+    why = "the barrier "
     if held.is_lost is None and not held.problem:
-        why += "; it may have been lost while the command ran"
+        why += "may have been lost while the command ran, and "
+    why += f"could not be removed: {held.not_removed.what}"
     end = end_text(place, owner, held.ends_in_seconds)
     return RefusedError(why, path=address, hint=f"{ended}the barrier {end}")

@@ -48,6 +48,16 @@ def call(*args: object) -> Done:
     return Done(code, *texts)
 
 
+def failed(done: Done, code: int) -> str:
+    """The one line on stderr of a run that failed, and printed nothing else."""
+    assert done.code == code, done
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
 def environment(**changes: str) -> dict[str, str]:
     """The environment, without what would change our defaults."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MONOLITH_")}

@@ -403,10 +403,11 @@ class JobClient:
         return self._no_job(details)
 
     def _timed_out(self, method: str, seconds: float) -> TimedOutError:
+        took = f"{round(seconds, 2):g} s"
         if method in ("SaveNow", "SaveCheckpoint"):
-            what, hint = f"not saved in {seconds:g} s", "it may be yet: see 'monolith job status'"
+            what, hint = f"not saved in {took}", "it may be yet: see 'monolith job status'"
         else:
-            what = f"no answer from {self.address} in {seconds:g} s"
+            what = f"no answer from {self.address} in {took}"
             hint = "the job hangs, or something else listens there"
             if method not in READING_METHODS:
                 hint = "it may still do it: see 'monolith barrier status'"

@@ -122,7 +122,7 @@ def _end(keeper: _Keeper, owner: str, caught: _Caught) -> tuple[bool | None, Mon
         try:
             # One that has gone after the first attempt to remove it was not lost.
             if is_lost is None:
-                is_lost = keeper.look(seconds)
+                is_lost = keeper.look(seconds, is_last=True)
             if not is_lost:
                 attempts += 1
                 keeper.client.remove(owner=owner, lease=keeper.lease, timeout_seconds=seconds)
@@ -165,14 +165,14 @@ class _Keeper(threading.Thread):
         self.lease = lease
         self._ttl_seconds = ttl_seconds
         self._run_id = run_id
-        self._renewed_at = time.monotonic()
+        self._ends_at = time.monotonic() + ttl_seconds
         self._stopped = threading.Event()
         self.lost = False
 
     @property
     def ends_in_seconds(self) -> float:
         """When the barrier ends by itself, at the latest."""
-        return max(0.0, self._renewed_at + self._ttl_seconds - time.monotonic())
+        return max(0.0, self._ends_at - time.monotonic())
 
     def run(self) -> None:
         while not self._stopped.wait(self._ttl_seconds / 3):
@@ -187,20 +187,24 @@ class _Keeper(threading.Thread):
         if self.ident is not None:
             self.join(_ATTEMPT_SECONDS)
 
-    def look(self, timeout_seconds: float | None = None) -> bool:
-        """Renew the barrier, and see whether it is lost."""
-        if not self.lost:
-            try:
-                self.lost = not self.client.renew(self.lease, self._ttl_seconds, timeout_seconds)
-            except _PASSING:
+    def look(self, timeout_seconds: float | None = None, *, is_last: bool = False) -> bool:
+        """Renew the barrier, with `is_last` for a few seconds only, and see whether it is lost."""
+        if self.lost:
+            return True
+        ttl_seconds = min(self._ttl_seconds, _END_SECONDS) if is_last else self._ttl_seconds
+        try:
+            self.lost = not self.client.renew(self.lease, ttl_seconds, timeout_seconds)
+            self._ends_at = time.monotonic() + ttl_seconds
+        except TimedOutError:
+            self._ends_at = max(self._ends_at, time.monotonic() + ttl_seconds)  # it may be done
+            raise
+        except _PASSING:
+            raise
+        except MonolithError:
+            # A chief that has started again has no barrier, and another token.
+            if self.client.info(timeout_seconds).run_id == self._run_id:
                 raise
-            except MonolithError:
-                # A chief that has started again has no barrier, and another token.
-                if self.client.info(timeout_seconds).run_id == self._run_id:
-                    raise
-                self.lost = True
-            else:
-                self._renewed_at = time.monotonic()
+            self.lost = True
         return self.lost
 
 

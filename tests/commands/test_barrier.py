@@ -20,10 +20,12 @@ from typing import Any
 
 import grpc
 import pytest
-from cli_support import MONOLITH, Done, call, environment, monolith
+from cli_support import MONOLITH, Done, call, environment, failed, monolith
 from fake_jobs import OriginalJob, OurJob, Refusal, serving, write_address
 
 from monolith_cli.control import client
+
+pytestmark = pytest.mark.usefixtures("ann")
 
 STATUS_KEYS = [
     "placed",
@@ -37,38 +39,6 @@ STATUS_KEYS = [
     "global_step",
     "address",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("MONOLITH_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("MONOLITH_OWNER", "ann@box")
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[OurJob]:
-    made = OurJob(tmp_path)
-    with serving(made):
-        yield made
-
-
-@pytest.fixture
-def original(tmp_path: Path) -> Iterator[OriginalJob]:
-    made = OriginalJob(tmp_path)
-    with serving(made):
-        yield made
-
-
-def failed(done: Any, code: int) -> str:
-    """The one line on stderr of a run that failed, and printed nothing else."""
-    assert done.code == code, done
-    assert done.out == ""
-    lines = done.err.splitlines()
-    assert len(lines) == 1, done.err
-    assert lines[0].startswith("Error: ")
-    return str(lines[0])
 
 
 # --- place ----------------------------------------------------------------------------------
