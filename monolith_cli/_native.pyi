@@ -7,10 +7,10 @@ from typing import Any
 class ChangedError(RuntimeError):
     pass
 
-def crc32c(data: bytes, value: int = 0) -> int:
+def crc32c(data: bytes | memoryview, value: int = 0) -> int:
     """CRC-32C of `data`, continuing from `value`."""
 
-def masked_crc32c(data: bytes) -> int:
+def masked_crc32c(data: bytes | memoryview) -> int:
     """The masked CRC-32C that TFRecord files and tensor bundles store."""
 
 def implementations() -> list[str]:
@@ -153,3 +153,36 @@ class Reader:
     def json_lines(self, limit: int, max_bytes: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null') -> tuple[bytes, int, int]: ...
 
     def columns(self, limit: int, filter: Filter | None = None, fid_version: int = 2, with_embedding: bool = True, with_optimizers: bool = True) -> dict[str, Any]: ...
+
+def scan_variants(data: bytes | memoryview, count: int, crc: int = 0) -> tuple[list[tuple[int, int]], int, int, str, int]:
+    """
+    Up to `count` elements of a variant tensor, as a data file has them; `crc` is that of all
+    before. Returns where they lie, the bytes that they take, the crc, why it stopped
+    ('count', 'cut', 'bad_length', 'bad_crc'), and if cut, how long the next one is, with its
+    framing; 0 if that is cut, too.
+    """
+
+def variant_type(data: bytes | memoryview) -> str:
+    """A VariantTensorDataProto's type name. Raises ValueError if it is none."""
+
+def variant_places(data: bytes | memoryview) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Where its metadata and its tensors lie."""
+
+def state_part_head(data: bytes | memoryview) -> tuple[str, int | None]:
+    """
+    The name of a part of an iterator's state, and how many bytes its values take
+    uncompressed; None if each is a TensorProto. All of it is checked, but not decompressed.
+    Raises ValueError for anything else.
+    """
+
+def state_part_values(data: bytes | memoryview) -> tuple[list[tuple[str, int, tuple[int, ...], tuple[int, ...]]], list[tuple[int, int]]]:
+    """
+    Key, number of the dtype, shape and sizes of its values, and where they lie: compressed
+    in one, or a TensorProto each.
+    """
+
+def snappy_decompress_ranges(data: bytes | memoryview, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """
+    Parts of the content of one raw snappy block, which ascend and do not overlap. What is
+    behind the last one is not decoded. Raises ValueError if it is malformed.
+    """

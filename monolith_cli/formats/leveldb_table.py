@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from monolith_cli.errors import CorruptionError, NotReadableError, PathNotFoundError
 from monolith_cli.formats import wire
@@ -19,7 +19,7 @@ from monolith_cli.formats import wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["MAX_BLOCK_BYTES", "format_table", "read_table"]
+__all__ = ["MAX_BLOCK_BYTES", "TableEntry", "format_table", "read_table"]
 
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER_BYTES = 48
@@ -30,8 +30,20 @@ MAX_BLOCK_BYTES = 64 << 20
 """A longer block, as stored or uncompressed, is taken for damage. Writers end one at 256 KiB."""
 
 
-def read_table(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of a table in order, a block at a time; all checksums are verified.
+MAX_KEYS_BYTES = 256 << 20
+"""More bytes of keys are taken for damage: a few bytes can stand for a key as long as the last."""
+
+
+class TableEntry(NamedTuple):
+    """A key and its value, and the offset in the file of the block that they are in."""
+
+    key: bytes
+    value: bytes
+    offset: int
+
+
+def read_table(path: str | os.PathLike[str]) -> Iterator[TableEntry]:
+    """What is in a table in order, a block at a time; all checksums are verified.
 
     Raises
     ------
@@ -61,7 +73,7 @@ def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
     return bytes(table + footer + _MAGIC)
 
 
-def _read(file: BinaryIO, path: str) -> Iterator[tuple[bytes, bytes]]:
+def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
     size = os.fstat(file.fileno()).st_size
     end = size - _FOOTER_BYTES
     footer = _read_at(file, max(0, end), _FOOTER_BYTES)
@@ -75,16 +87,21 @@ def _read(file: BinaryIO, path: str) -> Iterator[tuple[bytes, bytes]]:
     except ValueError as error:
         raise CorruptionError(str(error), path=path, offset=end, kind="not_a_table") from error
     last: bytes | None = None
+    keys_bytes = done = 0
     for _, value in _entries(_read_block(file, path, index, end), path, index[0]):
         try:
             handle, _ = _read_handle(value, 0)
         except ValueError as error:
             raise _bad_block(path, index[0], str(error)) from error
-        for entry in _entries(_read_block(file, path, handle, end), path, handle[0]):
-            if last is not None and entry[0] <= last:
-                raise _bad_block(path, handle[0], "keys out of order")
-            last = entry[0]
-            yield entry
+        if handle[0] < done:
+            raise _bad_block(path, index[0], "blocks out of order")
+        done = sum(handle)
+        for key, content in _entries(_read_block(file, path, handle, end), path, handle[0]):
+            keys_bytes += len(key)
+            if (last is not None and key <= last) or keys_bytes > MAX_KEYS_BYTES:
+                raise _bad_block(path, handle[0], "keys out of order, or too long")
+            last = key
+            yield TableEntry(key, content, handle[0])
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
@@ -113,7 +130,7 @@ def _read_block(file: BinaryIO, path: str, handle: tuple[int, int], end: int) ->
             "the file has shrunk", path=path, offset=offset, kind="truncated_block"
         )
     content, kind = stored[:size], stored[size]
-    if masked_crc32c(stored[: size + 1]) != struct.unpack_from("<I", stored, size + 1)[0]:
+    if masked_crc32c(memoryview(stored)[: size + 1]) != int.from_bytes(stored[-4:], "little"):
         raise CorruptionError(
             "a block's checksum is wrong", path=path, offset=offset, kind="bad_block_crc"
         )

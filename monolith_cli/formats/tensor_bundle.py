@@ -55,6 +55,7 @@ _STORED_AS = {
     "float8_e4m3fn": "uint8",
 }
 _BIG_ENDIAN = 1
+_VERSION = 1
 _READ_BYTES = 1 << 20
 _MAX_SHARDS = 100_000
 
@@ -129,14 +130,16 @@ class TensorBundle:
         self.entries: dict[str, TensorEntry] = {}
         sliced: dict[str, tuple[TensorEntry, list[Slice]]] = {}
         parts: dict[bytes, TensorEntry] = {}
-        for number, (key, value) in enumerate(read_table(self.index_path)):
+        for key, value, offset in read_table(self.index_path):
             try:
-                if number == 0:
+                if not self.shards:
                     self.shards = _parse_header(key, value)
                     continue
                 entry, slices = _parse_entry(key, value)
-            except (ValueError, struct.error) as error:
-                raise self._bad_entry(key, str(error)) from error
+                if entry.shard >= self.shards:
+                    raise ValueError(f"it is in data file {entry.shard} of {self.shards}")
+            except ValueError as error:
+                raise self._bad_entry(key, str(error), offset) from error
             if key[:1] == b"\0":
                 parts[key] = entry
                 continue
@@ -146,19 +149,12 @@ class TensorBundle:
         if not self.shards:
             raise self._bad_entry(b"", "an index without a header")
         for name, (entry, slices) in sliced.items():
-            key = name.encode("utf-8", "surrogateescape")
             try:
-                found = tuple((part, parts[_slice_key(key, part)]) for part in slices)
-            except (KeyError, struct.error) as error:
-                raise self._bad_entry(key, "a slice of it is not there") from error
+                found = tuple((part, parts[_slice_key(_key(entry), part)]) for part in slices)
+            except KeyError as error:
+                raise self._bad_entry(_key(entry), "a slice of it is not there") from error
             total = sum(part.size_bytes for _, part in found)
             self.entries[name] = entry._replace(size_bytes=total, slices=found)
-        for entry in (*self.entries.values(), *parts.values()):
-            if entry.shard >= self.shards:
-                raise self._bad_entry(
-                    entry.name.encode("utf-8", "surrogateescape"),
-                    f"it is in data file {entry.shard} of {self.shards}",
-                )
 
     def data_path(self, shard: int) -> str:
         """The path of a data file."""
@@ -184,8 +180,8 @@ class TensorBundle:
             raise UsageError(f"{entry.name} has no bytes that could be read in one")
         count = math.prod(entry.shape)
         if count * DTYPE_BYTES[entry.dtype] != entry.size_bytes:
-            key = entry.name.encode("utf-8", "surrogateescape")
-            raise self._bad_entry(key, f"{entry.size_bytes} bytes are no {count} {entry.dtype}")
+            what = f"{entry.size_bytes} bytes are no {count} {entry.dtype}"
+            raise self._bad_entry(_key(entry), what)
         with self._open(entry) as file:
             data = self._read_exactly(file, entry, entry.size_bytes)
         if masked_crc32c(data) != entry.masked_crc32c:
@@ -208,15 +204,16 @@ class TensorBundle:
         import numpy as np
 
         if entry.dtype == "string" and not entry.slices:
-            found = np.empty(math.prod(entry.shape), object)
-            found[:] = self.strings(entry)
-            return found.reshape(entry.shape)
+            strings = self.strings(entry)
+            found = np.empty(len(strings), object)
+            found[:] = strings
+            return self._shaped(found, entry)
         if entry.dtype not in DTYPE_BYTES and entry.dtype != "string":
             raise UsageError(f"{entry.name} is a {entry.dtype}, which is no array")
         if entry.slices:
             return self._joined(entry)
         stored = np.dtype(_STORED_AS.get(entry.dtype, entry.dtype)).newbyteorder("<")
-        array = np.frombuffer(self.read(entry), stored).reshape(entry.shape)
+        array = self._shaped(np.frombuffer(self.read(entry), stored), entry)
         if entry.dtype == "bfloat16":
             return (array.astype(np.uint32) << 16).view(np.float32)
         return array
@@ -253,7 +250,8 @@ class TensorBundle:
             raise self._bad_data(entry, "the checksum of its lengths is wrong")
         if sum(lengths) != len(data) - position:
             raise self._bad_data(entry, "its strings do not fill its bytes", "bad_data")
-        if _mask(crc32c(data[position:], crc32c(stored, crc))) != entry.masked_crc32c:
+        crc = crc32c(stored, crc)
+        if _mask(crc32c(memoryview(data)[position:], crc)) != entry.masked_crc32c:
             raise self._bad_data(entry)
         found = []
         for length in lengths:
@@ -272,61 +270,78 @@ class TensorBundle:
         MonolithError
             As `read`; kind `bad_data` for an element that is no message.
         """
-        from monolith_cli._native import crc32c
+        from monolith_cli._native import scan_variants
 
         if entry.dtype != "variant" or entry.slices:
             raise UsageError(f"{entry.name} is no tensor of variants")
-        end, total = entry.offset + entry.size_bytes, 0
+        left, crc, wanted = math.prod(entry.shape), 0, 0
         with self._open(entry) as file:
-            position = entry.offset
-            for _ in range(math.prod(entry.shape)):
-                start = position
-                length = self._read_length(file, entry, start)
-                position = file.tell()
-                if length + 4 > end - position:
-                    what = f"an element of {length} bytes reaches beyond the end of its tensor"
-                    raise self._bad_data(entry, what, "truncated_data", start)
-                content = self._read_exactly(file, entry, length)
-                stored = self._read_exactly(file, entry, 4)
-                size = struct.pack("<Q", length)
-                total = crc32c(content, crc32c(size, total))  # of all elements so far
-                if struct.pack("<I", _mask(total)) != stored:
+            position, end = entry.offset, entry.offset + entry.size_bytes
+            while left:
+                file.seek(position)
+                size = min(max(wanted, _READ_BYTES), end - position)
+                is_rest = size == end - position
+                chunk = self._read_exactly(file, entry, size)
+                places, consumed, crc, stop, wanted = scan_variants(chunk, left, crc)
+                view = memoryview(chunk)
+                del chunk  # or two large elements would be in memory
+                for start, stop_at in places:
+                    try:
+                        element = VariantElement(view[start:stop_at])
+                    except ValueError as error:
+                        where = position + start
+                        raise self._bad_data(entry, str(error), "bad_data", where) from error
+                    yield element
+                    del element
+                del view
+                position += consumed
+                left -= len(places)
+                if stop == "bad_crc":
                     what = "an element's checksum is wrong"
-                    raise self._bad_data(entry, what, "bad_data_crc", start)
-                total = crc32c(stored, total)
-                position += length + 4
-                try:
-                    element = VariantElement(content)
-                except ValueError as error:
-                    raise self._bad_data(entry, str(error), "bad_data", start) from error
-                yield element
-        if position != end or _mask(total) != entry.masked_crc32c:
+                    raise self._bad_data(entry, what, offset=position)
+                if stop == "bad_length":
+                    what = "an element's length is no number"
+                    raise self._bad_data(entry, what, "bad_data", position)
+                if stop == "cut" and (is_rest or wanted > end - position):
+                    what = "an element reaches beyond the end of its tensor"
+                    raise self._bad_data(entry, what, "truncated_data", position)
+        if position != end or _mask(crc) != entry.masked_crc32c:
             raise self._bad_data(entry)
 
     def _joined(self, entry: TensorEntry) -> np.ndarray[Any, Any]:
         """The slices of a tensor, each where it belongs."""
         import numpy as np
 
-        first = self.array(entry.slices[0][1])
+        # As many elements as all slices have, so no more memory than they take.
+        if math.prod(entry.shape) != sum(math.prod(part.shape) for _, part in entry.slices):
+            raise self._bad_entry(_key(entry), "its slices are not the whole of it")
         whole: np.ndarray[Any, Any] | None = None
-        for (starts, lengths), part in entry.slices:
-            array = first if part is entry.slices[0][1] else self.array(part)
-            place = tuple(
-                slice(start, None if length is None else start + length)
-                for start, length in zip(starts, lengths, strict=True)
-            )
+        for place, part in entry.slices:
+            array = self.array(part)
             if whole is None:
-                # As many elements as all slices have, so no more memory than they take.
-                count = sum(math.prod(inner.shape) for _, inner in entry.slices)
-                if math.prod(entry.shape) != count:
-                    raise self._bad_entry(_key(entry), "its slices are not the whole of it")
-                whole = np.empty(entry.shape, first.dtype)
-            try:
-                whole[place] = array.reshape(whole[place].shape)
-            except (ValueError, IndexError) as error:
-                raise self._bad_entry(_key(entry), "a slice does not fit") from error
+                whole = self._shaped(np.empty(math.prod(entry.shape), array.dtype), entry)
+                is_there = np.zeros(entry.shape, bool)
+            extents = tuple(
+                slice(start, None if length is None else start + length)
+                for start, length in zip(*place, strict=True)
+            )
+            if (
+                part.dtype != entry.dtype
+                or len(extents) != len(entry.shape)
+                or whole[extents].shape != array.shape
+                or is_there[extents].any()
+            ):
+                raise self._bad_entry(_key(entry), "a slice does not fit")
+            whole[extents] = array
+            is_there[extents] = True
         assert whole is not None
         return whole
+
+    def _shaped(self, array: np.ndarray[Any, Any], entry: TensorEntry) -> np.ndarray[Any, Any]:
+        try:
+            return array.reshape(entry.shape)
+        except ValueError as error:  # more dimensions than NumPy has, or longer ones
+            raise UsageError(f"{entry.name} is no array: {error}") from error
 
     @contextlib.contextmanager
     def _open(self, entry: TensorEntry) -> Iterator[BinaryIO]:
@@ -354,19 +369,10 @@ class TensorBundle:
             raise self._bad_data(entry, "the file has shrunk", "truncated_data")
         return data
 
-    def _read_length(self, file: BinaryIO, entry: TensorEntry, start: int) -> int:
-        head = b""
-        while len(head) < 10 and (not head or head[-1] > 0x7F):
-            head += self._read_exactly(file, entry, 1)
-        try:
-            return wire.read_varint(head, 0)[0]
-        except ValueError as error:
-            raise self._bad_data(entry, str(error), "bad_data", start) from error
-
-    def _bad_entry(self, key: bytes, what: str) -> CorruptionError:
+    def _bad_entry(self, key: bytes, what: str, offset: int | None = None) -> CorruptionError:
         name = key.decode("utf-8", "backslashreplace")
         text = f"the entry of {name}: {what}" if name else f"the header: {what}"
-        return CorruptionError(text, path=self.index_path, kind="bad_entry")
+        return CorruptionError(text, path=self.index_path, offset=offset, kind="bad_entry")
 
     def _bad_data(
         self,
@@ -401,6 +407,10 @@ def _parse_header(key: bytes, data: bytes) -> int:
             shards = value
         elif number == 2 and value == _BIG_ENDIAN:
             raise ValueError("written on a big-endian machine, which is not supported")
+        elif number == 3 and isinstance(value, bytes):
+            for inner_number, _, inner in wire.fields(value):
+                if inner_number == 2 and isinstance(inner, int) and inner > _VERSION:
+                    raise ValueError(f"a reader of version {inner} is needed")
     if not 0 < shards <= _MAX_SHARDS:
         raise ValueError(f"{shards} data files")
     return shards

@@ -12,22 +12,33 @@ dataset.proto, and how tensorflow/core/data/serialization_utils writes them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
+from monolith_cli._native import (
+    snappy_decompress_ranges,
+    state_part_head,
+    state_part_values,
+    variant_places,
+    variant_type,
+)
 from monolith_cli.formats import wire
-from monolith_cli.formats.dtypes import DTYPE_BYTES, dtype_name, parse_shape
+from monolith_cli.formats.dtypes import DTYPE_BYTES, dtype_name
 
-__all__ = ["MAX_VALUES_BYTES", "StatePart", "StateValue", "VariantElement", "parse_state_part"]
+__all__ = ["StatePart", "StateValue", "VariantElement", "parse_state_part"]
 
-MAX_VALUES_BYTES = 2**31 - 1
-"""More bytes of values in one part are taken for damage; protobuf ends there, too."""
+_SMALL_BYTES = 4096
+"""Values up to this size are uncompressed together, as whoever wants one wants most."""
 
-_DELIMITER = b"@@"
-_INTEGERS = {7, 10, 11, 16, 17}
-"""Fields of a TensorProto: int_val, int64_val, bool_val, uint32_val, uint64_val."""
+_INTEGERS = ("int64", "int32", "uint64", "uint32", "bool")
 
-_COMPRESSED = "tensorflow.data.CompressedElement"
+# Fields of a TensorProto that hold numbers: those of a fixed size as they lie in memory, each of
+# the others as a varint.
+_FIXED_FIELDS = (5, 6, 9, 12, 18)
+_VARINT_FIELDS = (7, 10, 11, 13, 16, 17)
+_CONTENT_FIELD = 4
+_STRING_FIELD = 8
 
 
 class VariantElement:
@@ -35,12 +46,10 @@ class VariantElement:
 
     Attributes
     ----------
+    data
+        The message; what follows are views of it.
     type_name
         Such as `tensorflow::Iterator`.
-    metadata
-        What the type makes of it; views of the given bytes, as all that follows.
-    tensors
-        Serialized TensorProtos.
 
     Raises
     ------
@@ -48,19 +57,23 @@ class VariantElement:
         The bytes are no VariantTensorDataProto.
     """
 
-    __slots__ = ("metadata", "tensors", "type_name")
+    __slots__ = ("data", "type_name")
 
     def __init__(self, data: bytes | memoryview) -> None:
-        self.type_name, self.metadata = "", memoryview(b"")
-        self.tensors: list[memoryview] = []
-        for number, wire_type, value in wire.fields(memoryview(data)):
-            if wire_type == 2 and isinstance(value, memoryview):
-                if number == 1:
-                    self.type_name = _text(value)
-                elif number == 2:
-                    self.metadata = value
-                elif number == 3:
-                    self.tensors.append(value)
+        self.data = memoryview(data)
+        self.type_name = variant_type(data)
+
+    @property
+    def metadata(self) -> memoryview:
+        """What the type makes of it."""
+        place, _ = variant_places(self.data)
+        return self.data[slice(*place)]
+
+    @property
+    def tensors(self) -> list[memoryview]:
+        """Serialized TensorProtos."""
+        _, places = variant_places(self.data)
+        return [self.data[slice(*place)] for place in places]
 
 
 class StateValue(NamedTuple):
@@ -90,36 +103,56 @@ class StateValue(NamedTuple):
 class StatePart:
     """A part of an iterator's state: values under one name, such as that of a dataset's node.
 
-    Values are uncompressed when the first one is asked for; what is known of them is there before.
+    The values' bytes are uncompressed when they are asked for: small ones all together, and then
+    kept; others alone, each time.
+
+    Parameters
+    ----------
+    data
+        Of the element; it is kept, and so is all that it is a view of.
 
     Attributes
     ----------
     name
         Such as `Iterator::Root::Prefetch::BatchV2`.
-    values
-        In the order in which they were written.
+
+    Raises
+    ------
+    ValueError
+        The element is something else, or its values and keys do not agree.
     """
 
-    __slots__ = ("_compressed", "_content", "_stored", "name", "values")
+    __slots__ = ("_content_bytes", "_data", "_places", "_small", "_starts", "_values", "name")
 
-    def __init__(
-        self,
-        name: str,
-        values: tuple[StateValue, ...],
-        *,
-        compressed: memoryview | None = None,
-        stored: list[bytes] | None = None,
-    ) -> None:
-        self.name = name
-        self.values = values
-        self._compressed = compressed
-        self._stored = stored
-        self._content: bytes | None = None
+    def __init__(self, data: memoryview) -> None:
+        self.name, self._content_bytes = state_part_head(data)  # no size: nothing is compressed
+        self._data = data
+        # Most parts are elements in buffers, of which nobody asks more than their size.
+        self._values: tuple[StateValue, ...] | None = None
+        self._small: dict[int, bytes] | None = None
+
+    @property
+    def values(self) -> tuple[StateValue, ...]:
+        """In the order in which they were written."""
+        if self._values is None:
+            values, self._places = state_part_values(self._data)
+            if self._content_bytes is None:
+                self._values = tuple(map(_stored_value, values, self._places))
+            else:
+                self._values = tuple(
+                    StateValue(key, dtype_name(dtype), shape, sizes)
+                    for key, dtype, shape, sizes in values
+                )
+            sizes = (value.size_bytes for value in self._values)
+            self._starts = list(itertools.accumulate(sizes, initial=0))
+        return self._values
 
     @property
     def size_bytes(self) -> int:
-        """The size of all values in memory, uncompressed."""
-        return sum(value.size_bytes for value in self.values)
+        """Of all values in memory, uncompressed."""
+        if self._content_bytes is None:
+            return sum(value.size_bytes for value in self.values)
+        return self._content_bytes
 
     def get(self, key: str) -> int | bytes | None:
         """The integer or string under a key; None for anything else, and without such a key.
@@ -147,149 +180,83 @@ class StatePart:
             return None
         if value.dtype == "string":
             return self.content(i)
-        if value.dtype in ("int64", "int32", "uint64", "uint32", "bool"):
+        if value.dtype in _INTEGERS and value.sizes[0] == DTYPE_BYTES[value.dtype]:
             return int.from_bytes(self.content(i), "little", signed=value.dtype[0] == "i")
         return None
 
     def content(self, i: int) -> bytes:
         """The bytes of the i-th value: in C order, strings end to end.
 
+        Of a variant, or another dtype without a size, a serialized TensorProto.
+
         Raises
         ------
         ValueError
             The values do not decompress.
         """
-        if self._stored is not None:
-            return self._stored[i]
-        if self._content is None:
-            self._content = self._decompressed()
-        start = sum(value.size_bytes for value in self.values[:i])
-        return self._content[start : start + self.values[i].size_bytes]
+        value = self.values[i]
+        if self._content_bytes is None:
+            return _tensor_content(self._data[slice(*self._places[i])], value)
+        if value.size_bytes > _SMALL_BYTES:
+            return self._decompressed([i])[i]
+        if self._small is None:
+            self._small = self._decompressed(
+                [j for j, other in enumerate(self.values) if other.size_bytes <= _SMALL_BYTES]
+            )
+        return self._small[i]
 
-    def _decompressed(self) -> bytes:
-        from monolith_cli._native import snappy_decompress
-
-        if self._compressed is None:
-            return b""
-        # What it says of its length is checked before that much is allocated.
-        length, _ = wire.read_varint(self._compressed, 0)
-        if length != self.size_bytes:
-            raise ValueError(f"{length} bytes of values that take {self.size_bytes}")
-        return snappy_decompress(bytes(self._compressed))
+    def _decompressed(self, which: list[int]) -> dict[int, bytes]:
+        block = self._data[slice(*self._places[0])]
+        if not block:
+            return dict.fromkeys(which, b"")
+        ranges = [(self._starts[i], self._starts[i + 1]) for i in which]
+        return dict(zip(which, snappy_decompress_ranges(block, ranges), strict=True))
 
 
 def parse_state_part(element: VariantElement) -> StatePart:
-    """A part of an iterator's state.
-
-    Raises
-    ------
-    ValueError
-        The element is something else, or its values and keys do not agree.
-    """
-    name, *keys = (_text(part) for part in bytes(element.metadata).split(_DELIMITER))
-    keys = [key.rpartition("|")[2].removeprefix(name) for key in keys]
-    compressed = _compressed_element(element.tensors[0]) if len(element.tensors) == 1 else None
-    stored: list[bytes] | None = None
-    if compressed is not None:
-        data, components = compressed
-    else:
-        data, stored, components = None, [], []
-        for tensor in element.tensors:
-            component, content = _parse_tensor(tensor)
-            components.append(component)
-            stored.append(content)
-    if len(components) != len(keys):
-        raise ValueError(f"{len(keys)} keys and {len(components)} values")
-    values = tuple(
-        StateValue(key, dtype, shape, sizes)
-        for key, (dtype, shape, sizes) in zip(keys, components, strict=True)
-    )
-    if sum(value.size_bytes for value in values) > MAX_VALUES_BYTES:
-        raise ValueError(f"{sum(value.size_bytes for value in values)} bytes of values")
-    return StatePart(name, values, compressed=data, stored=stored)
+    """A part of an iterator's state; raises as `StatePart`."""
+    return StatePart(element.data)
 
 
-_Component = tuple[str, tuple[int, ...], tuple[int, ...]]
+def _stored_value(
+    value: tuple[str, int, tuple[int, ...], tuple[int, ...]], place: tuple[int, int]
+) -> StateValue:
+    """A value that is a TensorProto, whose strings' sizes alone are known."""
+    key, dtype, shape, sizes = value
+    name = dtype_name(dtype)
+    if name in DTYPE_BYTES:
+        sizes = (math.prod(shape) * DTYPE_BYTES[name],)
+    elif name != "string":
+        sizes = (place[1] - place[0],)
+    return StateValue(key, name, shape, sizes)
 
 
-def _compressed_element(tensor: memoryview) -> tuple[memoryview, list[_Component]] | None:
-    """The compressed values of a tensor that is a CompressedElement, else None."""
-    for number, wire_type, value in wire.fields(tensor):
-        if number == 15 and wire_type == 2 and isinstance(value, memoryview):  # variant_val
-            inner = VariantElement(value)
-            if inner.type_name != _COMPRESSED:
-                return None
-            data = memoryview(b"")
-            components = []
-            for inner_number, _, content in wire.fields(inner.metadata):
-                if isinstance(content, memoryview):
-                    if inner_number == 1:
-                        data = content
-                    elif inner_number == 2:
-                        components.append(_parse_component(content))
-            return data, components
-    return None
+def _tensor_content(tensor: memoryview, value: StateValue) -> bytes:
+    """A TensorProto's values, as they would lie in memory."""
+    if value.dtype not in DTYPE_BYTES and value.dtype != "string":
+        return bytes(tensor)
+    size = DTYPE_BYTES.get(value.dtype, 0)
+    # Of a complex number both parts are written by themselves.
+    found: list[bytes] = []
+    for number, wire_type, field in wire.fields(tensor):
+        if isinstance(field, int):
+            if number in _VARINT_FIELDS:
+                found.append(_little_endian(field, size))
+        elif wire_type == 2 and number in _VARINT_FIELDS:
+            position = 0
+            while position < len(field):
+                one, position = wire.read_varint(field, position)
+                found.append(_little_endian(one, size))
+        elif number in _FIXED_FIELDS or (
+            wire_type == 2 and number in (_CONTENT_FIELD, _STRING_FIELD)
+        ):
+            found.append(bytes(field))
+    content = b"".join(found)
+    if len(content) != value.size_bytes:
+        raise ValueError(f"{len(content)} bytes in a {value.dtype} of {value.size_bytes}")
+    return content
 
 
-def _parse_component(data: memoryview) -> _Component:
-    """A CompressedComponentMetadata."""
-    dtype = 0
-    shape: tuple[int, ...] = ()
-    sizes: list[int] = []
-    for number, wire_type, value in wire.fields(data):
-        if isinstance(value, int):
-            if number == 1:
-                dtype = value
-            elif number == 4:
-                sizes.append(value)
-        elif wire_type == 2 and number == 2:
-            shape = parse_shape(value)
-        elif wire_type == 2 and number == 4:  # packed
-            sizes += _varints(value)
-    return dtype_name(dtype), shape, tuple(sizes)
-
-
-def _parse_tensor(data: memoryview) -> tuple[_Component, bytes]:
-    """A TensorProto of a number or of strings, and its bytes; of others the bytes as stored."""
-    dtype = ""
-    shape: tuple[int, ...] = ()
-    strings: list[bytes] = []
-    numbers: list[int] = []
-    content = b""
-    for number, wire_type, value in wire.fields(data):
-        if isinstance(value, int):
-            if number == 1:
-                dtype = dtype_name(value)
-            elif number in _INTEGERS:
-                numbers.append(value)
-        elif wire_type != 2:
-            continue
-        elif number == 2:
-            shape = parse_shape(value)
-        elif number == 4:
-            content = bytes(value)
-        elif number == 8:
-            strings.append(bytes(value))
-        elif number in _INTEGERS:
-            numbers += _varints(value)
-    if dtype == "string":
-        return (dtype, shape, tuple(map(len, strings))), b"".join(strings)
-    size = DTYPE_BYTES.get(dtype)
-    if size is None:
-        return (dtype, shape, (len(data),)), bytes(data)
-    if not content and numbers:
-        mask = (1 << 8 * size) - 1
-        content = b"".join((n & mask).to_bytes(size, "little") for n in numbers)
-    return (dtype, shape, (len(content),)), content
-
-
-def _varints(data: memoryview) -> list[int]:
-    found, position = [], 0
-    while position < len(data):
-        value, position = wire.read_varint(data, position)
-        found.append(value)
-    return found
-
-
-def _text(data: bytes | memoryview) -> str:
-    return bytes(data).decode("utf-8", "surrogateescape")
+def _little_endian(number: int, size: int) -> bytes:
+    """The lowest bytes of a number."""
+    return (number & (1 << 8 * size) - 1).to_bytes(size, "little")

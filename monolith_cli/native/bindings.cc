@@ -9,6 +9,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "bind_variant.h"
+#include "bytes_view.h"
 #include "columns.h"
 #include "crc32c.h"
 #include "encode.h"
@@ -414,12 +416,16 @@ NB_MODULE(_native, m) {
   m.attr("ChangedError") = nb::borrow(changed_error);
   nb::register_exception_translator(translate);
 
-  m.def("crc32c", [](const nb::bytes& data, uint32_t value) {
-    return crc32c(data.c_str(), data.size(), value);
-  }, "data"_a, "value"_a = 0, "CRC-32C of `data`, continuing from `value`.");
-  m.def("masked_crc32c", [](const nb::bytes& data) {
-    return mask_crc(crc32c(data.c_str(), data.size()));
-  }, "data"_a, "The masked CRC-32C that TFRecord files and tensor bundles store.");
+  m.def("crc32c", [](nb::handle data, uint32_t value) {
+    const BytesView view(data);
+    return crc32c(view.data(), view.size(), value);
+  }, "data"_a, "value"_a = 0, nb::sig("def crc32c(data: bytes | memoryview, value: int = 0) -> int"),
+        "CRC-32C of `data`, continuing from `value`.");
+  m.def("masked_crc32c", [](nb::handle data) {
+    const BytesView view(data);
+    return mask_crc(crc32c(view.data(), view.size()));
+  }, "data"_a, nb::sig("def masked_crc32c(data: bytes | memoryview) -> int"),
+        "The masked CRC-32C that TFRecord files and tensor bundles store.");
   m.def("implementations", [] {
     std::vector<std::string> names;
     for (const Kernels* const* set = all_kernels(); *set != nullptr; ++set) {
@@ -514,4 +520,6 @@ NB_MODULE(_native, m) {
            nb::sig("def columns(self, limit: int, filter: Filter | None = None, "
                    "fid_version: int = 2, with_embedding: bool = True, "
                    "with_optimizers: bool = True) -> dict[str, typing.Any]"));
+
+  bind_variants(m);
 }

@@ -106,6 +106,128 @@ namespace {
 constexpr size_t kFragment = 65536;  // matches never reach further back, so offsets fit 16 bits
 constexpr int kHashBits = 14;
 
+enum class Decoded : uint8_t { yes, malformed, reaches_further };
+
+// Reads the length of an element from its tag, and for a copy its offset, else 0. False if it does
+// not end.
+bool read_element(const uint8_t*& ip, const uint8_t* end, size_t& count, size_t& offset) {
+  const uint8_t tag = *ip++;
+  const size_t left = static_cast<size_t>(end - ip);
+  size_t size = 0;
+  uint8_t bytes[4] = {0, 0, 0, 0};
+  switch (tag & 3) {
+    case 0: size = tag >> 2 < 60 ? 0 : (tag >> 2) - 59; break;
+    case 1: size = 1; break;
+    case 2: size = 2; break;
+    default: size = 4;
+  }
+  if (left < size) return false;
+  for (size_t i = 0; i < size; ++i) bytes[i] = ip[i];
+  ip += size;
+  const size_t number = load<uint32_t>(bytes);
+  switch (tag & 3) {
+    case 0:
+      count = (size == 0 ? tag >> 2 : number) + 1;
+      offset = 0;
+      return count <= static_cast<size_t>(end - ip);
+    case 1:
+      count = ((tag >> 2) & 7) + 4;
+      offset = static_cast<size_t>(tag >> 5) << 8 | number;
+      break;
+    default:
+      count = (tag >> 2) + 1;
+      offset = number;
+  }
+  return offset != 0;
+}
+
+// The content as it is decoded: the last `keep` bytes at least, and where it goes.
+class Window {
+ public:
+  Window(size_t length, size_t keep, const SnappyRange* ranges, size_t count)
+      : keep_(keep), range_(ranges), ranges_end_(ranges + count) {
+    window_.reserve(length <= 2 * keep ? length : 2 * keep);
+    capacity_ = length <= 2 * keep ? length : 2 * keep;
+  }
+
+  uint64_t position() const { return first_ + window_.size(); }
+
+  void literal(const uint8_t* from, size_t count) {
+    while (count > 0) {
+      if (window_.size() == capacity_) slide();
+      const size_t now = count < capacity_ - window_.size() ? count : capacity_ - window_.size();
+      window_.append(from, now);
+      from += now;
+      count -= now;
+    }
+  }
+
+  Decoded copy(size_t offset, size_t count) {
+    if (offset > position()) return Decoded::malformed;
+    if (capacity_ - window_.size() < count) slide();
+    if (offset > window_.size()) return Decoded::reaches_further;
+    copy_back(window_.data() + window_.size(), offset, count);
+    window_.advance(count);
+    return Decoded::yes;
+  }
+
+  // Hands over what was not handed over yet.
+  void deliver() {
+    const uint64_t end = position();
+    for (; range_ != ranges_end_ && range_->start < end; ++range_) {
+      const uint64_t from = range_->start > delivered_ ? range_->start : delivered_;
+      const uint64_t to = range_->end < end ? range_->end : end;
+      if (from < to) {
+        std::memcpy(range_->out + (from - range_->start), window_.data() + (from - first_), to - from);
+      }
+      if (range_->end > end) break;
+    }
+    delivered_ = end;
+  }
+
+ private:
+  void slide() {
+    deliver();
+    const size_t gone = window_.size() - keep_;
+    std::memmove(window_.data(), window_.data() + gone, keep_);
+    window_.resize(keep_);
+    first_ += gone;
+  }
+
+  size_t keep_, capacity_;
+  Buffer window_;
+  uint64_t first_ = 0;  // where the window begins in the content
+  uint64_t delivered_ = 0;
+  const SnappyRange* range_;
+  const SnappyRange* const ranges_end_;
+};
+
+Decoded decode_ranges(const uint8_t* in, size_t n, size_t keep, const SnappyRange* ranges,
+                      size_t count) {
+  uint32_t length;
+  const size_t skip = snappy_length(in, n, &length);
+  if (skip == 0 || (count > 0 && ranges[count - 1].end > length)) return Decoded::malformed;
+  const uint64_t wanted = count > 0 ? ranges[count - 1].end : 0;
+  const uint8_t* ip = in + skip;
+  const uint8_t* const end = in + n;
+  Window window(length, keep, ranges, count);
+  while (ip < end && (window.position() < wanted || wanted == length)) {
+    size_t size, offset;
+    if (!read_element(ip, end, size, offset) || size > length - window.position()) {
+      return Decoded::malformed;
+    }
+    if (offset == 0) {
+      window.literal(ip, size);
+      ip += size;
+    } else if (Decoded copied = window.copy(offset, size); copied != Decoded::yes) {
+      return copied;
+    }
+  }
+  if (window.position() < wanted) return Decoded::malformed;
+  window.deliver();
+  return Decoded::yes;
+}
+
 inline uint32_t hash4(uint32_t v) { return (v * 0x9e3779b1u) >> (32 - kHashBits); }
 
 uint8_t* put_literal(uint8_t* op, const uint8_t* from, size_t n) {
@@ -169,6 +291,13 @@ uint8_t* encode_fragment(const uint8_t* in, size_t n, uint8_t* op, uint16_t* tab
 }
 
 }  // namespace
+
+bool snappy_decode_ranges(const uint8_t* in, size_t n, const SnappyRange* ranges, size_t count) {
+  // Encoders look back 64 KiB at most, but the format lets them look further.
+  const Decoded decoded = decode_ranges(in, n, kFragment, ranges, count);
+  if (decoded != Decoded::reaches_further) return decoded == Decoded::yes;
+  return decode_ranges(in, n, UINT32_MAX, ranges, count) == Decoded::yes;
+}
 
 void snappy_encode(const uint8_t* in, size_t n, Buffer& out) {
   std::vector<uint16_t> table(size_t{1} << kHashBits);

@@ -24,6 +24,18 @@ inline bool snappy_plausible(uint64_t compressed, uint64_t length) {
 // `in` is readable for kSlack bytes past its end. False if the block is malformed.
 bool snappy_decode(const uint8_t* in, size_t n, uint8_t* out, size_t length);
 
+// A part of a block's content, and where it goes.
+struct SnappyRange {
+  uint32_t start, end;
+  uint8_t* out;
+};
+
+// Decodes parts of a block: ascending, apart, and within the stated length. Unlike above, neither
+// input nor output needs slack. Decoding goes as far as the last part, and keeps no more of the
+// content than copies usually reach back; what is behind the last part is not looked at. False if
+// the block is malformed.
+bool snappy_decode_ranges(const uint8_t* in, size_t n, const SnappyRange* ranges, size_t count);
+
 // Appends one block.
 void snappy_encode(const uint8_t* in, size_t n, Buffer& out);
 

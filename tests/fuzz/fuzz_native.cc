@@ -1,7 +1,7 @@
 // The native core, fed with damaged input under AddressSanitizer and UBSan.
 //
 // Usage: fuzz_native INPUTS [SEED]. Makes that many inputs by mutating well-formed files of every
-// kind, reads each in every way that the bindings offer, and checks what must hold of any input:
+// kind, and iterator states in a tensor bundle's data file, reads each in every way that the bindings offer, and checks what must hold of any input:
 // reading ends, positions grow, nothing that is reported lies outside of the stream.
 #include <cinttypes>
 #include <cstdio>
@@ -18,6 +18,7 @@
 #include "reader.h"
 #include "snappy.h"
 #include "source.h"
+#include "variant.h"
 
 using namespace monolith;
 
@@ -102,6 +103,99 @@ Bytes_ make_input() {
   }
   Bytes_ stream = to_vector(out);
   return below(2) ? blocks_of(stream) : stream;
+}
+
+// ---- iterator states ----------------------------------------------------------------------------
+
+void put_varint(Bytes_& out, uint64_t n) {
+  for (; n >= 0x80; n >>= 7) out.push_back(static_cast<uint8_t>(n | 0x80));
+  out.push_back(static_cast<uint8_t>(n));
+}
+
+void put_field(Bytes_& out, uint32_t number, const Bytes_& content) {
+  put_varint(out, make_tag(number, WireType::bytes));
+  put_varint(out, content.size());
+  out.insert(out.end(), content.begin(), content.end());
+}
+
+void put_number(Bytes_& out, uint32_t number, uint64_t n) {
+  put_varint(out, make_tag(number, WireType::varint));
+  put_varint(out, n);
+}
+
+Bytes_ text(const std::string& s) { return Bytes_(s.begin(), s.end()); }
+
+Bytes_ snappy_of(const Bytes_& data) {
+  Buffer out;
+  snappy_encode(data.data(), data.size(), out);
+  return to_vector(out);
+}
+
+Bytes_ make_shape(size_t rank) {
+  Bytes_ shape;
+  for (size_t i = 0; i < rank; ++i) {
+    Bytes_ dim;
+    put_number(dim, 1, 1 + below(3));
+    put_field(shape, 2, dim);
+  }
+  return shape;
+}
+
+// A part of an iterator's state, its values compressed or not.
+Bytes_ make_part() {
+  std::string keys = "Iterator::Root::Prefetch";
+  Bytes_ part, compressed, content;
+  put_field(part, 1, text("tensorflow::Iterator"));
+  const bool is_compressed = below(3) != 0;
+  Bytes_ tensors;
+  for (size_t n = below(6); n > 0; --n) {
+    keys += below(4) ? "@@buffer[0]" : "@@6f|Iterator::Root::Prefetch:i";
+    const bool is_string = below(2);
+    Bytes_ value, sizes;
+    put_number(value, 1, is_string ? 7 : 9);
+    put_field(value, 2, make_shape(below(3)));
+    for (size_t strings = is_string ? below(5) : 1; strings > 0; --strings) {
+      const Bytes_ one(is_string ? below(300) : 8, static_cast<uint8_t>(below(256)));
+      if (is_compressed) {
+        put_varint(sizes, one.size());
+        content.insert(content.end(), one.begin(), one.end());
+      } else {
+        put_field(value, is_string ? 8 : 4, one);
+      }
+    }
+    if (is_compressed) put_field(value, 4, sizes);
+    put_field(is_compressed ? compressed : tensors, is_compressed ? 2 : 3, value);
+  }
+  put_field(part, 2, text(keys));
+  if (is_compressed) {
+    Bytes_ inner, tensor;
+    put_field(compressed, 1, snappy_of(content));
+    put_field(inner, 1, text("tensorflow.data.CompressedElement"));
+    put_field(inner, 2, compressed);
+    put_number(tensor, 1, 21);
+    put_field(tensor, 15, inner);
+    put_field(part, 3, tensor);
+  } else {
+    part.insert(part.end(), tensors.begin(), tensors.end());
+  }
+  return part;
+}
+
+// Elements of a variant tensor as they are stored.
+Bytes_ framed(const std::vector<Bytes_>& parts) {
+  Bytes_ out;
+  uint32_t crc = 0;
+  for (const Bytes_& part : parts) {
+    uint8_t number[8];
+    store(number, uint64_t{part.size()});
+    crc = crc32c(part.data(), part.size(), crc32c(number, 8, crc));
+    put_varint(out, part.size());
+    out.insert(out.end(), part.begin(), part.end());
+    store(number, mask_crc(crc));
+    out.insert(out.end(), number, number + 4);
+    crc = crc32c(number, 4, crc);
+  }
+  return out;
 }
 
 void mutate(Bytes_& data) {
@@ -205,11 +299,36 @@ void read_ranges(const std::shared_ptr<Source>& source) {
   }
 }
 
+// Parts of a snappy block, out of memory that ends where the block does.
+void read_pieces(const uint8_t* block, size_t n, uint32_t length) {
+  std::vector<SnappyRange> ranges;
+  std::vector<std::unique_ptr<uint8_t[]>> outs;
+  for (uint32_t at = 0; ranges.size() < 4;) {
+    const uint32_t start = at + static_cast<uint32_t>(below(length - at + 1));
+    at = below(4) ? start + static_cast<uint32_t>(below(length - start + 1)) : length;
+    outs.emplace_back(new uint8_t[at - start]);
+    ranges.push_back({start, at, outs.back().get()});
+  }
+  const bool decoded = snappy_decode_ranges(block, n, ranges.data(), ranges.size());
+  Buffer in, out;
+  in.append(block, n);
+  out.resize(length);
+  if (!snappy_decode(in.data(), n, out.data(), length)) return;
+  check(decoded, "parts of a block that is good");
+  for (const SnappyRange& r : ranges) {
+    check(r.start == r.end || std::memcmp(r.out, out.data() + r.start, r.end - r.start) == 0,
+          "parts that differ");
+  }
+}
+
 void read_raw(const Bytes_& data) {
   Buffer in, out;
   in.append(data.data(), data.size());
   uint32_t length = 0;
   if (snappy_length(in.data(), in.size(), &length) && snappy_plausible(in.size(), length)) {
+    const std::unique_ptr<uint8_t[]> exact(new uint8_t[data.size()]);
+    std::copy(data.begin(), data.end(), exact.get());
+    read_pieces(exact.get(), data.size(), length);
     out.resize(length);
     snappy_decode(in.data(), in.size(), out.data(), length);
   }
@@ -229,6 +348,54 @@ void read_raw(const Bytes_& data) {
         "compression loses data");
 }
 
+void check_within(Input whole, Input part) {
+  check(part.p == nullptr || (whole.p <= part.p && part.p <= part.end && part.end <= whole.end),
+        "a part that lies outside");
+}
+
+void read_part(Input in) {
+  Variant variant;
+  if (parse_variant(in, variant)) {
+    check_within(in, variant.metadata);
+    for (const Input& tensor : variant.tensors) check_within(in, tensor);
+  }
+  StatePart part;
+  if (parse_state_part(in, part) != nullptr) return;
+  check_within(in, part.name);
+  check_within(in, part.content);
+  for (const StateValue& value : part.values) {
+    check_within(in, value.key);
+    check_within(in, value.tensor);
+  }
+  if (!part.compressed || part.content.left() == 0) return;
+  uint32_t length = 0;
+  check(snappy_length(part.content.p, part.content.left(), &length) != 0 &&
+            length == part.content_bytes, "a length that was not checked");
+  read_pieces(part.content.p, part.content.left(), length);
+}
+
+// What is decoded in parts must be what is decoded whole.
+void read_states() {
+  std::vector<Bytes_> parts;
+  for (size_t n = 1 + below(5); n > 0; --n) {
+    parts.push_back(make_part());
+    if (below(2)) mutate(parts.back());
+  }
+  Bytes_ data = framed(parts);
+  const bool is_whole = below(3) != 0;
+  if (!is_whole) mutate(data);
+  const std::unique_ptr<uint8_t[]> exact(new uint8_t[data.size()]);
+  std::copy(data.begin(), data.end(), exact.get());
+  const Input in{exact.get(), exact.get() + data.size()};
+  const VariantScan scan = scan_variants(in, below(2) ? UINT64_MAX : parts.size(), 0);
+  check(scan.consumed <= data.size(), "elements beyond the end");
+  check(!is_whole || scan.elements.size() == parts.size(), "elements are missing");
+  for (const Input& element : scan.elements) {
+    check_within(in, element);
+    read_part(element);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -244,6 +411,7 @@ int main(int argc, char** argv) {
     auto source = std::make_shared<Source>(open_memory(data.data(), data.size()), expected, max_record);
     read_ranges(source);
     read_raw(data);
+    read_states();
   }
   std::printf("%" PRIu64 " inputs, seed %" PRIu64 ": no report\n", inputs, seed);
   return 0;

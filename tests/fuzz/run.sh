@@ -40,7 +40,7 @@ wait_for() {
 objects=()
 pids=()
 for source in tests/fuzz/fuzz_native.cc "$native"/*.cc; do
-    [[ $source == */bindings.cc ]] && continue
+    [[ $source == */bind*.cc ]] && continue
     object=$build/$(basename "$source" .cc).o
     objects+=("$object")
     compile "$source" "$object" &

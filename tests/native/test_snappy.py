@@ -109,6 +109,9 @@ def stated_length(block: bytes) -> int:
 def test_malformed_blocks(block: bytes) -> None:
     with pytest.raises(ValueError, match="snappy"):
         _native.snappy_decompress(block)
+    length = min(stated_length(block), 1 << 20)
+    with pytest.raises(ValueError, match=r"snappy|parts"):
+        _native.snappy_decompress_ranges(block, [(0, length)])
 
 
 def test_literal_bytes() -> None:
@@ -120,3 +123,74 @@ def test_literal_bytes() -> None:
     assert _native.snappy_decompress(b"\x05\x00a\x0f\x01\x00\x00\x00") == b"aaaaa"
     assert _native.snappy_decompress(b"\x02\xf0\x01ab") == b"ab"
     assert _native.snappy_decompress(b"\x02\xfc\x01\x00\x00\x00ab") == b"ab"
+
+
+@given(blocks, st.data())
+def test_parts_of_a_block_are_those_of_the_whole(data: bytes, draw: st.DataObject) -> None:
+    places = draw.draw(st.lists(st.integers(0, len(data)), max_size=8).map(sorted))
+    ranges = list(zip(places[::2], places[1::2], strict=False))
+    # A view, at whose end the memory does not end.
+    block = memoryview(b"\xff" + compress(data) + b"\xff")[1:-1]
+    assert _native.snappy_decompress_ranges(block, ranges) == [data[a:b] for a, b in ranges]
+
+
+@given(blocks, st.data())
+def test_parts_of_a_damaged_block(data: bytes, draw: st.DataObject) -> None:
+    block = bytearray(compress(data))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        block[draw.draw(st.integers(0, len(block) - 1))] = draw.draw(st.integers(0, 255))
+    expected = None if stated_length(block) > 1 << 20 else decompress(bytes(block))
+    length = len(data) if expected is None else len(expected)
+    ranges = [(0, length // 2), (length // 2, length)]
+    if expected is None:
+        # What is behind the last part is not looked at, so that only the whole must be refused.
+        if stated_length(block) == length:
+            with pytest.raises(ValueError, match="snappy"):
+                _native.snappy_decompress_ranges(bytes(block), ranges)
+    else:
+        assert b"".join(_native.snappy_decompress_ranges(bytes(block), ranges)) == expected
+
+
+@pytest.mark.parametrize("kind", ["random", "mixed", "zeros"])
+def test_parts_of_a_block_that_is_longer_than_what_copies_reach(kind: str) -> None:
+    rng = random.Random(kind)
+    some = rng.randbytes(1000)
+    data = {
+        "random": rng.randbytes(1_000_000),
+        "mixed": b"".join(rng.choice([some, rng.randbytes(700)]) for _ in range(1200)),
+        "zeros": bytes(1_000_000),
+    }[kind]
+    block = compress(data)
+    for places in ([0, 1], [0, len(data)], [500_000, 500_001, 699_000, 699_000, 699_001, 700_000]):
+        ranges = list(zip(places[::2], places[1::2], strict=True))
+        found = _native.snappy_decompress_ranges(block, ranges)
+        assert found == [data[start:end] for start, end in ranges]
+
+
+def test_a_copy_from_far_back() -> None:
+    """No encoder writes one, but the format has them."""
+    size = 300_000
+    data = random.Random(1).randbytes(size)
+    literal = bytes([62 << 2]) + (size - 1).to_bytes(3, "little") + data
+    copy = bytes([63 << 2 | 3]) + (size - 100).to_bytes(4, "little")
+    length = size + 64
+    stated = bytes([0x80 | length & 0x7F, 0x80 | length >> 7 & 0x7F, length >> 14])
+    block = stated + literal + copy
+    whole = data + data[100:164]
+    assert _native.snappy_decompress(block) == whole
+    for start in (0, size - 10, size + 10):
+        assert _native.snappy_decompress_ranges(block, [(start, length)]) == [whole[start:]]
+
+
+def test_what_is_behind_the_last_part_is_not_looked_at() -> None:
+    damaged = b"\x08\x0cabcd\x01\x00"  # a copy from offset 0
+    assert _native.snappy_decompress_ranges(damaged, [(1, 3), (3, 4)]) == [b"bc", b"d"]
+    assert _native.snappy_decompress_ranges(damaged, []) == []
+    with pytest.raises(ValueError, match="snappy"):
+        _native.snappy_decompress_ranges(damaged, [(0, 5)])
+
+
+@pytest.mark.parametrize("ranges", [[(2, 1)], [(0, 9)], [(0, 3), (2, 4)], [(3, 4), (0, 1)]])
+def test_parts_that_cannot_be(ranges: list[tuple[int, int]]) -> None:
+    with pytest.raises(ValueError, match="parts"):
+        _native.snappy_decompress_ranges(b"\x08\x1cabcdefgh", ranges)
