@@ -7,14 +7,16 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Done, call
+from cli_support import call, failed
 from dump_support import write_model_dir
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
+
+pytestmark = pytest.mark.usefixtures("ann")
 
 STATUS_KEYS = [
     "address",
@@ -27,36 +29,6 @@ STATUS_KEYS = [
     "placed",
 ]
 LOG_KEYS = ["time", "method", "owner", "peer", "reason", "result"]
-
-
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("MONOLITH_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("MONOLITH_OWNER", "ann@box")
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[OurJob]:
-    made = OurJob(tmp_path)
-    with serving(made):
-        yield made
-
-
-@pytest.fixture
-def original(tmp_path: Path) -> Iterator[OriginalJob]:
-    made = OriginalJob(tmp_path)
-    with serving(made):
-        yield made
-
-
-def failed(done: Done, code: int) -> str:
-    """The one line on stderr of a run that failed, and printed nothing else."""
-    assert done.code == code, done
-    assert done.out == ""
-    assert done.err.count("\n") == 1, done.err
-    return done.err
 
 
 # --- status ---------------------------------------------------------------------------------
@@ -405,6 +377,4 @@ def test_log_that_others_write_into(tmp_path: Path) -> None:
 
 def test_no_log(tmp_path: Path) -> None:
     assert "nobody has asked" in failed(call("job", "log", tmp_path), 3)
-    assert (
-        failed(call("job", "log", tmp_path / "none"), 3) == f"Error: {tmp_path}/none: not there\n"
-    )
+    assert failed(call("job", "log", tmp_path / "none"), 3) == f"Error: {tmp_path}/none: not there"
