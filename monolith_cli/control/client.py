@@ -52,6 +52,7 @@ ANSWER_SECONDS = 10.0
 """How long a job may take to answer; saves have their own time."""
 
 _POLL_SECONDS = 0.2
+_LOOK_SECONDS = 2.0  # for a job that may have come in place of another
 _RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
 _SHORTEST_SECONDS = 0.2  # that a call is given, however little time is left
 
@@ -152,7 +153,7 @@ class JobClient:
         self.address = address
         self._timeout_seconds = ANSWER_SECONDS if timeout_seconds is None else timeout_seconds
         self._token = token
-        self._has_tls = tls is not None
+        self._tls = tls
         self._is_original = False
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -228,6 +229,20 @@ class JobClient:
             model_dir=said.model_dir,
             generation=said.generation,
         )
+
+    def is_replaced(self, run_id: str | None) -> bool:
+        """Whether the job's address file names another address by now, of another run."""
+        if self.address.source is None:
+            return False
+        model_dir = os.path.dirname(self.address.source)
+        with contextlib.suppress(MonolithError):
+            now = read_address(model_dir)
+            if now != self.address:
+                with JobClient(
+                    now, model_dir=model_dir, tls=self._tls, timeout_seconds=_LOOK_SECONDS
+                ) as other:
+                    return other.info().run_id != run_id
+        return False
 
     def place(self, *, reason: str, owner: str, ttl_seconds: float | None) -> Lease:
         """Place the barrier; `ttl_seconds` None: until it is removed.
@@ -426,7 +441,7 @@ class JobClient:
         elif "handshake" in lower or "certificate" in lower:
             what = f"no secure connection with {self.address}: {details}"
             hint = "see whether the job uses TLS, and whose certificate it shows"
-        elif ("http/2" in lower or "closed" in lower or "reset" in lower) and not self._has_tls:
+        elif ("http/2" in lower or "closed" in lower or "reset" in lower) and self._tls is None:
             what = f"what listens at {self.address} is no job's controller, or wants TLS"
             hint = f"give --tls-ca if the job uses TLS, else {self._stale_hint()}"
         else:

@@ -198,6 +198,11 @@ class _Keeper(threading.Thread):
         except TimedOutError:
             self._ends_at = max(self._ends_at, time.monotonic() + ttl_seconds)  # it may be done
             raise
+        except UnreachableError:
+            # A chief that has started again listens somewhere else, and has no barrier.
+            self.lost = self.client.is_replaced(self._run_id)
+            if not self.lost:
+                raise
         except _PASSING:
             raise
         except MonolithError:

@@ -215,6 +215,22 @@ def test_a_barrier_that_is_lost_meanwhile(tmp_path: Path, how: str) -> None:
         assert f"run it again if it needed the pause; see 'monolith job log {tmp_path}'" in err
 
 
+def test_a_chief_that_has_started_again_at_another_port(tmp_path: Path) -> None:
+    before, now = OurJob(tmp_path), OurJob(tmp_path)
+    now.run_id = "another"
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with serving(before):
+        process = start(before, "--", "sh", "-c", f"echo run; cat {go}")
+        assert process.stdout is not None
+        process.stdout.readline()
+    with serving(now):
+        go.write_text("")
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 125
+    assert "the barrier was lost while the command ran" in err
+
+
 def test_a_barrier_that_cannot_be_removed(job: OurJob) -> None:
     """Nobody is left in the dark: where it is, until when, and what to do."""
     job.raises["RemoveBarrier"] = Refusal("PERMISSION_DENIED", "no orders")

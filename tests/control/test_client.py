@@ -251,6 +251,20 @@ def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
     assert "has ended or begun anew before it answered" in told[0]
 
 
+def test_a_job_that_has_come_back_at_another_address(tmp_path: Path) -> None:
+    first, second = OurJob(tmp_path), OurJob(tmp_path)
+    second.run_id = "another"
+    with serving(first):
+        client = connect(tmp_path)
+        run_id = client.info().run_id
+        assert not client.is_replaced(run_id)
+    assert not client.is_replaced(run_id)  # the address is stale, and nothing else is known
+    with serving(second):
+        assert client.is_replaced(run_id)
+        assert not client.is_replaced("another")
+    client.close()
+
+
 def test_the_clients_clock_plays_no_part(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
     without = types.SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
     monkeypatch.setattr("monolith_cli.control.client.time", without)
