@@ -25,6 +25,35 @@ LS_KEYS = {
     "remarks": "A list of texts: what else there is to say.",
 }
 
+SHOW_KEYS = {
+    "worker": "The worker; null for a file that says nothing of one.",
+    "step": "The step of the state; null likewise.",
+    "model_step": "The step of the model that the job's next run begins with; null without one."
+    " With --step that step.",
+    "behind": "How many steps the state is behind that; null where one of the two is not known.",
+    "path": "The path of the state, without suffix.",
+    "bytes": "The size of the states of all iterators.",
+    "iterators": "A list of objects: name, bytes, readers, nodes, and fingerprint, as"
+    " ckpt.inputs-<step> has it (null without one). With --raw in place of all this an object: by"
+    " iterator a list of the state's parts, each with name and values (key, dtype, shape, bytes,"
+    " and the value of a number or a short string, else null).",
+    "readers": "In an iterator, a list of objects, one for each source that it reads now: node;"
+    " unit (records, lines or elements); file; ended (whether it has read all there is); epoch"
+    " (null if nothing repeats); read (how many in this epoch, or null); buffered; consumed.",
+    "file": "In a reader: path; number and of (7 and 20 for file 7 of 20); offset (in a compressed"
+    " file, of the content); bytes, its size when the state was saved; records, how many lie before"
+    " the offset; why, if they could not be counted. Each may be null; null for other sources.",
+    "buffered": "In a reader, a list of objects: node, elements (a batch is one), and records, how"
+    " many they are (null if that is not known).",
+    "consumed": "In a reader: records, how many training has got, and those that skip and shard"
+    " have left out before the last of them; skipped, those left out; epoch and records_in_epoch,"
+    " of the last one; hidden_by, the node that hides it; elements, how many training has got of those"
+    " that this node has returned; why. Each is null where it is not known.",
+    "nodes": "In an iterator, a list of the dataset's nodes, largest first: path, op, bytes of its"
+    " values, elements in its buffer.",
+    "remarks": "A list of texts: what else there is to say.",
+}
+
 
 @click.command(
     cls=Command,
@@ -72,6 +101,94 @@ def ls(
     show_as(json, workers_document(states), lines)
     messages.notes(*inputs.notes)
     raise_worst([*(state.problem for state in states), inputs.problem], messages.warnings)
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith iterator show --worker 1 model": "Where worker 1 is:",
+        "monolith iterator show --worker 1 --input-dir /data model": "The same, the input's files"
+        " having moved to /data:",
+        "monolith iterator show --worker 1 --raw model": "All that the state says:",
+        "monolith iterator show model/input_worker_1.ckpt-120": "A state by its path; also what"
+        " tf.train.Checkpoint(iterator=...) has written:",
+    },
+    exit_codes={
+        3: "no such directory, worker, step or state, or it cannot be read",
+        4: "the state is damaged or gone",
+    },
+    json_keys=SHOW_KEYS,
+)
+@options.model_dir
+@options.option(
+    "--worker",
+    type=click.IntRange(min=0),
+    metavar="I",
+    show_default="the only one",
+    help="The worker; 0 is the chief.",
+)
+@options.step(several=False)
+@options.option(
+    "--input-dir",
+    type=click.Path(),
+    metavar="DIR",
+    help="Where the input's files are now, if they have moved: a file is looked for under its path"
+    " below the directory that held all of them, or by its name if no other has the same.",
+)
+@options.option(
+    "--raw", is_flag=True, help="The keys and values of the state as they are stored, instead."
+)
+@options.json
+@options.common
+@click.pass_obj
+def show(
+    settings: Settings,
+    /,
+    model_dir: str,
+    worker: int | None,
+    step: int | str,
+    input_dir: str | None,
+    raw: bool,
+    json: bool,
+) -> None:
+    """Show in words where a worker's input is.
+
+    The file that it reads, how far, what is buffered, and what training has consumed. Records are
+    counted in the input's files, if they are there. With --step N: the state of that very step.
+    MODEL_DIR may be the path of a state, too.
+    """
+    from monolith_cli.iterators.inputs import read_input
+    from monolith_cli.iterators.workers import find_state
+    from monolith_cli.reports.iterators import input_document, input_lines
+    from monolith_cli.reports.terminal import Messages, Progress, look_of, show_as
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    state, fingerprints = find_state(model_dir, worker, None if step == "latest" else int(step))
+    assert state.prefix is not None
+    if raw:
+        _show_raw(state.prefix, json)
+        return
+    with Progress("counting", quiet=settings.quiet) as progress:
+        iterators = read_input(state.prefix, fingerprints, input_dir=input_dir, progress=progress)
+    document = input_document(state, iterators)
+    show_as(json, document, input_lines(state, iterators, look=look_of(sys.stdout)))
+    messages.notes(*state.remarks)
+
+
+def _show_raw(prefix: str, json: bool) -> None:
+    from monolith_cli.formats.tensor_bundle import TensorBundle
+    from monolith_cli.iterators.state import iterator_name, read_parts, state_entries
+    from monolith_cli.reports.iterators import raw_document, raw_lines
+    from monolith_cli.reports.terminal import show as show_lines
+    from monolith_cli.reports.terminal import show_json
+
+    bundle = TensorBundle(prefix)
+    entries = state_entries(bundle)
+    if json:
+        show_json({iterator_name(each): raw_document(read_parts(bundle, each)) for each in entries})
+        return
+    for entry in entries:
+        show_lines(raw_lines(read_parts(bundle, entry)))
 
 
 @click.command(

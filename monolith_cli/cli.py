@@ -37,6 +37,9 @@ COMMANDS = {
         "monolith_cli.commands.iterator:ls",
         "List the workers of a job, and how far behind the model each one's input is.",
     ),
+    "iterator show": Entry(
+        "monolith_cli.commands.iterator:show", "Show in words where a worker's input is."
+    ),
     "iterator rollback": Entry(
         "monolith_cli.commands.iterator:rollback",
         "Have inputs resume from an older step, with the model as it is.",

@@ -28,6 +28,7 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
     StepNotFoundError,
+    UsageError,
 )
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.formats.tensor_bundle import TensorBundle
@@ -35,11 +36,13 @@ from monolith_cli.iterators.state import state_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
-__all__ = ["InputDir", "WorkerState", "list_workers", "open_inputs"]
+__all__ = ["InputDir", "WorkerState", "find_state", "list_workers", "open_inputs"]
 
 _STATE_FILE = re.compile(rf"{re.escape(input_state_name(0)[:-1])}([0-9]+)")
 _STEPS_SHOWN = 10
+_WORKERS_SHOWN = 16
 _TRIES = 3
 """How often a directory is listed anew because a running job has dropped what was there."""
 
@@ -263,6 +266,80 @@ def list_workers(
         ):
             break
     return inputs, states
+
+
+def find_state(
+    path: str | os.PathLike[str], worker: int | None = None, step: int | None = None
+) -> tuple[WorkerState, Any]:
+    """The state of one worker, and the fingerprints of its iterators by their names.
+
+    Parameters
+    ----------
+    path
+        A model directory; or the prefix or the index of a tensor bundle.
+    worker
+        By default the only one.
+    step
+        By default the latest that the state file names.
+
+    Raises
+    ------
+    UsageError
+        There are several workers, or a prefix is given together with a worker or a step.
+    StepNotFoundError
+        There is no such worker, or it has no state of that step.
+    MonolithError
+        As `open_inputs`; or what is wrong with the state file.
+    """
+    path = os.fspath(path)
+    prefix = path.removesuffix(INDEX_SUFFIX)
+    if not os.path.isdir(path) and os.path.isfile(prefix + INDEX_SUFFIX):
+        if worker is not None or step is not None:
+            raise UsageError("a file has no other workers or steps", path=path)
+        return _state_of_file(prefix)
+    inputs = open_inputs(path)
+    if worker is None:
+        if len(inputs.workers) > 1:
+            raise UsageError(f"which worker? There are {_workers_text(inputs.workers)}", path=path)
+        worker = inputs.workers[0]
+    if worker not in inputs.workers:
+        raise StepNotFoundError(
+            f"no worker {worker}", path=path, hint=f"there are {_workers_text(inputs.workers)}"
+        )
+    if step is not None and step not in inputs.steps.get(worker, []):
+        raise StepNotFoundError(
+            f"no state of worker {worker} at step {step}",
+            path=path,
+            hint=_steps_text(inputs.steps.get(worker, [])),
+        )
+    state = inputs.state(worker, step)
+    if state.problem is not None:
+        raise state.problem
+    if state.prefix is None or state.step is None:
+        raise StepNotFoundError(f"worker {worker} {'; '.join(state.remarks)}", path=path)
+    return state, _fingerprints(os.path.dirname(state.prefix), worker, state.step)
+
+
+def _state_of_file(prefix: str) -> tuple[WorkerState, Any]:
+    name = os.path.basename(prefix)
+    worker, step = worker_of(name), step_of(name)
+    state = WorkerState(worker, step, prefix)
+    if worker is None or step is None:
+        return state, None
+    return state, _fingerprints(os.path.dirname(prefix), worker, step)
+
+
+def _fingerprints(directory: str, worker: int, step: int) -> Any:
+    saved = read_step_inputs(directory or os.curdir, step)
+    entry = saved.workers.get(worker) if saved else None
+    return entry.fingerprint if entry else None
+
+
+def _workers_text(workers: list[int]) -> str:
+    shown = [str(worker) for worker in workers]
+    if len(shown) > _WORKERS_SHOWN:
+        shown[_WORKERS_SHOWN - 1 : -1] = ["..."]
+    return f"{'worker' if len(shown) == 1 else 'workers'} {', '.join(shown)}"
 
 
 def _measured(state: WorkerState, verify: bool) -> WorkerState:
