@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
 from monolith_cli.checkpoint.layout import INDEX_SUFFIX
-from monolith_cli.errors import CorruptionError, MonolithError, NotReadableError
+from monolith_cli.errors import CorruptionError, MonolithError, NotReadableError, UsageError
 
-__all__ = ["InputState", "iterators_of_graph"]
+__all__ = ["InputState", "iterators_of_graph", "reason_of", "state_of_graph"]
 
 v1 = tf.compat.v1
 
@@ -29,6 +29,33 @@ _SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.C
 def iterators_of_graph() -> list[Any]:
     """The resources of all iterators in the default graph, in the order they were made."""
     return list({it.name: it for it in v1.get_collection(GLOBAL_ITERATORS)}.values())
+
+
+# In the graph itself, which the ops refer to. Meta graphs leave out a key that is no string.
+_STATES = ("monolith_input_state",)
+
+
+def state_of_graph(graph: Any) -> InputState:
+    """The ops for all of a graph's iterators; those that are there already, if there are.
+
+    Raises
+    ------
+    UsageError
+        There are none, and the graph is finalized.
+    """
+    with graph.as_default():
+        iterators = iterators_of_graph()
+        names = [iterator.name for iterator in iterators]
+        for state in graph.get_collection_ref(_STATES):
+            if [iterator.name for iterator in state.iterators] == names:
+                found: InputState = state
+                return found
+        if graph.finalized:
+            raise UsageError(
+                "the graph is finalized, and has no ops that restore its iterators",
+                hint="call prepare_restore or make a WorkerCkptHelper before",
+            )
+        return InputState(iterators)
 
 
 class InputState:
@@ -48,6 +75,7 @@ class InputState:
         self._some_fail = False
         if not iterators:
             return
+        iterators[0].graph.get_collection_ref(_STATES).append(self)
         with v1.name_scope(None), v1.name_scope("input_state"), tf.control_dependencies(None):
             self._prefix = v1.placeholder(tf.string, [], name="prefix")
             self._parts = v1.placeholder(tf.string, [None], name="parts")
@@ -108,7 +136,7 @@ class InputState:
             except _SESSION_LOST:
                 raise
             except tf.errors.OpError as error:
-                logging.info("Saving iterators one by one: %s", _reason(error))
+                logging.info("Saving iterators one by one: %s", reason_of(error))
         saved = [i for i, _ in enumerate(self._names) if self._can_be_saved(session, i)]
         unsaved = [name for i, name in enumerate(self._names) if i not in saved]
         self._some_fail = bool(unsaved)
@@ -156,10 +184,41 @@ class InputState:
                     raise
                 except tf.errors.OpError as error:
                     self._check_readable(session, i, prefix)
-                    logging.warning("The state of %s does not fit it: %s", name, _reason(error))
+                    logging.warning("The state of %s does not fit it: %s", name, reason_of(error))
                     failed.append(name)
                     start.go_back(session)
         return failed
+
+    def restore_all(self, session: Any, prefix: str, keys: Mapping[str, str]) -> None:
+        """Set iterators to the tensors of those names, or, if one does not fit, none of them.
+
+        Meanwhile their states before are kept in memory.
+
+        Raises
+        ------
+        tensorflow.errors.OpError
+            A state does not fit, the bundle cannot be read, or the session is lost.
+        """
+        failure = None
+        with contextlib.ExitStack() as stack:
+            starts: list[_Start] = []
+            for i, name in enumerate(self._names):
+                if name not in keys:
+                    continue
+                starts.append(stack.enter_context(self._starts[i].kept(session)))
+                key = self._read_one[i].inputs[1]
+                try:
+                    session.run(self._restore_one[i], {self._prefix: prefix, key: [keys[name]]})
+                except _SESSION_LOST:
+                    raise
+                except tf.errors.OpError as error:
+                    failure = error
+                    break
+            if failure is not None:
+                for start in starts:
+                    start.go_back(session)
+        if failure is not None:
+            raise failure
 
     def _check_readable(self, session: Any, i: int, prefix: str) -> None:
         """A state that is damaged is none that does not fit: reading it alone fails as well."""
@@ -176,7 +235,7 @@ class InputState:
         except _SESSION_LOST:
             raise
         except tf.errors.OpError as error:
-            logging.warning("%s cannot be saved: %s", self._names[i], _reason(error))
+            logging.warning("%s cannot be saved: %s", self._names[i], reason_of(error))
             return False
         return True
 
@@ -216,7 +275,7 @@ class _Start:
         except _SESSION_LOST:
             raise
         except tf.errors.OpError as error:
-            logging.info("Not kept: %s", _reason(error))
+            logging.info("Not kept: %s", reason_of(error))
         yield self
         if self._is_kept:
             session.run(self._forget)
@@ -235,10 +294,10 @@ def _unreadable(prefix: str, error: Any) -> MonolithError:
     """As an error of its own: TensorFlow's for a short file is the one that ends an input."""
     is_refused = isinstance(error, tf.errors.PermissionDeniedError)
     kind = NotReadableError if is_refused else CorruptionError
-    return kind(f"iterator states not readable: {_reason(error)}", path=prefix + INDEX_SUFFIX)
+    return kind(f"iterator states not readable: {reason_of(error)}", path=prefix + INDEX_SUFFIX)
 
 
-def _reason(error: Any) -> str:
+def reason_of(error: Any) -> str:
     """What went wrong, without the places in the graph that TensorFlow puts around it."""
     _, found, after = error.message.rpartition("\nNode: ")
     text = after.partition("\n")[2] if found else error.message
