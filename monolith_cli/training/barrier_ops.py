@@ -105,6 +105,9 @@ class BarrierView(NamedTuple):
         By their elements; 1 and up.
     run_id
         The chief's run, "" while it restores.
+    ends_at
+        When its time-to-live ends, by `time.monotonic`; also when that is over, as long as it is
+        placed. None: never, or this process has not placed it.
     """
 
     placed: bool
@@ -114,6 +117,7 @@ class BarrierView(NamedTuple):
     blocked_workers: list[int]
     unblocked_workers: list[int]
     run_id: str
+    ends_at: float | None = None
 
 
 class RunningRequest(NamedTuple):
@@ -175,6 +179,9 @@ class BarrierOp:
         The job's `RunState`: the chief's run id with its step, and the workers' presence.
     barrier_placed_tensor
         Element 0, a bool scalar.
+    when_expired
+        Called with a placement's generation when its time-to-live has ended, in the thread that
+        raises the lease's counter; None by default.
 
     Raises
     ------
@@ -209,6 +216,9 @@ class BarrierOp:
         self._removal_due = False
         self._request: int | None = None
         self._ends_at: float | None = None
+        # Of the newest placement, also after its end: those who look see it late.
+        self._ending: tuple[int, float | None] = (0, None)
+        self.when_expired: Callable[[int], object] | None = None
         self._unfinished: dict[int, frozenset[int]] = {}  # generations, by element
         self._ignored: dict[int, tuple[tuple[int, int, str], float]] = {}
         with shared_variables(name_prefix, is_chief) as variable:
@@ -267,6 +277,7 @@ class BarrierOp:
                 request = request._replace(generation=generation, action=action)
             self._held, self._removal_due = True, False
             self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
+            self._ending = generation, self._ends_at
             try:
                 self._start_heartbeat(raw)
                 self._state.place(raw, request)
@@ -295,6 +306,7 @@ class BarrierOp:
             if not self._held or self._removal_due or not self._state.read(raw).placed:
                 return False
             self._ends_at = None if ttl_seconds is None else time.monotonic() + ttl_seconds
+            self._ending = self._ending[0], self._ends_at
         return True
 
     @property
@@ -440,6 +452,7 @@ class BarrierOp:
         workers = range(1, self._capacity)
         request = status.request
         placement = request.placement if status.placed else 0
+        generation, ends_at = self._ending
         return BarrierView(
             placed=status.placed,
             action=(request.placement_action if placement else request.action)
@@ -450,6 +463,7 @@ class BarrierOp:
             blocked_workers=[i for i in workers if status.elements[i]],
             unblocked_workers=[i for i in workers if not status.elements[i]],
             run_id=status.run_id,
+            ends_at=ends_at if placement == generation else None,
         )
 
     def get_generation(self, session: Any) -> int:
@@ -558,6 +572,9 @@ class BarrierOp:
         """Under the lock: remove a placement, or note that it shall go after the request."""
         self._ends_at = None
         if self._request is not None:
+            generation, ends_at = self._ending
+            now = time.monotonic()
+            self._ending = generation, now if ends_at is None else min(ends_at, now)
             self._removal_due = True
             return
         self._held = False
@@ -607,13 +624,16 @@ class BarrierOp:
         if ends_at is None or time.monotonic() < ends_at or not self._lock.acquire(blocking=False):
             return
         try:
-            ends_at = self._ends_at
+            ends_at, generation = self._ends_at, self._ending[0]
             mine = self._heartbeat is heartbeat
-            if mine and ends_at is not None and time.monotonic() >= ends_at:
+            is_over = mine and ends_at is not None and time.monotonic() >= ends_at
+            if is_over:
                 logging.info("The barrier's time-to-live is over.")
                 self._drop_placement(heartbeat.session)
         finally:
             self._lock.release()
+        if is_over and self.when_expired is not None:
+            self.when_expired(generation)
 
     def _wait(self, session: Any, index: int, run_id: str) -> bool:
         """Wait; `run_id` is the caller's session's, "" for the first one seen.
