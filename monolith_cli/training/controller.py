@@ -20,6 +20,7 @@ from absl import logging
 
 from monolith_cli import messages
 from monolith_cli.control.address import read_address
+from monolith_cli.control.log import FILE_PEER
 from monolith_cli.control.service import (
     ACTION_FILE,
     ORIGINAL_METHODS,
@@ -31,7 +32,9 @@ from monolith_cli.formats import text_proto
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp
 from monolith_cli.training.barrier_state import plain, shared_device
-from monolith_cli.training.control_server import ControlServer, ServerTls, check_host
+from monolith_cli.training.control_log import ControlLog
+from monolith_cli.training.control_port import ServerTls, check_host
+from monolith_cli.training.control_server import ControlServer
 from monolith_cli.training.save_directory import make_local_directory
 
 __all__ = [
@@ -60,11 +63,14 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
 
     The address goes into `controller_server_addr.txt`, a token, new for each session, into
     `controller_token` (mode 0600). Both go when the session ends or fails, if they are still this
-    hook's. Where such a file cannot be kept secret, the token comes from the environment of both
-    sides (MONOLITH_CONTROLLER_TOKEN, or the file that MONOLITH_CONTROLLER_TOKEN_FILE names), or
-    calls that change something are refused. Each of those is a line of `control.log`.
+    hook's. Only where such a file cannot be kept secret, the token comes from the environment of
+    both sides (MONOLITH_CONTROLLER_TOKEN, or the file that MONOLITH_CONTROLLER_TOKEN_FILE names);
+    if there is none, calls that change something are refused. Each of those is a line of
+    `control.log`, but of many that are refused for want of the token in a minute only the first.
 
-    Costs eight threads that sleep, and nothing a step.
+    Costs a dozen threads that sleep, and nothing a step. Calls that change something wait for no
+    others: those that only look, and those that are refused, have one thread, which answers them
+    in rounds, and so may wait 30 ms, or longer if more than 32 ask at once.
 
     Parameters
     ----------
@@ -346,7 +352,7 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
     A thread looks for the file every `QUERY_INTERVAL` seconds while a session lives, from its first
     run, asks `ControllerHook` by its ops, writes the answer into `monolith_action_response` ("OK",
     or what is wrong), and removes the request. Where it can do neither it says so in the log, and
-    does what is asked for only once.
+    does what is asked for only once. Each request is a line of `control.log`.
 
     Parameters
     ----------
@@ -359,6 +365,7 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
     def __init__(self, model_dir: str | os.PathLike[str], hook: ControllerHook) -> None:
         self._action_path = os.path.join(os.fspath(model_dir), ACTION_FILE)
         self._response_path = os.path.join(os.fspath(model_dir), RESPONSE_FILE)
+        self._log = ControlLog(os.fspath(model_dir))
         self._hook = hook
         self._made: tuple[Any, Any] | None = None  # a session that has not run yet, its coordinator
         self._stopped: threading.Event | None = None
@@ -409,7 +416,9 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
             return
         mark = status.st_ino, status.st_mtime_ns
         if self._answered is None or self._answered[0] != mark:
-            self._answered = mark, self._act(session)
+            action, result = self._act(session)
+            self._answered = mark, result
+            self._log.write(action, result, peer=FILE_PEER)
         answer = self._answered[1]
         logging.info("An action file is answered: %s", answer)
         # The answer first: whoever sees the request gone finds it.
@@ -418,7 +427,8 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
             os.unlink(self._action_path)
         self._answered = None
 
-    def _act(self, session: Any) -> str:
+    def _act(self, session: Any) -> tuple[str | None, str]:
+        """Returns the action, None if it is not known, and the answer."""
         actions = messages.get_message(
             "monolith.ControllerHooksProto"
         ).DESCRIPTOR.enum_types_by_name
@@ -426,16 +436,16 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
         try:
             fields = text_proto.read(self._action_path)
         except MonolithError as error:
-            return f"Not understood: {error.what}"
+            return None, f"Not understood: {error.what}"
         action: object = "UNKNOWN"
         for field in fields:
             if field.name != "action":
-                return f"Not understood: no field {field.name[:100]!r} is known"
+                return None, f"Not understood: no field {field.name[:100]!r} is known"
             action = field.value
         if action in ("TRIGGER_SAVE", numbers["TRIGGER_SAVE"]):
             session.run(self._hook.trigger_save_op)
-        elif action in ("STOP", numbers["STOP"]):
+            return "TRIGGER_SAVE", "OK"
+        if action in ("STOP", numbers["STOP"]):
             session.run(self._hook.stop_op)
-        else:
-            return f"Unknown action {action}"[:200]
-        return "OK"
+            return "STOP", "OK"
+        return None, f"Unknown action {action}"[:200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,23 @@ def test_no_log(tmp_path: Path) -> None:
     (tmp_path / "control.log").mkdir()
     with pytest.raises(NotReadableError):
         read_log(tmp_path)
+
+
+def test_those_refused_do_not_push_out_others(tmp_path: Path) -> None:
+    def line(method: str | None, result: str) -> str:
+        return json.dumps({"method": method, "result": result}) + "\n"
+
+    refused = [
+        line("1", "a wrong token"),
+        line("2", "this job takes orders only with its token"),
+        line("3", "this job has no token, and so takes no orders: none could be kept secret"),
+        line(None, "712 more calls refused within a minute"),
+    ]
+    with open(tmp_path / "control.log", "w") as file:
+        file.write(line("A", "done"))
+        file.writelines(refused)
+        file.write(line("B", "the barrier was placed by ann 0 s ago: a wrong token"))
+        file.writelines(refused * 50)
+    methods = [entry["method"] for entry in read_log(tmp_path, 2)]
+    assert methods == ["A", "B", "3", None]
+    assert len(read_log(tmp_path)) == 206

@@ -181,7 +181,7 @@ def test_of_two_who_place_at_once_one_wins(tmp_path: Path) -> None:
 def test_clocks_need_not_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks for the time of day."""
     without = types.SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
-    for module in ("control_server", "controller", "lease"):
+    for module in ("control_calls", "control_server", "controller", "lease"):
         monkeypatch.setattr(f"monolith_cli.training.{module}.time", without)
     with running(tmp_path, 1) as job, job.client() as client:
         client("PlaceBarrier", owner="alice", ttl_ms=60_000)
@@ -407,93 +407,96 @@ def test_orders_need_the_token(tmp_path: Path) -> None:
             refused("UNAUTHENTICATED", lambda: client("StopTraining"))
             client.metadata = [("authorization", f"Bearer {job.token}")]
             client("StopTraining")
-        log = job.log()
-        assert [entry["method"] for entry in log[: len(CHANGING)]] == CHANGING
-        assert len(log) == len(given) * len(CHANGING) + 2
-        assert all(entry["peer"].startswith("ipv4:127.0.0.1:") for entry in log)
         assert steps(tmp_path) == []
 
 
-def test_a_token_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN", "given")
-    with running(tmp_path) as job:
-        assert not (tmp_path / TOKEN).exists()
-        with job.client(token="given") as client:
-            client("StopTraining")
-        with job.client(token=None) as client:
-            refused("UNAUTHENTICATED", lambda: client("StopTraining"))
-
-
-def test_a_token_of_a_secret_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("given\n")
-    monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(secret))
-    with running(tmp_path / "model") as job:
-        assert not (tmp_path / "model" / TOKEN).exists()
-        with job.client(token="given") as client:
-            client("StopTraining")
-    secret.unlink()
-    with (
-        pytest.raises(FileNotFoundError, match="secret: not there"),
-        running(tmp_path / "model"),
-    ):
-        pass
-
-
-def test_an_empty_secret_file_is_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "secret").write_text("\n")
-    monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(tmp_path / "secret"))
-    with running(tmp_path / "model") as job:
-        for token in (None, ""):
-            with job.client(token=token) as client:
-                said = refused("PERMISSION_DENIED", lambda c=client: c("StopTraining"))
-                assert "MONOLITH_CONTROLLER_TOKEN" in said
-
-
-@pytest.mark.parametrize("what", ["mode", "owner", "unwritable"])
-def test_no_token_where_none_can_be_secret(
-    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["MONOLITH_CONTROLLER_TOKEN", "MONOLITH_CONTROLLER_TOKEN_FILE"])
+def test_the_environment_does_not_count_where_a_file_is_secret(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor is it looked at: it may be meant for another job."""
+    monkeypatch.setenv(name, str(tmp_path / "none"))
+    with running(tmp_path) as job:
+        assert len(job.token) >= 43
+        with job.client(token=str(tmp_path / "none")) as client:
+            refused("UNAUTHENTICATED", lambda: client("StopTraining"))
+        with job.client(token=job.token) as client:
+            client("StopTraining")
+
+
+@pytest.fixture(params=["mode", "owner", "unwritable", "unreadable", "changed"])
+def _none_is_secret(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model directory whose file system cannot keep the token's file secret, nor maybe at all."""
     from monolith_cli.errors import WriteError
-    from monolith_cli.training import control_server
+    from monolith_cli.training import control_token
+
+    stat_of, write = os.fstat, control_token.atomic_write
+
+    def changed_stat(file: int) -> os.stat_result:
+        fields = list(stat_of(file))
+        if request.param == "mode":
+            fields[stat.ST_MODE] = stat.S_IFREG | 0o777  # as on a share of Windows
+        else:
+            fields[stat.ST_UID] += 1
+        return os.stat_result(fields)
+
+    def changed_write(path: str, data: bytes, **options: Any) -> None:
+        if request.param == "unwritable":
+            raise WriteError("not written: Operation not permitted", path=path)
+        write(path, b"\xff" if request.param == "unreadable" else data[1:], **options)
+
+    if request.param in ("mode", "owner"):
+        monkeypatch.setattr(control_token.os, "fstat", changed_stat)
+    else:
+        monkeypatch.setattr(control_token, "atomic_write", changed_write)
+
+
+@pytest.mark.usefixtures("_none_is_secret")
+@pytest.mark.parametrize("by", ["variable", "file"])
+def test_the_environments_token_where_no_file_is_secret(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / TOKEN).write_text("of a run that was killed")
+    if by == "variable":
+        monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN", "given")
+    else:
+        (tmp_path / "secret").write_text("given\n")
+        monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(tmp_path / "secret"))
+    with running(tmp_path) as job:
+        assert not (tmp_path / TOKEN).exists()  # clients would take it
+        with job.client(token="given") as client:
+            client("StopTraining")
+        for token in (None, "", "of a run that was killed"):
+            with job.client(token=token) as client:
+                refused("UNAUTHENTICATED", lambda c=client: c("StopTraining"))
+
+
+@pytest.mark.usefixtures("_none_is_secret")
+@pytest.mark.parametrize("_none_is_secret", ["mode"], indirect=True)
+@pytest.mark.parametrize("by", ["nothing", "an empty file", "no file", "spaces"])
+def test_no_orders_without_any_token(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monolith_cli.training import control_token
 
     warnings: list[str] = []
-    warn = control_server.logging.warning
     monkeypatch.setattr(
-        control_server.logging,
-        "warning",
-        lambda text, *args: (warnings.append(text % args), warn(text, *args)),
+        control_token.logging, "warning", lambda text, *args: warnings.append(text % args)
     )
-    real = os.stat
-
-    def changed(path: Any, **options: Any) -> Any:
-        status = real(path, **options)
-        if isinstance(path, (str, os.PathLike)) and os.fspath(path).endswith(TOKEN):
-            fields = list(status)
-            if what == "mode":
-                fields[stat.ST_MODE] = stat.S_IFREG | 0o777  # as on a share of Windows
-            else:
-                fields[stat.ST_UID] += 1
-            return os.stat_result(fields)
-        return status
-
-    if what == "unwritable":
-        write = control_server.atomic_write
-
-        def refuse(path: str, *arguments: Any, **options: Any) -> None:
-            if path.endswith(TOKEN):
-                raise WriteError("not written: Operation not permitted", path=path)
-            write(path, *arguments, **options)
-
-        monkeypatch.setattr(control_server, "atomic_write", refuse)
-    else:
-        monkeypatch.setattr(control_server.os, "stat", changed)
+    if by == "an empty file":
+        (tmp_path / "secret").write_text("\n")
+    if by in ("an empty file", "no file"):
+        monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(tmp_path / "secret"))
+    if by == "spaces":
+        monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN", "no token")
     with running(tmp_path) as job, job.client(token=None) as client:
         assert not (tmp_path / TOKEN).exists()
-        assert [text for text in warnings if text.startswith("The job takes no orders")]
-        for method in CHANGING:
+        [warning] = [text for text in warnings if text.startswith("The job takes no orders")]
+        assert ("secret: not there" in warning) == (by == "no file")
+        for method in CHANGING if by == "nothing" else CHANGING[:1]:
             said = refused("PERMISSION_DENIED", lambda m=method: client(m))
             assert said.startswith("this job has no token, and so takes no orders")
+            assert "MONOLITH_CONTROLLER_TOKEN_FILE" in said
         assert not client("GetInfo").placed
 
 
@@ -545,15 +548,151 @@ def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
         assert client("GetInfo").placed
 
 
+def test_who_is_refused_does_not_fill_the_log(tmp_path: Path) -> None:
+    from monolith_cli.control.log import read_log
+
+    with running(tmp_path) as job, job.client() as client:
+        client("PlaceBarrier", owner="alice")
+        with job.client(token="wrong") as other, job.client(token=None) as another:
+            for method in CHANGING:
+                refused("UNAUTHENTICATED", lambda m=method: other(m))
+            for _ in range(30):
+                said = refused(
+                    "UNAUTHENTICATED",
+                    lambda: another("PlaceBarrier", owner="the president", reason="x" * 60_000),
+                )
+        assert said == "this job takes orders only with its token"
+        client("RemoveBarrier", owner="alice")
+    log = job.log()
+    assert [(e["method"], e["owner"], e["reason"], e["result"]) for e in log] == [
+        ("PlaceBarrier", "alice", "", "done"),
+        *((method, None, None, "a wrong token") for method in CHANGING[:5]),
+        ("RemoveBarrier", "alice", "", "done"),
+        (None, None, None, f"{len(CHANGING) - 5 + 30} more calls refused within a minute"),
+    ]
+    assert all(entry["peer"].startswith("ipv4:127.0.0.1:") for entry in log[:-1])
+    assert log[-1]["peer"] == "ipv4:127.0.0.1"
+    assert os.path.getsize(tmp_path / LOG) < 2000
+    methods = [entry["method"] for entry in read_log(tmp_path, 2)]
+    assert methods == ["PlaceBarrier", CHANGING[4], "RemoveBarrier", None]
+
+
+def test_those_refused_in_another_minute_have_lines_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monolith_cli.training import control_log
+
+    monkeypatch.setattr(control_log, "_SPAN_SECONDS", 0.2)
+    log = control_log.ControlLog(str(tmp_path))
+
+    def results() -> list[str]:
+        path = tmp_path / LOG
+        return [json.loads(line)["result"] for line in path.read_text().splitlines()]
+
+    for minute in (1, 2):
+        for number in range(8):
+            log.write_refused("StopJob", "a wrong token", f"ipv4:10.0.0.{number}:1")
+        eventually(lambda m=minute: len(results()) == 6 * m)
+    assert results() == [*["a wrong token"] * 5, "3 more calls refused within a minute"] * 2
+    for number in range(20):
+        log.write_refused("StopJob", "a wrong token", f"ipv6:[::{number:x}]:1")
+    log.close()
+    log.close()
+    last = json.loads((tmp_path / LOG).read_text().splitlines()[-1])
+    assert last["result"] == "15 more calls refused within a minute"
+    assert last["peer"] == ", ".join([*(f"ipv6:[::{n:x}]" for n in range(5, 10)), "others"])
+
+
+def test_the_end_of_a_time_to_live_is_in_the_log(tmp_path: Path) -> None:
+    def ended() -> list[Any]:
+        return [
+            (e["owner"], e["peer"], e["reason"], e["result"])
+            for e in job.log()
+            if e["method"] == "ExpireBarrier"
+        ]
+
+    over = "its time-to-live is over"
+    with running(tmp_path, 1) as job, job.client() as client:
+        client("PlaceBarrier", owner="alice", reason="to look", ttl_ms=50)
+        eventually(lambda: ended() == [("alice", None, "to look", over)])
+        assert not client("GetInfo").placed
+        lease = client("PlaceBarrier", owner="bob", ttl_ms=60_000).lease_id
+        client("RenewBarrier", lease_id=lease, ttl_ms=1)
+        eventually(lambda: ended()[1:] == [("bob", None, "", over)])
+        job.barrier.place_barrier(job.job.raw, ttl_seconds=0.01)  # the trainer's own
+        eventually(lambda: ended()[2:] == [(None, None, None, over)])
+        client("PlaceBarrier", owner="alice", ttl_ms=60_000)
+        client("RemoveBarrier", owner="alice")
+    assert len(ended()) == 3
+
+
+def test_a_time_to_live_that_ends_is_never_none(tmp_path: Path) -> None:
+    """Whoever looks while it ends sees a barrier that ends, or none."""
+    slow = Slow()
+    with running(tmp_path, 1, listeners=[slow.listener]) as job, job.client() as client:
+        read = job.barrier._state.read
+
+        def late(session: Any) -> Any:
+            status = read(session)
+            if status.placed and threading.current_thread().name.startswith("controller-looks"):
+                time.sleep(0.2)  # until after the end
+            return status
+
+        job.barrier._state.read = late
+        for ttl_ms in (1, 100):
+            client("PlaceBarrier", owner="alice", ttl_ms=ttl_ms)
+            info = client("GetInfo")
+            assert (info.placed, info.owner) in ((True, "alice"), (False, ""))
+            assert info.placed == (info.expires_in_ms == 1), info
+            eventually(lambda: not client("GetInfo").placed)
+        # A save keeps what has ended.
+        save = client.start("SaveNow")
+        slow.started.wait(10)
+        client("PlaceBarrier", owner="alice", ttl_ms=1)
+        eventually(lambda: job.log()[-1]["method"] == "ExpireBarrier")
+        info = client("GetInfo")
+        assert (info.placed, info.owner, info.expires_in_ms) == (True, "alice", 1)
+        slow.go.set()
+        save.result()
+        assert not client("GetInfo").placed
+
+
+def test_the_owner_is_known_as_soon_as_the_barrier(tmp_path: Path) -> None:
+    placing, go = threading.Event(), threading.Event()
+
+    def wait(action: str, session: Any) -> None:
+        placing.set()
+        go.wait(20)
+
+    with running(tmp_path, callback=wait) as job, job.client() as client:
+        place = client.start("PlaceBarrier", owner="alice")
+        placing.wait(10)
+        look = client.start("GetInfo")
+        time.sleep(0.1)
+        go.set()
+        assert (look.result().placed, look.result().owner) == (True, "alice")
+        client("RemoveBarrier", lease_id=place.result().lease_id)
+
+
 # --- limits -----------------------------------------------------------------------------------
 
 
 def test_a_message_that_is_too_large(tmp_path: Path) -> None:
+    """The job's own words, and not grpc's, which has the same status for too many calls."""
     with running(tmp_path) as job, job.client() as client:
-        said = refused("RESOURCE_EXHAUSTED", lambda: client("PlaceBarrier", reason="x" * 65_536))
-        assert "65536" in said
-        client("PlaceBarrier", reason="x" * 60_000)
-        assert len(client("GetInfo").reason) == 60_000
+        said = refused("INVALID_ARGUMENT", lambda: client("SaveNow", reason="x" * 70_000))
+        assert said == "a request of 70004 bytes is too long: 65536 are taken"
+        said = refused("INVALID_ARGUMENT", lambda: client("PlaceBarrier", reason="ä" * 10_000))
+        assert said == "owner and reason have 20000 bytes, and may have 16384"
+        said = refused("RESOURCE_EXHAUSTED", lambda: client("StopJob", reason="x" * 2_000_000))
+        assert "larger than max" in said
+        client("PlaceBarrier", owner="alice", reason="ä" * 8000)
+        assert len(client("GetInfo").reason) == 8000
+        said = refused("ALREADY_EXISTS", lambda: client("PlaceBarrier"))
+        assert said.startswith("the barrier was placed by alice 0 s ago: äää")
+        assert len(said) == 600
+        results = [entry["result"] for entry in job.log()]
+        assert [result[:14] for result in results[:2]] == ["a request of 7", "owner and reas"]
 
 
 def test_garbage(tmp_path: Path) -> None:
@@ -565,7 +704,7 @@ def test_garbage(tmp_path: Path) -> None:
                 refused("UNAUTHENTICATED", say)
                 said = refused("INVALID_ARGUMENT", lambda s=say: s(metadata=client.metadata))
                 assert said == "the request does not parse"
-        assert len(job.log()) == 18
+        assert [e["result"] for e in job.log()].count("the request does not parse") == 9
         for name in ("/Controller/Nothing", "/Other/GetInfo"):
             raw = client.channel.unary_unary(name)
             refused("UNIMPLEMENTED", lambda r=raw: r(b"", timeout=5))
@@ -574,21 +713,115 @@ def test_garbage(tmp_path: Path) -> None:
         assert not client("GetInfo").placed
 
 
-def test_more_calls_than_the_job_takes(tmp_path: Path) -> None:
+def looking_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("controller-looks")]
+
+
+def test_who_looks_or_is_refused_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more than are taken at once some are sent away; orders come through all the time."""
+    from monolith_cli.training import control_calls
+
+    monkeypatch.setattr(control_calls, "_MOST_LOOKS", 20)
+    with running(tmp_path) as job, job.client() as client, job.client(token="wrong") as other:
+        for start in (
+            lambda: client.start("GetTrainingStatus"),
+            lambda: client.start("GetInfo"),
+            lambda: other.start("StopTraining"),
+        ):
+            read, go = job.barrier._state.read, threading.Event()
+
+            def slow(session: Any, read: Any = read, go: Any = go) -> Any:
+                if threading.current_thread().name.startswith("controller-looks"):
+                    assert go.wait(20)  # as if the parameter server were slow
+                return read(session)
+
+            job.barrier._state.read = slow
+            first = client.start("GetInfo")
+            eventually(lambda: looking_threads())
+            calls = [start() for _ in range(60)]
+            try:
+                for _ in range(3):
+                    lease = client("PlaceBarrier", owner="alice", timeout=5).lease_id
+                    client("RenewBarrier", lease_id=lease, timeout=5)
+                    client("RemoveBarrier", lease_id=lease, timeout=5)
+                client("SaveNow", timeout=10)
+            finally:
+                go.set()
+                job.barrier._state.read = read
+            assert first.code() == grpc.StatusCode.OK
+            codes = [call.code() for call in calls]
+            sent_away = [c for c in calls if c.code() == grpc.StatusCode.RESOURCE_EXHAUSTED]
+            assert {call.details() for call in sent_away} == {"too many calls at once: ask again"}
+            assert 19 <= len(codes) - len(sent_away) <= 21
+            assert {grpc.StatusCode.RESOURCE_EXHAUSTED} < set(codes)
+            job.goes_on()
+        assert len(looking_threads()) == 1
+
+
+def test_headers_alone_keep_nobody_waiting(tmp_path: Path) -> None:
+    """Calls whose message never comes."""
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait(30)
+        yield from ()
+
     with running(tmp_path) as job, job.client() as client:
-        calls = [client.start("GetTrainingStatus") for _ in range(200)]
+        calls = [
+            client.channel.stream_unary(f"/Controller/{method}").future(nothing())
+            for method in ("GetInfo", "StopTraining", "StopJob") * 5
+        ]
+        try:
+            client("PlaceBarrier", owner="alice", timeout=5)
+            assert client("GetInfo", timeout=5).owner == "alice"
+            codes = {call.code() for call in calls}
+            assert codes == {grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED}
+        finally:
+            never.set()
+
+
+def test_more_orders_than_the_job_takes(tmp_path: Path) -> None:
+    with running(tmp_path) as job, job.client() as client:
+        with job.server._server._lock:
+            calls = [client.start("RemoveBarrier") for _ in range(100)]
+            eventually(lambda: sum(call.done() for call in calls) == 36)
+            assert not client("GetInfo").placed
         codes = [call.code() for call in calls]
-        assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert codes.count(grpc.StatusCode.OK) >= 64
-        client("PlaceBarrier", owner="alice")
-        assert client("GetInfo").owner == "alice"
-        job.goes_on()
+        assert codes.count(grpc.StatusCode.OK) == 64
+        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 36
+
+
+def test_those_who_look_together_see_the_same(tmp_path: Path) -> None:
+    """One look at the job for all of them, taken after they have asked."""
+    with running(tmp_path) as job, job.client() as client:
+        looks = []
+        look = job.barrier.look
+
+        def counted(session: Any) -> Any:
+            looks.append(threading.current_thread().name)
+            return look(session)
+
+        job.barrier.look = counted
+        calls = [client.start("GetInfo") for _ in range(200)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.OK}
+        # 32 in a round at most; on a slow machine they come one after the other.
+        assert 7 <= len(looks) <= 60
+        for _ in range(5):  # one's own deed is always seen
+            client("PlaceBarrier", owner="alice")
+            calls = [client.start("GetInfo") for _ in range(5)]
+            assert all(call.result().owner == "alice" for call in calls)
+            client("RemoveBarrier", owner="alice")
+            assert not client("GetBlockStatus").blocked_indices
 
 
 def test_whoever_has_waited_in_vain_places_nothing(tmp_path: Path) -> None:
     with running(tmp_path, 1) as job, job.client() as client:
         server: Running = job
+        client("GetInfo")  # connected
         with server.server._server._lock:  # as if the parameter server were slow
             refused("DEADLINE_EXCEEDED", lambda: client("PlaceBarrier", timeout=0.3))
+            time.sleep(0.3)  # until the job has learnt of it, too
         eventually(lambda: [e["result"] for e in job.log()] == ["whoever asked has gone"])
         assert not client("GetInfo").placed

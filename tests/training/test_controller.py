@@ -22,6 +22,7 @@ from tf_support import tensorflow
 
 from monolith_cli.control.address import parse_address
 from monolith_cli.control.client import JobClient, Tls, connect
+from monolith_cli.control.log import read_log
 from monolith_cli.errors import RefusedError, UnreachableError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -617,6 +618,14 @@ def test_action_files(tmp_path: Path) -> None:
         assert not job.session.should_stop()
         job.train()
         assert job.session.should_stop()
+    entries = read_log(tmp_path)
+    assert [(e["method"], e["result"][:14]) for e in entries] == [
+        ("TRIGGER_SAVE", "OK"),
+        ("STOP", "OK"),
+        *[(None, "Unknown action")] * 4,
+        *[(None, "Not understood")] * 3,
+    ]
+    assert {(e["owner"], e["peer"], e["reason"]) for e in entries} == {(None, "file", None)}
 
 
 def _number(action: str) -> int:
@@ -637,6 +646,7 @@ def test_an_action_that_cannot_be_answered_is_done_once(tmp_path: Path) -> None:
             time.sleep(0.06)
             job.train()
         assert made.saves == 1
+        assert [entry["method"] for entry in read_log(tmp_path)] == ["TRIGGER_SAVE"]
         assert (tmp_path / "monolith_action").exists()
         response.rmdir()
         eventually(lambda: not (tmp_path / "monolith_action").exists())
