@@ -227,13 +227,17 @@ def stop(
     exit_codes={3: "no such directory, or no log in it"},
     json_keys={
         "time": "When, in UTC.",
-        "method": "What was asked for: a method of the Controller service.",
-        "owner": "By whom, as they say.",
-        "peer": "From which address.",
+        "method": "What was asked for: a method of the Controller service, or an action of the"
+        " action file. ExpireBarrier: a time-to-live has ended. null: many calls at once, or an"
+        " action that is not known.",
+        "owner": "By whom, as they say; null for calls that were refused for want of the token.",
+        "peer": 'From which address; "file" for the action file, null for what nobody has asked'
+        " for.",
         "reason": "Why.",
         "result": '"done", or what was answered.',
     },
-    json_intro="With --json each line is an object with these keys:",
+    json_intro="With --json each line is an object with these keys. Of many calls in a minute that"
+    " were refused for want of the token only the first five have a line each:",
     files={"MODEL_DIR/control.log": "The log; the job writes it."},
 )
 @options.model_dir
@@ -244,7 +248,7 @@ def stop(
     metavar="N",
     default=20,
     show_default=True,
-    help="The last N only; 0: all.",
+    help="The last N only, and the last N refused for want of the token; 0: all.",
 )
 @options.json_lines
 @options.common

@@ -163,13 +163,14 @@ def stopped_document(via: str, info: JobInfo | None, address: str | None) -> dic
 
 
 def log_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line an entry: when, who, what, why, and how it ended."""
+    """A line an entry: when, who and from where, what, why, and how it ended."""
     lines = []
     for entry in entries:
-        who = entry.get("owner") or entry.get("peer") or "?"
+        who = ", ".join(str(entry[key]) for key in ("owner", "peer") if entry.get(key)) or "?"
+        what = entry.get("method") or ""
         why = f": {entry['reason']}" if entry.get("reason") else ""
-        text = f"{entry.get('time', '?')}  {who}  {entry.get('method', '?')}{why}"
-        lines.append(name_text(f"{text}  ({entry.get('result', '?')})"))
+        columns = [entry.get("time") or "?", who, f"{what}{why}", f"({entry.get('result') or '?'})"]
+        lines.append(name_text("  ".join(str(column) for column in columns if column)))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -349,19 +350,39 @@ LINES = [
     ' "peer": "ipv4:127.0.0.1:5", "reason": "slot 7", "result": "done"}',
     '{"time": "2026-01-02T03:04:06.000+00:00", "method": "StopTrai',
     "[1, 2]",
-    '{"time": "2026-01-02T03:04:07.000+00:00", "method": "ResumeTraining", "owner": "",'
-    ' "peer": "ipv4:127.0.0.1:6", "reason": "", "result": "a wrong token"}',
+    '{"time": "2026-01-02T03:04:07.000+00:00", "method": "ResumeTraining", "owner": null,'
+    ' "peer": "ipv4:127.0.0.1:6", "reason": null, "result": "a wrong token"}',
+    '{"time": "2026-01-02T03:05:07.000+00:00", "method": null, "owner": null,'
+    ' "peer": "ipv4:127.0.0.1", "reason": null, "result": "7 more calls refused within a minute"}',
+    '{"time": "2026-01-02T03:06:07.000+00:00", "method": "ExpireBarrier", "owner": "ann@box",'
+    ' "peer": null, "reason": "slot 7", "result": "its time-to-live is over"}',
+    '{"time": "2026-01-02T03:07:07.000+00:00", "method": "STOP", "owner": null,'
+    ' "peer": "file", "reason": null, "result": "OK"}',
+]
+SHOWN = [
+    "2026-01-02T03:04:05.000+00:00  ann@box, ipv4:127.0.0.1:5  PlaceBarrier: slot 7  (done)\n",
+    "2026-01-02T03:04:07.000+00:00  ipv4:127.0.0.1:6  ResumeTraining  (a wrong token)\n",
+    "2026-01-02T03:05:07.000+00:00  ipv4:127.0.0.1  (7 more calls refused within a minute)\n",
+    "2026-01-02T03:06:07.000+00:00  ann@box  ExpireBarrier: slot 7  (its time-to-live is over)\n",
+    "2026-01-02T03:07:07.000+00:00  file  STOP  (OK)\n",
 ]
 
 
 def test_log(tmp_path: Path) -> None:
     (tmp_path / "control.log").write_text("\n".join(LINES) + "\n")
-    first = "2026-01-02T03:04:05.000+00:00  ann@box  PlaceBarrier: slot 7  (done)\n"
-    second = "2026-01-02T03:04:07.000+00:00  ipv4:127.0.0.1:6  ResumeTraining  (a wrong token)\n"
-    assert call("job", "log", tmp_path) == (0, first + second, "")
-    assert call("job", "log", "-n", "1", tmp_path).out == second
-    assert call("job", "log", "-n", "0", tmp_path).out == first + second
-    assert list(call("job", "log", "-n1", "--json", tmp_path).document) == LOG_KEYS
+    assert call("job", "log", tmp_path) == (0, "".join(SHOWN), "")
+    assert call("job", "log", "-n", "0", tmp_path).out == "".join(SHOWN)
+    # The last, and the last of those that were refused.
+    assert call("job", "log", "-n", "1", tmp_path).out == SHOWN[2] + SHOWN[4]
+    lines = call("job", "log", "-n2", "--json", tmp_path).out.splitlines()
+    documents = [json.loads(line) for line in lines]
+    assert [list(document) for document in documents] == [LOG_KEYS] * 4
+    assert [document["peer"] for document in documents] == [
+        "ipv4:127.0.0.1:6",
+        "ipv4:127.0.0.1",
+        None,
+        "file",
+    ]
 
 
 def test_log_that_others_write_into(tmp_path: Path) -> None:
