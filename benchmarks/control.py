@@ -2,8 +2,8 @@
 
 A chief in a process of its own trains steps of some milliseconds and serves the Controller service.
 Measured: `monolith barrier status`, a whole process, against `python -c "import grpc"`; from place
-to its answer; and a training step while 20 clients ask for the status 200 times each, against the
-same job while nobody asks, in turns.
+to its answer, alone and while 20 clients ask for the status all the time; and a training step while
+20 clients ask for the status 200 times each, against the same job while nobody asks, in turns.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def job(model_dir: str) -> None:
                     took.clear()
 
 
-def clients(model_dir: str) -> None:
+def clients(model_dir: str, calls: int) -> None:
     """All of them, each with a connection of its own; prints how many calls have failed."""
     from monolith_cli.control.client import connect
     from monolith_cli.errors import MonolithError
@@ -77,7 +77,7 @@ def clients(model_dir: str) -> None:
 
     def ask() -> None:
         with connect(model_dir) as client:
-            for _ in range(CALLS):
+            for _ in range(calls):
                 try:
                     client.info()
                 except MonolithError as error:
@@ -97,6 +97,26 @@ def steps_of(process: Any) -> list[float]:
     process.stdin.flush()
     took: list[float] = json.loads(process.stdout.readline())
     return took
+
+
+def place_times(model_dir: str) -> str:
+    """Of placing over a connection that is there, and of connecting and placing."""
+    from monolith_cli.control.client import connect
+
+    places, connected = [], []
+    for _ in range(PLACES):
+        start = time.perf_counter()
+        with connect(model_dir) as client:
+            asked = time.perf_counter()
+            lease = client.place(reason="", owner="benchmark", ttl_seconds=60)
+            end = time.perf_counter()
+            places.append((end - asked) * 1e3)
+            connected.append((end - start) * 1e3)
+            client.remove(owner="benchmark", lease=lease)
+    return (
+        f"{statistics.median(places):.1f} ms, worst {max(places):.1f};"
+        f" with connecting {statistics.median(connected):.1f} ms, worst {max(connected):.1f}"
+    )
 
 
 def main() -> None:
@@ -123,34 +143,34 @@ def main() -> None:
 
 def measure(process: Any, model_dir: str) -> None:
     """Print all figures."""
-    from monolith_cli.control.client import connect
-
     time.sleep(1)
     steps_of(process)
-    quiet, busy, lost = [], [], 0
+    quiet, busy, lost, asking = [], [], 0, 0.0
     for _ in range(TURNS):
         time.sleep(3)
         quiet += steps_of(process)
+        start = time.perf_counter()
         asked = subprocess.run(
             python("control", "clients", model_dir), capture_output=True, text=True, check=True
         )
+        asking += time.perf_counter() - start  # their start-up included
         lost += int(asked.stdout)
         busy += steps_of(process)
     alone, shared = statistics.median(quiet) * 1e3, statistics.median(busy) * 1e3
     print(
         f"a step: {alone:.2f} ms alone, {shared:.2f} ms with {CLIENTS} clients that make {CALLS}"
-        f" status calls each: {shared - alone:.2f} ms more; {lost} calls lost"
+        f" status calls each: {shared - alone:.2f} ms more"
+        f" ({(statistics.fmean(busy) - statistics.fmean(quiet)) * 1e3:.2f} in the mean);"
+        f" {lost} calls lost, {CLIENTS * CALLS * TURNS / asking:.0f} answered a second"
     )
-    places = []
-    with connect(model_dir) as client:
-        for _ in range(PLACES):
-            start = time.perf_counter()
-            lease = client.place(reason="", owner="benchmark", ttl_seconds=60)
-            places.append(time.perf_counter() - start)
-            client.remove(owner="benchmark", lease=lease)
-    print(
-        f"place to answer: {statistics.median(places) * 1e3:.1f} ms, worst {max(places) * 1e3:.1f}"
-    )
+    print(f"place to answer: {place_times(model_dir)}")
+    others = subprocess.Popen(python("control", "poll", model_dir), stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(2)
+        print(f"the same while {CLIENTS} clients poll the status: {place_times(model_dir)}")
+    finally:
+        others.kill()
+        others.wait()
     ours, theirs = [], []
     for _ in range(STARTS):
         ours.append(run([MONOLITH, "barrier", "status", model_dir]).seconds)
@@ -166,6 +186,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["job"]:
         job(sys.argv[2])
     elif sys.argv[1:2] == ["clients"]:
-        clients(sys.argv[2])
+        clients(sys.argv[2], CALLS)
+    elif sys.argv[1:2] == ["poll"]:
+        clients(sys.argv[2], 10**9)
     else:
         main()
