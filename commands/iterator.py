@@ -194,6 +194,116 @@ def _show_raw(prefix: str, json: bool) -> None:
 @click.command(
     cls=Command,
     examples={
+        "monolith iterator peek --worker 1 --dataset inputs:train -n 3 model": "What worker 1 reads"
+        " next, of the dataset that train() in inputs.py returns:",
+        "monolith iterator peek --worker 1 --dataset inputs:train -n 0 model": "Only whether the"
+        " dataset fits, and what differs:",
+    },
+    exit_codes={
+        1: "the state does not fit: the dataset has other nodes",
+        3: "no such directory, worker, step or state; TensorFlow, the module or the function is not"
+        " there; the function raises or returns no dataset; an element cannot be computed",
+        4: "the state is damaged, or a record of the input",
+    },
+    json_keys={
+        "indices, values, dense_shape": "Of a sparse tensor.",
+        "base64": "Of a string that is no UTF-8.",
+        "type": "Of what has no values to show, such as a dataset in a dataset.",
+    },
+    json_intro="Every line is an element: its dictionaries and named tuples are objects, tuples and"
+    " tensors are lists. A float is the shortest number that reads back as the same float32, null"
+    " if it is not finite. Objects with these keys stand for values of other kinds:",
+)
+@options.model_dir
+@options.option(
+    "--worker",
+    type=click.IntRange(min=0),
+    metavar="I",
+    show_default="the only one",
+    help="The worker; 0 is the chief.",
+)
+@options.option(
+    "--step",
+    type=options.StepType(),
+    metavar="N|latest",
+    default="latest",
+    callback=options.one_step,
+    show_default="where the job would go on",
+    help="The step whose state is taken.",
+)
+@options.option(
+    "--dataset",
+    metavar="MODULE:FUNCTION",
+    required=True,
+    help="The function that returns the tf.data.Dataset. It gets the worker if it has an argument"
+    " 'worker', or needs exactly one.",
+)
+@options.option(
+    "-n",
+    "--count",
+    type=click.IntRange(min=0),
+    metavar="K",
+    default=1,
+    show_default=True,
+    help="How many elements; 0: only see whether the dataset fits.",
+)
+@options.option(
+    "--iterator",
+    metavar="NAME",
+    show_default="the only one",
+    help="The iterator, as 'show' names it, of a worker that has several.",
+)
+@options.json_number_ids
+@options.json_lines
+@options.common
+@click.pass_obj
+def peek(
+    settings: Settings,
+    /,
+    model_dir: str,
+    worker: int | None,
+    step: int | str,
+    dataset: str,
+    count: int,
+    iterator: str | None,
+    json_number_ids: bool,
+    json: bool,
+) -> None:
+    """Print the next elements of a worker's input, as JSON lines.
+
+    The dataset is built in a process with TensorFlow, with the current directory in its module
+    path: in a graph, or eagerly for a state of tf.train.Checkpoint. Nothing is written. TensorFlow
+    takes the state of a dataset with other files, order or parameters without a word, at a wrong
+    place; what differs is a warning here. MODEL_DIR may be the path of a state, too.
+    """
+    from monolith_cli.iterators.peek import peek as peek_at
+    from monolith_cli.iterators.resume import find_input
+    from monolith_cli.reports.entries import non_finite_warning
+    from monolith_cli.reports.iterator_changes import peeked_note
+    from monolith_cli.reports.terminal import Messages, show
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    saved = find_input(model_dir, worker, None if step == "latest" else int(step))
+    messages.warnings(saved.note)
+    done = peek_at(
+        saved,
+        dataset,
+        count,
+        name=iterator,
+        number_ids=json_number_ids,
+        debug=settings.debug,
+        show=lambda line: show([line]),
+        note=messages.notes,
+        warn=messages.warnings,
+    )
+    messages.notes(peeked_note(done))
+    messages.warnings(non_finite_warning(done.non_finite))
+    messages.took(f"peeked at {saved.prefix}")
+
+
+@click.command(
+    cls=Command,
+    examples={
         "monolith iterator rollback --step 1200 --dry-run model": "What going back would mean:",
         "monolith iterator rollback --step 1200 model": "All inputs resume from step 1200:",
         "monolith iterator rollback --step 1200 --worker 3 model": "One of them alone:",

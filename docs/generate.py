@@ -36,6 +36,7 @@ PUBLIC = [
     "run_state",
     "restarts",
     "fingerprint",
+    "iterator_restore",
 ]
 
 INTRODUCTION = """\

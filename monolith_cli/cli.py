@@ -40,6 +40,10 @@ COMMANDS = {
     "iterator show": Entry(
         "monolith_cli.commands.iterator:show", "Show in words where a worker's input is."
     ),
+    "iterator peek": Entry(
+        "monolith_cli.commands.iterator:peek",
+        "Print the next elements of a worker's input, as JSON lines.",
+    ),
     "iterator rollback": Entry(
         "monolith_cli.commands.iterator:rollback",
         "Have inputs resume from an older step, with the model as it is.",

@@ -15,6 +15,7 @@ __all__ = [
     "ChangedWhileReadError",
     "CorruptionError",
     "CursorError",
+    "DatasetError",
     "DifferentError",
     "EntryNotFoundError",
     "MissingShardError",
@@ -155,6 +156,12 @@ class DifferentError(MonolithError):
     """Two things that were compared and ought to say the same, but do not."""
 
     kind = "different"
+
+
+class DatasetError(MonolithError, RuntimeError):
+    """A dataset that a function was to build, and has not; or one that gives no elements."""
+
+    kind = "no_dataset"
 
 
 class CorruptionError(MonolithError, ValueError):

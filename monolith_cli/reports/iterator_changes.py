@@ -1,16 +1,17 @@
-"""Inputs that go back to an older step: the lines of `iterator rollback`, and its JSON."""
+"""What is said of inputs that go back to an older step, or that somebody peeks at."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from monolith_cli.reports.text import PLAIN, Look, columns
+from monolith_cli.reports.text import PLAIN, Look, columns, count_text
 
 if TYPE_CHECKING:
+    from monolith_cli.iterators.peek import Peeked
     from monolith_cli.iterators.rollback import Rollback
 
-__all__ = ["rollback_document", "rollback_lines", "rollback_outlook"]
+__all__ = ["peeked_note", "rollback_document", "rollback_lines", "rollback_outlook"]
 
 
 def rollback_lines(done: Rollback, *, look: Look = PLAIN) -> Iterator[str]:
@@ -33,6 +34,13 @@ def rollback_outlook(done: Rollback) -> str:
             " and ends with the first checkpoint after that"
         )
     return f"a dry run: nothing is written; {text}" if done.dry_run else text
+
+
+def peeked_note(done: Peeked) -> str | None:
+    """That there is no more, where there is none."""
+    if not done.has_ended:
+        return None
+    return f"the input ends after {count_text(done.elements, 'element')}"
 
 
 def rollback_document(done: Rollback) -> dict[str, object]:

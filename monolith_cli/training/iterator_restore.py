@@ -150,8 +150,11 @@ def restore_saved(
     *,
     name: str | None = None,
     warn: Callable[[str], object],
-) -> None:
-    """As `restore_iterator`, with a state that has been found; says what differs before it acts."""
+) -> bool:
+    """As `restore_iterator`, with a state that has been found; says what differs before it acts.
+
+    Returns whether there was a fingerprint to compare with.
+    """
     states = read_iterators(saved.prefix)
     if isinstance(session_or_iterator, tf.data.Iterator):
         chosen = choose_iterator(saved.prefix, list(states), name)
@@ -163,7 +166,7 @@ def restore_saved(
             _restore_eager(iterator, saved.prefix, states[chosen])
         except tf.errors.OpError as error:
             raise _misfit(saved.prefix, {chosen: states[chosen]}, error) from error
-        return
+        return chosen in prints
     session = _plain(session_or_iterator)
     state = state_of_graph(session.graph)
     chosen_for = _pairs(saved.prefix, state, list(states), name)
@@ -177,6 +180,7 @@ def restore_saved(
         raise
     except tf.errors.OpError as error:
         raise _misfit(saved.prefix, keys, error) from error
+    return len(known) == len(keys)
 
 
 def _plain(session: Any) -> Any:
