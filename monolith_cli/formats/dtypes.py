@@ -40,6 +40,14 @@ _FIXED = {
     23: ("uint64", 8),
     24: ("float8_e5m2", 1),
     25: ("float8_e4m3fn", 1),
+    26: ("float8_e4m3fnuz", 1),
+    27: ("float8_e4m3b11fnuz", 1),
+    28: ("float8_e5m2fnuz", 1),
+    29: ("int4", 1),
+    30: ("uint4", 1),
+    31: ("int2", 1),
+    32: ("uint2", 1),
+    33: ("float4_e2m1fn", 1),
 }
 _NAMES = {number: name for number, (name, _) in _FIXED.items()}
 _NAMES |= {7: "string", 20: "resource", 21: "variant"}

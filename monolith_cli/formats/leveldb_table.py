@@ -78,9 +78,8 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
     end = size - _FOOTER_BYTES
     footer = _read_at(file, max(0, end), _FOOTER_BYTES)
     if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
-        raise CorruptionError(
-            "not the index of a tensor bundle, or cut off", path=path, kind="not_a_table"
-        )
+        what = "not the index of a tensor bundle, or cut off"
+        raise CorruptionError(what, path=path, offset=max(0, end), kind="not_a_table")
     try:
         _, position = _read_handle(footer, 0)  # of the meta index, which is not used
         index, _ = _read_handle(footer, position)
@@ -88,7 +87,7 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
         raise CorruptionError(str(error), path=path, offset=end, kind="not_a_table") from error
     last: bytes | None = None
     keys_bytes = done = 0
-    for _, value in _entries(_read_block(file, path, index, end), path, index[0]):
+    for _, value in _entries(_read_block(file, path, index, end, end), path, index[0]):
         try:
             handle, _ = _read_handle(value, 0)
         except ValueError as error:
@@ -96,7 +95,8 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
         if handle[0] < done:
             raise _bad_block(path, index[0], "blocks out of order")
         done = sum(handle)
-        for key, content in _entries(_read_block(file, path, handle, end), path, handle[0]):
+        block = _read_block(file, path, handle, end, index[0])
+        for key, content in _entries(block, path, handle[0]):
             keys_bytes += len(key)
             if (last is not None and key <= last) or keys_bytes > MAX_KEYS_BYTES:
                 raise _bad_block(path, handle[0], "keys out of order, or too long")
@@ -116,14 +116,16 @@ def _read_handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
     return (offset, size), position
 
 
-def _read_block(file: BinaryIO, path: str, handle: tuple[int, int], end: int) -> bytes:
-    """A block's content; `end` is where the blocks end in the file."""
+def _read_block(
+    file: BinaryIO, path: str, handle: tuple[int, int], end: int, named_at: int
+) -> bytes:
+    """A block's content; blocks end at `end` in the file, and this one is named at `named_at`."""
     from monolith_cli._native import masked_crc32c, snappy_decompress
 
     offset, size = handle
     if offset + size + _TRAILER_BYTES > end or size > MAX_BLOCK_BYTES:
-        what = f"a block of {size} bytes reaches beyond the end of the file"
-        raise CorruptionError(what, path=path, offset=offset, kind="truncated_block")
+        what = f"names a block of {size} bytes from byte {offset} on, which is not there"
+        raise CorruptionError(what, path=path, offset=named_at, kind="truncated_block")
     stored = _read_at(file, offset, size + _TRAILER_BYTES)
     if len(stored) < size + _TRAILER_BYTES:
         raise CorruptionError(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Slice", "TensorBundle", "TensorEntry"]
 
-# As NumPy knows them; quantized ones are read as what they are stored as.
+# What NumPy does not know, as what it is stored as.
 _STORED_AS = {
     "qint8": "int8",
     "quint8": "uint8",
@@ -53,6 +53,14 @@ _STORED_AS = {
     "bfloat16": "uint16",
     "float8_e5m2": "uint8",
     "float8_e4m3fn": "uint8",
+    "float8_e4m3fnuz": "uint8",
+    "float8_e4m3b11fnuz": "uint8",
+    "float8_e5m2fnuz": "uint8",
+    "int4": "uint8",
+    "uint4": "uint8",
+    "int2": "uint8",
+    "uint2": "uint8",
+    "float4_e2m1fn": "uint8",
 }
 _BIG_ENDIAN = 1
 _VERSION = 1
@@ -191,15 +199,15 @@ class TensorBundle:
     def array(self, entry: TensorEntry) -> np.ndarray[Any, Any]:
         """A tensor as an array; strings as an object array of bytes.
 
-        bfloat16 becomes float32 of the same value; quantized integers become integers and 8-bit
-        floats their bytes, as NumPy has neither.
+        bfloat16 becomes float32 of the same value, and quantized integers become integers. Floats
+        of 8 bits, and what has fewer, become uint8 of the same bits.
 
         Raises
         ------
         UsageError
-            A variant, a resource, or a dtype that is not known.
+            A variant, a resource, or a dtype that is not known; a shape that NumPy cannot have.
         MonolithError
-            As `read`.
+            As `read`; kind `bad_entry` for slices that do not make the tensor.
         """
         import numpy as np
 

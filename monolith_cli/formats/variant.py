@@ -31,7 +31,8 @@ __all__ = ["StatePart", "StateValue", "VariantElement", "parse_state_part"]
 _SMALL_BYTES = 4096
 """Values up to this size are uncompressed together, as whoever wants one wants most."""
 
-_INTEGERS = ("int64", "int32", "uint64", "uint32", "bool")
+_SIGNED = ("int64", "int32", "int16", "int8")
+_UNSIGNED = ("uint64", "uint32", "uint16", "uint8", "bool")
 
 # Fields of a TensorProto that hold numbers: those of a fixed size as they lie in memory, each of
 # the others as a varint.
@@ -180,8 +181,10 @@ class StatePart:
             return None
         if value.dtype == "string":
             return self.content(i)
-        if value.dtype in _INTEGERS and value.sizes[0] == DTYPE_BYTES[value.dtype]:
-            return int.from_bytes(self.content(i), "little", signed=value.dtype[0] == "i")
+        if value.sizes[0] != DTYPE_BYTES.get(value.dtype):
+            return None
+        if value.dtype in _SIGNED or value.dtype in _UNSIGNED:
+            return int.from_bytes(self.content(i), "little", signed=value.dtype in _SIGNED)
         return None
 
     def content(self, i: int) -> bytes:
