@@ -221,10 +221,10 @@ class TensorBundle:
         if entry.slices:
             return self._joined(entry)
         stored = np.dtype(_STORED_AS.get(entry.dtype, entry.dtype)).newbyteorder("<")
-        array = self._shaped(np.frombuffer(self.read(entry), stored), entry)
+        array = np.frombuffer(self.read(entry), stored)
         if entry.dtype == "bfloat16":
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return self._shaped(array, entry)
 
     def strings(self, entry: TensorEntry) -> list[bytes]:
         """The elements of a string tensor in C order, verified.
