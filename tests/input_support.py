@@ -7,9 +7,18 @@ import functools
 import resource
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from iterator_support import commit
 from tf_support import tensorflow
+
+from monolith_cli.checkpoint.inputs import (
+    StepInputs,
+    WorkerInput,
+    input_prefix,
+    write_step_inputs,
+)
 
 Pipeline = Callable[[], Any]
 """Makes a dataset, in the default graph."""
@@ -18,6 +27,12 @@ Pipeline = Callable[[], Any]
 def numbers(count: int = 100) -> Any:
     """0, 1, 2 and so on, from a constant in the graph."""
     return tensorflow().data.Dataset.from_tensor_slices(list(range(count)))
+
+
+def shuffled(batch: int = 2) -> Any:
+    """A pipeline of several nodes: 1 to 100, shuffled, in batches."""
+    data = tensorflow().data.Dataset.range(100).shuffle(10, seed=3)
+    return data.batch(batch).map(lambda x: x + 1).prefetch(2)
 
 
 def generated() -> Any:
@@ -69,6 +84,34 @@ def plain_session(**options: Any) -> Iterator[Any]:
             ]
         )
         yield session
+
+
+def save_in_graph(
+    model: Path, steps: dict[int, int], *make: Callable[[], Any], initializable: bool = False
+) -> dict[int, list[Any]]:
+    """States of worker 1 as a job saves them, and three elements that follow, by step.
+
+    `steps` says how many elements each iterator has given by then.
+    """
+    from monolith_cli.training.fingerprint import fingerprint
+    from monolith_cli.training.input_state import InputState, iterators_of_graph
+
+    following = {}
+    model.mkdir(exist_ok=True)
+    with graph():
+        sources = [Input(each(), initializable=initializable) for each in make]
+        state = InputState(iterators_of_graph())
+        described = fingerprint(state.iterators)
+        for step, count in steps.items():
+            with plain_session() as session:
+                for source in sources:
+                    source.take(session, count)
+                assert state.save(session, input_prefix(str(model), 1, step)) == []
+                inputs = {1: WorkerInput(True, described)}
+                write_step_inputs(str(model), StepInputs(step, "run", inputs))
+                following[step] = [source.take(session, 3) for source in sources]
+    commit(model, *steps)
+    return following
 
 
 @contextlib.contextmanager

@@ -69,7 +69,9 @@ class ElementWriter:
             array = _array(value)
             if array is not None:
                 return self._listed(array)
-        return {"type": str(getattr(value, "element_spec", type(value).__name__))}
+        if isinstance(value, tf.data.Dataset):
+            return {"type": f"dataset of {value.element_spec}"}
+        return {"type": str(getattr(value, "dtype", type(value)))}
 
     def _listed(self, array: np.ndarray[Any, Any]) -> Any:
         kind = array.dtype.kind

@@ -287,22 +287,23 @@ def _misfit(prefix: str, keys: Mapping[str, str], error: Any) -> MonolithError:
 
 
 def _other_node(prefix: str, keys: Mapping[str, str], path: str) -> str | None:
-    """Where the state has other nodes than the dataset, which has one at that path."""
-    parent, _, node = path.rpartition("::")
+    """Where the state first has other nodes than the dataset, which has one at that path."""
     bundle = TensorBundle(prefix)
-    below = set()
-    for key in keys.values():
-        for element in bundle.variants(bundle.entries[key]):
-            part = parse_state_part(element).name
-            if part == path or part.startswith(f"{path}::"):
-                return None
-            if part.startswith(f"{parent}::"):
-                below.add(_op(part[len(parent) + 2 :]))
-    has = ", ".join(sorted(below - {""})) or "no node"
-    where = (
-        "at its end" if parent == "Iterator::Root" else f"below {_op(parent.rpartition('::')[2])}"
-    )
-    return f"{where} the dataset has {_op(node)}, and the state {has}"
+    parts = [
+        parse_state_part(element).name.split("::")
+        for key in keys.values()
+        for element in bundle.variants(bundle.entries[key])
+    ]
+    wanted = path.split("::")
+    for depth, node in enumerate(wanted):
+        there = {_op(part[depth]) for part in parts if len(part) > depth} - {""}
+        parts = [part for part in parts if len(part) > depth and part[depth] == node]
+        if not parts and depth:
+            has = ", ".join(sorted(there)) or "no node"
+            above = _op(wanted[depth - 1])
+            where = "at its end" if above == "Root" else f"below {above}"
+            return f"{where} the dataset has {_op(node)}, and the state {has}"
+    return None
 
 
 def _op(part: str) -> str:

@@ -20,7 +20,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    directory = write_job(tmp_path / "model", dict.fromkeys(range(3), [10, 20]), 10, 20)
+    directory = write_job(tmp_path / "model", {i: [10, 20] for i in range(3)}, 10, 20)
     for step in (10, 20):
         write_inputs(directory, step, [0, 1, 2])
     return directory

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from input_support import Input, generated, graph, plain_session
-from iterator_support import commit
+from input_support import (
+    Input,
+    generated,
+    graph,
+    plain_session,
+    save_in_graph,
+    shuffled,
+)
 from tf_support import tensorflow, write_plain
 
-from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
 from monolith_cli.errors import (
     CorruptionError,
     DifferentError,
@@ -35,11 +40,6 @@ def restore() -> Any:
     return iterator_restore
 
 
-def numbers(batch: int = 2) -> Any:
-    data = tensorflow().data.Dataset.range(100).shuffle(10, seed=3)
-    return data.batch(batch).map(lambda x: x + 1).prefetch(2)
-
-
 def without_shuffle() -> Any:
     return tensorflow().data.Dataset.range(100).batch(2).map(lambda x: x + 1).prefetch(2)
 
@@ -51,41 +51,6 @@ def unprefetched(data: Any) -> Any:
     return data.with_options(options)
 
 
-def save_in_graph(
-    model: Path, steps: dict[int, int], *make: Callable[[], Any], initializable: bool = False
-) -> dict[int, list[Any]]:
-    """States of a worker as a job saves them, by step how many elements were taken; what follows.
-
-    Every iterator is as far as the others.
-    """
-    from monolith_cli.training.fingerprint import fingerprint
-    from monolith_cli.training.input_state import InputState, iterators_of_graph
-
-    following = {}
-    model.mkdir(exist_ok=True)
-    with graph():
-        sources = [Input(each(), initializable=initializable) for each in make]
-        state = InputState(iterators_of_graph())
-        described = fingerprint(state.iterators)
-        taken = 0
-        with plain_session() as session:
-            for step, count in steps.items():
-                for source in sources:
-                    source.take(session, count - taken)
-                taken = count
-                assert state.save(session, str(model / f"input_worker_{WORKER}.ckpt-{step}")) == []
-                inputs = {WORKER: WorkerInput(True, described)}
-                write_step_inputs(str(model), StepInputs(step, "run", inputs))
-            following[step] = [source.take(session, 3) for source in sources]
-        for step, count in steps.items():
-            with plain_session() as session:
-                for source in sources:
-                    source.take(session, count)
-                following[step] = [source.take(session, 3) for source in sources]
-    commit(model, *steps)
-    return following
-
-
 def take(iterator: Any, count: int = 1) -> list[Any]:
     return [next(iterator).numpy().tolist() for _ in range(count)]
 
@@ -94,9 +59,9 @@ def take(iterator: Any, count: int = 1) -> list[Any]:
 
 
 def test_in_a_graph(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3, 20: 8}, numbers)
+    following = save_in_graph(tmp_path, {10: 3, 20: 8}, shuffled)
     with graph():
-        source = Input(numbers())
+        source = Input(shuffled())
         with plain_session() as session:
             done = restore.restore_iterator(session, tmp_path, WORKER)
             assert (done.step, done.warnings) == (20, [])
@@ -106,34 +71,34 @@ def test_in_a_graph(restore: Any, tmp_path: Path) -> None:
 
 
 def test_several_iterators_each_by_its_name(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3}, numbers, without_shuffle)
+    following = save_in_graph(tmp_path, {10: 3}, shuffled, without_shuffle)
     with graph():
-        sources = [Input(numbers()), Input(without_shuffle())]
+        sources = [Input(shuffled()), Input(without_shuffle())]
         with plain_session() as session:
             restore.restore_iterator(session, tmp_path, WORKER, 10)
             assert [source.take(session, 3) for source in sources] == following[10]
 
 
 def test_an_iterator_of_another_name(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3}, numbers)
+    following = save_in_graph(tmp_path, {10: 3}, shuffled)
     with graph():
-        source = Input(numbers(), initializable=True)
+        source = Input(shuffled(), initializable=True)
         with plain_session() as session:
             assert restore.restore_iterator(session, tmp_path, WORKER, 10).warnings == []
             assert source.take(session, 3) == following[10][0]
 
 
 def test_in_eager_mode_the_state_of_a_job(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3, 20: 8}, numbers)
-    iterator = iter(numbers())
+    following = save_in_graph(tmp_path, {10: 3, 20: 8}, shuffled)
+    iterator = iter(shuffled())
     done = restore.restore_iterator(iterator, tmp_path, WORKER, 10)
     assert (done.step, done.warnings) == (10, [])
     assert take(iterator, 3) == following[10][0]
 
 
 def test_one_of_several_by_its_name(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3}, without_shuffle, numbers)
-    iterator = iter(numbers())
+    following = save_in_graph(tmp_path, {10: 3}, without_shuffle, shuffled)
+    iterator = iter(shuffled())
     with pytest.raises(UsageError) as caught:
         restore.restore_iterator(iterator, tmp_path, WORKER)
     assert str(caught.value) == (
@@ -148,27 +113,27 @@ def test_one_of_several_by_its_name(restore: Any, tmp_path: Path) -> None:
 
 def test_states_of_tensorflows_checkpoint(restore: Any, tmp_path: Path) -> None:
     tf = tensorflow()
-    iterator = iter(numbers())
+    iterator = iter(shuffled())
     take(iterator, 4)
     path = tf.train.Checkpoint(iterator=iterator).write(str(tmp_path / "input_worker_1.ckpt-7"))
     following = take(iterator, 3)
-    again = iter(numbers())
+    again = iter(shuffled())
     assert restore.restore_iterator(again, path, None).step == 7
     assert take(again, 3) == following
     # In a directory without a model, and in a graph.
     restore.restore_iterator(again, tmp_path, WORKER)
     assert take(again, 3) == following
     with graph():
-        source = Input(numbers())
+        source = Input(shuffled())
         with plain_session() as session:
             restore.restore_iterator(session, tmp_path, WORKER, 7)
             assert source.take(session, 3) == following
 
 
 def test_where_the_job_would_go_on(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3, 20: 8}, numbers)
+    following = save_in_graph(tmp_path, {10: 3, 20: 8}, shuffled)
     roll_back(tmp_path, 10)
-    iterator = iter(numbers())
+    iterator = iter(shuffled())
     assert restore.restore_iterator(iterator, tmp_path, WORKER).step == 10
     assert take(iterator, 3) == following[10][0]
     roll_back(tmp_path, 20)
@@ -184,9 +149,9 @@ def test_where_the_job_would_go_on(restore: Any, tmp_path: Path) -> None:
 
 
 def test_a_monitored_session(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3}, numbers)
+    following = save_in_graph(tmp_path, {10: 3}, shuffled)
     with graph():
-        source = Input(numbers())
+        source = Input(shuffled())
         restore.prepare_restore()
         with tensorflow().compat.v1.train.MonitoredSession() as session:
             restore.restore_iterator(session, tmp_path, WORKER)
@@ -196,9 +161,9 @@ def test_a_monitored_session(restore: Any, tmp_path: Path) -> None:
 def test_the_ops_of_a_jobs_helper_will_do(restore: Any, tmp_path: Path) -> None:
     from monolith_cli.training.ckpt_hooks import WorkerCkptHelper
 
-    following = save_in_graph(tmp_path, {10: 3, 20: 8}, numbers)
+    following = save_in_graph(tmp_path, {10: 3, 20: 8}, shuffled)
     with graph() as made:
-        source = Input(numbers())
+        source = Input(shuffled())
         hook = WorkerCkptHelper(tmp_path, WORKER).create_restorer_hook()
         before = len(made.get_operations())
         restore.prepare_restore(made)
@@ -213,9 +178,9 @@ def test_the_ops_of_a_jobs_helper_will_do(restore: Any, tmp_path: Path) -> None:
 
 
 def test_without_ops_it_is_too_late(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     with graph() as made:
-        Input(numbers())
+        Input(shuffled())
         made.finalize()
         with (
             tensorflow().compat.v1.Session() as session,
@@ -228,11 +193,11 @@ def test_without_ops_it_is_too_late(restore: Any, tmp_path: Path) -> None:
 
 
 def test_what_tensorflow_does_not_notice(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     differs = ["the input is not the one that was saved: batch_size of BatchDatasetV2 was 2, is 5"]
-    assert restore.restore_iterator(iter(numbers(5)), tmp_path, WORKER).warnings == differs
+    assert restore.restore_iterator(iter(shuffled(5)), tmp_path, WORKER).warnings == differs
     with graph():
-        Input(numbers(5), initializable=True)
+        Input(shuffled(5), initializable=True)
         with plain_session() as session:
             assert restore.restore_iterator(session, tmp_path, WORKER).warnings == differs
 
@@ -251,9 +216,9 @@ def test_other_files(restore: Any, tmp_path: Path) -> None:
 
 
 def test_fingerprints_that_cannot_be_read(restore: Any, tmp_path: Path) -> None:
-    following = save_in_graph(tmp_path, {10: 3}, numbers)
+    following = save_in_graph(tmp_path, {10: 3}, shuffled)
     (tmp_path / "ckpt.inputs-10").write_text("{")
-    iterator = iter(numbers())
+    iterator = iter(shuffled())
     [line] = restore.restore_iterator(iterator, tmp_path, WORKER, 10).warnings
     assert line.startswith("the input is not compared with the one that was saved: ")
     assert take(iterator, 3) == following[10][0]
@@ -270,7 +235,7 @@ def test_fingerprints_that_cannot_be_read(restore: Any, tmp_path: Path) -> None:
             "below BatchV2 the dataset has Range, and the state Shuffle",
         ),
         (
-            lambda: numbers().filter(lambda x: True),
+            lambda: shuffled().filter(lambda x: True),
             "below Prefetch the dataset has Filter, and the state ParallelMapV2",
         ),
         (
@@ -284,7 +249,7 @@ def test_fingerprints_that_cannot_be_read(restore: Any, tmp_path: Path) -> None:
     ],
 )
 def test_other_nodes(restore: Any, tmp_path: Path, make: Callable[[], Any], reason: str) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     iterator = iter(make())
     take(iterator, 2)
     with pytest.raises(DifferentError) as caught:
@@ -309,9 +274,9 @@ def test_other_nodes(restore: Any, tmp_path: Path, make: Callable[[], Any], reas
 def test_one_that_does_not_fit_keeps_the_others_where_they_are(
     restore: Any, tmp_path: Path
 ) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled, shuffled)
     with graph():
-        first, second = Input(numbers()), Input(without_shuffle())
+        first, second = Input(shuffled()), Input(without_shuffle())
         with plain_session() as session:
             expected = first.take(session, 2)
             with pytest.raises(DifferentError, match="OneShotIterator_1:0"):
@@ -323,10 +288,10 @@ def test_one_that_does_not_fit_keeps_the_others_where_they_are(
 
 
 def test_more_iterators_than_states(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     with graph():
-        Input(numbers())
-        Input(numbers())
+        Input(shuffled())
+        Input(shuffled())
         with (
             plain_session() as session,
             pytest.raises(PathNotFoundError, match=r"no state of iterator OneShotIterator_1:0"),
@@ -336,7 +301,7 @@ def test_more_iterators_than_states(restore: Any, tmp_path: Path) -> None:
 
 def test_where_it_is_cannot_be_kept(restore: Any, tmp_path: Path) -> None:
     """A generator's position cannot be saved; a state that does not fit it is told all the same."""
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     iterator = iter(generated())
     take(iterator)
     with pytest.raises(DifferentError):
@@ -344,9 +309,9 @@ def test_where_it_is_cannot_be_kept(restore: Any, tmp_path: Path) -> None:
 
 
 def test_an_initializer_that_did_not_run(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     with graph():
-        tensorflow().compat.v1.data.make_initializable_iterator(numbers()).get_next()
+        tensorflow().compat.v1.data.make_initializable_iterator(shuffled()).get_next()
         with (
             tensorflow().compat.v1.Session() as session,
             pytest.raises(UsageError, match="not initialised; run its initializer"),
@@ -358,8 +323,8 @@ def test_an_initializer_that_did_not_run(restore: Any, tmp_path: Path) -> None:
 
 
 def test_no_such_step_or_worker(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3, 20: 4}, numbers)
-    iterator = iter(numbers())
+    save_in_graph(tmp_path, {10: 3, 20: 4}, shuffled)
+    iterator = iter(shuffled())
     with pytest.raises(StepNotFoundError) as caught:
         restore.restore_iterator(iterator, tmp_path, WORKER, 15)
     assert str(caught.value) == (
@@ -380,12 +345,12 @@ def test_no_such_step_or_worker(restore: Any, tmp_path: Path) -> None:
 
 
 def test_a_damaged_state(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     data = tmp_path / "input_worker_1.ckpt-10.data-00000-of-00001"
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
-    iterator = iter(numbers())
+    iterator = iter(shuffled())
     with pytest.raises(CorruptionError) as caught:
         restore.restore_iterator(iterator, tmp_path, WORKER)
     assert caught.value.path == str(data)
@@ -395,6 +360,6 @@ def test_a_damaged_state(restore: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_neither_a_session_nor_an_iterator(restore: Any, tmp_path: Path) -> None:
-    save_in_graph(tmp_path, {10: 3}, numbers)
+    save_in_graph(tmp_path, {10: 3}, shuffled)
     with pytest.raises(UsageError, match="is no session and no iterator"):
-        restore.restore_iterator(numbers(), tmp_path, WORKER)
+        restore.restore_iterator(shuffled(), tmp_path, WORKER)
