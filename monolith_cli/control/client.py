@@ -384,10 +384,18 @@ class JobClient:
         metadata = []
         if self._token and self._token.text and method not in READING_METHODS:
             metadata.append(("authorization", f"Bearer {self._token.text}"))
-        try:
-            return getattr(self._stub, method)(message, timeout=seconds, metadata=metadata)
-        except self._grpc.RpcError as error:
-            raise self._translate(error, method, seconds) from error
+        deadline = time.monotonic() + seconds
+        left = seconds
+        while True:
+            try:
+                return getattr(self._stub, method)(message, timeout=left, metadata=metadata)
+            except self._grpc.RpcError as error:
+                is_full = error.code() == self._grpc.StatusCode.RESOURCE_EXHAUSTED
+                left = deadline - time.monotonic() - _POLL_SECONDS
+                # Many may look at a job, even more than it answers at once.
+                if not (is_full and method in READING_METHODS and left > 0):
+                    raise self._translate(error, method, seconds) from error
+            time.sleep(_POLL_SECONDS)
 
     def _translate(self, error: Any, method: str, seconds: float) -> MonolithError:
         code, details = error.code(), _first_line(error.details() or "")

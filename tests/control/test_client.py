@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
-from monolith_cli.control.client import connect
+from monolith_cli.control.client import BusyError, connect
 from monolith_cli.control.hold import Held, hold
 from monolith_cli.errors import RefusedError, TimedOutError, UnreachableError, UsageError
 
@@ -55,6 +55,23 @@ def test_a_job_that_is_replaced_by_an_original_one(job: OurJob) -> None:
         job.raises["PlaceBarrier"] = Refusal("UNIMPLEMENTED", "Method not found!")
         with pytest.raises(UnreachableError, match="has no PlaceBarrier"):
             client.place(reason="", owner="ann", ttl_seconds=None)
+
+
+def test_who_looks_at_a_busy_job_asks_again(job: OurJob) -> None:
+    job.raises["GetInfo"] = Refusal("RESOURCE_EXHAUSTED", "too many calls at once: ask again")
+    threading.Timer(0.5, job.raises.clear).start()
+    with connect(job.model_dir) as client:
+        assert job.calls.count("GetInfo") > 1
+        job.raises["GetInfo"] = Refusal("RESOURCE_EXHAUSTED", "too many calls at once: ask again")
+        start = time.monotonic()
+        with pytest.raises(BusyError, match="too many calls at once"):
+            client.info(0.6)
+        assert time.monotonic() - start < 1
+        asked = len(job.calls)
+        job.raises = {"PlaceBarrier": Refusal("RESOURCE_EXHAUSTED", "not now")}
+        with pytest.raises(BusyError, match="not now"):  # an order is given once
+            client.place(reason="", owner="ann", ttl_seconds=None)
+        assert len(job.calls) == asked + 1
 
 
 def test_wait_asks_no_longer_than_it_may(job: OurJob) -> None:
