@@ -518,7 +518,10 @@ def test_a_directory_that_cannot_be_made(tf: Any, tmp_path: Path) -> None:
     hash_table()
     (tmp_path / "file").write_bytes(b"")
     saver, _ = listeners(tmp_path / "file")
-    with tf.compat.v1.Session() as session, pytest.raises(WriteError, match="directory not made: Not a"):
+    with (
+        tf.compat.v1.Session() as session,
+        pytest.raises(WriteError, match="directory not made: Not a"),
+    ):
         saver.before_save(session, 1)
 
 
