@@ -18,6 +18,7 @@ import count_cat
 import count_tensorflow
 import dump_json
 import get_fid
+import iterator_state
 import last_page
 import memory
 import names_meta
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "last-page": last_page.measure,
     "get": get_fid.measure,
     "startup": startup.measure,
+    "iterator": iterator_state.measure,
     "memory": memory.measure,
 }
 """In the order of the report."""

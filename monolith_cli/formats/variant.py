@@ -130,6 +130,7 @@ class StatePart:
         self._data = data
         # Most parts are elements in buffers, of which nobody asks more than their size.
         self._values: tuple[StateValue, ...] | None = None
+        self._starts: list[int] | None = None
         self._small: dict[int, bytes] | None = None
 
     @property
@@ -141,11 +142,11 @@ class StatePart:
                 self._values = tuple(map(_stored_value, values, self._places))
             else:
                 self._values = tuple(
-                    StateValue(key, dtype_name(dtype), shape, sizes)
-                    for key, dtype, shape, sizes in values
+                    [
+                        StateValue(key, dtype_name(dtype), shape, sizes)
+                        for key, dtype, shape, sizes in values
+                    ]
                 )
-            sizes = (value.size_bytes for value in self._values)
-            self._starts = list(itertools.accumulate(sizes, initial=0))
         return self._values
 
     @property
@@ -212,6 +213,9 @@ class StatePart:
         block = self._data[slice(*self._places[0])]
         if not block:
             return dict.fromkeys(which, b"")
+        if self._starts is None:
+            sizes = (value.size_bytes for value in self.values)
+            self._starts = list(itertools.accumulate(sizes, initial=0))
         ranges = [(self._starts[i], self._starts[i + 1]) for i in which]
         return dict(zip(which, snappy_decompress_ranges(block, ranges), strict=True))
 
