@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.iterators.pipeline import Pipeline
-from monolith_cli.iterators.position import Place, places
+from monolith_cli.iterators.position import places
 from monolith_cli.iterators.records import RecordCounter
 from monolith_cli.iterators.state import read_states
 
 if TYPE_CHECKING:
+    from monolith_cli.iterators.chain import Place
     from monolith_cli.iterators.state import IteratorState
 
 __all__ = ["IteratorPosition", "read_input"]

@@ -7,19 +7,37 @@ it makes the iterators: those of one kind do, in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from monolith_cli.iterators.flow import (
+    Flow,
+    Stage,
+    batch,
+    joined,
+    records,
+    repeated,
+    shard,
+    skip,
+    take,
+    unchanged,
+)
 from monolith_cli.iterators.records import FILE_READERS, FileKind
 from monolith_cli.iterators.state import base_op
 
-__all__ = ["BATCHES", "InputFile", "Pipeline"]
+if TYPE_CHECKING:
+    from monolith_cli.iterators.records import RecordCounter
+
+__all__ = ["BATCHES", "InputFile", "Pipeline", "Whole", "kinds_of"]
 
 BATCHES = {"Batch", "MapAndBatch", "PaddedBatch", "ParallelBatch", "ParallelMapAndBatch"}
 """Nodes that make one element of several, without version."""
 
 _VERSION = 1
 _OVER_FILES = {"FlatMap", "Interleave", "LegacyParallelInterleave", "ParallelInterleave"}
+_AMONG_FILES = {"Options", "Shard", "Shuffle", "Skip", "Take"}
+"""Nodes after which the fingerprint still has the files that are read, if not their order."""
+
 _SAME_COUNT = {
     "AssertCardinality",
     "Cache",
@@ -32,6 +50,46 @@ _SAME_COUNT = {
     "Scan",
     "Shuffle",
 }
+_UNSEEN = _SAME_COUNT - {"Shuffle"} | {
+    "AssertNext",
+    "AssertPrev",
+    "FileCache",
+    "Finalize",
+    "MaxIntraOpParallelism",
+    "MemoryCache",
+    "Model",
+    "Optimize",
+    "PrivateThreadPool",
+    "ThreadPool",
+}
+"""Nodes that TensorFlow puts in and takes out."""
+
+_ENDLESS = 1 << 40
+"""More epochs than anybody reads."""
+
+
+class Whole(NamedTuple):
+    """What part of a pipeline returns until it ends, and how many records an epoch of it has."""
+
+    flow: Flow
+    epoch_records: int
+    epochs: int
+
+
+def kinds_of(base: str) -> tuple[str, ...]:
+    """What a node is, from its op without version, whatever TensorFlow has made of it.
+
+    Nothing for nodes that it puts in and takes out as it likes; two where it makes one of two.
+    """
+    if base in _UNSEEN:
+        return ()
+    if base in BATCHES:
+        return ("batch",)
+    if base == "ShuffleAndRepeat":
+        return ("Repeat", "Shuffle")
+    for prefix in ("Finite", "Forever", "Empty"):
+        base = base.removeprefix(prefix)
+    return (base,)
 
 
 class InputFile(NamedTuple):
@@ -70,22 +128,22 @@ class Pipeline:
     @property
     def is_linear(self) -> bool:
         """Whether each node reads from the one before it."""
-        return not any("inputs" in node for node in self.nodes)
+        return not any("inputs" in node for node in _walk(self.nodes))
 
-    def parameters(self, kind: set[str], above: int, found: int | None) -> dict[str, Any]:
+    def parameters(self, kind: str, above: int, found: int | None) -> dict[str, Any]:
         """The parameters of a node of some kind; empty if it is not clear which one it is.
 
         Parameters
         ----------
         kind
-            Names without version.
+            As `kinds_of` has it.
         above
             How many of that kind are above it, nearer to the end of the pipeline.
         found
             How many of that kind the state has; None if it has only the upper part of the nodes.
         """
         nodes: list[dict[str, Any]] = [
-            node["parameters"] for node in self.nodes if _base(node) in kind
+            node["parameters"] for node in _walk(self.nodes) if kind in kinds_of(_base(node))
         ]
         if nodes and all(node == nodes[0] for node in nodes[1:]):
             return nodes[0]
@@ -103,48 +161,104 @@ class Pipeline:
         return _kind_of(reader, found[0])
 
     @property
+    def reader(self) -> str | None:
+        """The only reader of files; None if there are several, or none."""
+        found = [name for name in FILE_READERS for _ in self._readers(name)]
+        return found[0] if len(found) == 1 else None
+
+    @property
     def files_in_order(self) -> list[InputFile] | None:
         """The files if one reader reads all of them; None where that is not known."""
-        readers = [node for reader in FILE_READERS for node in self._readers(reader)]
-        return self.files if len(readers) == 1 else None
+        return None if self.reader is None else self.files
 
-    def total_files_epoch(self) -> list[InputFile] | None:
-        """The files of which each epoch reads every record, and nothing else; else None."""
+    def stages_in_file(self) -> list[Stage] | None:
+        """What is done with the records of each file, file by file; None if that is not known."""
+        opening = [node for node in self.nodes if _opens_files(node)]
+        return _inside(opening[0])[1] if len(opening) == 1 else None
+
+    def whole(self, upper: Sequence[str], counter: RecordCounter) -> Whole | str:
+        """What the nodes below some others return until they end; or why that is not known.
+
+        Parameters
+        ----------
+        upper
+            Kinds of the nodes above, from the end of the pipeline on: see `kinds_of`.
+        counter
+            Counts the records of files.
+        """
+        if not self.nodes:
+            return "the input has ended, and how much it was is only in a fingerprint"
+        if not self.is_linear:
+            return "the input has ended, and it is one of several"
+        nodes, missing = list(self.nodes), list(upper)
+        while missing:
+            if not nodes:
+                return "the nodes of the fingerprint are not those of the state"
+            kinds = kinds_of(_base(nodes.pop()))
+            if kinds != tuple(missing[: len(kinds)]):
+                return "the nodes of the fingerprint are not those of the state"
+            del missing[: len(kinds)]
+        return self._run(nodes, counter)
+
+    def _run(self, nodes: list[dict[str, Any]], counter: RecordCounter) -> Whole | str:
+        """What these nodes return, sources first."""
+        at = next((i for i, node in enumerate(nodes) if _opens_files(node)), None)
+        source = self._source(nodes, at, counter)
+        if isinstance(source, str):
+            return source
+        flow, size, epochs = source.flow, source.epoch_records, 1
+        for node in nodes[0 if at is None else at + 1 :]:
+            base, said = _base(node), node["parameters"]
+            if base == "Repeat":
+                if epochs != 1:
+                    return "it repeats what is repeated"
+                count = said.get("count")
+                if not isinstance(count, int):
+                    return "how often it is repeated is not known"
+                epochs = _ENDLESS if count < 0 else count
+                flow = repeated(flow, epochs - 1, size, flow) if epochs else records(0)
+                continue
+            stage = _stage(base, said)
+            if base == "Shard" and flow.delivered(flow.emitted) != flow.emitted:
+                return f"{node['op']} hides how much the input was"
+            if stage is None:
+                if node is nodes[0] and at is None:
+                    continue
+                return f"{node['op']} hides how much the input was"
+            flow = stage(flow, True)
+            if base == "Take":
+                size = flow.position(flow.emitted)  # it reads no more
+        return Whole(flow, size, epochs)
+
+    def _source(
+        self, nodes: list[dict[str, Any]], at: int | None, counter: RecordCounter
+    ) -> Whole | str:
+        if not nodes:
+            return "the nodes of the fingerprint are not those of the state"
+        if at is None:
+            count = _count_of(nodes[0])
+            if count is None:
+                return f"how much {nodes[0]['op']} returns is not known"
+            return Whole(records(count), count, 1)
+        for node in nodes[1:at]:
+            if _base(node) not in _AMONG_FILES:
+                return f"{node['op']} hides which files are read"
         files = self.files_in_order
-        if files is None or not self.is_linear:
-            return None
-        for node in self.nodes[1:]:
-            base = _base(node)
-            if (
-                base == "Repeat"
-                or base in BATCHES
-                or base in _SAME_COUNT
-                or base == "ShuffleAndRepeat"
-            ):
-                continue
-            if base not in _OVER_FILES or not self._reads_whole_files(node):
-                return None
-        return files
-
-    def epochs(self) -> int | None:
-        """How many epochs there are; None without end, and if it is not known."""
-        epochs = 1
-        for node in self.nodes:
-            if _base(node) in ("Repeat", "ShuffleAndRepeat"):
-                count = node["parameters"].get("count")
-                if not isinstance(count, int) or count < 0:
-                    return None
-                epochs *= count
-        return epochs
-
-    def _reads_whole_files(self, node: dict[str, Any]) -> bool:
-        for inner in _inner(node):
-            base = _base(inner)
-            if base in FILE_READERS or base in _SAME_COUNT or base == "TensorSlice":
-                continue
-            if base not in _OVER_FILES or not self._reads_whole_files(inner):
-                return False
-        return True
+        if files is None:
+            return "which files are read is not known"
+        reader, stages = _inside(nodes[at])
+        if reader is None or stages is None or (stages and _base(nodes[at]) != "FlatMap"):
+            return f"{nodes[at]['op']} hides how much the input was"
+        flows: list[tuple[int, Flow]] = []
+        for file in files:
+            count_in = counter.count(file.path, self.file_kind(reader))
+            if count_in.records is None:
+                return f"of a file that it reads: {count_in.why}: {file.path}"
+            flow = records(count_in.records)
+            for stage in stages:
+                flow = stage(flow, True)
+            flows.append((count_in.records, flow))
+        return Whole(joined(flows, records(0)), sum(size for size, _ in flows), 1)
 
     def _readers(self, reader: str) -> list[dict[str, Any]]:
         return [node for node in _walk(self.nodes) if _base(node) == reader]
@@ -161,6 +275,67 @@ def _inner(node: dict[str, Any]) -> list[dict[str, Any]]:
     function = node["parameters"].get("f")
     nodes = function.get("nodes") if isinstance(function, dict) else None
     return nodes if isinstance(nodes, list) and all(map(_is_node, nodes)) else []
+
+
+def _opens_files(node: dict[str, Any]) -> bool:
+    return _base(node) in FILE_READERS or _inside(node)[0] is not None
+
+
+def _inside(node: dict[str, Any]) -> tuple[str | None, list[Stage] | None]:
+    """Which reader a node opens for each file; and what it does with what that returns."""
+    if _base(node) in FILE_READERS:
+        return _base(node), []
+    inner = _inner(node) if _base(node) in _OVER_FILES else []
+    for i, each in enumerate(inner):
+        reader, stages = _inside(each)
+        if reader is None:
+            continue
+        if stages is None or (stages and _base(each) != "FlatMap"):
+            return reader, None
+        for other in inner[i + 1 :]:
+            stage = _stage(_base(other), other["parameters"])
+            if stage is None:
+                return reader, None
+            stages = [*stages, stage]
+        return reader, [stage for stage in stages if stage is not unchanged]
+    return None, None
+
+
+def _stage(base: str, said: dict[str, Any]) -> Stage | None:
+    """What a node does to the number of elements; None if that is not known."""
+    if base in _SAME_COUNT or base == "Shuffle":
+        return unchanged
+    count = said.get("count")
+    if base == "Skip" and isinstance(count, int) and count >= 0:
+        return skip(count)
+    if base == "Take" and isinstance(count, int):
+        return unchanged if count < 0 else take(count)
+    shards, index = said.get("num_shards"), said.get("index")
+    if base == "Shard" and isinstance(shards, int) and isinstance(index, int) and shards > 0:
+        return shard(shards, index)
+    size, drops = said.get("batch_size"), said.get("drop_remainder")
+    if base in BATCHES and isinstance(size, int) and isinstance(drops, bool) and size > 0:
+        return batch(size, drops)
+    return None
+
+
+def _count_of(node: dict[str, Any]) -> int | None:
+    """How many elements a source has."""
+    base, said = _base(node), node["parameters"]
+    if base == "Range":
+        values = [said.get(name) for name in ("start", "stop", "step")]
+        if all(isinstance(value, int) for value in values) and values[2]:
+            return len(range(*values))
+    components = said.get("components")
+    if base == "TensorSlice" and isinstance(components, list) and components:
+        if isinstance(components[0], list):
+            return len(components[0])
+        shape = components[0].get("shape") if isinstance(components[0], dict) else None
+        if isinstance(shape, list) and shape and isinstance(shape[0], int):
+            return shape[0]
+    if base == "Tensor":
+        return 1
+    return None
 
 
 def _base(node: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.formats.variant import StatePart
     from monolith_cli.iterators.inputs import IteratorPosition
-    from monolith_cli.iterators.position import Place
+    from monolith_cli.iterators.chain import Place
     from monolith_cli.iterators.records import Count
     from monolith_cli.iterators.state import Node
     from monolith_cli.iterators.workers import WorkerState
@@ -185,10 +185,11 @@ def _consumed_text(place: Place) -> str:
         text += f", but in epoch {consumed.epoch}"
     if consumed.hidden_by is not None:
         text += f": {consumed.hidden_by.op} hides it"
-        if consumed.elements is not None:
-            text += f"; {count_text(consumed.elements, 'element')} that it has returned"
     if consumed.why:
         text += f": {name_text(consumed.why)}"
+    if consumed.counted_at is not None and consumed.elements is not None:
+        text += f"; {count_text(consumed.elements, 'element')} of those that"
+        text += f" {consumed.counted_at.op} has returned"
     return text
 
 
@@ -337,6 +338,7 @@ def _place_document(place: Place) -> dict[str, object]:
             "records_in_epoch": consumed.records_in_epoch,
             "why": consumed.why or (place.read.why if consumed.records is None else None),
             "hidden_by": None if consumed.hidden_by is None else consumed.hidden_by.path,
+            "counted_at": None if consumed.counted_at is None else consumed.counted_at.path,
             "elements": consumed.elements,
         },
     }
