@@ -54,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--input", metavar="DIR", help="TFRecord files (MODEL_DIR/input, written)")
     parser.add_argument("--workers", type=int, default=2, help="besides the chief (2)")
     parser.add_argument("--records", type=int, default=6000, help="to write as input (6000)")
+    parser.add_argument("--files", type=int, help="to write them to (2 a process)")
     parser.add_argument("--batch", type=int, default=4, help="records a step (4)")
     parser.add_argument("--save-steps", type=int, default=100, help="between two saves (100)")
     parser.add_argument("--pause", type=float, default=0.0, metavar="SECONDS", help="after a step")
@@ -65,6 +66,10 @@ def parse_arguments() -> argparse.Namespace:
         help="how long to wait for processes that are gone (120)",
     )
     options = parser.parse_args()
+    if options.files is None:
+        options.files = 2 * (1 + options.workers)
+    if options.files < 1 + options.workers:
+        parser.error("--files must be at least one for the chief and for each worker")
     if options.workers < 1 or options.records < 1 or options.batch < 1 or options.save_steps < 1:
         parser.error("--workers, --records, --batch and --save-steps must be at least 1")
     try:
@@ -88,7 +93,7 @@ def run_process(
     code = 1
     try:
         if job == "input":
-            write_input(input_dir(options), options.records, files=2 * (1 + options.workers))
+            write_input(input_dir(options), options.records, options.files)
         else:
             train(options, cluster, job, task)
         code = 0
@@ -201,6 +206,15 @@ def read_input(files: list[str], batch: int) -> dict[str, Any]:
     """The next batch of this process's records: number, user, item and label, a vector each."""
     import tensorflow as tf
 
+    iterator = tf.compat.v1.data.make_one_shot_iterator(make_dataset(files, batch))
+    batch_of: dict[str, Any] = iterator.get_next()
+    return batch_of
+
+
+def make_dataset(files: list[str], batch: int) -> Any:
+    """The records of these files, shuffled, in batches."""
+    import tensorflow as tf
+
     features = {
         "record": tf.io.FixedLenFeature([], tf.int64),
         "user": tf.io.FixedLenFeature([], tf.int64),
@@ -208,10 +222,7 @@ def read_input(files: list[str], batch: int) -> dict[str, Any]:
         "label": tf.io.FixedLenFeature([], tf.float32),
     }
     dataset = tf.data.TFRecordDataset(files).shuffle(32, seed=7).batch(batch)
-    dataset = dataset.map(lambda texts: tf.io.parse_example(texts, features)).prefetch(2)
-    iterator = tf.compat.v1.data.make_one_shot_iterator(dataset)
-    batch_of: dict[str, Any] = iterator.get_next()
-    return batch_of
+    return dataset.map(lambda texts: tf.io.parse_example(texts, features)).prefetch(2)
 
 
 def build_model(records: dict[str, Any], servers: int) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +40,7 @@ class LiveJob:
     """One parameter server, a chief and three workers; it saves only when it is asked to.
 
     Its input lasts for two minutes or more. `arguments` are those of `chaos_job`, and the chief's
-    clock is fast by `chief_ahead_seconds`.
+    clock is fast by `chief_ahead_seconds`. `options` are of the example, and may say otherwise.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LiveJob:
         directory: Path,
         arguments: dict[str, dict[str, Any]] | None = None,
         chief_ahead_seconds: int = 0,
-        records: int = 24000,
+        options: Sequence[str] = (),
     ) -> None:
         self._server = server
         self._arguments = dict.fromkeys(("ps_0", *NAMES.values()), arguments or {})
@@ -60,9 +60,9 @@ class LiveJob:
         self._log = self.model_dir / "log"
         self._log.mkdir(parents=True)
         # Relative to where the job runs, as a user may give it: commands run elsewhere.
-        self._argv = [os.path.relpath(self.model_dir), "--workers", "3", "--records", str(records)]
+        self._argv = [os.path.relpath(self.model_dir), "--workers", "3", "--records", "24000"]
         self._argv += ["--batch", "1", "--save-steps", "1000000", "--pause", "0.03"]
-        self._argv += ["--deadline", "60"]
+        self._argv += ["--deadline", "60", *options]
         hosts = [f"127.0.0.1:{port}" for port in free_ports(5)]
         self._cluster = {"ps": hosts[:1], "chief": hosts[1:2], "worker": hosts[2:]}
         self.processes: dict[str, Process] = {}
@@ -83,8 +83,9 @@ class LiveJob:
 
     def start_all(self) -> None:
         """Returns when every process trains, and the port is open."""
-        assert self.start("input_0").wait(SECONDS) == 0
-        del self.processes["input_0"]
+        if not (self.model_dir / "input").exists():
+            assert self.start("input_0").wait(SECONDS) == 0
+            del self.processes["input_0"]
         for name in ("ps_0", *NAMES.values()):
             self.start(name)
         self.wait_for(lambda: self.ended or all(map(self.steps, NAMES)))
@@ -218,11 +219,12 @@ def live_job(
     directory: Path,
     arguments: dict[str, dict[str, Any]] | None = None,
     chief_ahead_seconds: int = 0,
+    options: Sequence[str] = (),
 ) -> Iterator[LiveJob]:
     """A job that trains; its processes are gone when the block is over."""
     if find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed")
-    job = LiveJob(_server(), directory, arguments, chief_ahead_seconds)
+    job = LiveJob(_server(), directory, arguments, chief_ahead_seconds, options)
     try:
         job.start_all()
         yield job

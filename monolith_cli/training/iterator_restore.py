@@ -15,7 +15,13 @@ from absl import logging
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.layout import INDEX_SUFFIX
-from monolith_cli.errors import DifferentError, MonolithError, NotReadableError, UsageError
+from monolith_cli.errors import (
+    DifferentError,
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    UsageError,
+)
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.variant import parse_state_part
 from monolith_cli.iterators.resume import (
@@ -36,6 +42,7 @@ v1 = tf.compat.v1
 _IGNORE = tf.data.experimental.ExternalStatePolicy.IGNORE.value
 _SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 _MISFIT = re.compile(r"from checkpoint: (\S+?)\. Make sure")
+_NO_FILE = re.compile(r"from checkpoint: (.+?); No such file or directory")
 
 
 class Restored(NamedTuple):
@@ -97,7 +104,8 @@ def restore_iterator(
     Raises
     ------
     StepNotFoundError, PathNotFoundError
-        There is no state of that worker, of that step, or of an iterator of that name.
+        There is no state of that worker, of that step, or of an iterator of that name; or the file
+        is gone that it was reading, which TensorFlow opens by the name that the job had for it.
     CorruptionError, NotReadableError
         A state is damaged or cannot be read.
     DifferentError
@@ -279,6 +287,14 @@ def _misfit(prefix: str, keys: Mapping[str, str], error: Any) -> MonolithError:
         )
     if isinstance(error, tf.errors.PermissionDeniedError):
         return NotReadableError(f"not readable: {text}", path=path)
+    match = _NO_FILE.search(text)
+    if match is not None:
+        hint = "put it there: TensorFlow opens it by the name in the state"
+        if not os.path.isabs(match[1]) and "://" not in match[1]:
+            hint = "the name is relative: try it in the directory where the job ran"
+        return PathNotFoundError(
+            f"the input was in the file {match[1]}, which is not there", path=path, hint=hint
+        )
     match = _MISFIT.search(text)
     if match is not None:
         text = _other_node(prefix, keys, match[1]) or text

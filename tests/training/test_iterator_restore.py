@@ -287,6 +287,23 @@ def test_one_that_does_not_fit_keeps_the_others_where_they_are(
             assert rest == (first.take(session, 3), second.take(session, 1))
 
 
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_a_file_that_has_moved(
+    restore: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_relative: bool
+) -> None:
+    """TensorFlow opens the file that was being read by the name in the state."""
+    monkeypatch.chdir(tmp_path)
+    old = "part-0" if is_relative else str(tmp_path / "part-0")
+    write_plain(old, [b"%d" % i for i in range(10)])
+    data = tensorflow().data
+    save_in_graph(tmp_path / "model", {10: 3}, lambda: data.TFRecordDataset([old]))
+    os.rename(old, "moved")
+    with pytest.raises(PathNotFoundError) as caught:
+        restore.restore_iterator(iter(data.TFRecordDataset(["moved"])), tmp_path / "model", 1)
+    assert caught.value.what == f"the input was in the file {old}, which is not there"
+    assert (caught.value.hint or "").startswith("the name is relative") is is_relative
+
+
 def test_more_iterators_than_states(restore: Any, tmp_path: Path) -> None:
     save_in_graph(tmp_path, {10: 3}, shuffled)
     with graph():
