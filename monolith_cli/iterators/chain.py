@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from monolith_cli.iterators.flow import (
     Flow,
@@ -15,185 +15,21 @@ from monolith_cli.iterators.flow import (
     take,
     unchanged,
 )
-from monolith_cli.iterators.pipeline import BATCHES, Whole, kinds_of
+from monolith_cli.iterators.kinds import BATCHES, CACHES, MAPS, ONE_TO_ONE, REPEATS, SHUFFLES
+from monolith_cli.iterators.pipeline import Cached, Whole, kinds_of
+from monolith_cli.iterators.place import Buffered, Consumed, Link, Place
 from monolith_cli.iterators.records import FILE_READERS, Count
+from monolith_cli.iterators.source import Source, is_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monolith_cli.iterators.flow import Stage
-    from monolith_cli.iterators.pipeline import InputFile, Pipeline
-    from monolith_cli.iterators.records import FileKind, RecordCounter
+    from monolith_cli.iterators.pipeline import Pipeline
+    from monolith_cli.iterators.records import RecordCounter
     from monolith_cli.iterators.state import Node
 
-__all__ = ["Buffered", "Chain", "Consumed", "FilePlace", "Link", "Place"]
-
-_FILE_ORDER = {"TensorSlice", "Shard", "FiniteTake", "FiniteSkip", "FiniteRepeat", "ForeverRepeat"}
-"""Nodes that file names may come through, and still come in the order of the fingerprint."""
-
-_REPEATS = {"FiniteRepeat", "ForeverRepeat"}
-_SHUFFLES = {"Shuffle", "ShuffleAndRepeat"}
-_CACHES = {"MemoryCache", "FileCache"}
-_SOURCES = {"FromTensor", "Random", "Range", "Tensor", "TensorSlice"}
-INTERLEAVES = {"Interleave", "LegacyParallelInterleave", "ParallelInterleave"}
-_MAPS = {"Map", "MapAndBatch", "ParallelMap", "ParseExample", "Scan"}
-"""Nodes whose function may change how many rows an element has."""
-
-_ONE_TO_ONE = {
-    "AssertCardinality",
-    "AssertNext",
-    "AssertPrev",
-    "BytesProducedStats",
-    "EmptyTake",
-    "FileCache",
-    "Finalize",
-    "FiniteTake",
-    "LatencyStats",
-    "Map",
-    "MaxIntraOpParallelism",
-    "MemoryCache",
-    "Model",
-    "Optimize",
-    "Options",
-    "ParallelMap",
-    "ParseExample",
-    "Prefetch",
-    "PrivateThreadPool",
-    "Rewrite",
-    "Scan",
-    "Shuffle",
-    "ShuffleAndRepeat",
-    "TakeWhile",
-    "ThreadPool",
-    "Zip",
-}
-_KNOWN = {
-    *_ONE_TO_ONE,
-    *_REPEATS,
-    *BATCHES,
-    *INTERLEAVES,
-    "Concatenate",
-    "Filter",
-    "FiniteSkip",
-    "FlatMap",
-    "Shard",
-}
-
-
-class Link(NamedTuple):
-    """A node on the way from the end of the pipeline to a source; and by which of its inputs."""
-
-    node: Node
-    number: int | None
-
-
-class FilePlace(NamedTuple):
-    """The file that a reader is at.
-
-    Attributes
-    ----------
-    path
-        As the job had it; None if it is not known.
-    number, total
-        Which of how many, from 1; None if that is not known.
-    offset
-        The byte where the next record begins; in a compressed file of the content.
-    size_bytes
-        Of the file when the state was saved; None if it is not known.
-    records
-        How many records lie before the offset.
-    """
-
-    path: str | None
-    number: int | None
-    total: int | None
-    offset: int | None
-    size_bytes: int | None
-    records: Count
-
-
-class Buffered(NamedTuple):
-    """Elements that have been read, but not been consumed.
-
-    Attributes
-    ----------
-    node
-        Where they are.
-    elements
-        How many; a batch is one.
-    records
-        How many records they are; None if that is not known.
-    """
-
-    node: Node
-    elements: int
-    records: int | None
-
-
-class Consumed(NamedTuple):
-    """What training has taken.
-
-    Attributes
-    ----------
-    records
-        Up to and with the last that training got, from the start; None if it is not known.
-    skipped
-        Those among them that training did not get: skip, shard or batch have left them out.
-    epoch
-        Of the last one, from 1; None if there is only one, or it is not known.
-    records_in_epoch
-        Those of that epoch; None likewise.
-    why
-        Why it is not known.
-    hidden_by
-        The node that hides it, if one does.
-    counted_at
-        A node whose elements could be counted instead.
-    elements
-        How many training has taken of those that this node has returned.
-    """
-
-    records: int | None = None
-    skipped: int | None = None
-    epoch: int | None = None
-    records_in_epoch: int | None = None
-    why: str | None = None
-    hidden_by: Node | None = None
-    counted_at: Node | None = None
-    elements: int | None = None
-
-
-class Place(NamedTuple):
-    """Where one reader of an input is.
-
-    Attributes
-    ----------
-    source
-        Its node; of an input that has ended the lowest that is left.
-    unit
-        What it reads: `records`, `lines` or `elements`.
-    file
-        None if it is at none.
-    read
-        How much it has read in this epoch.
-    epoch
-        The one that it reads, from 1; None if there is only one.
-    ended
-        Whether it has read all there is.
-    buffered
-        From the source on.
-    consumed
-        What training has taken.
-    """
-
-    source: Node
-    unit: str
-    file: FilePlace | None
-    read: Count
-    epoch: int | None
-    ended: bool
-    buffered: tuple[Buffered, ...]
-    consumed: Consumed
+__all__ = ["Chain"]
 
 
 class Chain:
@@ -208,12 +44,9 @@ class Chain:
     def __init__(self, links: Sequence[Link], pipeline: Pipeline, counter: RecordCounter) -> None:
         self._links = list(links)
         self._nodes = [link.node for link in links]
-        self._source = self._nodes[-1]
+        self._source = Source(links, pipeline, counter)
         self._pipeline = pipeline
         self._counter = counter
-        self._file: FilePlace | None = None
-        self._ended = False  # the whole input
-        self._is_cut = False  # what the source reads from is over, and not in the state
         self._flow: Flow | None = None
         self._why: str | None = None
         # Each element is a record, and each record of the source an element, as yet.
@@ -226,10 +59,8 @@ class Chain:
         self._by_rows = False
         self._are_rows = False  # the first dimension of an element is its records
         self._skips_nothing = True
-        self._before: list[int] = []  # records of files before the one that is read
         self._below: Whole | None = None  # of an input that has ended
-        self._turns = 0  # how often all files were read before these
-        self._input_ended = False
+        self._input_ended = self._source.is_cut
         self._epochs: int | None = None  # that are over; None if nothing repeats
         self._epoch_records: int | None = None
         self._is_relative = False  # the flow is that of the last epoch only
@@ -239,152 +70,39 @@ class Chain:
 
     def place(self) -> Place:
         """What follows."""
-        read = self._begin()
+        read = self._source.read
         self._flow = None if read.records is None else records(read.records)
         self._why = read.why
-        if self._before and self._flow is not None:
-            read = Count(sum(self._before) + self._flow.emitted)
-            if self._source.number("current_file_index"):
-                self._flow = joined([(n, records(n)) for n in self._before], self._flow)
-        if self._ended:
+        if self._source.before and self._flow is not None:
+            read = Count(sum(self._source.before) + self._flow.emitted)
+            if self._source.node.number("current_file_index"):
+                self._flow = joined([(n, records(n)) for n in self._source.before], self._flow)
+        if self._source.ended:
             self._look_below()
         for link in reversed(self._links):
             self._pass(link)
-        unit = FILE_READERS.get(self._source.base, "elements")
-        if unit == "elements" and self._ended and self._pipeline.files:
+        unit = FILE_READERS.get(self._source.node.base, "elements")
+        if unit == "elements" and self._source.ended and self._pipeline.files:
             unit = "records"
         epoch = None if self._epochs is None else self._epochs + 1
         buffered = tuple(self._buffered)
         consumed = self._consumed()
-        return Place(self._source, unit, self._file, read, epoch, self._ended, buffered, consumed)
-
-    # The source.
-
-    def _begin(self) -> Count:
-        """How much the source has read, of its file where it reads files."""
-        node = self._source
-        if node.base in FILE_READERS:
-            return self._begin_file()
-        if node.base == "Range":
-            return self._begin_range()
-        if node.base in _CACHES and "cache_completed" in node.values:
-            return _known(node.number("index"))
-        if node.base in _SOURCES:
-            return _known(node.number("index", "produced", "num_random_samples"))
-        if node.base not in _KNOWN:
-            return Count(None, f"what the state of {node.op} means is not known")
-        if _is_not_begun(node):
-            return Count(0)
-        self._is_cut = self._input_ended = True
-        if self._is_in_file(node):
-            return self._begin_file_end()
-        self._ended = True
-        return Count(None)
-
-    def _begin_range(self) -> Count:
-        following = self._source.number("next")
-        said = self._pipeline.parameters("Range", 0, 1)
-        start, step = said.get("start"), said.get("step")
-        if following is None or not isinstance(start, int) or not isinstance(step, int) or not step:
-            return Count(None, "where the range begins is only in a fingerprint")
-        return Count((following - start) // step)
-
-    def _begin_file(self) -> Count:
-        node = self._source
-        offset = node.number("offset", "current_pos")
-        files = self._pipeline.files_in_order or []
-        path = self._path()
-        before = self._files_before(path, files)
-        if path is None and before is not None and files:
-            path = files[before % len(files)].path
-        kind = self._pipeline.file_kind(node.base)
-        if offset is None:
-            inside = Count(0)
-        elif path is None:
-            inside = Count(None, "the name of the file is not known")
-        else:
-            inside = self._counter.count(path, kind, offset)
-        known = [i for i, file in enumerate(files) if file.path == path]
-        number = known[0] + 1 if len(known) == 1 else None
-        if files and before is not None:
-            number = before % len(files) + 1
-        size = files[known[0]].size_bytes if known else None
-        self._file = FilePlace(path, number, len(files) or None, offset, size, inside)
-        if before is None:
-            hint = "" if self._pipeline else " without a fingerprint"
-            return Count(None, f"which files were read before this one is not known{hint}")
-        return self._count_before(before, files, kind) or inside
-
-    def _begin_file_end(self) -> Count:
-        """A file that was read to its end, while some of its records are still on the way."""
-        files = self._pipeline.files_in_order or []
-        path = self._path()
-        before = self._files_before(path, files)
-        reader = self._pipeline.reader
-        stages = self._pipeline.stages_in_file()
-        is_at_reader = _is_list(self._source) or not stages
-        if path is None or before is None or reader is None or stages is None or not is_at_reader:
-            return Count(None, "how much of a file is on the way is not known")
-        kind = self._pipeline.file_kind(reader)
-        inside = self._counter.count(path, kind)
-        file = files[before % len(files)] if files else None
-        size = file.size_bytes if file else None
-        number = before % len(files) + 1 if files else None
-        self._file = FilePlace(path, number, len(files) or None, None, size, inside)
-        return self._count_before(before, files, kind) or inside
-
-    def _count_before(
-        self, before: int, files: Sequence[InputFile], kind: FileKind
-    ) -> Count | None:
-        """Count the records of the files before; what it returns is why that cannot be done."""
-        if before and before >= len(files):
-            self._turns, before = divmod(before, len(files))
-        for file in files[:before]:
-            count = self._counter.count(file.path, kind)
-            if count.records is None:
-                return Count(None, f"of a file before this one: {count.why}: {file.path}")
-            self._before.append(count.records)
-        return None
-
-    def _path(self) -> str | None:
-        """The file's name, as the node that has opened it was given it."""
-        for node, number in reversed(self._links[:-1]):
-            if node.base not in ("FlatMap", *INTERLEAVES):
-                continue
-            key = "inputs[0]"
-            if node.base == "LegacyParallelInterleave":
-                key = f"worker_thread_{number} | input_0"
-            name = node.values.get(key)
-            return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else None
-        return None
-
-    def _files_before(self, path: str | None, files: Sequence[InputFile]) -> int | None:
-        """How many files were opened before this one, epochs included; None if not known."""
-        if any(node.base in INTERLEAVES for node in self._nodes):
-            return None  # it is one of several that are read at a time
-        lists = [link for link in self._links if link.node.base == "FlatMap"]
-        moved = [link for link in lists if link.number]
-        before = sum(link.number or 0 for link in lists)
-        before += self._source.number("current_file_index") or 0
-        if not before:
-            return 0
-        # As the file that is read is where the fingerprint has it, so were those before it.
-        if moved and moved != lists[:1]:
-            return None
-        if not files or path not in (None, files[before % len(files)].path):
-            return None
-        names = [node for link in moved for node in _name_nodes(link.node)]
-        if any(node.base not in _FILE_ORDER for node in names):
-            return None
-        if before >= len(files) and not any(node.base in _REPEATS for node in names):
-            return None
-        return before
+        return Place(
+            self._source.node,
+            unit,
+            self._source.file,
+            read,
+            epoch,
+            self._source.ended,
+            buffered,
+            consumed,
+        )
 
     # An input that has ended has a state of its last nodes only.
 
     def _look_below(self) -> None:
-        node = self._source
-        upper = self._nodes if not _is_list(node) else self._nodes[:-1]
+        node = self._source.node
+        upper = self._nodes if not is_list(node) else self._nodes[:-1]
         whole = self._pipeline.whole(_kinds(upper), self._counter)
         if isinstance(whole, Whole):
             self._below = whole
@@ -397,7 +115,7 @@ class Chain:
             return
         self._flow, self._why = None, whole
         self._is_plain = False
-        if node.base in _SHUFFLES:
+        if node.base in SHUFFLES:
             taken = _taken_in(node)
             if taken is not None:
                 self._flow, self._counted_at = records(taken), node
@@ -407,11 +125,11 @@ class Chain:
     def _pass(self, link: Link) -> None:
         node = link.node
         base = node.base
-        if base == "FlatMap" and (link.number is not None or _is_list(node)):
+        if base == "FlatMap" and (link.number is not None or is_list(node)):
             self._leave_files(link)
-        elif node is self._source and not self._is_cut:
+        elif node is self._source.node and not self._source.is_cut:
             return
-        elif base in _REPEATS:
+        elif base in REPEATS:
             self._pass_repeat(node, node.number("i") or 0)
         elif base in BATCHES:
             self._pass_batch(node)
@@ -422,17 +140,17 @@ class Chain:
             self._skips_nothing = False
         elif base == "Shard":
             self._pass_shard(node)
-        elif base in ("FiniteTake", "EmptyTake") and node is self._source:
+        elif base in ("FiniteTake", "EmptyTake") and node is self._source.node:
             count = self._parameters(node).get("count")
             if isinstance(count, int) and count >= 0:
                 self._apply(take(count), ended=True)
             else:
                 self._give_up(f"how many {node.op} takes is only in a fingerprint")
-        elif base not in _ONE_TO_ONE:
+        elif base not in ONE_TO_ONE:
             self._hide(node)
-        elif base in _SHUFFLES:
+        elif base in SHUFFLES:
             self._pass_shuffle(node)
-        if base in _MAPS:
+        if base in MAPS:
             self._by_rows = self._are_rows = False
         self._hold(node)
 
@@ -459,25 +177,25 @@ class Chain:
             return
         stages = self._pipeline.stages_in_file()
         whole = None
-        if self._turns:
+        if self._source.turns:
             whole = self._whole(link.node)
         if stages is None or isinstance(whole, str):
             self._give_up(f"what {link.node.op} does with each file is not known")
             return
         before = []
-        for count in self._before:
+        for count in self._source.before:
             flow = records(count)
             for stage in stages:
                 flow = stage(flow, True)
             before.append((count, flow))
         self._flow = joined(before, self._flow)
         if whole is not None:
-            self._repeat(whole, self._turns)
+            self._repeat(whole, self._source.turns)
 
     def _pass_repeat(self, node: Node, epochs: int) -> None:
         was_over = self._input_ended
         self._input_ended = False
-        if node is self._source:
+        if node is self._source.node:
             self._input_ended = was_over
             self._repeat_below(epochs)
             return
@@ -504,14 +222,13 @@ class Chain:
 
     def _whole(self, node: Node) -> Whole | str:
         """A whole epoch of what a node gets."""
-        if self._source.base in _CACHES and self._is_plain:
-            count = self._source.number("num_elements")
-            if count is not None:
-                return Whole(records(count), count, 1)
         upper = self._nodes[: self._nodes.index(node)]
         if not _is_opener(node):
             upper = [*upper, node]
-        whole = self._pipeline.whole(_kinds(upper), self._counter)
+        cached = Cached(self._source.node.number("num_elements")) if self._source.is_cache else None
+        if self._is_plain and cached is not None and cached.elements is not None:
+            return Whole(records(cached.elements), cached.elements, 1)
+        whole = self._pipeline.whole(_kinds(upper), self._counter, cached)
         if isinstance(whole, str):
             return f"how much an epoch is, is not known: {whole}"
         return whole
@@ -563,13 +280,13 @@ class Chain:
 
     def _pass_shuffle(self, node: Node) -> None:
         taken = _taken_in(node)
-        counts_all = self._is_plain and taken is not None and not self._is_in_file(node)
+        counts_all = self._is_plain and taken is not None and not self._source.is_in_file(node)
         if node.base == "ShuffleAndRepeat":
             epochs = max(0, (node.number("epoch") or 0) - 1)
             if counts_all and taken is not None:
-                if self._ended and self._epoch_records is None and self._flow is not None:
+                if self._source.ended and self._epoch_records is None and self._flow is not None:
                     self._epoch_records = self._flow.emitted
-                elif epochs and self._flow is not None and not self._is_cut:
+                elif epochs and self._flow is not None and not self._source.is_cut:
                     size, rest = divmod(taken - self._flow.emitted, epochs)
                     self._epoch_records = None if rest else size
                 self._epochs = epochs
@@ -590,7 +307,7 @@ class Chain:
                     self._fallback, self._held_rows, self._by_rows = records(total), 0, True
 
     def _pass_repeat_in_shuffle(self, node: Node, epochs: int) -> None:
-        if node is not self._source:
+        if node is not self._source.node:
             self._pass_repeat(node, epochs)
         else:
             self._repeat_below(epochs + 1)
@@ -604,11 +321,6 @@ class Chain:
             return
         self._repeat(self._below, epochs - 1)
 
-    def _is_in_file(self, node: Node) -> bool:
-        """Whether the node reads one file, and another one of its kind the next."""
-        above = self._links[: self._nodes.index(node)]
-        return any(link.node.base == "FlatMap" and link.number is not None for link in above)
-
     def _hide(self, node: Node) -> None:
         self._hidden_by = self._counted_at = node
         count = node.number("filtered_elements") if node.base == "Filter" else None
@@ -621,7 +333,7 @@ class Chain:
 
     def _hold(self, node: Node) -> None:
         elements = sum(node.elements.values())
-        if not elements or node.base in _CACHES:
+        if not elements or node.base in CACHES:
             return
         rows: int | None = None
         if None not in node.elements:
@@ -688,32 +400,17 @@ class Chain:
     def _parameters(self, node: Node) -> dict[str, Any]:
         kinds = kinds_of(node.base)
         same = [other for other in self._nodes if kinds_of(other.base) == kinds]
-        found = None if self._is_cut else len(same)
+        found = None if self._source.is_cut else len(same)
         return self._pipeline.parameters(kinds[0], same.index(node), found)
-
-
-def _known(count: int | None) -> Count:
-    return Count(count, None if count is not None else "the state does not say how much it is")
 
 
 def _kinds(nodes: Sequence[Node]) -> list[str]:
     return [kind for node in nodes for kind in kinds_of(node.base)]
 
 
-def _is_list(node: Node) -> bool:
-    """Whether it is a flat map that has opened nothing yet, or nothing any more."""
-    return node.base == "FlatMap" and all(number is None for number, _ in node.inputs)
-
-
 def _is_opener(node: Node) -> bool:
     """Whether a fingerprint has what it reads under the same node."""
     return node.base == "FlatMap"
-
-
-def _is_not_begun(node: Node) -> bool:
-    if node.base in _SHUFFLES:
-        return not node.number("slices_size") and not node.number("epoch")
-    return node.base == "FlatMap" and not node.number("exhausted")
 
 
 def _taken_in(node: Node) -> int | None:
@@ -722,11 +419,6 @@ def _taken_in(node: Node) -> int | None:
     if not slices:
         return 0 if slices == 0 and not node.number("epoch") else None
     return node.number(f"slices_end_{slices - 1}")
-
-
-def _name_nodes(node: Node) -> list[Node]:
-    """The nodes that a flat map gets the names of files from."""
-    return [below for number, inner in node.inputs if number is None for below in inner.walk()]
 
 
 def _results(node: Node) -> tuple[list[tuple[int, bool]], bool]:

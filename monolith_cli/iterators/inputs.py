@@ -11,7 +11,7 @@ from monolith_cli.iterators.records import RecordCounter
 from monolith_cli.iterators.state import read_states
 
 if TYPE_CHECKING:
-    from monolith_cli.iterators.chain import Place
+    from monolith_cli.iterators.place import Place
     from monolith_cli.iterators.state import IteratorState
 
 __all__ = ["IteratorPosition", "read_input"]

@@ -22,16 +22,14 @@ from monolith_cli.iterators.flow import (
     take,
     unchanged,
 )
+from monolith_cli.iterators.kinds import BATCHES
 from monolith_cli.iterators.records import FILE_READERS, FileKind
 from monolith_cli.iterators.state import base_op
 
 if TYPE_CHECKING:
     from monolith_cli.iterators.records import RecordCounter
 
-__all__ = ["BATCHES", "InputFile", "Pipeline", "Whole", "kinds_of"]
-
-BATCHES = {"Batch", "MapAndBatch", "PaddedBatch", "ParallelBatch", "ParallelMapAndBatch"}
-"""Nodes that make one element of several, without version."""
+__all__ = ["Cached", "InputFile", "Pipeline", "Whole", "kinds_of"]
 
 _VERSION = 1
 _OVER_FILES = {"FlatMap", "Interleave", "LegacyParallelInterleave", "ParallelInterleave"}
@@ -66,6 +64,12 @@ _UNSEEN = _SAME_COUNT - {"Shuffle"} | {
 
 _ENDLESS = 1 << 40
 """More epochs than anybody reads."""
+
+
+class Cached(NamedTuple):
+    """A cache that is read from, and how many elements it has; None if that is not known."""
+
+    elements: int | None
 
 
 class Whole(NamedTuple):
@@ -176,7 +180,9 @@ class Pipeline:
         opening = [node for node in self.nodes if _opens_files(node)]
         return _inside(opening[0])[1] if len(opening) == 1 else None
 
-    def whole(self, upper: Sequence[str], counter: RecordCounter) -> Whole | str:
+    def whole(
+        self, upper: Sequence[str], counter: RecordCounter, cached: Cached | None = None
+    ) -> Whole | str:
         """What the nodes below some others return until they end; or why that is not known.
 
         Parameters
@@ -185,6 +191,8 @@ class Pipeline:
             Kinds of the nodes above, from the end of the pipeline on: see `kinds_of`.
         counter
             Counts the records of files.
+        cached
+            The cache among them that is the source now: its elements are counted.
         """
         if not self.nodes:
             return "the input has ended, and how much it was is only in a fingerprint"
@@ -198,7 +206,18 @@ class Pipeline:
             if kinds != tuple(missing[: len(kinds)]):
                 return "the nodes of the fingerprint are not those of the state"
             del missing[: len(kinds)]
-        return self._run(nodes, counter)
+        if cached is None:
+            return self._run(nodes, counter)
+        at = [i for i, node in enumerate(nodes) if _base(node) == "Cache"]
+        if len(at) != 1:
+            return "which of several caches is read is not known"
+        count = cached.elements
+        if count is None:
+            below = self._run(nodes[: at[0]], counter)
+            if isinstance(below, str):
+                return below
+            count = below.flow.emitted
+        return self._climb(Whole(records(count), count, 1), nodes[at[0] + 1 :])
 
     def _run(self, nodes: list[dict[str, Any]], counter: RecordCounter) -> Whole | str:
         """What these nodes return, sources first."""
@@ -206,8 +225,12 @@ class Pipeline:
         source = self._source(nodes, at, counter)
         if isinstance(source, str):
             return source
-        flow, size, epochs = source.flow, source.epoch_records, 1
-        for node in nodes[0 if at is None else at + 1 :]:
+        return self._climb(source, nodes[1 if at is None else at + 1 :])
+
+    def _climb(self, source: Whole, nodes: list[dict[str, Any]]) -> Whole | str:
+        """What nodes make of what a source returns."""
+        flow, size, epochs = source
+        for node in nodes:
             base, said = _base(node), node["parameters"]
             if base == "Repeat":
                 if epochs != 1:
@@ -222,8 +245,6 @@ class Pipeline:
             if base == "Shard" and flow.delivered(flow.emitted) != flow.emitted:
                 return f"{node['op']} hides how much the input was"
             if stage is None:
-                if node is nodes[0] and at is None:
-                    continue
                 return f"{node['op']} hides how much the input was"
             flow = stage(flow, True)
             if base == "Take":

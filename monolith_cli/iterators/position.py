@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monolith_cli.iterators.chain import INTERLEAVES, Chain, Link, Place
+from monolith_cli.iterators.chain import Chain
+from monolith_cli.iterators.kinds import INTERLEAVES
+from monolith_cli.iterators.place import Link, Place
 from monolith_cli.iterators.records import FILE_READERS
 
 if TYPE_CHECKING:

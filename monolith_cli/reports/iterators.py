@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.formats.variant import StatePart
     from monolith_cli.iterators.inputs import IteratorPosition
-    from monolith_cli.iterators.chain import Place
+    from monolith_cli.iterators.place import Place
     from monolith_cli.iterators.records import Count
     from monolith_cli.iterators.state import Node
     from monolith_cli.iterators.workers import WorkerState
