@@ -123,7 +123,11 @@ def launched(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             assert launcher.stdout is not None
             while not launcher.stdout.readline().startswith("Started"):
                 assert launcher.poll() is None
-            assert len(processes_of(tmp_path / "model")) == 5
+            # One that has just been started may have no command line yet.
+            end = time.monotonic() + 10
+            while len(processes_of(tmp_path / "model")) != 5:
+                assert time.monotonic() < end
+                time.sleep(0.01)
             yield launcher
         finally:
             launcher.kill()
