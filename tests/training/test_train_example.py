@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 from tf_support import tensorflow
 
+import monolith_cli
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "train.py"
 SMALL = ["--records", "600", "--save-steps", "25"]
 
 
 def environment() -> dict[str, str]:
-    package = Path(sys.modules["monolith_cli"].__file__ or "").parents[1]
+    package = Path(monolith_cli.__file__ or "").parents[1]
     return dict(os.environ, PYTHONPATH=str(package), PYTHONUNBUFFERED="1")
 
 
@@ -38,8 +40,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     tensorflow()
-    import monolith_cli.errors  # noqa: F401  (says where the package is)
-
     model = tmp_path_factory.mktemp("example") / "model"
     result = run(model, *SMALL)
     assert result.returncode == 0, result.stderr + result.stdout
