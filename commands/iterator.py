@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.failures import raise_worst
+
+if TYPE_CHECKING:
+    from monolith_cli.iterators.inputs import IteratorPosition
 
 LS_KEYS = {
     "worker": "The worker; 0 is the chief.",
@@ -47,8 +52,8 @@ SHOW_KEYS = {
     " many they are (null if that is not known).",
     "consumed": "In a reader: records, how many training has got, and those that skip and shard"
     " have left out before the last of them; skipped, those left out; epoch and records_in_epoch,"
-    " of the last one; hidden_by, the node that hides it; elements, how many training has got of those"
-    " that this node has returned; why. Each is null where it is not known.",
+    " of the last one; why it is not known; hidden_by, the node that hides it; elements, how many"
+    " training has got of those that the node counted_at has returned. Each may be null.",
     "nodes": "In an iterator, a list of the dataset's nodes, largest first: path, op, bytes of its"
     " values, elements in its buffer.",
     "remarks": "A list of texts: what else there is to say.",
@@ -172,7 +177,17 @@ def show(
         iterators = read_input(state.prefix, fingerprints, input_dir=input_dir, progress=progress)
     document = input_document(state, iterators)
     show_as(json, document, input_lines(state, iterators, look=look_of(sys.stdout)))
-    messages.notes(*state.remarks)
+    messages.notes(*state.remarks, *_show_notes(iterators, input_dir))
+
+
+def _show_notes(iterators: list[IteratorPosition], input_dir: str | None) -> Iterator[str]:
+    """What would tell more."""
+    files = [place.file for each in iterators for place in each.places if place.file]
+    if any(file.path and file.records.is_absent for file in files):
+        there = "where they were; --input-dir says where they are" if input_dir is None else "there"
+        yield f"the input's files are not {there}"
+    if not all(each.pipeline for each in iterators):
+        yield "without a fingerprint, which only jobs of ours save, less follows from a state"
 
 
 def _show_raw(prefix: str, json: bool) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain"]
 
+_RESULTS = (".results.size", "| outputs_size")
+"""Keys of how many elements of each of its inputs an interleave has ahead."""
+
 
 class Chain:
     """The links from the end of a pipeline to a source, to be climbed once.
@@ -81,6 +84,8 @@ class Chain:
             self._look_below()
         for link in reversed(self._links):
             self._pass(link)
+        if isinstance(self._below, Whole):
+            read = Count(self._below.epoch_records)
         unit = FILE_READERS.get(self._source.node.base, "elements")
         if unit == "elements" and self._source.ended and self._pipeline.files:
             unit = "records"
@@ -118,7 +123,11 @@ class Chain:
         if node.base in SHUFFLES:
             taken = _taken_in(node)
             if taken is not None:
-                self._flow, self._counted_at = records(taken), node
+                self._flow = records(taken)
+                if self._pipeline.returns_records(_kinds(upper)):
+                    self._is_plain = True
+                else:
+                    self._counted_at = node
 
     # On the way up.
 
@@ -322,6 +331,13 @@ class Chain:
         self._repeat(self._below, epochs - 1)
 
     def _hide(self, node: Node) -> None:
+        ahead = sum(
+            value
+            for key, value in node.values.items()
+            if isinstance(value, int) and key.endswith(_RESULTS)
+        )
+        if ahead:
+            self._buffered.append(Buffered(node, ahead, None))
         self._hidden_by = self._counted_at = node
         count = node.number("filtered_elements") if node.base == "Filter" else None
         self._flow = None if count is None else records(count)
@@ -368,8 +384,9 @@ class Chain:
             flow, count = self._fallback, self._fallback.emitted - self._held_rows
         if self._counted_at is not None:
             known = flow is not None and not self._is_relative and count >= 0
+            is_told = known and self._hidden_by is not None
             return Consumed(
-                why=self._why,
+                why=None if is_told else self._why,
                 hidden_by=self._hidden_by,
                 counted_at=self._counted_at if known else None,
                 elements=flow.delivered(count) if flow is not None and known else None,

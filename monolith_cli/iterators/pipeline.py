@@ -194,18 +194,9 @@ class Pipeline:
         cached
             The cache among them that is the source now: its elements are counted.
         """
-        if not self.nodes:
-            return "the input has ended, and how much it was is only in a fingerprint"
-        if not self.is_linear:
-            return "the input has ended, and it is one of several"
-        nodes, missing = list(self.nodes), list(upper)
-        while missing:
-            if not nodes:
-                return "the nodes of the fingerprint are not those of the state"
-            kinds = kinds_of(_base(nodes.pop()))
-            if kinds != tuple(missing[: len(kinds)]):
-                return "the nodes of the fingerprint are not those of the state"
-            del missing[: len(kinds)]
+        nodes = self._below(upper)
+        if isinstance(nodes, str):
+            return nodes
         if cached is None:
             return self._run(nodes, counter)
         at = [i for i, node in enumerate(nodes) if _base(node) == "Cache"]
@@ -218,6 +209,31 @@ class Pipeline:
                 return below
             count = below.flow.emitted
         return self._climb(Whole(records(count), count, 1), nodes[at[0] + 1 :])
+
+    def returns_records(self, upper: Sequence[str]) -> bool:
+        """Whether those nodes return each record that is read, as an element, and nothing else."""
+        nodes = self._below(upper)
+        if isinstance(nodes, str):
+            return False
+        at = next((i for i, node in enumerate(nodes) if _opens_files(node)), 0)
+        if at and self.stages_in_file():
+            return False
+        bases = [_base(node) for node in nodes[at + 1 :]]
+        return bool(nodes) and all(b in _SAME_COUNT or b in ("Repeat", "Take") for b in bases)
+
+    def _below(self, upper: Sequence[str]) -> list[dict[str, Any]] | str:
+        """The nodes below some others; or why these are not known."""
+        if not self.nodes:
+            return "the input has ended, and how much it was is only in a fingerprint"
+        if not self.is_linear:
+            return "the input has ended, and it is one of several"
+        nodes, missing = list(self.nodes), list(upper)
+        while missing:
+            kinds = kinds_of(_base(nodes.pop())) if nodes else ("none",)
+            if kinds != tuple(missing[: len(kinds)]):
+                return "the nodes of the fingerprint are not those of the state"
+            del missing[: len(kinds)]
+        return nodes
 
     def _run(self, nodes: list[dict[str, Any]], counter: RecordCounter) -> Whole | str:
         """What these nodes return, sources first."""
@@ -274,7 +290,7 @@ class Pipeline:
         for file in files:
             count_in = counter.count(file.path, self.file_kind(reader))
             if count_in.records is None:
-                return f"of a file that it reads: {count_in.why}: {file.path}"
+                return f"{count_in.why}: {file.path}"
             flow = records(count_in.records)
             for stage in stages:
                 flow = stage(flow, True)

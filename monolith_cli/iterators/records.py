@@ -55,6 +55,7 @@ class Count(NamedTuple):
 
     records: int | None
     why: str | None = None
+    is_absent: bool = False  # as the file is not there
 
 
 class RecordCounter:
@@ -115,7 +116,7 @@ class RecordCounter:
     def _count(self, path: str, kind: FileKind, offset: int | None) -> Count:
         place = self.place(path)
         if place is None:
-            return Count(None, "the file is not there")
+            return Count(None, "the file is not there", is_absent=True)
         try:
             size = os.stat(place).st_size
             if self._sizes.get(path, size) != size:

@@ -149,7 +149,7 @@ class Source:
         for file in files[:before]:
             count = self._counter.count(file.path, kind)
             if count.records is None:
-                return Count(None, f"of a file before this one: {count.why}: {file.path}")
+                return Count(None, f"{count.why}: {file.path}")
             self.before.append(count.records)
         return None
 

@@ -126,6 +126,11 @@ class InputDir:
         }
         self.workers = sorted({*self.steps, *self._listed, *named})
 
+    @property
+    def all_steps(self) -> list[int]:
+        """The steps at which any worker has a state, ascending."""
+        return sorted({step for steps in self.steps.values() for step in steps})
+
     def state(self, worker: int, step: int | None = None) -> WorkerState:
         """Where a worker's state is; nothing of it is read but its state file.
 
@@ -260,6 +265,9 @@ def list_workers(
     """The states of all workers, with sizes; all of them are read unless `verify` is off."""
     for attempt in range(_TRIES):
         inputs = open_inputs(path)
+        if step is not None and not any(at <= step for at in inputs.all_steps):
+            what = f"no state of step {step} or before"
+            raise StepNotFoundError(what, path=os.fspath(path), hint=_steps_text(inputs.all_steps))
         states = [_measured(inputs.state(worker, step), verify) for worker in inputs.workers]
         if attempt + 1 == _TRIES or not any(
             isinstance(state.problem, PathNotFoundError) and state.prefix for state in states
@@ -300,7 +308,8 @@ def find_state(
     inputs = open_inputs(path)
     if worker is None:
         if len(inputs.workers) > 1:
-            raise UsageError(f"which worker? There are {_workers_text(inputs.workers)}", path=path)
+            what = f"has several inputs, of {_workers_text(inputs.workers)}"
+            raise UsageError(what, path=path, hint="name one worker")
         worker = inputs.workers[0]
     if worker not in inputs.workers:
         raise StepNotFoundError(

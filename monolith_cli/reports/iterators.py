@@ -98,8 +98,9 @@ def input_lines(
         parts = count_text(iterator.state.parts, "part")
         yield look.bold(f"iterator {name_text(iterator.state.name)}") + f"  {size} in {parts}"
         for place in iterator.places:
-            yield from _aligned(_place_rows(place))
-        yield from _node_lines(iterator.state.root)
+            yield from _aligned(_place_rows(place), look)
+        yield from _aligned(_shuffle_rows(iterator), look)
+        yield from _node_lines(iterator.state.root, look)
         yield from _fingerprint_lines(iterator, look)
 
 
@@ -132,10 +133,14 @@ def _place_rows(place: Place) -> Iterator[tuple[str, str]]:
             yield "at", f"byte {file.offset:,}{size}, {_before(file.records, unit)}"
     elif place.ended:
         yield "reads", "nothing more: the input has ended"
+    elif place.source.base in ("MemoryCache", "FileCache"):
+        yield "reads", f"elements that {place.source.op} has kept"
     else:
         yield "reads", place.source.path
     if place.read.records is None:
-        yield "read", f"not known: {name_text(place.read.why or '')}"
+        why = place.read.why
+        told = why and why != place.consumed.why
+        yield "read", f"not known: {name_text(why or '')}" if told else "not known"
     else:
         text = _count(place.read.records, unit)
         yield "read", text + (f" of epoch {place.epoch}" if place.epoch else "")
@@ -156,15 +161,23 @@ def _count(count: int, unit: str) -> str:
 def _buffered_text(place: Place) -> str:
     if not place.buffered:
         return "nothing"
-    texts = []
-    for held in place.buffered:
-        text = f"{count_text(held.elements, 'element')} in {held.node.op}"
-        if held.records is None:
-            text += f" (an unknown number of {place.unit})"
-        elif held.records != held.elements:
-            text += f" ({_count(held.records, place.unit)})"
-        texts.append(text)
-    return ", ".join(texts)
+    counts = [held.records for held in place.buffered]
+    if None in counts:
+        texts = [
+            f"{count_text(held.elements, 'element')} in {held.node.op}" for held in place.buffered
+        ]
+        return ", ".join(texts)
+    texts = [f"{held.records:,} in {held.node.op}" for held in place.buffered]
+    return f"{_count(sum(count or 0 for count in counts), place.unit)}: {', '.join(texts)}"
+
+
+def _shuffle_rows(iterator: IteratorPosition) -> Iterator[tuple[str, str]]:
+    nodes = [node for node in iterator.state.root.walk() if node.base.startswith("Shuffle")]
+    for i, node in enumerate(nodes):
+        held = count_text(sum(node.elements.values()), "element")
+        size = iterator.pipeline.parameters("Shuffle", i, len(nodes)).get("buffer_size")
+        limit = f", of at most {size:,}" if isinstance(size, int) else ""
+        yield "shuffle", f"{held} in the buffer{limit}"
 
 
 def _consumed_text(place: Place) -> str:
@@ -193,7 +206,7 @@ def _consumed_text(place: Place) -> str:
     return text
 
 
-def _node_lines(root: Node) -> Iterator[str]:
+def _node_lines(root: Node, look: Look) -> Iterator[str]:
     nodes = sorted(root.walk(), key=lambda node: -node.size_bytes)
     rows = [("node", "size", "buffered", "")]
     for node in nodes:
@@ -202,7 +215,7 @@ def _node_lines(root: Node) -> Iterator[str]:
         held = sum(node.elements.values())
         rows.append(
             (
-                node.path,
+                _end_of(node.path, _PATH_WIDTH, look),
                 bytes_text(node.size_bytes),
                 f"{held:,}" if held else "-",
                 " ".join(
@@ -215,6 +228,22 @@ def _node_lines(root: Node) -> Iterator[str]:
     yield ""
     for line in columns(rows, "<>><"):
         yield "  " + line
+
+
+_PATH_WIDTH = 46
+_LABEL_WIDTH = 12
+
+
+def _end_of(path: str, width: int, look: Look) -> str:
+    """The last nodes of a path, as many as fit; the last one at least."""
+    nodes = path.split("::")
+    for first in range(len(nodes)):
+        text = "::".join(nodes[first:])
+        if first:
+            text = f"{look.ellipsis}{text}"
+        if len(text) <= width:
+            return text
+    return text
 
 
 _TOLD = ("i", "epoch", "offset", "current_pos", "element_index", "index", "next", "next_index")
@@ -252,6 +281,8 @@ def _parameters_text(parameters: Mapping[str, Any]) -> str:
         if isinstance(value, dict) and isinstance(value.get("nodes"), list):
             inner = ", ".join(str(node.get("op")) for node in value["nodes"])
             texts.append(f"{key}=({inner})")
+        elif isinstance(value, dict) and "function" in value:
+            texts.append(f"{key}=({str(value['function'])[:8]})")
         elif isinstance(value, (dict, list)):
             texts.append(f"{key}={_short(value)}")
         else:
@@ -268,9 +299,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _aligned(rows: Iterator[tuple[str, str]]) -> Iterator[str]:
+def _aligned(rows: Iterator[tuple[str, str]], look: Look) -> Iterator[str]:
+    from textwrap import wrap
+
     for label, value in rows:
-        yield f"  {label:<9} {value}"
+        width = max(40, look.width - _LABEL_WIDTH)
+        lines = wrap(value, width, break_long_words=False, break_on_hyphens=False)
+        for line in lines or [""]:
+            yield f"  {label:<{_LABEL_WIDTH - 2}}{line}".rstrip()
+            label = ""
 
 
 def input_document(state: WorkerState, iterators: Sequence[IteratorPosition]) -> dict[str, object]:
