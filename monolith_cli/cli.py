@@ -28,6 +28,11 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_info:ckpt_info",
         "Count a checkpoint's entries and write ckpt.info-<step>.",
     ),
+    "ckpt": Entry(None, "Show what a checkpoint is made of."),
+    "ckpt show": Entry(
+        "monolith_cli.commands.ckpt:show",
+        "Show what a checkpoint is made of: tables, dense variables, files.",
+    ),
     "table": Entry(None, "List hash tables, and read their entries."),
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),

@@ -98,7 +98,7 @@ def test_usage_errors_under_json(args: list[str]) -> None:
 
 def test_completion_knows_the_commands_without_importing_them() -> None:
     done = monolith(_MONOLITH_COMPLETE="bash_complete", COMP_WORDS="monolith ckpt", COMP_CWORD="1")
-    assert done.stdout == "plain,ckpt-info\n"
+    assert done.stdout == "plain,ckpt-info\nplain,ckpt\n"
 
 
 # --- the table of commands ------------------------------------------------------------------

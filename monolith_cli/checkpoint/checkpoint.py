@@ -36,6 +36,9 @@ class Checkpoint:
         None where the directory has none: in an export, or an unnumbered checkpoint.
     prefix
         Path of the tensor bundle without suffix, such as `model/model.ckpt-10`; None in an export.
+    bundles
+        The tensor bundles with dense variables, by sub graph: `""` in a training directory, in an
+        export such as `entry` and `ps_0`. Values are paths without suffix.
     assets
         The directories with table dumps: none, one, or in an export one for each server.
     ckpt_info_path
@@ -44,7 +47,16 @@ class Checkpoint:
         Remarks for people: what was left out, or is read from an unexpected place.
     """
 
-    __slots__ = ("_paths", "_shards", "assets", "ckpt_info_path", "notes", "prefix", "step")
+    __slots__ = (
+        "_paths",
+        "_shards",
+        "assets",
+        "bundles",
+        "ckpt_info_path",
+        "notes",
+        "prefix",
+        "step",
+    )
 
     def __init__(
         self,
@@ -54,6 +66,7 @@ class Checkpoint:
         assets: list[str],
         notes: list[str] | None = None,
         has_index: bool = False,
+        bundles: dict[str, str] | None = None,
     ) -> None:
         self.step = step
         self.prefix = prefix
@@ -63,7 +76,8 @@ class Checkpoint:
         if step is not None and prefix is not None:
             self.ckpt_info_path = os.path.join(os.path.dirname(prefix), ckpt_info_name(step))
         self._shards: dict[str, set[str]] = {}
-        self._paths = [prefix + INDEX_SUFFIX, *assets] if prefix and has_index else list(assets)
+        self.bundles = bundles or ({"": prefix} if prefix and has_index else {})
+        self._paths = [*(path + INDEX_SUFFIX for path in self.bundles.values()), *assets]
 
     def __repr__(self) -> str:
         return f"Checkpoint(step={self.step}, prefix={self.prefix!r}, assets={self.assets!r})"

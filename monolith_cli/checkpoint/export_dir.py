@@ -1,8 +1,10 @@
-"""Exported SavedModels: where their table dumps are, if they hold any.
+"""Exported SavedModels: where their dense variables are, and their table dumps, if they hold any.
 
     <sub graph>/<version>/assets/    a sub graph for each server: ps_0, ps_1, ...
     <version>/assets/                exported standalone
     assets/                          one version by itself
+
+Variables are in `variables/` beside `assets/`, a tensor bundle of that name.
 
 Many exports hold none and share those of the checkpoint instead.
 """
@@ -14,7 +16,7 @@ import re
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint
-from monolith_cli.checkpoint.layout import natural_key, parse_shard_name
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX, natural_key, parse_shard_name
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MissingShardError, PathNotFoundError
 
@@ -30,6 +32,7 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     """The dumps of the newest version; None where the directory is no export.
 
     Of several sub graphs it is the newest version of which all have dumps that have any at all.
+    Variables of the others are those of that version, or of their newest.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     dumps = {graph: found for graph, versions in graphs.items() if (found := _dumps(versions))}
     if not dumps:
         note = f"{directory}: this export holds no tables; it shares those of the checkpoint"
-        return Checkpoint(assets=[], notes=[note])
+        return Checkpoint(assets=[], notes=[note], bundles=_bundles(directory, graphs, None))
     common = set.intersection(*(set(versions) for versions in dumps.values()))
     if not common:
         graph = next(iter(dumps))
@@ -62,7 +65,11 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
             path=os.path.join(directory, missing[0]),
             hint="restore it, or give one server's directory",
         )
-    return Checkpoint(assets=[versions[version] for versions in dumps.values()], notes=notes)
+    return Checkpoint(
+        assets=[versions[version] for versions in dumps.values()],
+        notes=notes,
+        bundles=_bundles(directory, graphs, version),
+    )
 
 
 def holds_shards(directory: str) -> bool:
@@ -101,6 +108,19 @@ def _dumps(versions: dict[int, str]) -> dict[int, str]:
     """The assets directory of each version that has one with dumps in it."""
     assets = {version: os.path.join(path, "assets") for version, path in versions.items()}
     return {version: path for version, path in assets.items() if holds_shards(path)}
+
+
+def _bundles(
+    directory: str, graphs: dict[str, dict[int, str]], version: int | None
+) -> dict[str, str]:
+    """The tensor bundle of each sub graph that has one; the only one has no name."""
+    found = {}
+    for graph, versions in graphs.items():
+        path = versions.get(max(versions) if version is None else version, versions[max(versions)])
+        prefix = os.path.join(path, "variables", "variables")
+        if os.path.lexists(prefix + INDEX_SUFFIX):
+            found["" if graph == directory else os.path.basename(graph)] = prefix
+    return found
 
 
 def _missing_servers(graphs: Iterable[str]) -> list[str]:

@@ -9,7 +9,9 @@ Source: LevelDB's doc/table_format.md.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -55,9 +57,11 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[TableEntry]:
     """
     path = os.fspath(path)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")  # opening a pipe would hang
         with open(path, "rb") as file:
             yield from _read(file, path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
         raise NotReadableError(f"not readable: {error.strerror}", path=path) from error

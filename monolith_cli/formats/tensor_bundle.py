@@ -13,9 +13,11 @@ tensorflow/core/util/saved_tensor_slice_util write it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import re
+import stat
 import struct
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -357,6 +359,8 @@ class TensorBundle:
         path = self.data_path(entry.shard)
         end = entry.offset + entry.size_bytes
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError(errno.EINVAL, "no regular file")  # opening a pipe would hang
             with open(path, "rb", buffering=_READ_BYTES) as file:
                 size = os.fstat(file.fileno()).st_size
                 if end > size:

@@ -233,11 +233,15 @@ def test_keys_that_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone", tmp_path, tmp_path / "t" / "t"):
-        (tmp_path / "t").write_bytes(b"")
+    (tmp_path / "t").write_bytes(b"")
+    for path in (tmp_path / "gone", tmp_path / "t" / "t"):
         with pytest.raises(PathNotFoundError) as caught:
             read(path)
         assert caught.value.path == str(path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(NotReadableError, match="no regular file"):
+            read(path)
     path = tmp_path / "t"
     path.chmod(0)
     if not os.access(path, os.R_OK):

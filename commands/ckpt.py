@@ -1,0 +1,88 @@
+"""`monolith ckpt`: what a checkpoint is made of."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from monolith_cli.commands import options
+from monolith_cli.commands.base import Command, Settings
+from monolith_cli.failures import raise_worst
+
+SHOW_KEYS = {
+    "model_dir": "MODEL_DIR as it was given.",
+    "step": "The checkpoint's step; null where it has none.",
+    "dense_bytes": "The size of all dense variables; null if some cannot be read.",
+    "table_bytes": "The size of all files of tables and occurrence filters; null if some of them"
+    " cannot be read.",
+    "tables": 'A list of objects: name; kind, "single" (has its files to itself), "multi" (shares'
+    ' them) or "filter" (an occurrence filter); entries, null where only counting would tell;'
+    " shards, the number of files; bytes, null for a multi table.",
+    "variables": "A list of objects: name; dtype; shape, a list; bytes; slices, in how many parts a"
+    " partitioned variable is, 1 for others; sub_graph, such as ps_0 in an export, else null.",
+    "files": "A list of objects, of files other than tables': path; bytes, null for one that is"
+    " missing.",
+    "problems": "A list of what is damaged or missing, as on stderr.",
+}
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "monolith ckpt show model": "The newest checkpoint:",
+        "monolith ckpt show --json model | jq '.variables | max_by(.bytes)'": "The largest dense"
+        " variable:",
+        "monolith ckpt show --step 1000 model": "Another step:",
+    },
+    exit_codes={
+        3: "no such directory or step, or it cannot be read",
+        4: "something is damaged or missing; the rest is shown",
+    },
+    json_keys=SHOW_KEYS,
+    json_intro="With --json the output is one object, or with --step all a list of objects, with"
+    " these keys:",
+)
+@options.model_dir
+@options.step()
+@options.json
+@options.common
+@click.pass_obj
+def show(settings: Settings, /, model_dir: str, step: int | str, json: bool) -> None:
+    """Show what a checkpoint is made of: tables, dense variables, files.
+
+    Names, dtypes, shapes and sizes come from the index of the dense variables, which is verified.
+    Their values and the tables' entries are not read; of the files it is seen whether they are
+    there and long enough. 'monolith table ls' counts the entries of single tables.
+    """
+    from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.errors import MonolithError
+    from monolith_cli.reports.listing import listing_document, listing_lines
+    from monolith_cli.reports.terminal import Messages, look_of, show, show_json
+    from monolith_cli.tables.listing import list_checkpoint
+
+    messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    documents: list[dict[str, object]] = []
+    problems: list[MonolithError | None] = []
+    for number, checkpoint in enumerate(
+        options.chosen_checkpoints(open_model_dir(model_dir), step)
+    ):
+        try:
+            listing = list_checkpoint(checkpoint)
+        except MonolithError as error:
+            if step != "all":
+                raise
+            problems.append(error)  # the other steps may be there
+            continue
+        if json:
+            document = listing_document(listing, model_dir=model_dir, step=checkpoint.step)
+            documents.append(document)
+        else:
+            show([""] if number else [])
+            look = look_of(sys.stdout)
+            show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
+        messages.notes(*checkpoint.notes)
+        problems += listing.problems
+    if json:
+        show_json(documents if step == "all" else documents[0])
+    raise_worst(problems, messages.warnings)

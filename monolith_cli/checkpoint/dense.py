@@ -1,0 +1,146 @@
+"""The dense variables of a checkpoint, as its tensor bundles list them; no variable is read."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.errors import (
+    CorruptionError,
+    MissingShardError,
+    MonolithError,
+    NotReadableError,
+)
+from monolith_cli.formats.tensor_bundle import TensorBundle
+
+if TYPE_CHECKING:
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+
+__all__ = ["DenseListing", "DenseVariable", "FileSize", "list_dense"]
+
+_HINT = "restore it, or take another step"
+
+
+class DenseVariable(NamedTuple):
+    """A variable in a tensor bundle.
+
+    Attributes
+    ----------
+    sub_graph
+        Of an export, such as `ps_0`; else empty.
+    name, dtype, shape
+        As in `TensorEntry`.
+    slices
+        In how many parts a partitioned variable is; 1 for any other.
+    bytes
+        Of its values, as they are stored.
+    """
+
+    sub_graph: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    slices: int
+    bytes: int
+
+
+class FileSize(NamedTuple):
+    """A file and its size; None where it is missing."""
+
+    path: str
+    bytes: int | None
+
+
+class DenseListing(NamedTuple):
+    """The dense variables of a checkpoint.
+
+    Attributes
+    ----------
+    variables
+        In the order of the bundles and their indexes: names ascending as bytes.
+    files
+        Indexes and data files.
+    problems
+        What is damaged or missing; variables of an index that cannot be read are left out.
+    is_whole
+        Whether all indexes could be read.
+    """
+
+    variables: list[DenseVariable]
+    files: list[FileSize]
+    problems: list[MonolithError]
+    is_whole: bool = True
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of all variables; None where some are left out."""
+        return sum(variable.bytes for variable in self.variables) if self.is_whole else None
+
+
+def list_dense(checkpoint: Checkpoint) -> DenseListing:
+    """The dense variables of a checkpoint.
+
+    Indexes are read and verified. Of data files it is seen whether they are there, and long enough
+    for what the index says is in them.
+    """
+    listing = DenseListing([], [], [])
+    for sub_graph, prefix in checkpoint.bundles.items():
+        listing.files.append(FileSize(prefix + INDEX_SUFFIX, _size(prefix + INDEX_SUFFIX)))
+        try:
+            bundle = TensorBundle(prefix)
+        except MonolithError as error:
+            listing.problems.append(error)
+            listing = listing._replace(is_whole=False)
+            continue
+        for entry in bundle.entries.values():
+            variable = DenseVariable(
+                sub_graph,
+                entry.name,
+                entry.dtype,
+                entry.shape,
+                len(entry.slices) or 1,
+                entry.size_bytes,
+            )
+            listing.variables.append(variable)
+        for shard, last in enumerate(_last_parts(bundle)):
+            path = bundle.data_path(shard)
+            try:
+                size = os.stat(path).st_size
+            except FileNotFoundError:
+                listing.files.append(FileSize(path, None))
+                if last is not None:  # one that holds nothing is not missed
+                    what = "the data file is not there"
+                    listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
+                continue
+            except OSError as error:
+                what = f"not readable: {error.strerror}"
+                listing.files.append(FileSize(path, None))
+                listing.problems.append(NotReadableError(what, path=path))
+                continue
+            listing.files.append(FileSize(path, size))
+            if last is not None and size < last[0]:
+                what = f"cut off at {size} bytes: {last[1]} ends at {last[0]}"
+                listing.problems.append(
+                    CorruptionError(what, path=path, offset=size, hint=_HINT, kind="truncated_data")
+                )
+    return listing
+
+
+def _last_parts(bundle: TensorBundle) -> list[tuple[int, str] | None]:
+    """Where in each data file the last variable ends, and which that is; None: it holds none."""
+    ends: list[tuple[int, str] | None] = [None] * bundle.shards
+    for entry in bundle.entries.values():
+        for part in [part for _, part in entry.slices] or [entry]:
+            end = part.offset + part.size_bytes
+            last = ends[part.shard]
+            if last is None or last[0] < end:
+                ends[part.shard] = end, entry.name
+    return ends
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
