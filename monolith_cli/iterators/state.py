@@ -43,6 +43,9 @@ _OF_GRAPH = "_STATE"
 _SMALL_BYTES = 4096
 """Values up to this size are kept; of others the size."""
 
+_MAX_DEPTH = 200
+"""More nodes above one another are taken for damage. Pipelines have some ten."""
+
 _STEP = re.compile(r"([A-Z][A-Za-z0-9]*)(?:\[([0-9]+)\])?(.*)", re.DOTALL)
 _IN_BUFFER = re.compile(r"[0-9]+|:buffer::[0-9]+|_invocation_results\[[0-9]+\]")
 _COMPONENT = re.compile(r"(?:buffer|component)?\[[0-9]+\]")
@@ -217,6 +220,8 @@ def _take_in(root: Node, part: StatePart) -> None:
 def _find(root: Node, name: str) -> tuple[Node, str]:
     """The node that a part is of, and what its name says beyond that."""
     steps = name.rpartition("|")[2].split("::")
+    if len(steps) > _MAX_DEPTH:
+        raise ValueError(f"{len(steps)} nodes above one another")
     if steps[0] == "Iterator":
         del steps[0]
     if steps and steps[0] in ("Root", "Model"):
