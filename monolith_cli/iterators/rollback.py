@@ -247,10 +247,15 @@ def _check(
     others = [{at for at in states.get(worker, ()) if at != to} for worker in workers]
     common = sorted(at for at in set.intersection(*others) if at <= model_step)
     hint = f"all of them have states of {_steps_text(common)}" if common else None
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for worker in missing:
+        alike.setdefault(tuple(states.get(worker, ())), []).append(worker)
     texts = [
-        f"worker {worker} has no state of it (there {_are(states.get(worker, []))})"
-        for worker in missing
+        f"{_workers_text(those)} {_has(those)} no state of it (there {_are(steps)})"
+        for steps, those in alike.items()
     ]
+    if len(alike) == 1 and missing == list(workers):
+        hint = None  # that has just been said
     if not damaged:
         raise StepNotFoundError(f"cannot go back to step {to}: {_cut(texts)}", path=path, hint=hint)
     texts = [f"the state of worker {worker}: {error.what}" for worker, error in damaged] + texts
@@ -299,13 +304,18 @@ def _replaced_notes(
     if earlier.model_step != model_step:
         notes.append(f"{verb} a rollback of the model to step {earlier.model_step}")
     if gone:
-        text = ", ".join(f"worker {worker} to step {at}" for worker, at in sorted(gone.items()))
-        notes.append(f"{verb} a rollback of {text}")
+        notes.append(f"{verb} a rollback of {_inputs_text(gone)}")
     kept = {w: at for w, at in inputs.items() if earlier.inputs.get(w) == at and w not in meant}
     if kept:
-        text = ", ".join(f"worker {worker} to step {at}" for worker, at in sorted(kept.items()))
-        notes.append(f"an earlier rollback stays: {text}")
+        notes.append(f"an earlier rollback stays: {_inputs_text(kept)}")
     return notes
+
+
+def _inputs_text(inputs: Mapping[int, int]) -> str:
+    by_step: dict[int, list[int]] = {}
+    for worker, at in sorted(inputs.items()):
+        by_step.setdefault(at, []).append(worker)
+    return ", ".join(f"{_workers_text(those)} to step {at}" for at, those in by_step.items())
 
 
 def _steps_text(steps: Sequence[int]) -> str:

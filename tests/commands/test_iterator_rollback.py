@@ -81,7 +81,7 @@ def test_taking_it_back(model: Path) -> None:
     done = rollback(model, "--step", "latest")
     assert done.code == 0
     assert done.err == (
-        "Note: ends a rollback of worker 0 to step 10, worker 1 to step 10, worker 2 to step 10\n"
+        "Note: ends a rollback of workers 0, 1, 2 to step 10\n"
         "Note: all inputs go on from the model's step, 20, as without a rollback\n"
     )
     assert not (model / "ckpt.override").exists()

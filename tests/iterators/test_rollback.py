@@ -115,9 +115,7 @@ def test_back_to_the_step_of_the_model_ends_a_rollback(model: Path) -> None:
     assert not (model / "ckpt.override").exists()
     assert dict(done.inputs) == {}
     assert done.files[-1] == "ckpt.override"
-    assert done.notes == (
-        "ends a rollback of worker 0 to step 10, worker 1 to step 10, worker 2 to step 10",
-    )
+    assert done.notes == ("ends a rollback of workers 0, 1, 2 to step 10",)
     assert [latest(model, worker)[-2:] for worker in range(3)] == ["30"] * 3
     again = roll_back(model, 30)
     assert "ckpt.override" not in again.files
@@ -253,7 +251,10 @@ def test_a_missing_state(model: Path) -> None:
 
 def test_a_step_at_which_nothing_was_saved(model: Path) -> None:
     error = refused(StepNotFoundError, model, 15)
-    assert error.hint == "all of them have states of steps 10, 20, 30"
+    assert str(error) == (
+        f"{model}: cannot go back to step 15: workers 0, 1, 2 have no state of it (there are steps"
+        " 10, 20, 30)"
+    )
 
 
 def test_a_later_step_than_the_model(model: Path) -> None:

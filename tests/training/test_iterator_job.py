@@ -142,7 +142,7 @@ def test_a_dry_run_and_a_refusal(copy: Path, stopped: tuple[LiveJob, History]) -
     assert dry["override"]["inputs"] == {str(worker): oldest for worker in NAMES}
     done = call("iterator", "rollback", copy, "--step", oldest - 1)
     assert done.code == 3
-    assert f"all of them have states of steps {', '.join(map(str, history.steps))}" in done.err
+    assert f"(there are steps {', '.join(map(str, history.steps))})" in done.err
     assert {p.name: p.read_bytes() for p in copy.iterdir() if p.is_file()} == before
 
 
