@@ -97,4 +97,17 @@ def test_a_saved_step() -> None:
 
 
 def test_a_log_that_says_little() -> None:
-    assert log_lines([{}]) == ["?  ?  ?  (?)"]
+    assert log_lines([{}]) == ["?  ?  (?)"]
+
+
+def test_a_log() -> None:
+    entries = [
+        {"time": "T1", "method": "StopJob", "owner": "ann", "peer": "p", "reason": "why"},
+        {"time": "T2", "method": "PlaceBarrier", "owner": None, "peer": "p", "result": "no token"},
+        {"time": "T3", "method": None, "peer": "h1, h2", "result": "7 more"},
+    ]
+    assert log_lines(entries) == [
+        "T1  ann, p  StopJob: why  (?)",
+        "T2  p  PlaceBarrier  (no token)",
+        "T3  h1, h2  (7 more)",
+    ]
