@@ -128,6 +128,7 @@ def peek(
         [sys.executable, *safe, "-m", _MODULE, json.dumps(order)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C is for this process, which ends the other
     )
     done = None
     try:
