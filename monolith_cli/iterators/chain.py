@@ -153,6 +153,9 @@ class Chain:
             count = self._parameters(node).get("count")
             if isinstance(count, int) and count >= 0:
                 self._apply(take(count), ended=True)
+                if self._flow is not None and self._epochs and self._epoch_records:
+                    end = self._flow.position(self._flow.emitted)
+                    self._epochs = max(0, end - 1) // self._epoch_records
             else:
                 self._give_up(f"how many {node.op} takes is only in a fingerprint")
         elif base not in ONE_TO_ONE:
@@ -187,7 +190,7 @@ class Chain:
         stages = self._pipeline.stages_in_file()
         whole = None
         if self._source.turns:
-            whole = self._whole(link.node)
+            whole = self._pipeline.all_files(self._counter)
         if stages is None or isinstance(whole, str):
             self._give_up(f"what {link.node.op} does with each file is not known")
             return
@@ -231,9 +234,7 @@ class Chain:
 
     def _whole(self, node: Node) -> Whole | str:
         """A whole epoch of what a node gets."""
-        upper = self._nodes[: self._nodes.index(node)]
-        if not _is_opener(node):
-            upper = [*upper, node]
+        upper = self._nodes[: self._nodes.index(node) + 1]
         cached = Cached(self._source.node.number("num_elements")) if self._source.is_cache else None
         if self._is_plain and cached is not None and cached.elements is not None:
             return Whole(records(cached.elements), cached.elements, 1)
@@ -423,11 +424,6 @@ class Chain:
 
 def _kinds(nodes: Sequence[Node]) -> list[str]:
     return [kind for node in nodes for kind in kinds_of(node.base)]
-
-
-def _is_opener(node: Node) -> bool:
-    """Whether a fingerprint has what it reads under the same node."""
-    return node.base == "FlatMap"
 
 
 def _taken_in(node: Node) -> int | None:

@@ -210,6 +210,13 @@ class Pipeline:
             count = below.flow.emitted
         return self._climb(Whole(records(count), count, 1), nodes[at[0] + 1 :])
 
+    def all_files(self, counter: RecordCounter) -> Whole | str:
+        """What all files give, with what is done in each of them; or why that is not known."""
+        at = next((i for i, node in enumerate(self.nodes) if _opens_files(node)), None)
+        if at is None or not self.is_linear:
+            return "which files are read is not known"
+        return self._source(self.nodes, at, counter)
+
     def returns_records(self, upper: Sequence[str]) -> bool:
         """Whether those nodes return each record that is read, as an element, and nothing else."""
         nodes = self._below(upper)
@@ -241,7 +248,8 @@ class Pipeline:
         source = self._source(nodes, at, counter)
         if isinstance(source, str):
             return source
-        return self._climb(source, nodes[1 if at is None else at + 1 :])
+        again = [node for node in nodes[: at or 0] if _base(node) == "Repeat"]  # the files' names
+        return self._climb(source, [*again, *nodes[1 if at is None else at + 1 :]])
 
     def _climb(self, source: Whole, nodes: list[dict[str, Any]]) -> Whole | str:
         """What nodes make of what a source returns."""
@@ -263,8 +271,10 @@ class Pipeline:
             if stage is None:
                 return f"{node['op']} hides how much the input was"
             flow = stage(flow, True)
-            if base == "Take":
+            if base == "Take" and epochs == 1:
                 size = flow.position(flow.emitted)  # it reads no more
+            elif base == "Take":
+                epochs = max(1, -(-flow.position(flow.emitted) // max(1, size)))
         return Whole(flow, size, epochs)
 
     def _source(
@@ -278,7 +288,7 @@ class Pipeline:
                 return f"how much {nodes[0]['op']} returns is not known"
             return Whole(records(count), count, 1)
         for node in nodes[1:at]:
-            if _base(node) not in _AMONG_FILES:
+            if _base(node) not in (*_AMONG_FILES, "Repeat"):
                 return f"{node['op']} hides which files are read"
         files = self.files_in_order
         if files is None:

@@ -41,18 +41,18 @@ def places(state: IteratorState, pipeline: Pipeline, counter: RecordCounter) -> 
     return [
         Chain(links, pipeline, counter).place()
         for _, end in state.root.inputs
-        for links in _chains(end, [])
+        for links in _chains(end, [], {file.path for file in pipeline.files or ()})
     ]
 
 
-def _chains(node: Node, above: list[Link]) -> Iterator[list[Link]]:
-    """The ways from a node to the sources that it reads from now."""
+def _chains(node: Node, above: list[Link], files: set[str]) -> Iterator[list[Link]]:
+    """The ways from a node to the sources that it reads from now; the files are those known."""
     inputs = node.inputs
     if node.base == "FlatMap":
         opened = [pair for pair in inputs if pair[0] is not None]
         if not opened:
             inputs = []
-        elif any(_reader_of(inner) for _, inner in opened):
+        elif any(_reader_of(inner) for _, inner in opened) or _file_of(node) in files:
             inputs = opened
         else:  # not of files: the elements come from where those of the list do
             inputs = [pair for pair in inputs if pair[0] is None]
@@ -64,7 +64,13 @@ def _chains(node: Node, above: list[Link]) -> Iterator[list[Link]]:
     if not inputs:
         yield [*above, Link(node, None)]
     for number, inner in inputs:
-        yield from _chains(inner, [*above, Link(node, number)])
+        yield from _chains(inner, [*above, Link(node, number)], files)
+
+
+def _file_of(node: Node) -> str | None:
+    """What a flat map has opened, if that is a text."""
+    name = node.values.get("inputs[0]")
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else None
 
 
 def _reader_of(node: Node) -> Node | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monolith_cli.iterators.kinds import CACHES, INTERLEAVES, KNOWN, REPEATS, SHUFFLES, SOURCES
+from monolith_cli.iterators.pipeline import kinds_of
 from monolith_cli.iterators.place import FilePlace, Link
 from monolith_cli.iterators.records import FILE_READERS, Count
 
@@ -19,6 +20,9 @@ __all__ = ["Source", "is_list"]
 
 _FILE_ORDER = {"TensorSlice", "Shard", "FiniteTake", "FiniteSkip", "FiniteRepeat", "ForeverRepeat"}
 """Nodes that file names may come through, and still come in the order of the fingerprint."""
+
+_CHANGING = {"Shard", "Skip", "Take", "batch"}
+"""Kinds of nodes that return another number of elements than they take."""
 
 _READS = 0
 """The mode of a cache in files that was written before."""
@@ -117,6 +121,8 @@ class Source:
             number = before % len(files) + 1
         size = files[known[0]].size_bytes if known else None
         self.file = FilePlace(path, number, len(files) or None, offset, size, inside)
+        if before is None and any(node.base in INTERLEAVES for node in self._nodes):
+            return Count(None, "several files are read at a time")
         if before is None:
             hint = "" if self._pipeline else " without a fingerprint"
             return Count(None, f"which files were read before this one is not known{hint}")
@@ -129,8 +135,11 @@ class Source:
         before = self._files_before(path, files)
         reader = self._pipeline.reader
         stages = self._pipeline.stages_in_file()
-        is_at_reader = is_list(self.node) or not stages
-        if path is None or before is None or reader is None or stages is None or not is_at_reader:
+        if path is None or before is None or reader is None or stages is None:
+            return Count(None, "how much of a file is on the way is not known")
+        left = [node for node in self._nodes if self.is_in_file(node)]
+        seen = sum(kind in _CHANGING for node in left for kind in kinds_of(node.base))
+        if not is_list(self.node) and seen != len(stages):
             return Count(None, "how much of a file is on the way is not known")
         kind = self._pipeline.file_kind(reader)
         inside = self._counter.count(path, kind)
@@ -168,7 +177,7 @@ class Source:
     def _files_before(self, path: str | None, files: Sequence[InputFile]) -> int | None:
         """How many files were opened before this one, epochs included; None if not known."""
         if any(node.base in INTERLEAVES for node in self._nodes):
-            return None  # it is one of several that are read at a time
+            return None
         lists = [link for link in self._links if link.node.base == "FlatMap"]
         moved = [link for link in lists if link.number]
         before = sum(link.number or 0 for link in lists)

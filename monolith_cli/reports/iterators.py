@@ -105,7 +105,7 @@ def input_lines(
 
 
 def _title(state: WorkerState) -> str:
-    who = "worker" if state.worker is None else f"worker {state.worker}"
+    who = name_text(state.prefix or "") if state.worker is None else f"worker {state.worker}"
     if state.worker == 0:
         who += " (the chief)"
     text = who if state.step is None else f"{who} at step {state.step}"
@@ -218,16 +218,28 @@ def _node_lines(root: Node, look: Look) -> Iterator[str]:
                 _end_of(node.path, _PATH_WIDTH, look),
                 bytes_text(node.size_bytes),
                 f"{held:,}" if held else "-",
-                " ".join(
-                    f"{key}={value}"
-                    for key, value in node.values.items()
-                    if isinstance(value, int) and key in _TOLD
-                ),
+                _values_text(node),
             )
         )
     yield ""
     for line in columns(rows, "<>><"):
         yield "  " + line
+
+
+def _values_text(node: Node) -> str:
+    """What a node says of its place; of one that is not known all."""
+    from monolith_cli.iterators.kinds import KNOWN, SOURCES
+    from monolith_cli.iterators.records import FILE_READERS
+
+    is_known = node.base in KNOWN or node.base in SOURCES or node.base in FILE_READERS
+    texts = []
+    for key, value in node.values.items():
+        if isinstance(value, bytes):
+            if not is_known:
+                texts.append(f'{key}="{value.decode("utf-8", "surrogateescape")}"')
+        elif not is_known or key in _TOLD:
+            texts.append(f"{key}={value}")
+    return name_text(" ".join(texts))
 
 
 _PATH_WIDTH = 46

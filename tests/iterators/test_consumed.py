@@ -1,0 +1,376 @@
+"""What the state of a pipeline says against what a program has taken from it.
+
+Each pipeline reads 20 records, 000 to 019, from four files of 6, 0, 9 and 5. TensorFlow takes one
+element after the other, and saves the state before each and after the last.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tf_support import tensorflow
+
+from monolith_cli.iterators.inputs import read_input
+from monolith_cli.iterators.place import Place
+
+SIZES = (6, 0, 9, 5)
+RECORDS = 20
+MOST = 9  # elements that are taken
+
+Make = Callable[["Files"], Any]
+
+
+class Files(NamedTuple):
+    """The same records in several formats; paths in order."""
+
+    plain: list[str]
+    gzip: list[str]
+    zlib: list[str]
+    lines: list[str]
+    fixed: list[str]
+    fixed_gzip: list[str]
+
+    def records(self, **options: Any) -> Any:
+        return tensorflow().data.TFRecordDataset(self.plain, **options)
+
+    def names(self) -> Any:
+        return tensorflow().data.Dataset.from_tensor_slices(self.plain)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    tf = tensorflow()
+    directory = tmp_path_factory.mktemp("records")
+    made = Files([], [], [], [], [], [])
+    first = 0
+    for i, size in enumerate(SIZES):
+        numbers = [b"%03d" % n for n in range(first, first + size)]
+        first += size
+        for paths, suffix, compression in (
+            (made.plain, "", ""),
+            (made.gzip, ".gz", "GZIP"),
+            (made.zlib, ".zlib", "ZLIB"),
+        ):
+            paths.append(str(directory / f"part-{i}{suffix}"))
+            with tf.io.TFRecordWriter(paths[-1], compression) as writer:
+                for number in numbers:
+                    writer.write(number + b"x" * (int(number) % 7))
+        lines = b"".join(b"%s%s\n" % (number, b"y" * (int(number) % 4)) for number in numbers)
+        end = None if size != 9 else -1  # a last line without an end
+        for paths, name, content in (
+            (made.lines, f"lines-{i}", lines[:end]),
+            (made.fixed, f"fixed-{i}", b"HH" + b"".join(numbers) + b"F"),
+            (made.fixed_gzip, f"fixed-{i}.gz", gzip.compress(b"HH" + b"".join(numbers) + b"F")),
+        ):
+            (directory / name).write_bytes(content)
+            paths.append(str(directory / name))
+    return made
+
+
+def number_of(text: Any) -> Any:
+    tf = tensorflow()
+    return tf.strings.to_number(tf.strings.substr(text, 0, 3), tf.int64)
+
+
+def fixed(paths: list[str], compression: str = "") -> Any:
+    return tensorflow().data.FixedLengthRecordDataset(
+        paths, 3, header_bytes=2, footer_bytes=1, compression_type=compression
+    )
+
+
+def text_lines(paths: list[str]) -> Any:
+    return tensorflow().data.TextLineDataset(paths)
+
+
+def one_file(path: Any) -> Any:
+    return tensorflow().data.TFRecordDataset(path)
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def numbers(*arguments: int) -> Any:
+    return tensorflow().data.Dataset.range(*arguments)
+
+
+def is_kept(text: Any) -> Any:
+    return number_of(text) % 3 != 0
+
+
+EXACT: dict[str, Make] = {
+    "records": lambda f: f.records(),
+    "batches": lambda f: f.records().batch(4),
+    "batches, read ahead": lambda f: f.records().batch(3).prefetch(2),
+    "whole batches only": lambda f: f.records().batch(3, drop_remainder=True),
+    "one large batch": lambda f: f.records().batch(50),
+    "map, then batch": lambda f: f.records().map(number_of, num_parallel_calls=2).batch(3),
+    "batch, then map": lambda f: f.records().batch(3).map(number_of).prefetch(2),
+    "batch, then map, in order": lambda f: f.records().batch(7).map(number_of, 1).prefetch(1),
+    "batches in parallel": lambda f: f.records().batch(3, num_parallel_calls=2).prefetch(1),
+    "padded batches": lambda f: f.records().map(number_of).padded_batch(3),
+    "records read ahead": lambda f: f.records().prefetch(5).batch(3).prefetch(2),
+    "one large read-ahead": lambda f: f.records().batch(3).prefetch(-1),
+    "scan": lambda f: f.records().scan(0, lambda n, text: (n + 1, text)).batch(3),
+    "named nodes": lambda f: f.records().map(number_of, name="parse").batch(3, name="mine"),
+    "take": lambda f: f.records().take(13).batch(4),
+    "skip": lambda f: f.records().skip(7).batch(4),
+    "shard": lambda f: f.records().shard(3, 1).batch(2),
+    "shard, then map": lambda f: f.records().shard(3, 2).batch(2).map(number_of).prefetch(2),
+    "repeat": lambda f: f.records().repeat(3).batch(7),
+    "repeat without end": lambda f: f.records().repeat().batch(7).prefetch(3),
+    "repeat batches": lambda f: f.records().batch(7).repeat(3),
+    "repeat mapped batches": lambda f: f.records().batch(7).map(number_of).repeat(3).prefetch(3),
+    "repeat whole batches": lambda f: f.records().batch(7, drop_remainder=True).repeat(3),
+    "repeat the files": lambda f: f.names().repeat(3).flat_map(one_file).batch(7),
+    "repeat what is skipped": lambda f: f.records().skip(3).repeat(3).batch(7),
+    "take of repeated": lambda f: f.records().repeat().take(33).batch(5),
+    "take of batches": lambda f: f.records().repeat().batch(4).take(8).prefetch(2),
+    "flat map of files": lambda f: f.names().flat_map(one_file).batch(4),
+    "mapped in each file": lambda f: (
+        f.names().flat_map(lambda p: one_file(p).map(same).prefetch(2)).batch(4)
+    ),
+    "skipped in each file": lambda f: f.names().flat_map(lambda p: one_file(p).skip(2)).batch(4),
+    "batched in each file": lambda f: f.names().flat_map(lambda p: one_file(p).batch(4)),
+    "cached": lambda f: f.records().cache().repeat(2).batch(7),
+    "GZIP": lambda f: tensorflow().data.TFRecordDataset(f.gzip, "GZIP").batch(3),
+    "ZLIB": lambda f: tensorflow().data.TFRecordDataset(f.zlib, "ZLIB").batch(3),
+    "lines": lambda f: text_lines(f.lines).batch(3),
+    "fixed length": lambda f: fixed(f.fixed).batch(3),
+    "fixed length, GZIP": lambda f: fixed(f.fixed_gzip, "GZIP").batch(3),
+    "range": lambda f: numbers(100, 140, 2).map(lambda n: (n - 100) // 2).batch(3),
+    "slices": lambda f: tensorflow().data.Dataset.from_tensor_slices([*range(20)]).batch(3),
+}
+"""In order, so the last record that was taken is known by its number, too."""
+
+SIDE_BY_SIDE: dict[str, Make] = {
+    "zip": lambda f: (
+        tensorflow().data.Dataset.zip((f.records(), numbers(50))).map(lambda a, b: a).batch(3)
+    ),
+    "enumerate": lambda f: f.records().enumerate().map(lambda i, t: t).batch(3),
+}
+
+SHUFFLED: dict[str, Make] = {
+    "shuffle": lambda f: f.records().shuffle(5, seed=1).batch(3),
+    "shuffle all": lambda f: f.records().shuffle(50, seed=1).batch(3).prefetch(2),
+    "shuffle, batch, map": lambda f: (
+        f.records().shuffle(8, seed=7).batch(4).map(lambda t: {"a": number_of(t)}).prefetch(2)
+    ),
+    "shuffle, then repeat": lambda f: f.records().shuffle(5, seed=1).repeat(3).batch(7),
+    "repeat, then shuffle": lambda f: f.records().repeat(3).shuffle(5, seed=1).batch(7),
+    "shuffle, repeat without end": lambda f: f.records().shuffle(5, seed=1).repeat().batch(7),
+    "skip, shuffle, repeat": lambda f: f.records().skip(3).shuffle(4, 1).repeat(3).batch(7),
+    "shuffle in each file": lambda f: (
+        f.names().flat_map(lambda p: one_file(p).shuffle(3, seed=1)).batch(4)
+    ),
+    "cache, shuffle, repeat": lambda f: f.records().cache().shuffle(5, 1).repeat(3).batch(7),
+}
+
+UNKNOWN: dict[str, tuple[Make, str]] = {
+    "flat map of elements": (
+        lambda f: f.records().flat_map(lambda t: tensorflow().data.Dataset.from_tensors(t)),
+        "FlatMap",
+    ),
+    "interleave": (lambda f: f.names().interleave(one_file, cycle_length=2), "Interleave"),
+    "parallel reads": (lambda f: f.records(num_parallel_reads=2), "LegacyParallelInterleave"),
+    "window": (
+        lambda f: f.records().window(3, shift=2).flat_map(lambda w: w.batch(3)),
+        "FlatMap",
+    ),
+    "unbatch": (lambda f: f.records().batch(5).map(same).unbatch(), "Unbatch"),
+    "rebatch": (lambda f: f.records().batch(5).rebatch(3), "Rebatch"),
+    "group": (
+        lambda f: f.records().group_by_window(
+            lambda t: number_of(t) % 2, lambda _, w: w.batch(3), window_size=3
+        ),
+        "GroupByWindow",
+    ),
+    "sample": (
+        lambda f: tensorflow().data.Dataset.sample_from_datasets(
+            [one_file(f.plain[0]), one_file(f.plain[2])], [0.5, 0.5], seed=1
+        ),
+        "DirectedInterleave",
+    ),
+    "unique": (lambda f: f.records().unique(), "Unique"),
+    "errors left out": (lambda f: f.records().ignore_errors(), "IgnoreErrors"),
+    "concatenation": (
+        lambda f: one_file(f.plain[0]).concatenate(one_file(f.plain[2])).map(same),
+        "Concatenate",
+    ),
+}
+
+COUNTED: dict[str, Make] = {
+    "filter": lambda f: f.records().filter(is_kept).batch(2),
+    "filter, shuffle, repeat": lambda f: (
+        f.records().filter(is_kept).shuffle(4, seed=2).repeat(3).batch(4)
+    ),
+    "interleave, shuffle": lambda f: (
+        f.names().interleave(one_file, cycle_length=2).shuffle(4, seed=1).batch(3)
+    ),
+}
+
+
+class Taken(NamedTuple):
+    """A state, what had been taken when it was saved, and the fingerprint."""
+
+    prefix: str
+    records: list[int]
+    fingerprint: Any
+
+    def places(self, fingerprint: bool = True, input_dir: str | None = None) -> list[Place]:
+        known = self.fingerprint if fingerprint else None
+        (iterator,) = read_input(self.prefix, known, input_dir=input_dir)
+        return iterator.places
+
+
+def flat(value: Any) -> list[int]:
+    (values,) = value.values() if isinstance(value, dict) else (value,)
+    found = values.reshape(-1).tolist() if hasattr(values, "reshape") else [values]
+    return [int(item[:3]) if isinstance(item, bytes) else int(item) for item in found]
+
+
+def taken_in_a_graph(make: Callable[[], Any], directory: Path) -> Iterator[Taken]:
+    from monolith_cli.training.fingerprint import fingerprint
+    from monolith_cli.training.input_state import InputState
+
+    tf = tensorflow()
+    v1 = tf.compat.v1
+    records: list[int] = []
+    with tf.Graph().as_default():
+        iterator = v1.data.make_one_shot_iterator(make())
+        following = iterator.get_next()
+        state = InputState([iterator._iterator_resource])
+        described = json.loads(json.dumps(fingerprint(state.iterators)))
+        with v1.Session() as session:
+            for k in range(MOST):
+                prefix = str(directory / f"g-{k}")
+                state.save(session, prefix)
+                yield Taken(prefix, list(records), described)
+                try:
+                    records += flat(session.run(following))
+                except tf.errors.OutOfRangeError:
+                    return
+
+
+def taken_eagerly(make: Callable[[], Any], directory: Path) -> Iterator[Taken]:
+    from monolith_cli.training.fingerprint import dataset_fingerprint
+
+    tf = tensorflow()
+    dataset = make()
+    iterator = iter(dataset)
+    described = {"iterator": json.loads(json.dumps(dataset_fingerprint(dataset)))}
+    records: list[int] = []
+    for k in range(MOST):
+        try:
+            prefix = tf.train.Checkpoint(iterator=iterator).write(str(directory / f"e-{k}"))
+        except tf.errors.FailedPreconditionError:
+            pytest.skip("TensorFlow saves no shuffle in a function eagerly")
+        yield Taken(prefix, list(records), described)
+        try:
+            records += flat(tf.nest.map_structure(lambda each: each.numpy(), next(iterator)))
+        except StopIteration:
+            return
+
+
+@pytest.fixture(params=["graph", "eager"])
+def taken(request: pytest.FixtureRequest, files: Files, tmp_path: Path) -> Any:
+    """Takes from a pipeline, in a graph's session or eagerly."""
+    take = taken_in_a_graph if request.param == "graph" else taken_eagerly
+
+    def run(make: Make) -> list[Taken]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated kinds of datasets are among them
+            return list(take(functools.partial(make, files), tmp_path))
+
+    return run
+
+
+def check(place: Place, taken: list[int], *, in_order: bool) -> bool:
+    """Whether it says how much was consumed; then it is right."""
+    consumed = place.consumed
+    if consumed.records is None:
+        assert consumed.why or consumed.hidden_by
+        return False
+    if consumed.skipped is not None:
+        assert consumed.records - consumed.skipped == len(taken)
+    if in_order:
+        assert (consumed.records - 1) % RECORDS == taken[-1] if taken else consumed.records == 0
+    if consumed.epoch is not None and consumed.records_in_epoch is not None:
+        before = RECORDS * (consumed.epoch - 1)
+        assert before + consumed.records_in_epoch == consumed.records
+        assert consumed.records_in_epoch <= RECORDS
+    return True
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_in_order(taken: Any, name: str) -> None:
+    for each in taken(EXACT[name]):
+        place = each.places()[0]
+        assert check(place, each.records, in_order=True), place
+        check(each.places(fingerprint=False)[0], each.records, in_order=True)
+
+
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+def test_side_by_side(taken: Any, name: str) -> None:
+    for each in taken(SIDE_BY_SIDE[name]):
+        places = each.places()
+        if not places[0].ended:
+            assert {place.source.base for place in places} == {
+                "TFRecord",
+                "Range",
+            } or not each.records
+            assert all(check(place, each.records, in_order=True) for place in places)
+
+
+@pytest.mark.parametrize("name", SHUFFLED)
+def test_shuffled(taken: Any, name: str) -> None:
+    for each in taken(SHUFFLED[name]):
+        assert check(each.places()[0], each.records, in_order=False)
+        check(each.places(fingerprint=False)[0], each.records, in_order=False)
+
+
+@pytest.mark.parametrize("name", ["shuffle", "shuffle, batch, map", "shuffle, then repeat"])
+def test_shuffled_whose_files_are_gone(taken: Any, name: str) -> None:
+    for each in taken(SHUFFLED[name])[:6]:
+        (place,) = each.places(input_dir="/nowhere")
+        if not place.ended or place.source.base == "Shuffle":
+            assert check(place, each.records, in_order=False)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_hidden(taken: Any, name: str) -> None:
+    make, hides = UNKNOWN[name]
+    states = taken(make)
+    for each in states:
+        for place in each.places():
+            consumed = place.consumed
+            if consumed.records is not None:  # all there is, or nothing
+                assert consumed.records in (0, RECORDS)
+                assert consumed.records == len(each.records)
+                continue
+            if not place.ended:
+                assert consumed.hidden_by is not None
+                assert consumed.hidden_by.base == hides
+            assert consumed.elements in (None, len(each.records))
+    assert any(place.consumed.records is None for each in states[1:3] for place in each.places())
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_counted_behind_what_hides(taken: Any, name: str) -> None:
+    known = 0
+    for each in taken(COUNTED[name]):
+        for place in each.places():
+            if place.consumed.hidden_by is None:
+                continue
+            assert place.consumed.records is None
+            if place.consumed.elements is not None:
+                known += 1
+                assert place.consumed.elements == len(each.records)
+    assert known > 2
