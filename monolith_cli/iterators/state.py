@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.errors import CorruptionError
+from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.variant import parse_state_part
 
@@ -31,6 +31,7 @@ __all__ = [
     "iterator_name",
     "read_parts",
     "read_states",
+    "required_entries",
     "state_entries",
 ]
 
@@ -157,6 +158,20 @@ def state_entries(bundle: TensorBundle) -> list[TensorEntry]:
     ]
 
 
+def required_entries(bundle: TensorBundle) -> list[TensorEntry]:
+    """Those of `state_entries`, of which there must be one.
+
+    Raises
+    ------
+    PathNotFoundError
+        There is none.
+    """
+    entries = state_entries(bundle)
+    if not entries:
+        raise PathNotFoundError("holds no iterator states", path=bundle.index_path)
+    return entries
+
+
 def iterator_name(entry: TensorEntry) -> str:
     """The iterator's name: `IteratorV2:0`, or that of the object in a `tf.train.Checkpoint`."""
     name = entry.name
@@ -170,11 +185,13 @@ def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
 
     Raises
     ------
+    PathNotFoundError
+        There is none.
     MonolithError
         As `TensorBundle` and its `variants`; kind `bad_state` for what is no state.
     """
     bundle = TensorBundle(prefix)
-    return [_read_state(bundle, entry) for entry in state_entries(bundle)]
+    return [_read_state(bundle, entry) for entry in required_entries(bundle)]
 
 
 def read_parts(bundle: TensorBundle, entry: TensorEntry) -> Iterator[StatePart]:

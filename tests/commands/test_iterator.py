@@ -1,0 +1,385 @@
+"""`monolith iterator ls` and `show`: what they print; the library's tests have the cases."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli_support import MONOLITH, Done, call, environment, monolith
+from iterator_support import write_job, write_parts
+
+from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
+from monolith_cli.formats.tfrecord import RecordWriter
+
+LS_KEYS = [
+    "worker",
+    "step",
+    "bytes",
+    "iterators",
+    "behind",
+    "model_step",
+    "resumes_from",
+    "problem",
+    "remarks",
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("MONOLITH_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_job(tmp_path / "model", {1: [10, 20], 2: [10], 3: [10, 20]}, 10, 20)
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Path:
+    """A worker in the second of three files of 5 records, with a shuffle and batches of 3."""
+    paths = [str(tmp_path / "data" / f"part-{i}") for i in range(3)]
+    (tmp_path / "data").mkdir()
+    for path in paths:
+        with RecordWriter(path) as writer:
+            for _ in range(5):
+                writer.write(b"1234")
+    model = write_job(tmp_path / "model", {1: [20]}, 20)
+    flat_map = "Prefetch::BatchV2::Shuffle::FlatMap"
+    shuffle = "Prefetch::BatchV2::Shuffle"
+    element = {"num_components": 1, "component[0]": b"1234"}
+    write_parts(
+        model / "input_worker_1.ckpt-20",
+        IteratorV2={
+            "Prefetch": {"buffer_size": 1},
+            "Prefetch::0": {"status.code": 0, "buffer.size": 1, "buffer[0]": [b"1234"] * 3},
+            "Prefetch::BatchV2": {"input_impl_empty": 0},
+            shuffle: {"epoch": 1, "slices_size": 1, "slices_start_0": 6, "slices_end_0": 8},
+            f"{shuffle}:buffer": {"num_elements": 2},
+            f"{shuffle}:buffer::0": element,
+            f"{shuffle}:buffer::1": element,
+            flat_map: {"element_index": 2, "exhausted": 0, "inputs[0]": paths[1].encode()},
+            f"{flat_map}::TensorSlice": {":index": 2},
+            f"{flat_map}[1]::TFRecord": {"current_file_index": 0, "offset": 60},
+        },
+    )
+    nodes = [
+        {"op": "TensorSliceDataset", "parameters": {"components": [{"files": True}]}},
+        {
+            "op": "FlatMapDataset",
+            "parameters": {
+                "f": {"nodes": [{"op": "TFRecordDataset", "parameters": {"compression_type": ""}}]}
+            },
+        },
+        {"op": "ShuffleDataset", "parameters": {"buffer_size": 2, "seed": 7}},
+        {"op": "BatchDatasetV2", "parameters": {"batch_size": 3, "drop_remainder": False}},
+    ]
+    fingerprint = {
+        "version": 1,
+        "digest": "75d0b3a4e1c55f0e",
+        "files": [{"path": path, "bytes": 100} for path in paths],
+        "nodes": nodes,
+    }
+    workers = {1: WorkerInput(True, {"IteratorV2:0": fingerprint})}
+    write_step_inputs(str(model), StepInputs(20, "run", workers))
+    return model
+
+
+# --- ls -------------------------------------------------------------------------------------
+
+
+def test_ls(model: Path) -> None:
+    assert call("iterator", "ls", model) == Done(
+        0,
+        "worker  step  behind  size  iterators\n"
+        "     1    20       0  64 B          1\n"
+        "     2    10      10  64 B          1\n"
+        "     3    20       0  64 B          1\n",
+        "",
+    )
+
+
+def test_ls_as_json(model: Path) -> None:
+    document = call("iterator", "ls", "--json", model).document
+    assert [list(row) for row in document] == [LS_KEYS] * 3
+    assert document[1] == {
+        "worker": 2,
+        "step": 10,
+        "bytes": 64,
+        "iterators": 1,
+        "behind": 10,
+        "model_step": 20,
+        "resumes_from": 10,
+        "problem": None,
+        "remarks": [],
+    }
+
+
+def test_ls_of_another_step(model: Path) -> None:
+    document = call("iterator", "ls", "--json", "--step", 10, model).document
+    assert [(row["step"], row["behind"]) for row in document] == [(10, 0)] * 3
+    done = call("iterator", "ls", "--step", 5, model)
+    assert (done.code, done.out) == (3, "")
+    assert done.err == f"Error: {model}: no state of step 5 or before; there are states of 10, 20\n"
+    assert call("iterator", "ls", "--step", "all", model).code == 2
+
+
+def test_ls_marks_what_is_damaged_and_shows_the_others(model: Path) -> None:
+    data = model / "input_worker_1.ckpt-20.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1])
+    for path in model.glob("input_worker_3.ckpt-20*"):
+        path.unlink()
+    done = call("iterator", "ls", model)
+    assert done.code == 4
+    assert done.out == (
+        "worker  step  behind  size  iterators\n"
+        "     1    20       0     -          -  damaged\n"
+        "     2    10      10  64 B          1\n"
+        "     3    20       0     -          -  gone; a job of ours goes on from step 10\n"
+    )
+    warning, error = done.err.splitlines()
+    assert warning.startswith(f"Warning: {model}/checkpoint_input_worker_3: names ")
+    assert error.startswith(f"Error: {data}: cut off at 63 bytes")
+    done = call("iterator", "ls", "--json", model)
+    assert done.code == 4
+    assert [row["problem"] is None for row in done.document] == [False, True, False]
+    assert done.error["code"] == 4
+
+
+def test_ls_tells_of_a_pending_rollback(model: Path) -> None:
+    (model / "ckpt.override").write_text(json.dumps({"model_step": 20, "inputs": {"1": 10}}))
+    done = call("iterator", "ls", model)
+    assert done.out.splitlines()[1].endswith("a job of ours goes on from step 10")
+    assert done.err.startswith("Note: a rollback is pending: ")
+    assert call("iterator", "ls", "--quiet", model).err == ""
+
+
+@pytest.mark.parametrize("command", ["ls", "show"])
+def test_wrong_paths(tmp_path: Path, command: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("none", "empty", "file"):
+        done = call("iterator", command, tmp_path / name)
+        assert (done.code, done.out) == (3, ""), name
+        assert done.err.startswith(f"Error: {tmp_path / name}: ")
+        assert done.err.count("\n") == 1
+    assert call("iterator", command).code == 2
+
+
+# --- show -----------------------------------------------------------------------------------
+
+
+def test_show(reading: Path, tmp_path: Path) -> None:
+    done = call("iterator", "show", reading)
+    assert (done.code, done.err) == (0, "")
+    position, nodes, fingerprint = done.out.split("\n\n")[1:]
+    assert done.out.startswith("worker 1 at step 20, the model's\n")
+    assert position.splitlines()[1:] == [
+        f"  reads     {tmp_path}/data/part-1, file 2 of 3",
+        "  at        byte 60 of 100, after 3 records",
+        "  read      8 records",
+        "  buffered  5 records: 2 in Shuffle, 3 in Prefetch",
+        "  consumed  3 records",
+        "  shuffle   2 elements in the buffer, of at most 2",
+    ]
+    assert [line.split() for line in nodes.splitlines()][2:5] == [
+        ["Prefetch::BatchV2::Shuffle", "64", "B", "2", "epoch=1"],
+        ["Prefetch", "36", "B", "1"],
+        ["…BatchV2::Shuffle::FlatMap[1]::TFRecord", "16", "B", "-", "offset=60"],
+    ]
+    assert fingerprint.splitlines() == [
+        "  fingerprint 75d0b3a4e1c55f0e",
+        "    TensorSliceDataset  components=the files",
+        "    FlatMapDataset  f=(TFRecordDataset)",
+        "    ShuffleDataset  buffer_size=2 seed=7",
+        "    BatchDatasetV2  batch_size=3 drop_remainder=False",
+        f"    1  {tmp_path}/data/part-0  100 bytes",
+        f"    2  {tmp_path}/data/part-1  100 bytes  <- here",
+        f"    3  {tmp_path}/data/part-2  100 bytes",
+    ]
+
+
+def test_show_as_json(reading: Path, tmp_path: Path) -> None:
+    document = call("iterator", "show", "--json", reading).document
+    (iterator,) = document.pop("iterators")
+    assert document == {
+        "worker": 1,
+        "step": 20,
+        "model_step": 20,
+        "behind": 0,
+        "path": f"{reading}/input_worker_1.ckpt-20",
+        "bytes": iterator["bytes"],
+        "remarks": [],
+    }
+    assert iterator["name"] == "IteratorV2:0"
+    shuffle = "Prefetch::BatchV2::Shuffle"
+    assert iterator["readers"] == [
+        {
+            "node": f"{shuffle}::FlatMap[1]::TFRecord",
+            "unit": "records",
+            "file": {
+                "path": f"{tmp_path}/data/part-1",
+                "number": 2,
+                "of": 3,
+                "offset": 60,
+                "bytes": 100,
+                "records": 3,
+                "why": None,
+            },
+            "ended": False,
+            "epoch": None,
+            "read": 8,
+            "buffered": [
+                {"node": shuffle, "elements": 2, "records": 2},
+                {"node": "Prefetch", "elements": 1, "records": 3},
+            ],
+            "consumed": {
+                "records": 3,
+                "skipped": 0,
+                "epoch": None,
+                "records_in_epoch": None,
+                "why": None,
+                "hidden_by": None,
+                "counted_at": None,
+                "elements": None,
+            },
+        }
+    ]
+    sizes = [node["bytes"] for node in iterator["nodes"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {node["path"]: node["elements"] for node in iterator["nodes"]}[shuffle] == 2
+    assert iterator["fingerprint"]["digest"] == "75d0b3a4e1c55f0e"
+
+
+def test_files_that_have_moved(reading: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").rename(tmp_path / "here")
+    done = call("iterator", "show", reading)
+    text = " ".join(done.out.split())
+    assert "after an unknown number of records: the file is not there" in text
+    assert "  consumed  3 records\n" in done.out  # the shuffle has counted them
+    assert done.err == (
+        "Note: the input's files are not where they were; --input-dir says where they are\n"
+    )
+    done = call("iterator", "show", reading, "--input-dir", tmp_path / "here")
+    assert "after 3 records\n" in done.out
+    assert done.err == ""
+    done = call("iterator", "show", reading, "--input-dir", tmp_path / "nowhere")
+    assert done.err == "Note: the input's files are not there\n"
+
+
+def test_without_a_fingerprint(reading: Path) -> None:
+    (reading / "ckpt.inputs-20").unlink()
+    done = call("iterator", "show", reading)
+    assert "data/part-1\n" in done.out
+    assert "  consumed  3 records\n" in done.out
+    assert "fingerprint" not in done.out.splitlines()[-1]
+    assert done.err.startswith("Note: without a fingerprint, ")
+
+
+def test_show_raw(reading: Path) -> None:
+    done = call("iterator", "show", "--raw", reading)
+    assert done.out.splitlines()[:6] == [
+        "Iterator::Root::Prefetch",
+        "  buffer_size  1",
+        "Iterator::Root::Prefetch::0",
+        "  status.code  0",
+        "  buffer.size  1",
+        "  buffer[0]  string[3], 12 bytes",
+    ]
+    document = call("iterator", "show", "--raw", "--json", reading).document
+    assert list(document) == ["IteratorV2:0"]
+    part = document["IteratorV2:0"][6]
+    assert part["name"] == "Iterator::Root::Prefetch::BatchV2::Shuffle:buffer::1"
+    assert part["values"][1] == {
+        "key": "component[0]",
+        "dtype": "string",
+        "shape": [],
+        "bytes": 4,
+        "value": "1234",
+    }
+
+
+def test_an_unknown_node_is_shown_as_it_is(tmp_path: Path) -> None:
+    parts = {"FancyV7": {"gears": 3, "colour": b"red\xff\n"}, "FancyV7::Range": {"next": 5}}
+    write_parts(tmp_path / "state", It=parts)
+    done = call("iterator", "show", tmp_path / "state")
+    assert done.code == 0
+    assert 'gears=3 colour="red\\xff\\n"' in done.out
+    assert "consumed  not known: FancyV7 hides it" in done.out
+    (iterator,) = call("iterator", "show", "--json", tmp_path / "state").document["iterators"]
+    assert iterator["readers"][0]["consumed"]["hidden_by"] == "FancyV7"
+
+
+def test_several_workers_and_iterators(model: Path) -> None:
+    done = call("iterator", "show", model)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"Error: {model}: has several inputs, of workers 1, 2, 3; name one worker\n"
+    assert call("iterator", "show", "--worker", 7, model).code == 3
+    assert call("iterator", "show", "--worker", 1, "--step", 15, model).code == 3
+    assert call("iterator", "show", "--worker", -1, model).code == 2
+    write_parts(model / "input_worker_1.ckpt-20", A={"Range": {"next": 1}}, B={"Zip": {"a": 1}})
+    document = call("iterator", "show", "--worker", 1, "--json", model).document
+    assert [each["name"] for each in document["iterators"]] == ["A:0", "B:0"]
+
+
+def test_a_damaged_state(reading: Path) -> None:
+    data = reading / "input_worker_1.ckpt-20.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:99])
+    for arguments in ([], ["--raw"], ["--json"], ["--raw", "--json"]):
+        done = call("iterator", "show", *arguments, reading)
+        assert (done.code, done.out) == (4, ""), arguments
+        assert done.err.startswith(f"Error: {data}: cut off at 99 bytes")
+    data.unlink()
+    assert call("iterator", "show", reading).code == 4
+
+
+def test_an_input_file_that_is_damaged_is_no_error(reading: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "part-1"
+    path.write_bytes(b"\0" * 100)
+    done = call("iterator", "show", reading)
+    assert done.code == 0
+    assert "the file is damaged at byte 0" in done.out
+
+
+def test_a_state_without_iterators(tmp_path: Path) -> None:
+    write_parts(tmp_path / "state")
+    done = call("iterator", "show", tmp_path / "state")
+    assert done.code == 3
+    assert done.err == f"Error: {tmp_path / 'state'}.index: holds no iterator states\n"
+
+
+def test_variables(reading: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONOLITH_ITERATOR_SHOW_WORKER", "1")
+    monkeypatch.setenv("MONOLITH_ITERATOR_SHOW_RAW", "1")
+    assert call("iterator", "show", reading).out.startswith("Iterator::Root::Prefetch\n")
+
+
+# --- as processes ---------------------------------------------------------------------------
+
+
+def test_a_closed_pipe_is_quiet(reading: Path) -> None:
+    line = f"{MONOLITH} iterator show --raw {reading} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], check=True, capture_output=True, text=True, env=environment()
+    )
+    assert done.stdout.startswith("Iterator::Root::Prefetch\n")
+    assert done.stderr == ""
+
+
+def test_names_fit_a_terminal_without_unicode(reading: Path) -> None:
+    done = monolith("iterator", "show", reading, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "...BatchV2::Shuffle::FlatMap[1]::TFRecord" in done.stdout
+
+
+def test_an_input_that_is_no_file_is_not_waited_for(reading: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "part-0"
+    path.unlink()
+    os.mkfifo(path)
+    done = call("iterator", "show", reading)
+    assert done.code == 0
+    assert f"the file is not there: {path}" in " ".join(done.out.split())
