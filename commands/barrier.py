@@ -14,7 +14,7 @@ from monolith_cli.errors import MonolithError
 from monolith_cli.failures import CodedError, Terminated, describe
 
 if TYPE_CHECKING:
-    from monolith_cli.control.client import JobInfo
+    from monolith_cli.control.client import JobClient, JobInfo
     from monolith_cli.control.hold import Held
 
 OWN_FAILURE = 125
@@ -124,8 +124,9 @@ def place(
     """
     from time import monotonic
 
+    from monolith_cli.control.texts import unblocked_text
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.control import barrier_document, barrier_lines, unblocked_text
+    from monolith_cli.reports.control import barrier_document, barrier_lines
     from monolith_cli.reports.terminal import Messages, show_as
 
     settings: Settings = ctx.obj
@@ -141,13 +142,7 @@ def place(
         return f"the barrier may be placed: see '{status}'"
 
     with place.connect() as job:
-        is_given = ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT
-        if job.is_original and is_given:
-            raise RefusedError(
-                "an original job has nothing that ends a barrier",
-                path=str(job.address),
-                hint="leave out --ttl, and remove the barrier yourself",
-            )
+        check_ttl(ctx, job)
         with telling(how_to_see, of_errors=False):
             job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
         if job.is_original:
@@ -292,7 +287,8 @@ def wait(
 
     Says nothing, but with --json, and for why it has failed.
     """
-    from monolith_cli.reports.control import barrier_document, held_text, unblocked_text
+    from monolith_cli.control.texts import unblocked_text
+    from monolith_cli.reports.control import barrier_document, held_text
     from monolith_cli.reports.terminal import show_json
 
     if blocked and removed:  # one of them by a variable, perhaps: the command line wins
@@ -390,6 +386,7 @@ def hold(
         raise click.UsageError("No command: give it behind --")
     try:
         with place.connect() as job:
+            check_ttl(ctx, job)
             if job.is_original:
                 messages.warnings("an original job: if this command is killed, the barrier stays")
             held = hold_barrier(
@@ -411,6 +408,19 @@ def hold(
         ctx.exit(held.code)
     messages.errors(*(str(failure.error) for failure in told[:-1]))
     raise told[-1]
+
+
+def check_ttl(ctx: click.Context, job: JobClient) -> None:
+    """Refuse a time-to-live that was asked for where nothing would end the barrier."""
+    from monolith_cli.errors import RefusedError
+
+    is_given = ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT
+    if job.is_original and is_given:
+        raise RefusedError(
+            "an original job has nothing that ends a barrier",
+            path=str(job.address),
+            hint="leave out --ttl, and see that the barrier is removed",
+        )
 
 
 def lost_barrier(

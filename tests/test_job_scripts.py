@@ -85,7 +85,7 @@ def test_a_trap_removes_the_barrier(job: LiveJob, code: int) -> None:
 
 def test_a_trap_removes_it_when_the_script_is_ended(job: LiveJob) -> None:
     mark = job.model_dir.parent / "pid"
-    command = ["sh", "-c", f"echo $$ > {mark}.tmp; mv {mark}.tmp {mark}; exec sleep 30"]
+    command = ["sh", "-c", f"echo $$ > {mark}.tmp; mv {mark}.tmp {mark}; exec sleep 60"]
     with subprocess.Popen(
         ["bash", str(SCRIPTS / "trap_cleanup.sh"), str(job.model_dir), *command],
         env=environment(PATH=PATH),
@@ -95,9 +95,22 @@ def test_a_trap_removes_it_when_the_script_is_ended(job: LiveJob) -> None:
         job.wait_for(mark.exists)
         script.send_signal(signal.SIGTERM)
         assert script.wait(20) == 143
-        os.kill(int(mark.read_text()), signal.SIGKILL)
         assert script.stderr is not None
         assert script.stderr.read() == ""
+    with pytest.raises(ProcessLookupError):  # the command does not outlive the pause
+        os.kill(int(mark.read_text()), 0)
+
+
+def test_a_trap_removes_what_was_placed_for_workers_that_do_not_come(job: LiveJob) -> None:
+    script = (SCRIPTS / "trap_cleanup.sh").read_text()
+    assert "--timeout 30s" in script
+    shorter = job.model_dir.parent / "trap_cleanup.sh"
+    shorter.write_text(script.replace("--timeout 30s", "--timeout 1s"))
+    with job.stopped("worker_0"):
+        done = run_script(shorter, job.model_dir, "echo", "run")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "is not blocked after 1 s" in done.stderr
+    assert not job.status["placed"]
 
 
 def test_two_scripts_at_once(job: LiveJob) -> None:

@@ -52,6 +52,7 @@ ANSWER_SECONDS = 10.0
 """How long a job may take to answer; saves have their own time."""
 
 _POLL_SECONDS = 0.2
+_TOLD_CHARACTERS = 700  # of what a job says; ours says less
 _LOOK_SECONDS = 2.0  # for a job that may have come in place of another
 _RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
 _SHORTEST_SECONDS = 0.2  # that a call is given, however little time is left
@@ -452,6 +453,10 @@ class JobClient:
         elif ("http/2" in lower or "closed" in lower or "reset" in lower) and self._tls is None:
             what = f"what listens at {self.address} is no job's controller, or wants TLS"
             hint = f"give --tls-ca if the job uses TLS, else {self._stale_hint()}"
+        elif self._tls is not None and self._tls.certificate is None:
+            what = f"no secure connection with {self.address}: {details}"
+            hint = "give --tls-cert and --tls-key if the job wants to see a certificate, else"
+            hint += f" {self._stale_hint()}"
         else:
             what, hint = f"no connection with {self.address}: {details}", self._stale_hint()
         return UnreachableError(what, path=self.address.source or str(self.address), hint=hint)
@@ -544,7 +549,9 @@ def _seconds(milliseconds: int) -> float | None:
 
 
 def _first_line(text: str) -> str:
-    return text.partition("\n")[0][:200] or "no reason given"
+    line = text.partition("\n")[0]
+    cut = line if len(line) <= _TOLD_CHARACTERS else line[:_TOLD_CHARACTERS] + "..."
+    return cut or "no reason given"
 
 
 def _read(path: str) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.control.client import BusyError
+from monolith_cli.control.texts import unblocked_text
 from monolith_cli.errors import (
     MonolithError,
     NotReadableError,
@@ -217,11 +218,7 @@ def _wait(client: JobClient, timeout_seconds: float, caught: _Caught, keeper: _K
     def is_over(info: JobInfo) -> bool:
         return bool(caught.numbers) or keeper.lost or not (info.placed and info.unblocked)
 
-    def missing(info: JobInfo) -> str:
-        workers = ", ".join(map(str, info.unblocked))
-        return f"workers {workers} are not blocked"
-
-    info = client.wait(is_over, timeout_seconds, missing)
+    info = client.wait(is_over, timeout_seconds, unblocked_text)
     if not caught.numbers and (keeper.lost or not info.placed):
         what = "the barrier was removed before all workers stood"
         raise RefusedError(what, path=str(client.address))

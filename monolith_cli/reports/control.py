@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from monolith_cli.control.texts import workers_text
 from monolith_cli.reports.text import name_text
 
 if TYPE_CHECKING:
@@ -22,11 +23,7 @@ __all__ = [
     "saved_document",
     "saved_lines",
     "stopped_document",
-    "unblocked_text",
-    "workers_text",
 ]
-
-_MANY = 16  # workers by name; more are cut
 
 
 def duration_text(seconds: float) -> str:
@@ -41,24 +38,6 @@ def duration_text(seconds: float) -> str:
     if whole >= 60:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     return f"{whole} s"
-
-
-def workers_text(workers: Iterable[int]) -> str:
-    """`1, 2, 5`, or `none`; long lists are cut."""
-    shown = [str(worker) for worker in workers]
-    if len(shown) > _MANY:
-        shown[_MANY:] = [f"... ({len(shown)} in all)"]
-    return ", ".join(shown) or "none"
-
-
-def unblocked_text(info: JobInfo) -> str:
-    """What is missing until all workers stand: `workers 2, 3 are not blocked`."""
-    if not info.placed:
-        return "no barrier is placed"
-    one = len(info.unblocked) == 1
-    return f"worker{'' if one else 's'} {workers_text(info.unblocked)} {'is' if one else 'are'}" + (
-        " not blocked"
-    )
 
 
 def held_text(info: JobInfo) -> str:

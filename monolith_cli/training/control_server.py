@@ -356,7 +356,8 @@ class ControlServer:
         since = time.monotonic() - holder.placed_at
         who = holder.owner[: _TOLD_CHARACTERS // 2] or "an original client"
         why = f": {holder.reason}" if holder.reason else ""
-        return f"the barrier was placed by {who} {since:.0f} s ago{why}"[:_TOLD_CHARACTERS]
+        text = f"the barrier was placed by {who} {since:.0f} s ago{why}"
+        return text.replace("\n", "\\n")[:_TOLD_CHARACTERS]
 
     def _check_token(self, authorization: str) -> CallRefusedError | None:
         fault = self._token.find_fault(authorization) if self._token else None

@@ -484,7 +484,10 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         return ""
 
     def _unfinished(self, workers: Sequence[int]) -> UnfinishedWorkersError:
-        what = f"workers {list(workers)} have not saved their input"
+        names = ", ".join(map(str, workers))
+        one = len(workers) == 1
+        what = f"worker{'' if one else 's'} {names} {'has' if one else 'have'} not saved"
+        what += " its input" if one else " their input"
         return UnfinishedWorkersError(what, path=self._checkpoint_dir)
 
     def _committed(self, step: int) -> SaveResult:

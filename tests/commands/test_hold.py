@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import MONOLITH, Done, environment
+from cli_support import MONOLITH, Done, environment, failed
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
 ENV = environment(MONOLITH_OWNER="ann@box")
@@ -293,6 +293,9 @@ def test_an_original_job(tmp_path: Path) -> None:
     job = OriginalJob(tmp_path)
     with serving(job):
         done = hold(job, "--ttl", "5s", "--", "sh", "-c", "exit 4")
+        assert "leave out --ttl" in failed(done, 125)
+        assert job.changes == []
+        done = hold(job, "--", "sh", "-c", "exit 4")
     assert done.code == 4
     assert done.err == ("Warning: an original job: if this command is killed, the barrier stays\n")
     assert job.changes == ["StopTraining", "ResumeTraining"]

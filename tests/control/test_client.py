@@ -225,7 +225,7 @@ def test_a_barrier_that_is_not_removed_when_the_command_was_not_run(
     with connect(job.model_dir) as client:
         held = hold(client, ["x"], reason="", owner="ann", ttl_seconds=60, timeout_seconds=0.3)
     assert held.code == 125
-    assert "workers 2 are not blocked after 0.3 s; the command was not run" in str(held.problem)
+    assert "worker 2 is not blocked after 0.3 s; the command was not run" in str(held.problem)
     assert held.not_removed is not None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monolith_cli.control.client import JobInfo, Saved
+from monolith_cli.control.texts import unblocked_text, workers_text
 from monolith_cli.reports.control import (
     barrier_lines,
     duration_text,
@@ -12,8 +13,6 @@ from monolith_cli.reports.control import (
     job_lines,
     log_lines,
     saved_lines,
-    unblocked_text,
-    workers_text,
 )
 
 

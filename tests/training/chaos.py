@@ -57,7 +57,8 @@ class Process:
     def kill(self) -> None:
         """With -9; returns when it is gone."""
         if not self.has_ended.is_set():
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, signal.SIGKILL)
             self.wait(10)
 
     def wait(self, seconds: float) -> int:

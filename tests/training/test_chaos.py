@@ -131,7 +131,7 @@ def test_a_worker_alone_is_killed(long_job: Job) -> None:
     step = wait_for_commit(long_job)
     long_job.processes["worker_0"].kill()
     [*_, last] = long_job.consumed(1)
-    long_job.wait_for_lives("chief_0", "workers [1] have not saved their input", 1)
+    long_job.wait_for_lives("chief_0", "worker 1 has not saved its input", 1)
     assert long_job.step == step
     long_job.start("worker_0")
     long_job.wait_for(lambda: long_job.has_come_to_its_end, 120)
@@ -151,7 +151,7 @@ def test_a_worker_that_never_comes_back(server: ForkServer, tmp_path: Path) -> N
     step = wait_for_commit(job)
     job.processes["worker_1"].kill()
     logged = [len(job.consumed(worker)) for worker in (0, 1)]
-    job.wait_for_lives("chief_0", "workers [2] have not saved their input", 2)
+    job.wait_for_lives("chief_0", "worker 2 has not saved its input", 2)
     # Saves wait for it, but training goes on in between.
     job.wait_for(
         lambda: all(len(job.consumed(w)) > n + 5 for w, n in zip((0, 1), logged, strict=True))

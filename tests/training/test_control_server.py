@@ -230,7 +230,7 @@ def test_save_now_while_a_barrier_is_held(tmp_path: Path) -> None:
 def test_a_save_without_stragglers(tmp_path: Path) -> None:
     with running(tmp_path, 1, capacity=4, max_pending_seconds=0.3) as job, job.client() as client:
         said = refused("FAILED_PRECONDITION", lambda: client("SaveNow", require_all=True))
-        assert said == "workers [2, 3] have not saved their input"
+        assert said == "workers 2, 3 have not saved their input"
         assert steps(tmp_path) == []
         assert not client("GetInfo").placed
         saved = client("SaveNow")
