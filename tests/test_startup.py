@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dump_support import write_model_dir
 from fake_jobs import OurJob, serving
+from iterator_support import write_job
 
 HEAVY = {
     "asyncio",
@@ -83,6 +84,13 @@ def test_counting_a_small_directory(tmp_path: Path) -> None:
     assert not modules & {"dataclasses", "pathlib", "tempfile", "concurrent.futures"}
     for command in (["ckpt-info", "--dry-run"], ["table", "ls"], ["table", "dump"]):
         assert not run(*command, str(model)) & HEAVY
+
+
+def test_looking_at_inputs(tmp_path: Path) -> None:
+    write_job(tmp_path / "model", {1: [10]}, 10)
+    for command in ("ls", "show"):
+        modules = run("iterator", command, str(tmp_path / "model"))
+        assert not modules & (HEAVY | {"dataclasses", "pathlib", "tempfile", "zlib"})
 
 
 def test_looking_at_a_job(tmp_path: Path) -> None:
