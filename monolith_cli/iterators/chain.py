@@ -145,7 +145,7 @@ class Chain:
         elif base in ("FiniteSkip", "Shard") and self._is_relative:
             self._flow = self._fallback = None
         elif base == "FiniteSkip":
-            self._apply(skip(node.number("i") or 0))
+            self._apply(skip(max(0, node.number("i") or 0)))
             self._skips_nothing = False
         elif base == "Shard":
             self._pass_shard(node)
@@ -210,6 +210,9 @@ class Chain:
         if node is self._source.node:
             self._input_ended = was_over
             self._repeat_below(epochs)
+            return
+        if epochs < 0:
+            self._give_up("the numbers of the state do not fit each other")
             return
         if not epochs:
             self._epochs = self._epochs or 0
@@ -333,7 +336,7 @@ class Chain:
 
     def _hide(self, node: Node) -> None:
         ahead = sum(
-            value
+            max(0, value)
             for key, value in node.values.items()
             if isinstance(value, int) and key.endswith(_RESULTS)
         )
@@ -431,14 +434,15 @@ def _taken_in(node: Node) -> int | None:
     slices = node.number("slices_size")
     if not slices:
         return 0 if slices == 0 and not node.number("epoch") else None
-    return node.number(f"slices_end_{slices - 1}")
+    taken = node.number(f"slices_end_{slices - 1}")
+    return taken if taken is not None and taken >= 0 else None
 
 
 def _results(node: Node) -> tuple[list[tuple[int, bool]], bool]:
     """Batches made ahead: the rows of each, and whether the input ended with it; or with one."""
     found, has_ended = [], False
-    for i in range(node.number("batch_results_size") or 0):
-        rows = node.number(f"batch_results_{i}_num_elements") or 0
+    for i in range(min(node.number("batch_results_size") or 0, len(node.values))):
+        rows = max(0, node.number(f"batch_results_{i}_num_elements") or 0)
         is_last = f"batch_results_{i}_end_of_input" in node.values
         has_ended = has_ended or is_last
         if rows:

@@ -370,9 +370,9 @@ def _count_of(node: dict[str, Any]) -> int | None:
     """How many elements a source has."""
     base, said = _base(node), node["parameters"]
     if base == "Range":
-        values = [said.get(name) for name in ("start", "stop", "step")]
-        if all(isinstance(value, int) for value in values) and values[2]:
-            return len(range(*values))
+        start, stop, step = (said.get(name) for name in ("start", "stop", "step"))
+        if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int) and step:
+            return max(0, -((start - stop) // step))
     components = said.get("components")
     if base == "TensorSlice" and isinstance(components, list) and components:
         if isinstance(components[0], list):

@@ -114,6 +114,8 @@ class RecordCounter:
         return places
 
     def _count(self, path: str, kind: FileKind, offset: int | None) -> Count:
+        if offset is not None and offset < 0:
+            return Count(None, "the offset is no place in a file")
         place = self.place(path)
         if place is None:
             return Count(None, "the file is not there", is_absent=True)

@@ -98,7 +98,7 @@ class Source:
         start, step = said.get("start"), said.get("step")
         if following is None or not isinstance(start, int) or not isinstance(step, int) or not step:
             return Count(None, "where the range begins is only in a fingerprint")
-        return Count((following - start) // step)
+        return _known((following - start) // step)
 
     def _begin_file(self) -> Count:
         node = self.node
@@ -198,7 +198,9 @@ class Source:
 
 
 def _known(count: int | None) -> Count:
-    return Count(count, None if count is not None else "the state does not say how much it is")
+    if count is None or count < 0:
+        return Count(None, "the state does not say how much it is")
+    return Count(count)
 
 
 def is_list(node: Node) -> bool:
