@@ -128,7 +128,8 @@ def save(
     """
     from monolith_cli.control.client import Saved
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.control import saved_document, saved_lines, workers_text
+    from monolith_cli.control.texts import workers_text
+    from monolith_cli.reports.control import saved_document, saved_lines
     from monolith_cli.reports.terminal import Messages, show, show_json
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
