@@ -127,8 +127,8 @@ def save(
     the path.
     """
     from monolith_cli.control.client import Saved
-    from monolith_cli.errors import RefusedError
     from monolith_cli.control.texts import workers_text
+    from monolith_cli.errors import RefusedError
     from monolith_cli.reports.control import saved_document, saved_lines
     from monolith_cli.reports.terminal import Messages, show, show_json
 
