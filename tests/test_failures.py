@@ -16,6 +16,7 @@ CODES = {
     "ChangedWhileReadError": 4,
     "CorruptionError": 4,
     "CursorError": 2,
+    "DatasetError": 3,
     "DifferentError": 1,
     "EntryNotFoundError": 1,
     "MissingShardError": 4,

@@ -15,7 +15,17 @@ from monolith_cli.iterators.flow import (
     take,
     unchanged,
 )
-from monolith_cli.iterators.kinds import BATCHES, CACHES, MAPS, ONE_TO_ONE, REPEATS, SHUFFLES
+from monolith_cli.iterators.kinds import (
+    ASYNC_BATCHES,
+    BATCHES,
+    CACHES,
+    INTERLEAVES,
+    MAPS,
+    ONE_TO_ONE,
+    REPEATS,
+    SHUFFLES,
+    TAKES,
+)
 from monolith_cli.iterators.pipeline import Cached, Whole, kinds_of
 from monolith_cli.iterators.place import Buffered, Consumed, Link, Place
 from monolith_cli.iterators.records import FILE_READERS, Count
@@ -33,6 +43,12 @@ __all__ = ["Chain"]
 
 _RESULTS = (".results.size", "| outputs_size")
 """Keys of how many elements of each of its inputs an interleave has ahead."""
+
+_PASS_ON = {"Filter", "IgnoreErrors", "Unique"}
+"""Nodes that hide how much went in, and return nothing but what went in."""
+
+_OPEN = {*INTERLEAVES, "Concatenate", "DirectedInterleave", "FlatMap"}
+"""Nodes that return what their inputs do, which are in the state."""
 
 
 class Chain:
@@ -55,6 +71,7 @@ class Chain:
         # Each element is a record, and each record of the source an element, as yet.
         self._is_plain = True
         self._is_single = True  # each element is a record
+        self._are_records = True  # what is counted is records, or, behind a node that hides, not
         # What there is to go by where the size of batches is not known: what went into the last
         # batch, and how many rows of what has come out are buffered, if only rows are counted.
         self._fallback: Flow | None = None
@@ -67,9 +84,13 @@ class Chain:
         self._epochs: int | None = None  # that are over; None if nothing repeats
         self._epoch_records: int | None = None
         self._is_relative = False  # the flow is that of the last epoch only
+        self._flow_at_take: Flow | None = None  # of one that has ended
         self._hidden_by: Node | None = None
         self._counted_at: Node | None = None
         self._buffered: list[Buffered] = []
+        repeats = sum(node.base in (*REPEATS, "ShuffleAndRepeat") for node in self._nodes)
+        self._is_counted = False  # by a shuffle, over all epochs
+        self._is_nested = max(repeats, pipeline.repeats) > 1
 
     def place(self) -> Place:
         """What follows."""
@@ -85,11 +106,11 @@ class Chain:
         for link in reversed(self._links):
             self._pass(link)
         if isinstance(self._below, Whole):
-            read = Count(self._below.epoch_records)
+            read = self._read_of_ended(self._below)
         unit = FILE_READERS.get(self._source.node.base, "elements")
         if unit == "elements" and self._source.ended and self._pipeline.files:
             unit = "records"
-        epoch = None if self._epochs is None else self._epochs + 1
+        epoch = None if self._epochs is None or self._is_nested else self._epochs + 1
         buffered = tuple(self._buffered)
         consumed = self._consumed()
         return Place(
@@ -99,9 +120,32 @@ class Chain:
             read,
             epoch,
             self._source.ended,
+            self._source.ended and self._is_over(),
             buffered,
             consumed,
         )
+
+    def _is_over(self) -> bool:
+        """Whether nothing above the source begins anew what has ended."""
+        for node in self._nodes:
+            if node.base in REPEATS and node is not self._source.node:
+                return False
+            if node.base == "ShuffleAndRepeat" and not node.number("end_of_input_sequence"):
+                return False
+        return True
+
+    def _read_of_ended(self, below: Whole) -> Count:
+        """What was read of an input that has ended, in its last epoch."""
+        if self._pipeline.takes_of_what_is_ahead:
+            return Count(None, "what was read ahead of the last that was taken is not in the state")
+        if self._source.node.base not in TAKES:
+            last = below.last_epoch_records
+            return Count(below.epoch_records if last is None else last)
+        flow = self._flow_at_take
+        if flow is None:
+            return Count(None, "how much was taken is not known")
+        end = flow.position(flow.emitted)
+        return Count(end - (self._epochs or 0) * (self._epoch_records or 0))
 
     # An input that has ended has a state of its last nodes only.
 
@@ -120,11 +164,12 @@ class Chain:
             return
         self._flow, self._why = None, whole
         self._is_plain = False
+        self._are_records = self._pipeline.returns_records(_kinds(upper))
         if node.base in SHUFFLES:
             taken = _taken_in(node)
             if taken is not None:
                 self._flow = records(taken)
-                if self._pipeline.returns_records(_kinds(upper)):
+                if self._are_records:
                     self._is_plain = True
                 else:
                     self._counted_at = node
@@ -149,17 +194,18 @@ class Chain:
             self._skips_nothing = False
         elif base == "Shard":
             self._pass_shard(node)
-        elif base in ("FiniteTake", "EmptyTake") and node is self._source.node:
+        elif base in TAKES and node is self._source.node:
             count = self._parameters(node).get("count")
             if isinstance(count, int) and count >= 0:
                 self._apply(take(count), ended=True)
+                self._flow_at_take = self._flow
                 if self._flow is not None and self._epochs and self._epoch_records:
                     end = self._flow.position(self._flow.emitted)
                     self._epochs = max(0, end - 1) // self._epoch_records
             else:
                 self._give_up(f"how many {node.op} takes is only in a fingerprint")
         elif base not in ONE_TO_ONE:
-            self._hide(node)
+            self._hide(link)
         elif base in SHUFFLES:
             self._pass_shuffle(node)
         if base in MAPS:
@@ -251,6 +297,11 @@ class Chain:
         size, drops = said.get("batch_size"), said.get("drop_remainder")
         results, has_ended = _results(node)
         ended = self._input_ended or has_ended or bool(node.number("input_impl_empty", "exhausted"))
+        if node.base in ASYNC_BATCHES and isinstance(size, int) and size > 0 and not ended:
+            # What it has taken is in a batch that is there, or was returned in a whole one, or else
+            # in the last one, which was shorter.
+            taken = 0 if self._flow is None else self._flow.emitted
+            ended = not self._is_relative and (taken - sum(rows for rows, _ in results)) % size > 0
         before: Flow | None = self._flow
         was_single = self._is_single
         self._is_single = False
@@ -276,7 +327,8 @@ class Chain:
                 self._held_rows = sum(rows for rows, _ in results)
         if results:
             rows = sum(rows for rows, _ in results)
-            self._buffered.append(Buffered(node, len(results), rows if was_single else None))
+            is_known = was_single and self._are_records
+            self._buffered.append(Buffered(node, len(results), rows if is_known else None))
 
     def _pass_shard(self, node: Node) -> None:
         said = self._parameters(node)
@@ -298,7 +350,10 @@ class Chain:
             epochs = max(0, (node.number("epoch") or 0) - 1)
             if counts_all and taken is not None:
                 if self._source.ended and self._epoch_records is None and self._flow is not None:
-                    self._epoch_records = self._flow.emitted
+                    if isinstance(self._below, Whole):
+                        self._epoch_records = self._below.epoch_records
+                    elif not self._buffered:
+                        self._epoch_records = self._flow.emitted
                 elif epochs and self._flow is not None and not self._source.is_cut:
                     size, rest = divmod(taken - self._flow.emitted, epochs)
                     self._epoch_records = None if rest else size
@@ -309,6 +364,7 @@ class Chain:
             if self._flow is None or node.base == "ShuffleAndRepeat" or self._is_relative:
                 self._is_relative = False
                 self._flow = records(taken)
+                self._is_counted = True
         elif self._flow is not None and self._flow.emitted > 0:
             count = self._flow.emitted
             total = self._flow.delivered(count)
@@ -334,7 +390,11 @@ class Chain:
             return
         self._repeat(self._below, epochs - 1)
 
-    def _hide(self, node: Node) -> None:
+    def _hide(self, link: Link) -> None:
+        node = link.node
+        # What a function makes of elements may be anything, unless it is seen to read records.
+        keeps = node.base in _PASS_ON or (node.base in _OPEN and link.number is not None)
+        self._are_records = self._are_records and keeps and self._is_single
         ahead = sum(
             max(0, value)
             for key, value in node.values.items()
@@ -377,7 +437,7 @@ class Chain:
                 held = rows
             else:
                 self._fallback = None
-        self._buffered.append(Buffered(node, elements, held))
+        self._buffered.append(Buffered(node, elements, held if self._are_records else None))
 
     # The sum.
 
@@ -403,13 +463,17 @@ class Chain:
                 why = f"what is buffered is also of the epoch before; {self._why}"
             return Consumed(why=why)
         taken = flow.position(count)
+        if self._is_nested and not self._is_counted:
+            return Consumed(why="it repeats what is repeated")
         if self._is_relative:
             over = self._epochs or 0
             return Consumed(epoch=over + 1, records_in_epoch=taken, why=self._why)
         skipped: int | None = taken - flow.delivered(count)
+        if skipped is not None and skipped < 0:
+            return Consumed(why="the numbers of the state do not fit each other")
         if flow is self._fallback and not self._by_rows:
             skipped = None
-        if self._epochs is None:
+        if self._epochs is None or self._is_nested:
             return Consumed(taken, skipped)
         if self._epoch_records:
             epoch = max(0, taken - 1) // self._epoch_records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ASYNC_BATCHES",
     "BATCHES",
     "CACHES",
     "INTERLEAVES",
@@ -12,11 +13,16 @@ __all__ = [
     "REPEATS",
     "SHUFFLES",
     "SOURCES",
+    "TAKES",
 ]
 
 BATCHES = {"Batch", "MapAndBatch", "PaddedBatch", "ParallelBatch"}
 """They make one element of several."""
 
+ASYNC_BATCHES = {"MapAndBatch", "ParallelBatch"}
+"""Those of them that make several at a time, and save what they have of each."""
+
+TAKES = {"EmptyTake", "FiniteTake"}
 REPEATS = {"FiniteRepeat", "ForeverRepeat"}
 SHUFFLES = {"Shuffle", "ShuffleAndRepeat"}
 CACHES = {"MemoryCache", "FileCache"}

@@ -62,6 +62,22 @@ _UNSEEN = _SAME_COUNT - {"Shuffle"} | {
 }
 """Nodes that TensorFlow puts in and takes out."""
 
+_NOT_AHEAD = {
+    "AssertCardinality",
+    "Batch",
+    "FlatMap",
+    "Map",
+    "Options",
+    "Range",
+    "Repeat",
+    "Shard",
+    "Skip",
+    "Take",
+    "Tensor",
+    "TensorSlice",
+}
+"""Nodes that read no more than what they return is made of."""
+
 _ENDLESS = 1 << 40
 """More epochs than anybody reads."""
 
@@ -73,11 +89,15 @@ class Cached(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """What part of a pipeline returns until it ends, and how many records an epoch of it has."""
+    """What part of a pipeline returns until it ends, and how many records an epoch of it has.
+
+    The last epoch may have fewer, as enough was taken.
+    """
 
     flow: Flow
     epoch_records: int
     epochs: int
+    last_epoch_records: int | None = None
 
 
 def kinds_of(base: str) -> tuple[str, ...]:
@@ -133,6 +153,20 @@ class Pipeline:
     def is_linear(self) -> bool:
         """Whether each node reads from the one before it."""
         return not any("inputs" in node for node in _walk(self.nodes))
+
+    @property
+    def repeats(self) -> int:
+        """How many nodes repeat what they get."""
+        return sum(_base(node) == "Repeat" for node in _walk(self.nodes))
+
+    @property
+    def takes_of_what_is_ahead(self) -> bool:
+        """Whether a node takes a number of elements from others that read more than they return."""
+        bases = [_base(node) for node in _walk(self.nodes)]
+        last = max((i for i, base in enumerate(bases) if base == "Take"), default=0)
+        below = set(bases[:last])
+        # A map and a batch may have become one that makes several batches at a time.
+        return not below <= _NOT_AHEAD | set(FILE_READERS) or below >= {"Map", "Batch"}
 
     def parameters(self, kind: str, above: int, found: int | None) -> dict[str, Any]:
         """The parameters of a node of some kind; empty if it is not clear which one it is.
@@ -253,7 +287,7 @@ class Pipeline:
 
     def _climb(self, source: Whole, nodes: list[dict[str, Any]]) -> Whole | str:
         """What nodes make of what a source returns."""
-        flow, size, epochs = source
+        flow, size, epochs, last = source
         for node in nodes:
             base, said = _base(node), node["parameters"]
             if base == "Repeat":
@@ -270,12 +304,17 @@ class Pipeline:
                 return f"{node['op']} hides how much the input was"
             if stage is None:
                 return f"{node['op']} hides how much the input was"
+            had = flow.emitted
             flow = stage(flow, True)
-            if base == "Take" and epochs == 1:
-                size = flow.position(flow.emitted)  # it reads no more
-            elif base == "Take":
+            if base != "Take" or not 0 <= said["count"] <= had:
+                continue
+            end = flow.position(flow.emitted)  # it reads no more
+            if epochs == 1:
+                size = end
+            else:
                 epochs = max(1, -(-flow.position(flow.emitted) // max(1, size)))
-        return Whole(flow, size, epochs)
+                last = end - (epochs - 1) * size
+        return Whole(flow, size, epochs, last)
 
     def _source(
         self, nodes: list[dict[str, Any]], at: int | None, counter: RecordCounter

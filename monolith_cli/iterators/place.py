@@ -110,6 +110,8 @@ class Place(NamedTuple):
         How much it has read in this epoch.
     epoch
         The one that it reads, from 1; None if there is only one.
+    is_drained
+        Whether the source has come to its end, be it that of an epoch only.
     ended
         Whether it has read all there is.
     buffered
@@ -123,6 +125,7 @@ class Place(NamedTuple):
     file: FilePlace | None
     read: Count
     epoch: int | None
+    is_drained: bool
     ended: bool
     buffered: tuple[Buffered, ...]
     consumed: Consumed

@@ -45,7 +45,7 @@ class Source:
     is_cut
         What the node reads from is over, and no longer in the state.
     ended
-        And so is the whole input.
+        And so is the whole input, or an epoch of it.
     is_cache
         It reads what a cache has of an epoch before.
     """

@@ -133,6 +133,8 @@ def _place_rows(place: Place) -> Iterator[tuple[str, str]]:
             yield "at", f"byte {file.offset:,}{size}, {_before(file.records, unit)}"
     elif place.ended:
         yield "reads", "nothing more: the input has ended"
+    elif place.is_drained:
+        yield "reads", "nothing right now: an epoch has ended"
     elif place.source.base in ("MemoryCache", "FileCache"):
         yield "reads", f"elements that {place.source.op} has kept"
     else:

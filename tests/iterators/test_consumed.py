@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from iterator_support import write_parts
 from tf_support import tensorflow
 
 from monolith_cli.iterators.inputs import read_input
@@ -374,3 +375,102 @@ def test_counted_behind_what_hides(taken: Any, name: str) -> None:
                 known += 1
                 assert place.consumed.elements == len(each.records)
     assert known > 2
+
+
+def only(each: Taken) -> Place:
+    (place,) = each.places()
+    return place
+
+
+def test_an_epoch_of_a_shuffle_that_is_empty_for_a_moment(taken: Any) -> None:
+    """What is left in the lower one is not the size of an epoch; and the upper one begins anew."""
+    for each in taken(lambda files: files.records().shuffle(100).shuffle(100).repeat()):
+        place = only(each)
+        count = len(each.records)
+        assert place.consumed[:4] == (count, 0, *((1, count) if count else (None, None)))
+        assert not place.ended
+
+
+def test_what_is_repeated_has_not_ended(taken: Any) -> None:
+    for each in taken(lambda files: files.records().shuffle(9).batch(4).repeat().shuffle(3)):
+        assert not only(each).ended
+    assert not only(each).consumed.why
+
+
+@pytest.mark.parametrize(
+    ("make", "read"),
+    [
+        (lambda files: files.records().take(5), 5),
+        (lambda files: files.records().batch(2).take(2), 4),
+        (lambda files: files.records().take(50).batch(4), RECORDS),
+        (lambda files: files.records().shuffle(3).batch(2).take(2), None),
+        (lambda files: files.records().repeat(2).take(23).batch(5), 3),
+    ],
+)
+def test_what_was_read_when_enough_was_taken(taken: Any, make: Make, read: int | None) -> None:
+    last = taken(make)[-1]
+    place = only(last)
+    assert place.ended
+    assert place.read.records == read
+    assert (place.consumed.records or 0) == len(last.records)
+
+
+def test_a_take_that_takes_all_there_is(taken: Any) -> None:
+    """So the end of each epoch is read, and dropped, as without it."""
+    make = lambda files: files.records().batch(8, drop_remainder=True).take(9).repeat()  # noqa: E731
+    for each in taken(make):
+        consumed = only(each).consumed
+        epochs = max(0, len(each.records) - 1) // 16
+        assert consumed.skipped == 4 * epochs
+        assert consumed.records == len(each.records) + 4 * epochs
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda files: files.records().window(3).flat_map(lambda window: window.batch(3)),
+        lambda files: files.records().batch(4).rebatch(3),
+        lambda files: files.records().group_by_window(
+            lambda _: tensorflow().constant(0, "int64"),
+            lambda _, window: window.batch(3),
+            window_size=3,
+        ),
+        lambda files: files.records().flat_map(
+            lambda record: tensorflow().data.Dataset.from_tensors(record).repeat(3)
+        ),
+    ],
+)
+def test_elements_that_may_be_several_records(taken: Any, make: Make) -> None:
+    for each in taken(lambda files: make(files).prefetch(3)):
+        for place in each.places():
+            assert place.consumed.records is None or not each.records
+            ends = [held for held in place.buffered if held.node.op == "Prefetch"]
+            assert all(held.records is None for held in ends), place
+
+
+def test_what_is_repeated_again(taken: Any) -> None:
+    """It is counted by a shuffle, or else not known."""
+    for each in taken(lambda files: files.records().repeat(2).shuffle(4).repeat(3).batch(5)):
+        consumed = only(each).consumed
+        assert consumed.records in (None, len(each.records))
+        assert consumed.epoch is None
+    for each in taken(lambda files: files.records().batch(3, True).repeat(2).prefetch(1).repeat()):
+        consumed = only(each).consumed
+        assert consumed.records is None
+
+
+def test_a_last_batch_that_was_returned(tmp_path: Path) -> None:
+    """In some states the batch that was shorter is gone, and the source not: timing decides."""
+    parts = {
+        "MapAndBatch": {"call_counter": 0, "batch_results_size": 0},
+        "MapAndBatch::Range": {"next": 9},
+    }
+    nodes = [
+        {"op": "RangeDataset", "parameters": {"start": 0, "stop": 9, "step": 1}},
+        {"op": "MapDataset", "parameters": {"f": {"function": "0"}}},
+        {"op": "BatchDatasetV2", "parameters": {"batch_size": 2, "drop_remainder": False}},
+    ]
+    fingerprint = {"version": 1, "digest": "", "files": None, "nodes": nodes}
+    write_parts(tmp_path / "state", Iterator=parts)
+    (iterator,) = read_input(str(tmp_path / "state"), {"Iterator:0": fingerprint})
+    assert iterator.places[0].consumed.records == 9
