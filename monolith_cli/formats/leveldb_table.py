@@ -85,7 +85,7 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
         what = "not the index of a tensor bundle, or cut off"
         raise CorruptionError(what, path=path, offset=max(0, end), kind="not_a_table")
     try:
-        _, position = _read_handle(footer, 0)  # of the meta index, which is not used
+        meta_index, position = _read_handle(footer, 0)
         index, _ = _read_handle(footer, position)
     except ValueError as error:
         raise CorruptionError(str(error), path=path, offset=end, kind="not_a_table") from error
@@ -106,6 +106,7 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
                 raise _bad_block(path, handle[0], "keys out of order, or too long")
             last = key
             yield TableEntry(key, content, handle[0])
+    _read_block(file, path, meta_index, end, end)  # not used, but damage is damage
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -34,6 +34,7 @@ def listing_lines(
     yield (
         f"{_total_text(tables, 'table', listing.table_bytes)};"
         f" {_total_text(variables, 'dense variable', listing.dense_bytes)}"
+        + (", values not verified" if variables else "")
     )
     variable_rows = _variable_rows(listing)
     if not any(variable.sub_graph for variable in listing.variables):
