@@ -305,7 +305,12 @@ def find_state(
         if worker is not None or step is not None:
             raise UsageError("a file has no other workers or steps", path=path)
         return _state_of_file(prefix)
-    inputs = open_inputs(path)
+    try:
+        inputs = open_inputs(path)
+    except PathNotFoundError as error:
+        if not os.path.isdir(path):
+            error.hint = "give a model directory, or the path of a state without its suffix"
+        raise
     if worker is None:
         if len(inputs.workers) > 1:
             what = f"has several inputs, of {_workers_text(inputs.workers)}"
@@ -313,7 +318,10 @@ def find_state(
         worker = inputs.workers[0]
     if worker not in inputs.workers:
         raise StepNotFoundError(
-            f"no worker {worker}", path=path, hint=f"there are {_workers_text(inputs.workers)}"
+            f"no worker {worker}",
+            path=path,
+            hint=f"there are {_workers_text(inputs.workers)}",
+            kind="no_such_worker",
         )
     if step is not None and step not in inputs.steps.get(worker, []):
         raise StepNotFoundError(

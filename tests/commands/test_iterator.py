@@ -314,6 +314,14 @@ def test_an_unknown_node_is_shown_as_it_is(tmp_path: Path) -> None:
     assert iterator["readers"][0]["consumed"]["hidden_by"] == "FancyV7"
 
 
+def test_who_and_what_is_not_there(model: Path) -> None:
+    done = call("iterator", "show", model / "input_worker_9.ckpt-20")
+    assert done.code == 3
+    assert "give a model directory, or the path of a state without its suffix" in done.err
+    done = call("iterator", "show", "--json", "--worker", "9", model)
+    assert json.loads(done.err)["error"]["kind"] == "no_such_worker"
+
+
 def test_several_workers_and_iterators(model: Path) -> None:
     done = call("iterator", "show", model)
     assert (done.code, done.out) == (2, "")
