@@ -319,7 +319,7 @@ def test_who_and_what_is_not_there(model: Path) -> None:
     assert done.code == 3
     assert "give a model directory, or the path of a state without its suffix" in done.err
     done = call("iterator", "show", "--json", "--worker", "9", model)
-    assert json.loads(done.err)["error"]["kind"] == "no_such_worker"
+    assert json.loads(done.err.splitlines()[-1])["error"]["kind"] == "no_such_worker"
 
 
 def test_several_workers_and_iterators(model: Path) -> None:
