@@ -208,7 +208,7 @@ def remove(
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     with place.connect() as job:
-        info = job.info()
+        info = job.first_info
         if info.placed:
             try:
                 job.remove(owner=owner, force=force, reason=reason)
@@ -251,7 +251,7 @@ def status(
     from monolith_cli.reports.terminal import show_as
 
     with place.connect() as job:
-        info = job.info()
+        info = job.first_info
     show_as(json, barrier_document(info, str(job.address)), barrier_lines(info))
 
 

@@ -71,7 +71,7 @@ def status(
     from monolith_cli.reports.terminal import show_as
 
     with place.connect() as job:
-        info = job.info()
+        info = job.first_info
     address = str(job.address)
     show_as(json, job_document(info, address), job_lines(info, address))
 

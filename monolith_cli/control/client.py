@@ -129,6 +129,12 @@ class JobClient:
     timeout_seconds
         For an answer, `ANSWER_SECONDS` by default; saves have their own.
 
+    Attributes
+    ----------
+    address
+    first_info
+        What the job has said of itself when it was asked first.
+
     Raises
     ------
     UnreachableError
@@ -177,7 +183,7 @@ class JobClient:
         self._stub = make_stub(self._channel)
         self._has_answered = False
         try:
-            self._check(model_dir)
+            self.first_info = self._check(model_dir)
             self._has_answered = True
         except BaseException:
             self.close()
@@ -358,16 +364,15 @@ class JobClient:
                 )
             time.sleep(min(_POLL_SECONDS, left))
 
-    def _check(self, model_dir: str | os.PathLike[str] | None) -> None:
+    def _check(self, model_dir: str | os.PathLike[str] | None) -> JobInfo:
         try:
             info = self.info()
         except _UnimplementedError:
             self._is_original = True
             try:
-                self.info()
+                return self.info()
             except _UnimplementedError as error:
                 raise self._no_job(error.what) from error
-            return
         if model_dir is not None and info.model_dir and not _is_same(info.model_dir, model_dir):
             raise UnreachableError(
                 f"the job that listens at {self.address} is that of {info.model_dir}",
@@ -375,6 +380,7 @@ class JobClient:
                 hint="see whether this directory's job is alive; if it is that directory under"
                 f" another name, give --address {self.address} alone",
             )
+        return info
 
     def _call(self, method: str, timeout_seconds: float | None = None, **fields: Any) -> Any:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds

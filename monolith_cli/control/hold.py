@@ -89,7 +89,7 @@ def hold(
     MonolithError
         The barrier could not be placed.
     """
-    run_id = client.info().run_id
+    run_id = client.first_info.run_id
     with _signals() as caught:
         lease = client.place(
             reason=reason, owner=owner, ttl_seconds=None if client.is_original else ttl_seconds
