@@ -62,6 +62,19 @@ class Command(click.Command):
         self.environment = dict(environment or {})
         self.files = dict(files or {})
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of the library leaves it with advice for its user."""
+        from monolith_cli.errors import MonolithError
+        from monolith_cli.failures import CodedError
+
+        try:
+            return super().invoke(ctx)
+        except (MonolithError, CodedError) as error:
+            from monolith_cli.commands.hints import advise
+
+            advise(error.error if isinstance(error, CodedError) else error, ctx)
+            raise
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:
             with formatter.section("Exit codes"):

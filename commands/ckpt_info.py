@@ -8,6 +8,7 @@ import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
+from monolith_cli.commands.hints import REPLACES, add
 from monolith_cli.failures import raise_worst
 
 EXAMPLES = {
@@ -169,6 +170,8 @@ def ckpt_info(
                 fid_version=fid_version,
             )
         except MonolithError as error:
+            if check and error.kind == "not_found" and error.path == checkpoint.ckpt_info_path:
+                add(error, "ckpt-info without --check writes it")
             if step != "all":
                 raise
             failures.append(error)  # the other steps may be whole
@@ -205,8 +208,11 @@ def ckpt_info(
             if outcome.written:
                 show(["", f"written: {outcome.written}"])
         messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
-        messages.notes(*checkpoint.notes, outcome.note)
+        kept = f"{outcome.note}; {REPLACES}" if outcome.kept else outcome.note
+        messages.notes(*checkpoint.notes, kept)
         messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
+        if outcome.failure and outcome.failure.kind == "bad_state_file":
+            add(outcome.failure, REPLACES)
         failures.append(outcome.failure)
     if json:
         show_json(documents if step == "all" else documents[0])

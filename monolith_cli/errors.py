@@ -175,8 +175,8 @@ class CorruptionError(MonolithError, ValueError):
     kind = "corrupt"
 
 
-class ChangedWhileReadError(CorruptionError):
-    """A file that shrank, grew or was replaced while it was read."""
+class ChangedWhileReadError(MonolithError, RuntimeError):
+    """A file that shrank, grew or was replaced while it was read; what it held is not judged."""
 
     kind = "changed_while_read"
 

@@ -54,6 +54,9 @@ EXIT_CODES = {
 }
 """Every exit code in use, with its meaning. The man pages are made from it."""
 
+WORST_FIRST = (INTERNAL, USAGE, CORRUPT, NOT_THERE, TIMED_OUT, REFUSED, WRONG)
+"""Which code a run ends with where several errors have others."""
+
 _CODES: tuple[tuple[type[MonolithError], int], ...] = (
     # The first class that fits counts.
     (UsageError, USAGE),
@@ -137,11 +140,11 @@ def describe(error: BaseException) -> Failure:
 
 
 def raise_worst(errors: Iterable[MonolithError | None], tell: Callable[[str], object]) -> None:
-    """Raise the error with the highest exit code, if there is any; `tell` the others."""
+    """Raise the error whose exit code comes first in `WORST_FIRST`; `tell` the others."""
     found = [error for error in errors if error is not None]
     if not found:
         return
-    worst = max(found, key=lambda error: describe(error).code)
+    worst = min(found, key=lambda error: WORST_FIRST.index(describe(error).code))
     for error in found:
         if error is not worst:
             tell(str(error))

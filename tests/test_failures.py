@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+from itertools import pairwise
 
 import click
 import pytest
@@ -13,7 +14,7 @@ from monolith_cli.failures import EXIT_CODES, Failure, Terminated, describe, rai
 
 CODES = {
     "AlreadyExistsError": 1,
-    "ChangedWhileReadError": 4,
+    "ChangedWhileReadError": 3,
     "CorruptionError": 4,
     "CursorError": 2,
     "DatasetError": 3,
@@ -120,3 +121,18 @@ def test_the_worst_of_several() -> None:
     with pytest.raises(errors.MissingShardError):
         raise_worst([different, None, missing, different], told.append)
     assert told == ["a", "a"]
+
+
+def test_which_of_two_is_worse() -> None:
+    order = [
+        errors.CorruptionError("4"),
+        errors.PathNotFoundError("3"),
+        errors.TimedOutError("6"),
+        errors.RefusedError("5"),
+        errors.DifferentError("1"),
+    ]
+    assert [describe(error).code for error in order] == [4, 3, 6, 5, 1]
+    for worse, better in pairwise(order):
+        for pair in ([worse, better], [better, worse]):
+            with pytest.raises(type(worse)):
+                raise_worst(pair, lambda text: None)

@@ -24,6 +24,7 @@ TIERS = [
     {"messages"},
     {"_native"},
     {"fid"},
+    {"kinds"},
     {"errors"},
     {""},  # the package itself: its version and its lazy names
 ]

@@ -444,9 +444,7 @@ def _prepare(directory: Path, force: bool) -> None:
         raise AlreadyExistsError("is no directory", path=directory)
     directory.mkdir(parents=True, exist_ok=True)
     if not force and any(directory.iterdir()):
-        raise AlreadyExistsError(
-            "is not empty", path=directory, hint="name another directory, or use --force"
-        )
+        raise AlreadyExistsError("is not empty", path=directory, hint="name another directory")
 
 
 @contextlib.contextmanager

@@ -55,8 +55,8 @@ _AT_THE_START = {
 _OPEN_FILES = 64
 """How many files stay open for the next use. One that was closed is opened again when needed."""
 
-_SKIP_HINT = "restore the file, or read around the damage with --on-corrupt skip"
-_TOO_LONG_HINT = "raise --max-record-bytes if records are meant to be so long"
+_DAMAGE_HINT = "restore the file"
+_TOO_LONG_HINT = "allow longer ones if records are meant to be so long"
 _CHANGED_HINT = "try again when nobody writes it"
 
 
@@ -75,7 +75,7 @@ class Skipped(NamedTuple):
     position: int
     end: int
     one_record: bool
-    hint: str = _SKIP_HINT
+    hint: str = _DAMAGE_HINT
 
     @property
     def place(self) -> tuple[str, bool, int]:
@@ -189,7 +189,7 @@ class DumpFile:
             damage.position,
             damage.end,
             damage.one_record,
-            _TOO_LONG_HINT if too_long else _SKIP_HINT,
+            _TOO_LONG_HINT if too_long else _DAMAGE_HINT,
         )
 
     def _changed(self, offset: int) -> ChangedWhileReadError:

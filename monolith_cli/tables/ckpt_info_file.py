@@ -81,7 +81,6 @@ class Comparison(NamedTuple):
         return DifferentError(
             f"does not match the dump: {_summary(self.differences)}",
             path=self.path,
-            hint="monolith ckpt-info --force writes it anew",
         )
 
 
@@ -122,12 +121,7 @@ def check_ckpt_info(path: str | None, dump: CkptInfo) -> Comparison:
     """
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
-    try:
-        file = read_ckpt_info(path)
-    except PathNotFoundError as error:
-        error.hint = "ckpt-info without --check writes it"
-        raise
-    return compare(path, file, dump)
+    return compare(path, read_ckpt_info(path), dump)
 
 
 class Outcome(NamedTuple):
@@ -135,7 +129,8 @@ class Outcome(NamedTuple):
 
     `written` is its path if it was written, `comparison` what a check found. `note` says why a
     file was not written, or why a difference is none, where that is fine; `warning` where it is
-    not quite; `failure` is the error to end with, once the counts are shown.
+    not quite; `failure` is the error to end with, once the counts are shown. `kept` means that a
+    file with other counts is there and was left.
     """
 
     written: str | None = None
@@ -143,6 +138,7 @@ class Outcome(NamedTuple):
     warning: str | None = None
     failure: MonolithError | None = None
     comparison: Comparison | None = None
+    kept: bool = False
 
 
 def settle_ckpt_info(
@@ -283,17 +279,15 @@ def _keep(path: str, dump: CkptInfo) -> Outcome | None:
     except PathNotFoundError:
         return None
     except StateFileError as error:
-        error.hint = "--force replaces it"
         return Outcome(failure=error)
     if comparison.verdict == "same":
         return Outcome(note=f"{path}: up to date, not written again")
     if comparison.explanation is not None:
-        return Outcome(note=f"{path}: kept, {comparison.explanation}; --force replaces it")
+        return Outcome(note=f"{path}: kept, {comparison.explanation}", kept=True)
     return Outcome(
         failure=AlreadyExistsError(
             f"says something else and was kept: {_summary(comparison.differences)}",
             path=path,
-            hint="--force replaces it",
         )
     )
 

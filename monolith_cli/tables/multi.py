@@ -117,7 +117,7 @@ def too_few_records(file: DumpFile, found: int, promised: int) -> RecordCountErr
         f"ends after {found} of the {promised} records that its table of contents promises",
         path=file.path,
         offset=file.stored_bytes,
-        hint="restore it, or read what is there with --on-corrupt skip",
+        hint="restore it",
     )
 
 

@@ -321,6 +321,5 @@ def _matching(tables: list[Table], patterns: Sequence[str], checkpoint: Checkpoi
             raise TableNotFoundError(
                 f"no table matches {pattern!r}",
                 path=None if where is None else os.fspath(where),
-                hint="'monolith table ls' shows their names",
             )
     return [table for table in tables if any(fnmatchcase(table.name, p) for p in patterns)]

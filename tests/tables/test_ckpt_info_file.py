@@ -72,11 +72,11 @@ def test_the_error_names_the_largest_difference() -> None:
     assert isinstance(error, DifferentError)
     assert str(error) == (
         "m/ckpt.info-5: does not match the dump: slot 7 has 1 in the file, 10 in the dump,"
-        " and 1 more differ; monolith ckpt-info --force writes it anew"
+        " and 1 more differ"
     )
     error = compare("f", CkptInfo(DUMP.slot_counts, {"user": 4}), DUMP).error()
     assert error is not None
-    assert "table user has 4 in the file, 5 in the dump;" in str(error)
+    assert "table user has 4 in the file, 5 in the dump" in str(error)
 
 
 def test_check_reads_the_file(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_another_file_is_kept(tmp_path: Path) -> None:
     assert isinstance(outcome.failure, AlreadyExistsError)
     assert str(outcome.failure) == (
         f"{path}: says something else and was kept: slot 7 has 0 in the file, 10 in the dump,"
-        " and 2 more differ; --force replaces it"
+        " and 2 more differ"
     )
     assert path.read_bytes() == format_ckpt_info(CkptInfo({0: 1}, {}))
     assert save_ckpt_info(str(path), DUMP, force=True).written == str(path)
@@ -154,7 +154,6 @@ def test_a_broken_file_is_kept_until_forced(tmp_path: Path) -> None:
     path.write_bytes(b"slot_counts {")
     outcome = save_ckpt_info(str(path), DUMP)
     assert isinstance(outcome.failure, StateFileError)
-    assert str(outcome.failure).endswith("; --force replaces it")
     assert path.read_bytes() == b"slot_counts {"
     assert save_ckpt_info(str(path), DUMP, force=True).written == str(path)
 

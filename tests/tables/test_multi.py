@@ -142,7 +142,7 @@ def test_fewer_entries_than_promised(tmp_path: Path, missing: int) -> None:
         assert str(caught.value) == (
             f"{path}: ends after {21 - missing} of the 21 records that its table of contents"
             f" promises, at byte {path.stat().st_size};"
-            " restore it, or read what is there with --on-corrupt skip"
+            " restore it"
         )
     # With damage to be skipped, what is there belongs to the first tables.
     left = ALL[: 21 - missing]

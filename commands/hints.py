@@ -1,0 +1,97 @@
+"""What a user of the command line can do about an error, by its kind.
+
+The library says what is wrong, and what to do in general words; it knows of no command and no
+option. Here are the words of the command line. An option is advised only where the command at hand
+has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.kinds import RECORD_DAMAGE
+
+if TYPE_CHECKING:
+    import click
+
+    from monolith_cli.errors import MonolithError
+
+__all__ = ["REPLACES", "Hint", "add", "advise", "advise_here"]
+
+REPLACES = "--force replaces it"
+
+
+class Hint(NamedTuple):
+    """Some advice.
+
+    Attributes
+    ----------
+    text
+        An imperative phrase. One that begins with "or " follows what the library says; any other
+        stands in its place.
+    option
+        The parameter of the command that it needs; None for advice that holds everywhere.
+    unless
+        The value of that parameter with which it is no advice any more.
+    after
+        What the library must have advised in its own words.
+    """
+
+    text: str
+    option: str | None = None
+    unless: object = None
+    after: str = ""
+
+
+_AROUND = Hint("or read around the damage with --on-corrupt skip", "on_corrupt", "skip")
+
+HINTS: dict[str, tuple[Hint, ...]] = {
+    **dict.fromkeys(
+        [*RECORD_DAMAGE, "too_few_records"],
+        (_AROUND,),
+    ),
+    "record_too_long": (
+        Hint(
+            "raise --max-record-bytes if records are meant to be so long",
+            "max_record_bytes",
+            after="allow longer",
+        ),
+        _AROUND,
+    ),
+    "no_such_table": (Hint("'monolith table ls' shows their names"),),
+    "different": (Hint("monolith ckpt-info --force writes it anew", "check"),),
+    "exists": (Hint(f"or {REPLACES}", "force", True),),
+}
+"""By kind; the first that fits the command counts."""
+
+
+def advise(error: MonolithError, context: click.Context | None) -> None:
+    """Add to the error's hint what the command of that context can do about it."""
+    for hint in HINTS.get(error.kind, ()):
+        if _fits(hint, context) and hint.after in (error.hint or ""):
+            add(error, hint.text)
+            return
+
+
+def advise_here(error: MonolithError) -> MonolithError:
+    """The error, with advice for the command that is running."""
+    import click
+
+    advise(error, click.get_current_context(silent=True))
+    return error
+
+
+def add(error: MonolithError, text: str) -> None:
+    """Add a piece of advice to an error's hint; twice is once."""
+    bare = text.removeprefix("or ")
+    if error.hint and bare in error.hint:
+        return
+    error.hint = f"{error.hint}, {text}" if error.hint and bare != text else bare
+
+
+def _fits(hint: Hint, context: click.Context | None) -> bool:
+    if hint.option is None:
+        return True
+    if context is None or all(hint.option != each.name for each in context.command.params):
+        return False
+    return hint.unless is None or context.params.get(hint.option) != hint.unless

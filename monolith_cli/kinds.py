@@ -1,0 +1,62 @@
+"""The kinds of errors, each with its meaning in a line: what a program finds under `kind`.
+
+A kind is the name that an error of the library (`MonolithError.kind`) and the JSON of a failed
+command share. Names stay; new ones may come. docs/ci.md has the same table.
+"""
+
+from __future__ import annotations
+
+__all__ = ["KINDS", "RECORD_DAMAGE"]
+
+RECORD_DAMAGE = {
+    "truncated_header": "a file of records ends inside the header of one",
+    "bad_length_crc": "the length of a record fails its checksum",
+    "record_too_long": "a record claims to be longer than allowed",
+    "truncated_data": "a file ends inside a record, or before what its index says is in it",
+    "bad_data_crc": "a record, or a dense value, fails its checksum",
+    "bad_message": "a record that is not the message it should be",
+    "truncated_block": "a file ends inside a block",
+    "bad_block_length": "the lengths of a SNAPPY block make no sense",
+    "bad_block": "a block does not decompress, or is no block of an index",
+}
+"""Damage that reading may go on behind."""
+
+KINDS = {
+    **RECORD_DAMAGE,
+    "too_few_records": "fewer records than the table of contents promises",
+    "missing_shard": "a shard of a dump, or a file of a checkpoint, is not there",
+    "shard_mismatch": "shards that disagree about their total",
+    "bad_state_file": "a text file, such as checkpoint or ckpt.info, that does not parse",
+    "not_a_table": "an index of a checkpoint that is none",
+    "bad_block_crc": "a block of an index fails its checksum",
+    "bad_entry": "an entry of an index that makes no sense",
+    "bad_state": "the state of an iterator that makes no sense",
+    "state_gone": "the state of an iterator that its state file names is not there",
+    "corrupt": "other damage",
+    "not_found": "no such file or directory, or not what it should be",
+    "no_such_step": "a step that is not there, or not committed",
+    "no_such_table": "a pattern that no table matches",
+    "no_such_entry": "a feature id that no table has",
+    "no_such_worker": "a worker that has no input here",
+    "no_dataset": "a function that returns no dataset, or one without elements",
+    "not_readable": "the operating system refuses to read",
+    "not_written": "the operating system refuses to write",
+    "read_only": "no permission to write there",
+    "no_space": "the disk, or the quota, is full",
+    "file_too_large": "a file would be larger than allowed",
+    "changed_while_read": "a file has changed while it was read",
+    "exists": "something is in the way, and was not overwritten",
+    "different": "two things that were compared are not the same",
+    "unreachable": "a job, or a part of it, does not answer",
+    "refused": "a job answers, and says no",
+    "unfinished_workers": "workers have not saved their input in time",
+    "timed_out": "time ran out",
+    "usage": "wrong usage",
+    "bad_cursor": "a cursor that points at no entry",
+    "interrupted": "interrupted (SIGINT)",
+    "terminated": "terminated (SIGTERM), or hung up",
+    "out_of_memory": "out of memory",
+    "internal": "an error in this program",
+    "error": "anything else",
+}
+"""Every kind, with its meaning."""
