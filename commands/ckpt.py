@@ -82,6 +82,7 @@ def show(settings: Settings, /, model_dir: str, step: int | str, json: bool) -> 
             look = look_of(sys.stdout)
             show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
         messages.notes(*checkpoint.notes)
+        messages.warnings(*listing.warnings)
         problems += listing.problems
     if json:
         show_json(documents if step == "all" else documents[0])

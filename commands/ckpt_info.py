@@ -149,6 +149,7 @@ def ckpt_info(
         scan_multi=scan,
         verify=not no_verify,
         skip_corrupt=on_corrupt == "skip",
+        partial=True,
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
@@ -213,7 +214,7 @@ def ckpt_info(
         messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
         if outcome.failure and outcome.failure.kind == "bad_state_file":
             add(outcome.failure, REPLACES)
-        failures.append(outcome.failure)
+        failures += [outcome.failure, *counts.problems]
     if json:
         show_json(documents if step == "all" else documents[0])
     raise_worst(failures, messages.warnings)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.failures import raise_worst
+
+if TYPE_CHECKING:
+    from monolith_cli.errors import MonolithError
 
 ENTRY_KEYS = {
     "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
@@ -43,7 +47,7 @@ LS_KEYS = {
     },
     exit_codes={
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard",
+        4: "damaged data, a missing shard; tables that are whole are listed",
     },
     json_keys=LS_KEYS,
     json_intro="With --json the output is a list of objects with these keys:",
@@ -101,11 +105,12 @@ def ls(
         by_table=scan,
         verify=not no_verify,
         skip_corrupt=on_corrupt == "skip",
+        partial=True,
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
     documents = []
-    failures = []
+    failures: list[MonolithError | None] = []
     for number, checkpoint in enumerate(
         options.chosen_checkpoints(open_model_dir(model_dir), step)
     ):
@@ -121,7 +126,7 @@ def ls(
         messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
         messages.notes(*checkpoint.notes)
         messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
-        failures.append(skipped_error(counts.skipped))
+        failures += [skipped_error(counts.skipped), *counts.problems]
     if json:
         show_json(documents if step == "all" else documents[0])
     raise_worst(failures, messages.warnings)
@@ -139,12 +144,14 @@ def ls(
     exit_codes={
         2: "wrong usage, a cursor that points at no entry too",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard; entries printed before that are valid",
+        4: "damaged data, a missing shard; entries printed before that are valid, and those of"
+        " tables that are whole are printed",
     },
     json_keys={
         **ENTRY_KEYS,
         "next_offset": "With --cursor, the only key of the last line: the cursor to go on from, a"
-        " string, or null when the shard is exhausted.",
+        " string, or null when the shard is exhausted. There is no such line where a table is not"
+        " whole.",
     },
     json_intro="In jsonl, every line is an object with these keys, or with those of --columns:",
 )
@@ -229,7 +236,9 @@ def dump(
 
     Entries come table by table, in the order of the files; with the same --table, --shard and
     --nshards the order and the cursors are always the same. All shards together are every entry
-    once. A page (--limit, --offset) takes time in proportion to its size.
+    once. A page (--limit, --offset) takes time in proportion to its size. Tables that are not whole
+    are left out and named, and the dump ends with 4; it has no cursor then, as those of all tables
+    would not fit.
     """
     if shard >= nshards:
         raise click.UsageError(f"--shard {shard} is not one of --nshards {nshards}, 0 is the first")
@@ -240,20 +249,30 @@ def dump(
 
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
-    from monolith_cli.reports.entries import cursor_line, cursor_note, non_finite_warning
+    from monolith_cli.reports.entries import (
+        cursor_line,
+        cursor_note,
+        no_cursor_warning,
+        non_finite_warning,
+    )
     from monolith_cli.reports.terminal import Messages, Progress
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
+    from monolith_cli.tables.found import find_tables
     from monolith_cli.tables.skipped import distinct, skipped_error
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
-    from monolith_cli.tables.table import entry_stream, open_tables
+    from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
-    tables = open_tables(checkpoint, table, reading)
+    found = find_tables(checkpoint, table, reading)
+    tables = found.tables
     messages.notes(*checkpoint.notes)
+    if found.problems and offset:
+        messages.warnings(no_cursor_warning(offset))
+        raise_worst(found.problems, messages.warnings)
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
@@ -272,15 +291,19 @@ def dump(
         )
         for data in dump:
             out.write(data)
-    if cursor:
+    if cursor and not found.problems:
         out.write(cursor_line(dump.next_offset))
     messages.took(f"{count_text(dump.entries, 'entry', 'entries')} read")
-    if limit is not None:
+    if found.problems and (cursor or limit is not None):
+        messages.warnings(no_cursor_warning())
+    elif limit is not None:
         messages.notes(cursor_note(dump.entries, dump.next_offset))
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(non_finite_warning(dump.non_finite), *odd, *damage_lines(skipped))
-    raise_worst([skipped_error(skipped)], messages.warnings)
+    messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
+    messages.warnings(*damage_lines(skipped))
+    errors = [skipped_error(skipped), *found.problems, *found.filter_problems]
+    raise_worst(errors, messages.warnings)
 
 
 @click.command(
@@ -292,7 +315,7 @@ def dump(
     exit_codes={
         1: "a feature id is in none of the tables",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard",
+        4: "damaged data, a missing shard; entries of tables that are whole are shown",
     },
     json_keys=ENTRY_KEYS,
     json_intro="With --json, every line is an object with these keys, or with those of --columns:",
@@ -339,18 +362,20 @@ def get(
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.tables.found import find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
     from monolith_cli.tables.skipped import distinct, skipped_error
     from monolith_cli.tables.stream import ReadOptions
-    from monolith_cli.tables.table import entry_stream, open_tables
+    from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
-    tables = open_tables(checkpoint, table, reading)
+    found = find_tables(checkpoint, table, reading)
+    tables = found.tables
     messages.notes(*checkpoint.notes)
     with Progress("looking", quiet=settings.quiet) as progress:
-        found = find_entries(
+        matches = find_entries(
             entry_stream(tables, unattributed=not table),
             reading,
             fid,
@@ -361,12 +386,16 @@ def get(
             progress=progress,
         )
     if json:
-        show(line.decode() for line in found.lines)
+        show(line.decode() for line in matches.lines)
     else:
-        show(entries_lines(found.lines, look=look_of(sys.stdout)))
-    messages.took(f"{count_text(len(found.lines), 'entry', 'entries')} found")
-    skipped = distinct([*found.skipped, *(damage for each in tables for damage in each.skipped())])
+        show(entries_lines(matches.lines, look=look_of(sys.stdout)))
+    messages.took(f"{count_text(len(matches.lines), 'entry', 'entries')} found")
+    skipped = distinct(
+        [*matches.skipped, *(damage for each in tables for damage in each.skipped())]
+    )
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(non_finite_warning(found.non_finite), *odd, *damage_lines(skipped))
-    errors = [skipped_error(skipped), absent_error(found.absent, len(tables), model_dir)]
+    messages.warnings(*found.warnings, non_finite_warning(matches.non_finite), *odd)
+    messages.warnings(*damage_lines(skipped))
+    absent = absent_error(matches.absent, len(tables), model_dir)
+    errors = [skipped_error(skipped), *found.problems, *found.filter_problems, absent]
     raise_worst(errors, messages.warnings)

@@ -24,8 +24,12 @@ RECORD_DAMAGE = {
 KINDS = {
     **RECORD_DAMAGE,
     "too_few_records": "fewer records than the table of contents promises",
+    "empty_shard": "a file of 0 bytes, where a table of contents promises entries",
+    "empty_contents": "an empty table of contents, where entries or other tables of contents are",
     "missing_shard": "a shard of a dump, or a file of a checkpoint, is not there",
     "shard_mismatch": "shards that disagree about their total",
+    "copies_differ": "copies of a dump's file, in the assets of several servers, that differ",
+    "table_gone": "tables that ckpt.info counts entries of, and of which there is no dump",
     "bad_state_file": "a text file, such as checkpoint or ckpt.info, that does not parse",
     "not_a_table": "an index of a checkpoint that is none",
     "bad_block_crc": "a block of an index fails its checksum",

@@ -52,7 +52,8 @@ def counts_lines(
     yield f"{where}, {'no step' if step is None else f'step {step}'}"
     entries = count_text(counts.entries, "entry", "entries")
     unverified = [table for table in counts.tables if not table.verified]
-    verified = ", all verified" if counts.tables and not unverified else ""
+    whole = counts.tables and not unverified and not counts.problems
+    verified = ", all verified" if whole else ""
     yield f"{entries} in {count_text(len(counts.tables), 'table')}{verified}"
     slots = sorted(counts.slot_counts.items(), key=lambda item: (-item[1], item[0]))
     if slots:
@@ -67,9 +68,11 @@ def counts_lines(
     for summary in counts.hash_filters:
         yield ""
         yield _hash_filter_line(summary)
-    if unverified:
+    if unverified or counts.problems:
         yield ""
         yield from _not_verified(unverified, scanned, bool(counts.skipped))
+    if counts.problems:
+        yield f"not counted: {count_text(len(counts.problems), 'dump')} not whole"
 
 
 def _not_verified(tables: Sequence[TableCount], scanned: bool, damaged: bool) -> Iterator[str]:
@@ -170,7 +173,7 @@ def counts_document(
     written: str | None,
     comparison: Comparison | None = None,
 ) -> dict[str, object]:
-    """The JSON document. The keys of `check`, `hash_filters` and `skipped` come last, if at all."""
+    """The JSON document. The keys from `hash_filters` on come last, if at all."""
     document: dict[str, object] = {
         "model_dir": model_dir,
         "step": step,
@@ -198,6 +201,8 @@ def counts_document(
             {"file": damage.path, "kind": damage.kind, "offset": damage.offset}
             for damage in counts.skipped
         ]
+    if counts.problems:
+        document["problems"] = [name_json(str(problem)) for problem in counts.problems]
     if comparison is not None:
         document["check"] = {
             "file": comparison.path,

@@ -7,7 +7,14 @@ from typing import Any
 
 from monolith_cli.reports.text import PLAIN, Look, count_text, name_text
 
-__all__ = ["cursor_line", "cursor_note", "entries_lines", "entry_lines", "non_finite_warning"]
+__all__ = [
+    "cursor_line",
+    "cursor_note",
+    "entries_lines",
+    "entry_lines",
+    "no_cursor_warning",
+    "non_finite_warning",
+]
 
 
 def cursor_line(next_offset: int | None) -> bytes:
@@ -21,6 +28,13 @@ def cursor_note(entries: int, next_offset: int | None) -> str:
     if next_offset is None:
         return f"{page}, the shard is exhausted"
     return f"{page}, go on with --offset {next_offset}"
+
+
+def no_cursor_warning(offset: int = 0) -> str:
+    """Why there is no cursor, or what one cannot be used for, where tables are left out."""
+    if offset:
+        return f"nothing is read from cursor {offset} on, which counts tables that are not whole"
+    return "no cursor to go on from: tables that are not whole are left out"
 
 
 def non_finite_warning(count: int) -> str | None:

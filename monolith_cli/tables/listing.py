@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.checkpoint.dense import DenseVariable, FileSize, list_dense
 from monolith_cli.checkpoint.layout import META_SUFFIX, ckpt_info_name, ckpt_inputs_name
 from monolith_cli.errors import MonolithError
-from monolith_cli.tables.table import open_tables
+from monolith_cli.tables.found import FoundTables, find_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monolith_cli.checkpoint.checkpoint import Checkpoint, TableFiles
-    from monolith_cli.checkpoint.shard_set import ShardSet
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
 
 __all__ = ["CheckpointListing", "TableListing", "list_checkpoint"]
 
@@ -53,10 +52,10 @@ class CheckpointListing(NamedTuple):
     Attributes
     ----------
     tables
-        Single ones, then multi ones, then filters, in natural order; none if some of their files
-        are missing or damaged.
+        Single ones, then multi ones, then filters, in natural order; without those that are not
+        whole.
     table_bytes
-        Of all their files, tables of contents included; None where they are left out.
+        Of all their files, tables of contents included; None where some are left out.
     variables
         See `DenseListing`.
     dense_bytes
@@ -65,6 +64,8 @@ class CheckpointListing(NamedTuple):
         Those of the checkpoint but the tables', beginning with the tensor bundles'.
     problems
         What is damaged or missing.
+    warnings
+        What is odd and no error: a phrase each.
     """
 
     tables: list[TableListing]
@@ -73,6 +74,7 @@ class CheckpointListing(NamedTuple):
     dense_bytes: int | None
     files: list[FileSize]
     problems: list[MonolithError]
+    warnings: list[str]
 
 
 def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
@@ -89,35 +91,31 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     problems = list(dense.problems)
     tables: list[TableListing] = []
     table_bytes: int | None = None
+    warnings: list[str] = []
     try:
-        sets = checkpoint.table_files()
-        tables = list(_tables(checkpoint, sets))
-        table_bytes = sum(shards.stored_bytes for shards in _all_sets(sets))
+        found = find_tables(checkpoint)
+        lost = [*found.problems, *found.filter_problems]
+        problems += lost
+        warnings = found.warnings
+        tables = list(_tables(found))
+        if not lost:
+            table_bytes = sum(shards.stored_bytes for shards in found.files.sets())
     except MonolithError as error:
         problems.append(error)
     files = [*dense.files, *_other_files(checkpoint)]
     checkpoint.require()
     return CheckpointListing(
-        tables, table_bytes, dense.variables, dense.size_bytes, files, problems
+        tables, table_bytes, dense.variables, dense.size_bytes, files, problems, warnings
     )
 
 
-def _tables(checkpoint: Checkpoint, files: TableFiles) -> Iterator[TableListing]:
-    for table in open_tables(checkpoint):
+def _tables(found: FoundTables) -> Iterator[TableListing]:
+    for table in found.tables:
         yield TableListing(
             table.name, table.kind, table.promised_entries, table.shards, table.stored_bytes
         )
-    for name, sets in files.hash_filters.items():
-        shards = sum(len(one.paths) for one in sets)
-        yield TableListing(name, "filter", None, shards, sum(one.stored_bytes for one in sets))
-
-
-def _all_sets(files: TableFiles) -> Iterator[ShardSet]:
-    for sets in (*files.singles.values(), *files.hash_filters.values()):
-        yield from sets
-    for pairs in files.multis.values():
-        for pair in pairs:
-            yield from pair
+    for name, shards in found.files.hash_filters.items():
+        yield TableListing(name, "filter", None, len(shards.paths), shards.stored_bytes)
 
 
 def _other_files(checkpoint: Checkpoint) -> Iterator[FileSize]:

@@ -24,6 +24,7 @@ def counts(**changes: Any) -> Any:
         "tables": [table("item", "single", 1010), table("user", "single", 2000)],
         "hash_filters": [],
         "skipped": [],
+        "problems": [],
     }
     return SimpleNamespace(**values | changes)
 
