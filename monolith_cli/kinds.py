@@ -30,6 +30,7 @@ KINDS = {
     "not_a_table": "an index of a checkpoint that is none",
     "bad_block_crc": "a block of an index fails its checksum",
     "bad_entry": "an entry of an index that makes no sense",
+    "missing_slice": "a part of a partitioned variable is not in the checkpoint",
     "bad_state": "the state of an iterator that makes no sense",
     "state_gone": "the state of an iterator that its state file names is not there",
     "corrupt": "other damage",
