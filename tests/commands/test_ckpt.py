@@ -225,7 +225,8 @@ def test_a_damaged_index(model: Path) -> None:
     assert done.code == 4
     assert done.document["dense_bytes"] is None
     assert len(done.document["tables"]) == 2
-    assert done.document["problems"] == [f"{path}: a block's checksum is wrong, at byte 0"]
+    (problem,) = done.document["problems"]
+    assert problem.startswith(f"{path}: a block's checksum is wrong, at byte 0; restore it")
     assert (done.error["file"], done.error["offset"]) == (str(path), 0)
 
 
@@ -331,8 +332,8 @@ def test_neither_numpy_nor_tensorflow_is_imported(model: Path) -> None:
 
 
 def test_a_part_of_a_variable_that_is_missing(tmp_path: Path) -> None:
-    """TensorFlow's own writer wrote rows 0 to 6 of ten; it is a checkpoint that restores nothing."""
-    tf = tf_support.tf
+    """TensorFlow's own writer has written rows 0 to 6 of ten."""
+    tf = tf_support.tensorflow()
     tf.raw_ops.SaveV2(
         prefix=str(tmp_path / "model.ckpt-1"),
         tensor_names=["w", "w"],
