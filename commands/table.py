@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.failures import raise_worst
-
-if TYPE_CHECKING:
-    from monolith_cli.errors import MonolithError
+from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
 
 ENTRY_KEYS = {
     "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
@@ -50,7 +46,8 @@ LS_KEYS = {
         4: "damaged data, a missing shard; tables that are whole are listed",
     },
     json_keys=LS_KEYS,
-    json_intro="With --json the output is a list of objects with these keys:",
+    json_intro="With --json the output is a list of objects with these keys; with --step all a list"
+    " of objects, one a step: step, null where there is none, and tables, such a list:",
 )
 @options.model_dir
 @options.step()
@@ -109,27 +106,27 @@ def ls(
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
-    documents = []
-    failures: list[MonolithError | None] = []
-    for number, checkpoint in enumerate(
-        options.chosen_checkpoints(open_model_dir(model_dir), step)
-    ):
-        with Progress("reading", quiet=settings.quiet) as progress:
-            counts = count_checkpoint(checkpoint, counting, progress)
-        if json:
-            documents.append(tables_document(counts.tables))
-        else:
-            if step == "all":
-                show([""] if number else [])
-                show(["no step" if checkpoint.step is None else f"step {checkpoint.step}"])
-            show(tables_lines(counts.tables, look=look_of(sys.stdout)))
-        messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
-        messages.notes(*checkpoint.notes)
-        messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
-        failures += [skipped_error(counts.skipped), *counts.problems]
+    documents: list[object] = []
+    steps = EachStep(open_model_dir(model_dir), step, messages)
+    for number, checkpoint in enumerate(steps):
+        with steps.attempt(checkpoint):
+            with Progress("reading", quiet=settings.quiet) as progress:
+                counts = count_checkpoint(checkpoint, counting, progress)
+            if json:
+                document = tables_document(counts.tables)
+                of_step = {"step": checkpoint.step, "tables": document}
+                documents.append(of_step if steps.several else document)
+            else:
+                if steps.several:
+                    show([""] if number else [])
+                    show(["no step" if checkpoint.step is None else f"step {checkpoint.step}"])
+                show(tables_lines(counts.tables, look=look_of(sys.stdout)))
+            messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
+            messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
+            steps.failed(skipped_error(counts.skipped), *counts.problems)
     if json:
-        show_json(documents if step == "all" else documents[0])
-    raise_worst(failures, messages.warnings)
+        show_json(documents if steps.several else documents[0])
+    steps.end()
 
 
 @click.command(
@@ -265,14 +262,15 @@ def dump(
     from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
+    checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     found = find_tables(checkpoint, table, reading)
     tables = found.tables
     messages.notes(*checkpoint.notes)
+    messages.warnings(*checkpoint.warnings)
     if found.problems and offset:
         messages.warnings(no_cursor_warning(offset))
-        raise_worst(found.problems, messages.warnings)
+        end_with(found.problems, messages)
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
@@ -303,7 +301,7 @@ def dump(
     messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
     messages.warnings(*damage_lines(skipped))
     errors = [skipped_error(skipped), *found.problems, *found.filter_problems]
-    raise_worst(errors, messages.warnings)
+    end_with(errors, messages)
 
 
 @click.command(
@@ -369,11 +367,12 @@ def get(
     from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
+    checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     found = find_tables(checkpoint, table, reading)
     tables = found.tables
     messages.notes(*checkpoint.notes)
+    messages.warnings(*checkpoint.warnings)
     with Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(
             entry_stream(tables, unattributed=not table),
@@ -398,4 +397,4 @@ def get(
     messages.warnings(*damage_lines(skipped))
     absent = absent_error(matches.absent, len(tables), model_dir)
     errors = [skipped_error(skipped), *found.problems, *found.filter_problems, absent]
-    raise_worst(errors, messages.warnings)
+    end_with(errors, messages)

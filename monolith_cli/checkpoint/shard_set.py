@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.layout import ShardName, shard_name
+from monolith_cli.checkpoint.names import ShardName, shard_name
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,

@@ -9,7 +9,7 @@ import os
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.layout import META_SUFFIX, parse_shard_name, shard_name
+from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
 from monolith_cli.checkpoint.shard_set import MISSING_HINT
 from monolith_cli.errors import (
     CorruptionError,

@@ -11,8 +11,8 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.checkpoint.assets import list_assets
-from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error
 from monolith_cli.training.barrier_state import check_local, plain

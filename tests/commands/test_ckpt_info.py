@@ -206,8 +206,8 @@ def test_export() -> None:
     assert document["slot_counts"] == {"0": 30}
     assert document["written"] is None
     assert done.err.splitlines() == [
-        "Note: 20 dumps are in several servers' assets, in files of the same size: read once",
         "Note: no ckpt.info was written: there is no step",
+        "Note: 20 dumps are in several servers' assets, in files of the same size: read once",
     ]
 
 
@@ -392,7 +392,6 @@ def test_skipping_damage(model: Path) -> None:
     ("break_it", "code"),
     [
         (lambda model: (model / "checkpoint").write_text("model_checkpoint_path: 3"), 4),
-        (lambda model: (model / "model.ckpt-300.index").unlink(), 3),
         (lambda model: (model / "model.ckpt-300.assets").rename(model / "x"), None),
     ],
 )
