@@ -25,7 +25,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> _native.File:
     padding = ds.put_bytes(99, bytes(500_000))
     with path.open("wb") as out:
         for n in range(ENTRIES):
-            out.write(ds.frame(ds.put_fixed64(1, 3 << 48 | n) + padding))
+            entry = ds.put_fixed64(1, 3 << 48 | n) + padding
+            out.write(_native.frame_records([entry]))
     return _native.File(bytes(path))
 
 
