@@ -177,7 +177,8 @@ def _read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
                     f"no table of contents: {error}", path=path, record=record, kind="bad_message"
                 ) from None
     except CorruptionError as error:
-        error.hint = _CONTENTS_HINT
+        if error.kind != "not_records":
+            error.hint = _CONTENTS_HINT
         raise
     return contents
 
