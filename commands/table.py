@@ -259,7 +259,7 @@ def dump(
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
-            entry_stream(tables, unattributed=not table),
+            entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
             format=format,
             columns=columns,
@@ -354,7 +354,7 @@ def get(
     messages.warnings(*checkpoint.warnings)
     with Progress("looking", quiet=settings.quiet) as progress:
         found = find_entries(
-            entry_stream(tables, unattributed=not table),
+            entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
             fid,
             columns=columns,

@@ -23,6 +23,7 @@ RECORD_DAMAGE = {
 
 KINDS = {
     **RECORD_DAMAGE,
+    "not_records": "a file of another format, such as a git-lfs pointer or a gzip file",
     "too_few_records": "fewer records than the table of contents promises",
     "missing_shard": "a shard of a dump, or a file of a checkpoint, is not there",
     "shard_mismatch": "shards that disagree about their total",
