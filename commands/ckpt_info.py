@@ -112,10 +112,10 @@ def ckpt_info(
 
     Nothing is written for a part of a checkpoint (--table, --slot, --fid, damaged data skipped),
     for --fid-version v1, where there is no step, and, unless --force, for a step that lies in
-    another directory, to which the 'checkpoint' file points. A file that is there and says something else
-    is kept, unless --force. Two differences are no mistake and are explained: a file with more
-    than the dump is right when entries have expired between counting and saving, and an empty one
-    is what the training system writes in some set-ups.
+    another directory, to which the 'checkpoint' file points. A file that is there and says
+    something else is kept, unless --force. Two differences are no mistake and are explained: a
+    file with more than the dump is right when entries have expired between counting and saving,
+    and an empty one is what the training system writes in some set-ups.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")
