@@ -9,7 +9,7 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep
-from monolith_cli.commands.hints import REPLACES, add
+from monolith_cli.commands.hints import REPLACES, WRITES, add
 
 EXAMPLES = {
     "monolith ckpt-info model": "Count the newest checkpoint and write its ckpt.info file:",
@@ -111,10 +111,11 @@ def ckpt_info(
     checkpoint, which the training system reads.
 
     Nothing is written for a part of a checkpoint (--table, --slot, --fid, damaged data skipped),
-    for --fid-version v1, and where there is no step. A file that is there and says something else
-    is kept, unless --force. Two differences are no mistake and are explained: a file with more
-    than the dump is right when entries have expired between counting and saving, and an empty one
-    is what the training system writes in some set-ups.
+    for --fid-version v1, where there is no step, and, unless --force, for a step that lies in
+    another directory, to which the 'checkpoint' file points. A file that is there and says
+    something else is kept, unless --force. Two differences are no mistake and are explained: a
+    file with more than the dump is right when entries have expired between counting and saving,
+    and an empty one is what the training system writes in some set-ups.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")
@@ -166,6 +167,7 @@ def ckpt_info(
                     check=check,
                     dry_run=dry_run,
                     force=force,
+                    elsewhere=checkpoint.is_elsewhere,
                     filtered=filtered,
                     fid_version=fid_version,
                 )
@@ -204,7 +206,8 @@ def ckpt_info(
                 if outcome.written:
                     show(["", f"written: {outcome.written}"])
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
-            messages.notes(f"{outcome.note}; {REPLACES}" if outcome.kept else outcome.note)
+            forced = REPLACES if outcome.kept else WRITES if outcome.elsewhere else None
+            messages.notes(f"{outcome.note}; {forced}" if forced else outcome.note)
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
             if outcome.failure and outcome.failure.kind == "bad_state_file":
                 add(outcome.failure, REPLACES)

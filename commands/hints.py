@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from monolith_cli.errors import MonolithError
 
-__all__ = ["REPLACES", "Hint", "add", "advise", "advise_here"]
+__all__ = ["REPLACES", "WRITES", "Hint", "add", "advise", "advise_here"]
 
 REPLACES = "--force replaces it"
+WRITES = "--force writes it"
 
 
 class Hint(NamedTuple):

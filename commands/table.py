@@ -274,7 +274,7 @@ def dump(
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
-            entry_stream(tables, unattributed=not table),
+            entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
             format=format,
             columns=columns,
@@ -375,7 +375,7 @@ def get(
     messages.warnings(*checkpoint.warnings)
     with Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(
-            entry_stream(tables, unattributed=not table),
+            entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
             fid,
             columns=columns,

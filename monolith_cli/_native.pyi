@@ -119,7 +119,17 @@ def optimizer_names(types: int) -> list[str]:
     """
 
 class Reader:
-    """Reads the records that start in a range of a file's stream."""
+    """
+    Reads the records that start in a range of a file's stream.
+
+    `start` is a record's (`exact`), or what is looked for from there: `search`, a guess; `walk`,
+    along the records of up to a mebibyte before it, not before `floor`. `check_stop` also checks
+    the header of the record that the range stops at, if that is before `ceiling`.
+
+    Methods go on until they have what was asked for, or the reader is `done`: at the end of the
+    range, or at damage without `skip` (`failed`). They read without the GIL, and let signals be
+    handled every 64 MiB, whose handlers may raise. OSError and ChangedError are of the file.
+    """
 
     def __init__(self, file: File, start: int, end: int, floor: int = 0, ceiling: int | None = None, how: str = 'exact', verify: bool = True, skip: bool = False, check_stop: bool = False) -> None: ...
 
@@ -138,21 +148,43 @@ class Reader:
     @property
     def damages(self) -> list[Damage]: ...
 
-    def starts_well(self) -> bool: ...
+    def starts_well(self) -> bool:
+        """Is there a good header, or the stream's end, where the range starts?"""
 
-    def count(self, counter: Counter, filter: Filter | None = None) -> int: ...
+    def count(self, counter: Counter, filter: Filter | None = None) -> int:
+        """
+        Counts all that is left of the range; returns how many entries were counted.
+        """
 
-    def skip(self, records: int) -> int: ...
+    def skip(self, records: int) -> int:
+        """
+        Passes over so many records; fewer when it is done, or in front of the first record
+        behind damage. Returns how many it passed.
+        """
 
-    def records(self, limit: int) -> list[bytes]: ...
+    def records(self, limit: int) -> list[bytes]:
+        """So many records, whatever they hold; fewer only when it is done."""
 
-    def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]: ...
+    def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]:
+        """So many entries, serialized; fewer only when it is done."""
 
-    def frames(self, limit: int, max_bytes: int, filter: Filter | None = None) -> tuple[bytes, int]: ...
+    def frames(self, limit: int, max_bytes: int, filter: Filter | None = None) -> tuple[bytes, int]:
+        """
+        So many entries in their frames, or as many as make `max_bytes`; fewer only when it is
+        done. Returns them, and how many they are.
+        """
 
-    def json_lines(self, limit: int, max_bytes: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null') -> tuple[bytes, int, int]: ...
+    def json_lines(self, limit: int, max_bytes: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null') -> tuple[bytes, int, int]:
+        """
+        So many entries as JSON, or as many as make `max_bytes`; fewer only when it is done.
+        Returns the lines, how many they are, and how many floats had to be null.
+        """
 
-    def columns(self, limit: int, filter: Filter | None = None, fid_version: int = 2, with_embedding: bool = True, with_optimizers: bool = True) -> dict[str, Any]: ...
+    def columns(self, limit: int, filter: Filter | None = None, fid_version: int = 2, with_embedding: bool = True, with_optimizers: bool = True) -> dict[str, Any]:
+        """
+        So many entries as columns; fewer only when it is done. Raw little-endian arrays by
+        name, values that are lists with how many each entry has.
+        """
 
 def scan_variants(data: bytes | memoryview, count: int, crc: int = 0) -> tuple[list[tuple[int, int]], int, int, str, int]:
     """

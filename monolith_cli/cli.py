@@ -128,6 +128,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """What the console script runs."""
+    gc.freeze()  # what was imported so far is no garbage
     _open_closed_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if signal.getsignal(signum := getattr(signal, name)) == signal.SIG_DFL:
@@ -136,6 +137,9 @@ def main() -> NoReturn:
     if code in (130, 143):
         # What had to be undone is undone; do not wait for threads that still read.
         os._exit(code)
+    # The collector is off, and an error and the frames that it went through are a cycle: whatever
+    # those have open would count as leaked.
+    gc.collect()
     gc.freeze()  # leave nothing to look through at exit
     sys.exit(code)
 

@@ -169,7 +169,8 @@ class CorruptionError(MonolithError, ValueError):
 
     The kinds of record files: `truncated_header`, `bad_length_crc`, `record_too_long`,
     `truncated_data`, `bad_data_crc`, `bad_message`; of SNAPPY files besides: `truncated_block`,
-    `bad_block_length`, `bad_block`.
+    `bad_block_length`, `bad_block`; and `not_records`, for a file that has the beginning of another
+    format.
     """
 
     kind = "corrupt"

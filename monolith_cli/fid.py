@@ -31,6 +31,7 @@ __all__ = [
     "slot_v2",
     "to_signed",
     "to_unsigned",
+    "version_number",
 ]
 
 MAX_V1_SLOT = (1 << 10) - 1
@@ -72,9 +73,22 @@ def slot_v2(fid: int) -> int:
     return (to_unsigned(fid) >> V2_SIGNATURE_BITS) & _V2_SLOT_MASK
 
 
+def version_number(version: str) -> int:
+    """1 or 2, of a layout's name.
+
+    Raises
+    ------
+    UsageError
+        There is no such layout.
+    """
+    if version not in VERSIONS:
+        raise UsageError(f"{version!r} is not a version of feature ids", hint="use v1 or v2")
+    return 1 + VERSIONS.index(version)
+
+
 def slot(fid: int, version: str = "v2") -> int:
     """The slot of a fid of either version, as it is counted: at most `MAX_SLOTS` - 1."""
-    found = slot_v2(fid) if _signature_bits(version) == V2_SIGNATURE_BITS else slot_v1(fid)
+    found = slot_v2(fid) if version_number(version) == 2 else slot_v1(fid)
     return min(found, MAX_SLOTS - 1)
 
 
@@ -142,8 +156,4 @@ def _shortened(text: str) -> str:
 
 
 def _signature_bits(version: str) -> int:
-    if version == "v2":
-        return V2_SIGNATURE_BITS
-    if version == "v1":
-        return V1_SIGNATURE_BITS
-    raise UsageError(f"{version!r} is not a version of feature ids", hint="use v1 or v2")
+    return V1_SIGNATURE_BITS if version_number(version) == 1 else V2_SIGNATURE_BITS

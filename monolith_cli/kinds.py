@@ -23,6 +23,7 @@ RECORD_DAMAGE = {
 
 KINDS = {
     **RECORD_DAMAGE,
+    "not_records": "a file of another format, such as a git-lfs pointer or a gzip file",
     "too_few_records": "fewer records than the table of contents promises",
     "empty_shard": "a file of 0 bytes, where a table of contents promises entries",
     "empty_contents": "an empty table of contents, where entries or other tables of contents are",

@@ -143,7 +143,13 @@ def test_more_than_64_bits(value: int) -> None:
             function(value)
 
 
+def test_version_numbers() -> None:
+    assert [fid.version_number(name) for name in fid.VERSIONS] == [1, 2]
+
+
 def test_unknown_version() -> None:
+    with pytest.raises(UsageError, match="v3"):
+        fid.version_number("v3")
     with pytest.raises(UsageError, match="v3"):
         fid.slot(1, "v3")
 

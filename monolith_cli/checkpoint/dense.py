@@ -48,10 +48,11 @@ class DenseVariable(NamedTuple):
 
 
 class FileSize(NamedTuple):
-    """A file and its size; None where it is missing."""
+    """A file, its size (None where it is missing), and what it is in a word or two."""
 
     path: str
     bytes: int | None
+    what: str = "dense variables"
 
 
 class DenseListing(NamedTuple):

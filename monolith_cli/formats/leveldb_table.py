@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from monolith_cli.errors import CorruptionError, NotReadableError, PathNotFoundError
 from monolith_cli.formats import wire
+from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,6 +83,10 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
     end = size - _FOOTER_BYTES
     footer = _read_at(file, max(0, end), _FOOTER_BYTES)
     if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
+        known = what_it_is(_read_at(file, 0, HEAD_BYTES))
+        if known is not None:
+            what = f"this is {known.name}"
+            raise CorruptionError(what, path=path, hint=known.remedy, kind="not_a_table")
         what = "not the index of a tensor bundle, or cut off"
         raise CorruptionError(what, path=path, offset=max(0, end), kind="not_a_table")
     try:

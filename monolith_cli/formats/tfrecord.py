@@ -21,6 +21,7 @@ from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
 )
+from monolith_cli.formats.magic import what_the_file_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,8 +86,10 @@ class Skipped(NamedTuple):
 
     def error(self) -> CorruptionError:
         """The error to raise where damage is not to be skipped."""
+        # Of another kind of file, no byte is wrong.
+        offset = None if self.kind == "not_records" else self.offset
         return CorruptionError(
-            self.what, path=self.path, offset=self.offset, hint=self.hint, kind=self.kind
+            self.what, path=self.path, offset=offset, hint=self.hint, kind=self.kind
         )
 
 
@@ -177,6 +180,19 @@ class DumpFile:
 
     def skipped(self, damage: _native.Damage) -> Skipped:
         """Damage that a reader of this file met, in words."""
+        if damage.position == 0 and damage.kind in (*_AT_THE_START, "bad_block"):
+            known = what_the_file_is(self.path)
+            if known is not None:
+                return Skipped(
+                    self.path,
+                    kind="not_records",
+                    what=f"this is {known.name}",
+                    offset=0,
+                    position=0,
+                    end=damage.end,
+                    one_record=False,
+                    hint=known.remedy,
+                )
         what = _describe(damage, self.max_record_bytes)
         if damage.kind not in _BLOCK_KINDS and self.open().compression == "snappy":
             what += f" (uncompressed byte {damage.position}), in the SNAPPY block"
@@ -236,10 +252,13 @@ class _OpenFiles:
     """The files used last, by DumpFile; safe to use from several threads."""
 
     def __init__(self) -> None:
+        import atexit
         import threading
 
         self._lock = threading.Lock()
         self._files: dict[int, tuple[DumpFile, _native.File]] = {}
+        # This module may outlive the interpreter's search for what is left, if anything holds it.
+        atexit.register(self._files.clear)
 
     def get(self, dump: DumpFile) -> _native.File | None:
         with self._lock:

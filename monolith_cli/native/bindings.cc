@@ -85,37 +85,57 @@ RangeOptions range_options(const Source& source, uint64_t start, uint64_t end, u
   return o;
 }
 
+// Calls part() without the GIL until it says that it has enough, or the reader is done. Where it
+// pauses, signals are handled: a handler may raise.
+template <class F>
+void read_on(Reader& reader, F part) {
+  while (true) {
+    bool enough;
+    {
+      Release release;
+      reader.go_on();
+      enough = part();
+      if (enough) reader.settle();
+    }
+    if (enough || reader.done()) return;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  }
+}
+
 uint64_t count(Reader& reader, Counter& counter, const Filter* filter) {
-  Release release;
-  reader.start_call();
-  int64_t before = counter.entries;
-  each_entry(reader, filter, [&](const Frame&, const EntryHead& head) {
-    counter.add(head);
-    return true;
+  const int64_t before = counter.entries;
+  HeadReader heads;
+  read_on(reader, [&] {
+    return each_entry(reader, heads, filter, [&](const Frame&, const EntryHead& head) {
+      counter.add(head);
+      return true;
+    });
   });
   return static_cast<uint64_t>(counter.entries - before);
 }
 
 uint64_t skip(Reader& reader, uint64_t n) {
-  Release release;
-  reader.start_call();
   const size_t damages = reader.damages().size();
   uint64_t done = 0;
-  while (done < n && reader.next() != nullptr) {
-    if (reader.damages().size() != damages) {
-      reader.unread();
-      break;
+  read_on(reader, [&] {
+    while (done < n) {
+      if (reader.next() == nullptr) return false;
+      if (reader.damages().size() != damages) {
+        reader.unread();
+        return true;
+      }
+      ++done;
     }
-    ++done;
-  }
-  reader.settle();
+    return true;
+  });
   return done;
 }
 
-// The GIL is let go only around the reads, since every record becomes an object.
+// Calls take(frame) for each record, until it returns false. The GIL is let go only around the
+// reads, since every record becomes an object.
 template <class F>
 void each_record(Reader& reader, F take) {
-  reader.start_call();
+  reader.go_on();
   while (true) {
     const Frame* frame;
     if (reader.buffered()) {
@@ -124,7 +144,14 @@ void each_record(Reader& reader, F take) {
       Release release;
       frame = reader.next();
     }
-    if (frame == nullptr || !take(*frame)) break;
+    if (frame != nullptr) {
+      if (!take(*frame)) break;
+    } else if (reader.done()) {
+      return;
+    } else {
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      reader.go_on();
+    }
   }
   Release release;
   reader.settle();
@@ -161,13 +188,13 @@ std::pair<nb::bytes, uint64_t> read_frames(Reader& reader, uint64_t limit, uint6
   Buffer out;
   uint64_t n = 0;
   if (limit > 0) {
-    Release release;
-    reader.start_call();
-    each_entry(reader, filter, [&](const Frame& frame, const EntryHead&) {
-      out.append(frame.data - kHeaderBytes, static_cast<size_t>(kFrameBytes + frame.length));
-      return ++n < limit && out.size() < max_bytes;
+    HeadReader heads;
+    read_on(reader, [&] {
+      return each_entry(reader, heads, filter, [&](const Frame& frame, const EntryHead&) {
+        out.append(frame.data - kHeaderBytes, static_cast<size_t>(kFrameBytes + frame.length));
+        return ++n < limit && out.size() < max_bytes;
+      });
     });
-    reader.settle();
   }
   return {to_bytes(out), n};
 }
@@ -176,21 +203,22 @@ std::pair<nb::bytes, uint64_t> read_frames(Reader& reader, uint64_t limit, uint6
 // wanted, few are parsed whole.
 template <class F>
 void each_whole_entry(Reader& reader, const Filter* filter, F take) {
-  reader.start_call();
   Entry entry;
   HeadReader heads;
-  while (const Frame* frame = reader.next()) {
-    if (filter != nullptr) {
-      EntryHead head;
-      if (heads.read(*frame, head) && !filter->wants(head.fid)) continue;
+  read_on(reader, [&] {
+    while (const Frame* frame = reader.next()) {
+      if (filter != nullptr) {
+        EntryHead head;
+        if (heads.read(*frame, head) && !filter->wants(head.fid)) continue;
+      }
+      if (!entry.parse(frame->data, static_cast<size_t>(frame->length))) {
+        reader.bad_message();
+      } else if (!take(entry)) {
+        return true;
+      }
     }
-    if (!entry.parse(frame->data, static_cast<size_t>(frame->length))) {
-      reader.bad_message();
-    } else if (!take(entry)) {
-      break;
-    }
-  }
-  reader.settle();
+    return false;
+  });
 }
 
 std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t limit,
@@ -205,7 +233,6 @@ std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t lim
   Buffer out;
   uint64_t n = 0, non_finite = 0;
   if (limit > 0) {
-    Release release;
     each_whole_entry(reader, filter, [&](const Entry& entry) {
       append_json(entry, options, out, non_finite);
       return ++n < limit && out.size() < max_bytes;
@@ -226,7 +253,6 @@ nb::dict read_columns(Reader& reader, uint64_t limit, const Filter* filter, int 
   FidVersion version = version_of(fid_version);
   Columns columns;
   if (limit > 0) {
-    Release release;
     each_whole_entry(reader, filter, [&](const Entry& entry) {
       columns.append(entry, version, with_embedding, with_optimizers);
       return columns.fids.size() < limit;
@@ -491,7 +517,15 @@ NB_MODULE(_native, m) {
   m.def("optimizer_names", &optimizer_names, "types"_a,
         "The names of optimizer types, given as a bit for each (`Counter.types`).");
 
-  nb::class_<Reader>(m, "Reader", "Reads the records that start in a range of a file's stream.")
+  nb::class_<Reader>(
+      m, "Reader",
+      "Reads the records that start in a range of a file's stream.\n\n"
+      "`start` is a record's (`exact`), or what is looked for from there: `search`, a guess; `walk`,\n"
+      "along the records of up to a mebibyte before it, not before `floor`. `check_stop` also checks\n"
+      "the header of the record that the range stops at, if that is before `ceiling`.\n\n"
+      "Methods go on until they have what was asked for, or the reader is `done`: at the end of the\n"
+      "range, or at damage without `skip` (`failed`). They read without the GIL, and let signals be\n"
+      "handled every 64 MiB, whose handlers may raise. OSError and ChangedError are of the file.")
       .def("__init__", [](Reader* r, std::shared_ptr<Source> file, uint64_t start, uint64_t end,
                           uint64_t floor, std::optional<uint64_t> ceiling, const std::string& how,
                           bool verify, bool skip, bool check_stop) {
@@ -505,21 +539,33 @@ NB_MODULE(_native, m) {
       .def_prop_ro("done", &Reader::done)
       .def_prop_ro("failed", &Reader::failed)
       .def_prop_ro("damages", [](const Reader& r) { return r.damages(); })
-      .def("starts_well", &Reader::starts_well)
-      .def("count", &count, "counter"_a, "filter"_a = nb::none())
-      .def("skip", &skip, "records"_a)
+      .def("starts_well", &Reader::starts_well,
+           "Is there a good header, or the stream's end, where the range starts?")
+      .def("count", &count, "counter"_a, "filter"_a = nb::none(),
+           "Counts all that is left of the range; returns how many entries were counted.")
+      .def("skip", &skip, "records"_a,
+           "Passes over so many records; fewer when it is done, or in front of the first record\n"
+           "behind damage. Returns how many it passed.")
       .def("records", &read_records, "limit"_a,
-           nb::sig("def records(self, limit: int) -> list[bytes]"))
+           nb::sig("def records(self, limit: int) -> list[bytes]"),
+           "So many records, whatever they hold; fewer only when it is done.")
       .def("entries", &read_entries, "limit"_a, "filter"_a = nb::none(),
-           nb::sig("def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]"))
-      .def("frames", &read_frames, "limit"_a, "max_bytes"_a, "filter"_a = nb::none())
+           nb::sig("def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]"),
+           "So many entries, serialized; fewer only when it is done.")
+      .def("frames", &read_frames, "limit"_a, "max_bytes"_a, "filter"_a = nb::none(),
+           "So many entries in their frames, or as many as make `max_bytes`; fewer only when it is\n"
+           "done. Returns them, and how many they are.")
       .def("json_lines", &read_json, "limit"_a, "max_bytes"_a, "filter"_a = nb::none(),
-           "columns"_a = 63, "fid_version"_a = 2, "number_ids"_a = false, "table"_a = "null")
+           "columns"_a = 63, "fid_version"_a = 2, "number_ids"_a = false, "table"_a = "null",
+           "So many entries as JSON, or as many as make `max_bytes`; fewer only when it is done.\n"
+           "Returns the lines, how many they are, and how many floats had to be null.")
       .def("columns", &read_columns, "limit"_a, "filter"_a = nb::none(), "fid_version"_a = 2,
            "with_embedding"_a = true, "with_optimizers"_a = true,
            nb::sig("def columns(self, limit: int, filter: Filter | None = None, "
                    "fid_version: int = 2, with_embedding: bool = True, "
-                   "with_optimizers: bool = True) -> dict[str, typing.Any]"));
+                   "with_optimizers: bool = True) -> dict[str, typing.Any]"),
+           "So many entries as columns; fewer only when it is done. Raw little-endian arrays by\n"
+           "name, values that are lists with how many each entry has.");
 
   bind_variants(m);
 }

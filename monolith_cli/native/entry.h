@@ -144,10 +144,10 @@ class HeadReader {
   std::array<std::unique_ptr<Shape>, 2 * kLengths> shapes_;
 };
 
-// Calls take(frame, head) for each record of the range that the filter wants, until it returns false.
+// Calls take(frame, head) for each record up to a pause that the filter wants, until it returns
+// false; whether it did.
 template <class F>
-void each_entry(Reader& reader, const Filter* filter, F take) {
-  HeadReader heads;
+bool each_entry(Reader& reader, HeadReader& heads, const Filter* filter, F take) {
   while (const Frame* frame = reader.next()) {
     EntryHead head;
     if (!heads.read(*frame, head)) {
@@ -155,8 +155,9 @@ void each_entry(Reader& reader, const Filter* filter, F take) {
       continue;
     }
     if (filter != nullptr && !filter->wants(head.fid)) continue;
-    if (!take(*frame, head)) return;
+    if (!take(*frame, head)) return true;
   }
+  return false;
 }
 
 struct Counter {

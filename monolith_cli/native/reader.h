@@ -59,10 +59,11 @@ class Reader {
  public:
   Reader(std::shared_ptr<const Source> source, const RangeOptions& options);
 
-  // Lets next() go on for some 64 MiB more, so that a call from Python returns in bearable time.
-  void start_call() { pause_at_ = position() + (uint64_t{64} << 20); }
+  // Lets next() go on for some 64 MiB more, so that whoever calls can look for signals in between.
+  void go_on() { pause_at_ = position() + (uint64_t{64} << 20); }
 
-  // The next checked record, or null at the end of the range, at damage, or for a pause.
+  // The next checked record, or null at the end of the range, at damage, or for a pause: after null
+  // a reader that is not done() pauses.
   const Frame* next() { return next_ < count_ || refill() ? &frames_[next_++] : nullptr; }
   // At the end of the range, makes the checks that only the end allows. next() does so as well.
   void settle() { if (done()) refill(); }

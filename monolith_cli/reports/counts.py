@@ -148,6 +148,9 @@ def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[s
 def damage_lines(skipped: Iterable[Skipped]) -> Iterator[str]:
     """What was left out, a line a damaged place."""
     for damage in skipped:
+        if damage.kind == "not_records":
+            yield f"{name_text(damage.path)}: {damage.what}; left out"
+            continue
         if damage.one_record:
             left_out = "1 record left out"
         elif damage.end > damage.position:

@@ -130,7 +130,8 @@ class Outcome(NamedTuple):
     `written` is its path if it was written, `comparison` what a check found. `note` says why a
     file was not written, or why a difference is none, where that is fine; `warning` where it is
     not quite; `failure` is the error to end with, once the counts are shown. `kept` means that a
-    file with other counts is there and was left.
+    file with other counts is there and was left, `elsewhere` that none was written as it belongs
+    into another directory; both are not so with `force`.
     """
 
     written: str | None = None
@@ -139,6 +140,7 @@ class Outcome(NamedTuple):
     failure: MonolithError | None = None
     comparison: Comparison | None = None
     kept: bool = False
+    elsewhere: bool = False
 
 
 def settle_ckpt_info(
@@ -148,6 +150,7 @@ def settle_ckpt_info(
     check: bool = False,
     dry_run: bool = False,
     force: bool = False,
+    elsewhere: bool = False,
     filtered: bool = False,
     fid_version: str = "v2",
 ) -> Outcome:
@@ -164,7 +167,9 @@ def settle_ckpt_info(
     dry_run
         Write nothing.
     force
-        Replace a file that is there, whatever it says.
+        Replace a file that is there, whatever it says; write one elsewhere.
+    elsewhere
+        The file belongs into another directory than the one that was counted.
     filtered, fid_version
         How it was counted, as in `reason_not_to_write`.
 
@@ -189,7 +194,12 @@ def settle_ckpt_info(
         skipped=bool(counts.skipped),
     )
     outcome = save_ckpt_info(
-        path, counts.ckpt_info(), reason=reason, force=force, dry_run=dry_run or check
+        path,
+        counts.ckpt_info(),
+        reason=reason,
+        force=force,
+        elsewhere=elsewhere,
+        dry_run=dry_run or check,
     )
     if counts.skipped:
         outcome = outcome._replace(failure=skipped_error(counts.skipped))
@@ -238,6 +248,7 @@ def save_ckpt_info(
     *,
     reason: str | None = None,
     force: bool = False,
+    elsewhere: bool = False,
     dry_run: bool = False,
 ) -> Outcome:
     """Write the file, unless there is a reason not to.
@@ -252,6 +263,8 @@ def save_ckpt_info(
         Where the file belongs; may be None only with a reason.
     reason
         What `reason_not_to_write` said.
+    elsewhere
+        As in `settle_ckpt_info`.
     """
     if dry_run:
         return Outcome()
@@ -262,6 +275,9 @@ def save_ckpt_info(
             kept = _keep(path, dump)
             if kept is not None:
                 return kept
+            if elsewhere:
+                what = f"no ckpt.info was written: {path} is in another directory, that of the step"
+                return Outcome(note=what, elsewhere=True)
         write_ckpt_info(path, dump, overwrite=force)
     except WriteError as error:
         if error.kind == "read_only":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.errors import UsageError
+from monolith_cli.fid import version_number
 from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.stream import EntryFilter, Extent
 
@@ -71,7 +72,7 @@ def read_columns(
     Raises
     ------
     UsageError
-        No such column, or shard.
+        No such column, shard or version of feature ids.
     CorruptionError
         Damage, unless the table is read with `skip`.
     """
@@ -83,25 +84,20 @@ def read_columns(
         raise UsageError(
             f"no column {', '.join(sorted(wanted - known))}", hint=f"there are {sorted(known)}"
         )
-    version = 1 if chosen and chosen.fid_version == "v1" else 2
+    version = version_number(chosen.fid_version) if chosen else 2
     native = chosen.native() if chosen else None
 
-    def work(reader: _native.Reader, extent: Extent) -> list[dict[str, Any]]:
-        parts = []
-        while True:
-            parts.append(
-                reader.columns(
-                    _ALL,
-                    native,
-                    fid_version=version,
-                    with_embedding="embedding" in wanted,
-                    with_optimizers="opt" in wanted,
-                )
-            )
-            if reader.done:
-                return parts
+    def work(reader: _native.Reader, extent: Extent) -> dict[str, Any]:
+        return reader.columns(
+            _ALL,
+            native,
+            fid_version=version,
+            with_embedding="embedding" in wanted,
+            with_optimizers="opt" in wanted,
+        )
 
     parts: list[dict[str, Any]] = []
+    table.extents(jobs)  # a pass over files that the stream would leave to one thread
     pieces = read_ranges(
         table.stream,
         table.options,
@@ -113,7 +109,8 @@ def read_columns(
     )
     with closing(pieces):
         for piece in pieces:
-            parts += [part for part in piece.value if part["fid"]]
+            if piece.value["fid"]:
+                parts.append(piece.value)
     rows = [len(part["fid"]) // 8 for part in parts]
     result: Columns = {}
     for name, dtype in _FIXED.items():

@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli import _native
 from monolith_cli.checkpoint.copies import compare_copies
 from monolith_cli.errors import CorruptionError, PathNotFoundError
+from monolith_cli.fid import version_number
 from monolith_cli.formats.ckpt_info import CkptInfo
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
 from monolith_cli.tables.found import FoundTables, find_tables
 from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
-from monolith_cli.tables.multi import MultiDump, extra_records, too_few_records
+from monolith_cli.tables.multi import (
+    MultiDump,
+    extra_records,
+    find_extents,
+    too_few_records,
+)
 from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
@@ -215,6 +221,8 @@ def count_checkpoint(
 
     Raises
     ------
+    UsageError
+        No such version of feature ids, or a slot that it has not.
     CorruptionError
         Damage, unless it is to be skipped; a table that is not whole, unless `options.partial`.
     TableNotFoundError
@@ -283,7 +291,7 @@ class _Count:
             options.verify, options.skip_corrupt, options.max_record_bytes
         )
         self.jobs = options.jobs or usable_processors()
-        self.version = 1 if options.fid_version == "v1" else 2
+        self.version = version_number(options.fid_version)
         self.filter = EntryFilter(options.slots, options.fids, options.fid_version).native()
         self.counts = CheckpointCounts()
         # By path and table of what was read; whole multi files have no table.
@@ -363,8 +371,9 @@ class _Count:
 
     def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
         extents = []
+        find_extents(dumps, self.jobs)
         for dump in dumps:
-            for file, shard in zip(dump.files, dump.all_extents(self.jobs), strict=True):
+            for file, shard in zip(dump.files, dump.all_extents(), strict=True):
                 self._note(shard.skipped)
                 self._warn(extra_records(file, shard.extra))
                 unknown = not self.options.patterns
@@ -390,10 +399,8 @@ class _Count:
 
     def _count(self, reader: _native.Reader, extent: Extent) -> _native.Counter:
         counter = _native.Counter(self.version)
-        while True:
-            reader.count(counter, self.filter)
-            if reader.done:
-                return counter
+        reader.count(counter, self.filter)
+        return counter
 
     def _keep(self, piece: Piece[_native.Counter]) -> None:
         key = (piece.extent.file.path, piece.extent.table)

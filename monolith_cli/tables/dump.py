@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli import _native
 from monolith_cli.errors import UsageError
+from monolith_cli.fid import version_number
 from monolith_cli.tables.pages import ShardReader
 from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
@@ -71,7 +72,7 @@ class Dump:
     Raises
     ------
     UsageError
-        No such format, column or shard, or `limit` < 1.
+        No such format, column, shard or version of feature ids, or `limit` < 1.
     CursorError
         `offset` points at no record of the shard.
     CorruptionError
@@ -112,7 +113,7 @@ class Dump:
         self._number_ids = number_ids
         self._chosen = chosen
         self._filter = chosen.native() if chosen else None
-        self._version = 1 if chosen and chosen.fid_version == "v1" else 2
+        self._version = version_number(chosen.fid_version) if chosen else 2
         self._shard = (shard, nshards)
         self._limit = limit
         self._jobs = jobs

@@ -5,12 +5,10 @@ No entries are read and no variables: what this says of them is not verified.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.dense import DenseVariable, FileSize, list_dense
-from monolith_cli.checkpoint.names import META_SUFFIX, ckpt_info_name, ckpt_inputs_name
+from monolith_cli.checkpoint.step_files import list_step_files
 from monolith_cli.errors import MonolithError
 from monolith_cli.tables.found import FoundTables, find_tables
 
@@ -102,7 +100,13 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
             table_bytes = sum(shards.stored_bytes for shards in found.files.sets())
     except MonolithError as error:
         problems.append(error)
-    files = [*dense.files, *_other_files(checkpoint)]
+    beside = list_step_files(checkpoint)
+    files = [*dense.files, *beside.files]
+    checkpoint.notes += [
+        f"worker {worker}'s newest item pool is of step {step}: a job that goes on from step"
+        f" {checkpoint.step} loads none for it"
+        for worker, step in beside.newer_pools.items()
+    ]
     checkpoint.require()
     return CheckpointListing(
         tables, table_bytes, dense.variables, dense.size_bytes, files, problems, warnings
@@ -116,15 +120,3 @@ def _tables(found: FoundTables) -> Iterator[TableListing]:
         )
     for name, shards in found.files.hash_filters.items():
         yield TableListing(name, "filter", None, len(shards.paths), shards.stored_bytes)
-
-
-def _other_files(checkpoint: Checkpoint) -> Iterator[FileSize]:
-    """What else belongs to a step, if it is there."""
-    if checkpoint.prefix is None or checkpoint.step is None:
-        return
-    directory, base = os.path.split(checkpoint.prefix)
-    step = checkpoint.step
-    for name in (f"{base}{META_SUFFIX}", ckpt_info_name(step), ckpt_inputs_name(step)):
-        path = os.path.join(directory, name)
-        with suppress(OSError):
-            yield FileSize(path, os.stat(path).st_size)

@@ -10,17 +10,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
-from monolith_cli.errors import CorruptionError, RecordCountError
+from monolith_cli.errors import CorruptionError, MonolithError, RecordCountError
 from monolith_cli.formats.tfrecord import DumpFile, Skipped, read_records
 from monolith_cli.formats.wire import TableMeta, parse_table_meta
+from monolith_cli.tables.ranges import SMALL_BYTES
 from monolith_cli.tables.stream import Extent, ReadOptions, open_reader, skipped_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from monolith_cli.checkpoint.shard_set import ShardSet
 
-__all__ = ["MultiDump", "ShardExtents", "extra_records", "read_contents", "too_few_records"]
+    Stop = Callable[[], bool]
+    """Whether nobody waits for the answer any more."""
+
+__all__ = [
+    "MultiDump",
+    "ShardExtents",
+    "extra_records",
+    "find_extents",
+    "read_contents",
+    "too_few_records",
+]
 
 _CONTENTS_HINT = "restore it: without it nobody knows which entries belong to which table"
 
@@ -30,8 +41,8 @@ _MOST_ENTRIES = 2**63 - 1
 _LEAST = 16 * 3 / 64
 """Bytes of a record on disk: its frame has 16 bytes, and 3 bytes of Snappy stand for 64 at most."""
 
-_STEP = 1 << 18
-"""Records between two chances to interrupt."""
+_STEP = 1 << 14
+"""Records between two looks at whether to stop."""
 
 
 class ShardExtents(NamedTuple):
@@ -159,7 +170,7 @@ class MultiDump:
         """How many entries a shard's table of contents promises."""
         return sum(table.num_entries for table in self.contents[shard])
 
-    def shard_extents(self, shard: int) -> ShardExtents:
+    def shard_extents(self, shard: int, stop: Stop | None = None) -> ShardExtents:
         """Where the tables of a shard lie; a pass over its file the first time.
 
         Raises
@@ -169,19 +180,46 @@ class MultiDump:
         CorruptionError
             Damage, likewise.
         """
-        if shard not in self._found:
-            self._found[shard] = _locate(self.files[shard], self.contents[shard], self.options)
-        return self._found[shard]
+        found = self._found.get(shard)
+        if found is None:
+            found = _locate(self.files[shard], self.contents[shard], self.options, stop)
+            self._found[shard] = found
+        return found
 
     def all_extents(self, jobs: int = 1) -> list[ShardExtents]:
-        """Those of all shards, found by `jobs` threads."""
-        shards = range(len(self.files))
-        if jobs > 1 and len(self._found) + 1 < len(self.files):
-            from concurrent.futures import ThreadPoolExecutor
+        """Those of all shards, found by `jobs` threads. Raises as `shard_extents`."""
+        find_extents([self], jobs)
+        return [self.shard_extents(shard) for shard in range(len(self.files))]
 
-            with ThreadPoolExecutor(jobs) as pool:
-                return list(pool.map(self.shard_extents, shards))
-        return [self.shard_extents(shard) for shard in shards]
+    def unknown_shards(self) -> list[int]:
+        """The shards that a pass over their files is still to be made for."""
+        return [shard for shard in range(len(self.files)) if shard not in self._found]
+
+
+def find_extents(dumps: Sequence[MultiDump], jobs: int) -> None:
+    """Make the passes over the files of some dumps that are still to be made, by `jobs` threads.
+
+    What is asked of the dumps later costs nothing. Raises as `MultiDump.shard_extents`, for the
+    first file that has something wrong.
+    """
+    unknown = [(dump, shard) for dump in dumps for shard in dump.unknown_shards()]
+    size = sum(dump.files[shard].stored_bytes for dump, shard in unknown)
+    if jobs == 1 or len(unknown) < 2 or size < SMALL_BYTES:
+        for dump, shard in unknown:
+            dump.shard_extents(shard)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Event
+
+    stopped = Event()
+    pool = ThreadPoolExecutor(min(jobs, len(unknown)))
+    try:
+        passes = [pool.submit(dump.shard_extents, shard, stopped.is_set) for dump, shard in unknown]
+        for each in passes:
+            each.result()
+    finally:
+        stopped.set()  # an interrupt must not wait for files that are read in vain
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def too_few_records(file: DumpFile, found: int, promised: int) -> RecordCountError:
@@ -220,17 +258,21 @@ def read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
                     f"no table of contents: {error}", path=path, record=record, kind="bad_message"
                 ) from None
     except CorruptionError as error:
-        error.hint = _CONTENTS_HINT
+        if error.kind != "not_records":
+            error.hint = _CONTENTS_HINT
         raise
     return contents
 
 
-def _locate(file: DumpFile, contents: list[TableMeta], options: ReadOptions) -> ShardExtents:
-    return _locate_whole(file, contents, options) or _locate_damaged(file, contents, options)
+def _locate(
+    file: DumpFile, contents: list[TableMeta], options: ReadOptions, stop: Stop | None
+) -> ShardExtents:
+    whole = _locate_whole(file, contents, options, stop)
+    return whole or _locate_damaged(file, contents, options, stop)
 
 
 def _locate_whole(
-    file: DumpFile, contents: list[TableMeta], options: ReadOptions
+    file: DumpFile, contents: list[TableMeta], options: ReadOptions, stop: Stop | None
 ) -> ShardExtents | None:
     """One pass over a file without damage; None for another one."""
     reader = _reader_of_all(file, options._replace(skip=True))
@@ -239,13 +281,13 @@ def _locate_whole(
     found = 0
     for table in contents:
         start = reader.position
-        count = _skip_records(reader, table.num_entries, file)
+        count = _skip_records(reader, table.num_entries, file, stop)
         if reader.damages:
             return None
         found += count
         if count > 0:
             extents.append(Extent(file, start, reader.position, table.table_name))
-    extra = _skip_records(reader, None, file)
+    extra = _skip_records(reader, None, file, stop)
     file.check_unchanged()
     if reader.damages:
         return None
@@ -271,9 +313,9 @@ class _Run(NamedTuple):
 
 
 def _locate_damaged(
-    file: DumpFile, contents: list[TableMeta], options: ReadOptions
+    file: DumpFile, contents: list[TableMeta], options: ReadOptions, stop: Stop | None
 ) -> ShardExtents:
-    runs, skipped = _find_runs(file, options)
+    runs, skipped = _find_runs(file, options, stop)
     if not options.skip:
         raise skipped[0].error()
     promised = sum(table.num_entries for table in contents)
@@ -288,7 +330,9 @@ def _locate_damaged(
     return ShardExtents(extents, skipped, extra)
 
 
-def _find_runs(file: DumpFile, options: ReadOptions) -> tuple[list[_Run], list[Skipped]]:
+def _find_runs(
+    file: DumpFile, options: ReadOptions, stop: Stop | None
+) -> tuple[list[_Run], list[Skipped]]:
     """The undamaged runs of a file, and the damage between them."""
     reader = _reader_of_all(file, options._replace(skip=True))
     runs: list[_Run] = []
@@ -296,10 +340,7 @@ def _find_runs(file: DumpFile, options: ReadOptions) -> tuple[list[_Run], list[S
     lost: int | None = 0
     start, count = reader.position, 0
     while True:
-        try:
-            count += reader.skip(_STEP)
-        except (OSError, _native.ChangedError) as error:
-            raise file.explain(error) from None
+        count += _skip(reader, _STEP, file, stop)
         new = reader.damages[seen:]
         if new:
             runs.append(_Run(start, new[0].position, count, lost))
@@ -357,18 +398,26 @@ def _cut(file: DumpFile, contents: list[TableMeta], run: _Run, index: int) -> It
             left -= wanted
 
 
-def _skip_records(reader: _native.Reader, records: int | None, file: DumpFile) -> int:
+def _skip_records(
+    reader: _native.Reader, records: int | None, file: DumpFile, stop: Stop | None = None
+) -> int:
     """Pass over so many records (None: all), or those that are there; the number passed."""
     passed = 0
     while records is None or passed < records:
-        try:
-            done = reader.skip(_STEP if records is None else min(records - passed, _STEP))
-        except (OSError, _native.ChangedError) as error:
-            raise file.explain(error) from None
-        passed += done
+        left = _STEP if records is None else min(records - passed, _STEP)
+        passed += _skip(reader, left, file, stop)
         if reader.done or reader.failed:
             break
     return passed
+
+
+def _skip(reader: _native.Reader, records: int, file: DumpFile, stop: Stop | None) -> int:
+    if stop is not None and stop():
+        raise MonolithError("not looked for to the end", path=file.path)  # nobody hears it
+    try:
+        return reader.skip(records)
+    except (OSError, _native.ChangedError) as error:
+        raise file.explain(error) from None
 
 
 def _reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:

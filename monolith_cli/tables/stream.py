@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.errors import UsageError
-from monolith_cli.fid import MAX_V1_SLOT, MAX_V2_SLOT
+from monolith_cli.fid import MAX_V1_SLOT, MAX_V2_SLOT, version_number
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, DumpFile, Skipped
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class EntryFilter(NamedTuple):
         Raises
         ------
         UsageError
-            A slot that this version of feature ids has not.
+            No such version of feature ids, or a slot that it has not.
         """
+        version = version_number(self.fid_version)
         if not self.slots and not self.fids:
             return None
-        largest = MAX_V1_SLOT if self.fid_version == "v1" else MAX_V2_SLOT
-        chosen = _native.Filter(1 if self.fid_version == "v1" else 2)
+        largest = MAX_V1_SLOT if version == 1 else MAX_V2_SLOT
+        chosen = _native.Filter(version)
         for first, last in self.slots:
             if last > largest:
                 raise UsageError(

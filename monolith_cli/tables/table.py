@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables.multi import MultiDump, extra_records
+from monolith_cli.tables.multi import MultiDump, extra_records, find_extents
 from monolith_cli.tables.pages import Page, Pager
 from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
@@ -71,7 +71,8 @@ class Table:
         raise AttributeError("copies")
 
     def extents(self, jobs: int = 1) -> list[Extent]:
-        """Where its entries lie. Costs one pass over a multi dump's files the first time.
+        """Where its entries lie. Costs one pass over a multi dump's files the first time, by `jobs`
+        threads.
 
         Raises
         ------
@@ -219,10 +220,11 @@ class MultiTable(Table):
         return [pair for dump in self.dumps for pair in dump.copies]
 
     def extents(self, jobs: int = 1) -> list[Extent]:
+        find_extents(self.dumps, jobs)
         return [
             extent
             for dump in self.dumps
-            for shard in dump.all_extents(jobs)
+            for shard in dump.all_extents()
             for extent in shard.extents
             if extent.table == self.name
         ]
@@ -245,30 +247,31 @@ class MultiTable(Table):
         return [warning for warning in found if warning]
 
 
-def entry_stream(tables: Sequence[Table], *, unattributed: bool = False) -> EntryStream:
+def entry_stream(
+    tables: Sequence[Table], *, unattributed: bool = False, jobs: int = 1
+) -> EntryStream:
     """The entries of several tables as one stream, one table after another.
 
     Parameters
     ----------
     unattributed
         At the end, also the entries of which damage hides the table they belong to.
+    jobs
+        Threads for the pass over the files of multi tables that finds out where their entries lie.
 
     Raises
     ------
     CorruptionError
         As `Table.extents`.
     """
+    multis = [table for table in tables if isinstance(table, MultiTable)]
+    dumps = list({id(dump): dump for table in multis for dump in table.dumps}.values())
+    find_extents(dumps, jobs)
     extents = [extent for table in tables for extent in table.extents()]
     if unattributed:
-        dumps = {
-            id(dump): dump
-            for table in tables
-            if isinstance(table, MultiTable)
-            for dump in table.dumps
-        }
         extents += [
             extent
-            for dump in dumps.values()
+            for dump in dumps
             for shard in dump.all_extents()
             for extent in shard.extents
             if extent.table is None

@@ -227,6 +227,35 @@ def test_damage_skipped(model: Path, name: str, case: str) -> None:
     assert names(model) == there
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_of_another_format(model: Path, name: str) -> None:
+    path = spoil(model, POINTER)
+    there = names(model)
+    line = check_error(run(name, model), path, "not_records", None)
+    # Nobody is told to read around what is not there at all.
+    assert line == (
+        f"Error: {path}: this is a git-lfs pointer, not the file itself;"
+        " fetch the file, with 'git lfs pull' for example"
+    )
+    done = run(name, model, "--on-corrupt", "skip")
+    check_error(done, path, "not_records", None)
+    assert (
+        f"Warning: {path}: this is a git-lfs pointer, not the file itself; left out\n" in done.err
+    )
+    assert names(model) == there
+
+
+@pytest.mark.parametrize("suffix", ["-00000-of-00001", ".meta-00000-of-00001"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_multi_table_of_another_format(multi: Path, name: str, suffix: str) -> None:
+    path = multi / "model.ckpt-300.assets" / f"M{suffix}"
+    path.write_bytes(POINTER)
+    check_error(run(name, multi, scan=True), path, "not_records", None)
+
+
 def test_what_a_damaged_record_costs(model: Path) -> None:
     spoil(model, PLAIN["data"].data)
     assert "; 1 record left out\n" in run("dump", model, "--on-corrupt", "skip").err

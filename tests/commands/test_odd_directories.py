@@ -135,6 +135,21 @@ def test_only_tables_are_left(model: Path) -> None:
     assert line.endswith(f"restore them, or give {model}/model.ckpt-30.assets")
 
 
+def test_nothing_is_written_into_another_directory(model: Path, tmp_path: Path) -> None:
+    """A job that starts from another's model: `checkpoint` of its directory points there."""
+    started = tmp_path / "started"
+    started.mkdir()
+    point_at(started, str(model / "model.ckpt-30"))
+    info = model / "ckpt.info-30"
+    done = call("ckpt-info", "--json", started)
+    assert (done.code, done.document["entries"], done.document["written"]) == (0, 3, None)
+    assert not info.exists()
+    assert f"Note: no ckpt.info was written: {info} is in another directory" in done.err
+    assert "; --force writes it\n" in done.err
+    assert call("ckpt-info", "--json", "--force", started).document["written"] == str(info)
+    assert "up to date" in call("ckpt-info", started).err
+
+
 # --- saves that died ------------------------------------------------------------------------
 
 

@@ -251,10 +251,12 @@ void read_everything(Reader& reader, int how) {
     return f;
   }();
   if (how == 0) {
-    each_entry(reader, below(2) ? &filter : nullptr, [&](const Frame&, const EntryHead& head) {
-      counter.add(head);
-      return true;
-    });
+    HeadReader heads;
+    each_entry(reader, heads, below(2) ? &filter : nullptr,
+               [&](const Frame&, const EntryHead& head) {
+                 counter.add(head);
+                 return true;
+               });
   } else {
     while (const Frame* frame = reader.next()) {
       check(frame->position >= last, "positions go back");

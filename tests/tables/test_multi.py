@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dump_support as ds
 import pytest
 import tf_support
+from cli_support import call
 from table_support import SKIP, checkpoint_of, flip, open_all, parse, read_shards
 
 from monolith_cli import _native
@@ -18,7 +22,8 @@ from monolith_cli.errors import (
     PathNotFoundError,
     RecordCountError,
 )
-from monolith_cli.tables import ReadOptions, Table, open_tables
+from monolith_cli.formats.tfrecord import DumpFile
+from monolith_cli.tables import ReadOptions, Table, multi, open_tables
 from monolith_cli.tables.dump import Dump
 from monolith_cli.tables.multi import MultiDump
 from monolith_cli.tables.pages import ShardReader
@@ -446,3 +451,82 @@ def test_equal_to_what_tensorflow_reads(tmp_path: Path) -> None:
         records += tf_support.read_records(path, snappy=True)
     ours = [entry for table in open_all(tmp_path).values() for entry in parse(list(table))]
     assert sorted(entry.id for entry in ours) == sorted(entry.id for entry in parse(records))
+
+
+@pytest.fixture
+def two_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files that are worth a thread each."""
+    ds.write_model_dir(tmp_path, multis={"M": TABLES}, shards=2)
+    monkeypatch.setattr(multi, "SMALL_BYTES", 0)
+    return tmp_path
+
+
+READ_IN_THREADS: dict[str, Callable[[Sequence[Table]], object]] = {
+    "entry_stream": lambda tables: entry_stream(tables, jobs=2).size,
+    "extents": lambda tables: tables[0].extents(2),
+    "read_columns": lambda tables: tables[0].read_columns(["fid"], jobs=2)["fid"],
+}
+
+
+@pytest.mark.parametrize("way", READ_IN_THREADS)
+def test_threads_look_for_extents(
+    two_shards: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    tables = open_tables(checkpoint_of(two_shards))
+    alone = [table.extents() for table in tables]
+    threads = set()
+    locate = multi._locate
+
+    def noted(*args: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        both.wait(10)  # neither ends before the other has begun
+        return locate(*args)
+
+    both = threading.Barrier(2)
+    monkeypatch.setattr(multi, "_locate", noted)
+    tables = open_tables(checkpoint_of(two_shards))
+    READ_IN_THREADS[way](tables)
+    assert len(threads) == 2
+    assert threading.current_thread().name not in threads
+    found = [table.extents() for table in tables]
+    places = [[(e.file.path, e.start, e.end, e.table) for e in each] for each in alone]
+    assert [[(e.file.path, e.start, e.end, e.table) for e in each] for each in found] == places
+
+
+@pytest.mark.parametrize("command", [["dump"], ["get", "17"]])
+def test_jobs_reach_the_pass_for_extents(
+    two_shards: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    asked = []
+    find = multi.find_extents
+
+    def noted(dumps: Sequence[MultiDump], jobs: int) -> None:
+        asked.append(jobs)
+        find(dumps, jobs)
+
+    monkeypatch.setattr("monolith_cli.tables.table.find_extents", noted)
+    name, *fids = command
+    done = call("table", name, "--jobs", "3", "--columns", "fid", two_shards, *fids)
+    assert done.code == (name == "get"), done.err
+    assert asked[0] == 3
+
+
+def test_an_interrupt_waits_for_no_pass(two_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = open_tables(checkpoint_of(two_shards))
+    asked = threading.Event()
+    ended = []
+
+    def locate(file: DumpFile, contents: Any, options: Any, stop: Any) -> Any:
+        if file.path.endswith("00000-of-00002"):
+            asked.wait(10)
+            raise KeyboardInterrupt
+        asked.set()
+        while not stop():
+            time.sleep(0.001)
+        ended.append(file.path)
+        raise CorruptionError("nobody hears this")
+
+    monkeypatch.setattr(multi, "_locate", locate)
+    with pytest.raises(KeyboardInterrupt):
+        entry_stream(tables, jobs=2)
+    assert len(ended) == 1
