@@ -19,9 +19,10 @@ EXAMPLES = {
 
 EXIT_CODES = {
     1: "--check found a difference, or the file that is there says something else and was kept"
-    " (--force replaces it)",
+    " (--force replaces it); with --strict also a slot or table all of whose entries are gone",
     3: "no such directory, step, table or file, or it cannot be read or written",
-    4: "damaged data, a missing shard; with --on-corrupt skip at the end, after all counts",
+    4: "damaged data; a table that is not whole, or that the file counts and that is gone, after"
+    " the counts of all others; with --on-corrupt skip damage at the end, too",
 }
 
 JSON_KEYS = {
@@ -40,9 +41,12 @@ JSON_KEYS = {
     ' "failures".',
     "skipped": "Only with --on-corrupt skip, where something was skipped. A list of objects, one a"
     ' damaged place: "file", "kind" and "offset" (a byte of the file as stored).',
+    "problems": "Only where tables or filters are not whole, and were left out: a list of what is"
+    " wrong, as on stderr.",
     "check": 'Only with --check, of undamaged data. An object: "file", "verdict" ("same", "more",'
-    ' "empty" or "different") and "differences", a list of objects with "slot" or "table", "file"'
-    ' and "dump".',
+    ' "empty", "rank_0", "gone" or "different"), "compared" ("entries", or "contents" where'
+    ' multi tables were not read) and "differences", a list of objects with "slot" or "table",'
+    ' "file" and "dump".',
 }
 
 
@@ -55,6 +59,12 @@ JSON_KEYS = {
     is_flag=True,
     help="Write nothing; compare with the ckpt.info-<step> that is there, and exit with 1 when it"
     " is wrong.",
+)
+@options.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1, too, where the file counts entries of a slot or table and the dump has none"
+    " of it at all.",
 )
 @options.option(
     "--text", is_flag=True, help="Print the text of ckpt.info-<step> in place of the report."
@@ -90,6 +100,7 @@ def ckpt_info(
     step: int | str,
     dry_run: bool,
     check: bool,
+    strict: bool,
     text: bool,
     force: bool,
     top: int | None,
@@ -113,9 +124,13 @@ def ckpt_info(
     Nothing is written for a part of a checkpoint (--table, --slot, --fid, damaged data skipped),
     for --fid-version v1, where there is no step, and, unless --force, for a step that lies in
     another directory, to which the 'checkpoint' file points. A file that is there and says
-    something else is kept, unless --force. Two differences are no mistake and are explained: a
+    something else is kept, unless --force. Some differences are no mistake and are explained: a
     file with more than the dump is right when entries have expired between counting and saving,
-    and an empty one is what the training system writes in some set-ups.
+    an empty one means that nobody counted, and full sync training counts the tables of rank 0
+    alone. A file that counts tables of which there is no dump is right: the dump is not whole.
+
+    Tables that are not whole are named, and the others counted. Then nothing is written or
+    compared.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")
@@ -167,6 +182,7 @@ def ckpt_info(
                     check=check,
                     dry_run=dry_run,
                     force=force,
+                    strict=strict,
                     elsewhere=checkpoint.is_elsewhere,
                     filtered=filtered,
                     fid_version=fid_version,
@@ -174,6 +190,8 @@ def ckpt_info(
             except PathNotFoundError as error:
                 add(error, "ckpt-info without --check writes it")
                 raise
+            scanned = scan or bool(slot or fid)
+            by_contents = not scanned and bool(counts.feature_counts)
             if text:
                 show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
                 messages.notes(f"written: {outcome.written}" if outcome.written else None)
@@ -186,6 +204,7 @@ def ckpt_info(
                         fid_version=fid_version,
                         written=outcome.written,
                         comparison=outcome.comparison,
+                        by_contents=by_contents,
                     )
                 )
             else:
@@ -196,13 +215,13 @@ def ckpt_info(
                         counts,
                         model_dir=model_dir,
                         step=checkpoint.step,
-                        scanned=scan or bool(slot or fid),
+                        scanned=scanned,
                         top=top,
                         look=look,
                     )
                 )
                 if outcome.comparison:
-                    show(["", *check_lines(outcome.comparison, top=top)])
+                    show(["", *check_lines(outcome.comparison, by_contents=by_contents, top=top)])
                 if outcome.written:
                     show(["", f"written: {outcome.written}"])
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
@@ -211,7 +230,8 @@ def ckpt_info(
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
             if outcome.failure and outcome.failure.kind == "bad_state_file":
                 add(outcome.failure, REPLACES)
-            steps.failed(outcome.failure, *counts.problems)
+            others = [each for each in counts.problems if each is not outcome.failure]
+            steps.failed(outcome.failure, *others)
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()

@@ -20,7 +20,7 @@ from monolith_cli.reports.text import (
 
 if TYPE_CHECKING:
     from monolith_cli.formats.tfrecord import Skipped
-    from monolith_cli.tables.ckpt_info_file import Comparison, Difference
+    from monolith_cli.tables.comparison import Comparison, Difference
     from monolith_cli.tables.counts import CheckpointCounts, TableCount
     from monolith_cli.tables.hash_filters import HashFilterSummary
 
@@ -128,13 +128,25 @@ def _bars(
         )
 
 
-def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[str]:
-    """What a check found: a verdict, and a row a difference."""
+def check_lines(
+    comparison: Comparison, *, by_contents: bool = False, top: int | None = None
+) -> Iterator[str]:
+    """What a check found: a verdict, and a row a difference.
+
+    Parameters
+    ----------
+    by_contents
+        Whether multi tables were counted by their tables of contents.
+    """
+    contents = " (of multi tables the tables of contents; their data was not read)"
+    dump = f"the dump{contents if by_contents else ''}"
     if comparison.verdict == "same":
-        yield f"{name_text(comparison.path)}: matches the dump"
+        yield f"{name_text(comparison.path)}: matches {dump}"
         return
     explanation = comparison.explanation
-    what = "differs from the dump" if explanation is None else f"as it may be: {explanation}"
+    what = f"differs from {dump}" if explanation is None else f"as it may be: {explanation}"
+    if comparison.verdict == "gone":
+        what = "counts tables that are gone"
     yield f"{name_text(comparison.path)}: {what}"
     shown = comparison.differences if top is None else comparison.differences[:top]
     cells = [("slot or table", "file", "dump")]
@@ -175,6 +187,7 @@ def counts_document(
     fid_version: str,
     written: str | None,
     comparison: Comparison | None = None,
+    by_contents: bool = False,
 ) -> dict[str, object]:
     """The JSON document. The keys from `hash_filters` on come last, if at all."""
     document: dict[str, object] = {
@@ -210,6 +223,7 @@ def counts_document(
         document["check"] = {
             "file": comparison.path,
             "verdict": comparison.verdict,
+            "compared": "contents" if by_contents else "entries",
             "differences": [
                 {
                     ("slot" if isinstance(d.key, int) else "table"): (

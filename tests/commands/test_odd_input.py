@@ -100,7 +100,7 @@ def test_a_check_says_what_it_makes_of_a_difference(model: Path) -> None:
     (model / "ckpt.info-300").write_text("")
     done = call("ckpt-info", "--check", "--quiet", model)
     assert done.code == 0
-    assert "ckpt.info-300: as it may be: the file is empty, as the training system" in done.out
+    assert "ckpt.info-300: as it may be: the file is empty, which means that" in done.out
     (model / "ckpt.info-300").unlink()
     done = call("ckpt-info", "--check", model)
     assert done.code == 3
