@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.errors import MonolithError
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.found import FoundTables
 
 ENTRY_KEYS = {
     "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
@@ -91,6 +100,7 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.skipped import skipped_error
 
@@ -124,9 +134,22 @@ def ls(
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
             steps.failed(skipped_error(counts.skipped), *counts.problems)
+            if not counts.tables and not counts.problems:
+                steps.failed(no_tables_error(checkpoint))
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()
+
+
+def found_errors(
+    checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
+) -> list[MonolithError | None]:
+    """What was wrong with tables that were looked for, and read."""
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
+    from monolith_cli.tables.skipped import skipped_error
+
+    gone = no_tables_error(checkpoint) if found.is_empty else None
+    return [skipped_error(skipped), *found.problems, *found.filter_problems, gone]
 
 
 @click.command(
@@ -257,7 +280,7 @@ def dump(
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
     from monolith_cli.tables.found import find_tables
-    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
     from monolith_cli.tables.table import entry_stream
 
@@ -300,8 +323,7 @@ def dump(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
     messages.warnings(*damage_lines(skipped))
-    errors = [skipped_error(skipped), *found.problems, *found.filter_problems]
-    end_with(errors, messages)
+    end_with(found_errors(checkpoint, found, skipped), messages)
 
 
 @click.command(
@@ -362,7 +384,7 @@ def get(
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.found import find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
-    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import ReadOptions
     from monolith_cli.tables.table import entry_stream
 
@@ -395,6 +417,5 @@ def get(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     messages.warnings(*found.warnings, non_finite_warning(matches.non_finite), *odd)
     messages.warnings(*damage_lines(skipped))
-    absent = absent_error(matches.absent, len(tables), model_dir)
-    errors = [skipped_error(skipped), *found.problems, *found.filter_problems, absent]
-    end_with(errors, messages)
+    absent = absent_error(matches.absent, len(tables), model_dir, partial=bool(found.problems))
+    end_with([*found_errors(checkpoint, found, skipped), absent], messages)

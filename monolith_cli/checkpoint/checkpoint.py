@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.assets import AssetsListing, list_assets
 from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, ckpt_info_name
-from monolith_cli.checkpoint.shard_set import list_names
+from monolith_cli.checkpoint.shard_set import BrokenSet, list_names
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.errors import CorruptionError
 
 __all__ = ["Checkpoint", "Offer"]
 
@@ -37,6 +42,9 @@ class Checkpoint:
         Its files are not in the model directory, but where `checkpoint` points.
     has_index
         Whether the index of its dense variables was there.
+    problems
+        What is missing of it as a whole, such as a server of an export; a listing of its dumps has
+        them, too.
     notes, warnings
         Remarks for people: what was left out, or is read from an unexpected place; and what is not
         as it should be.
@@ -53,6 +61,7 @@ class Checkpoint:
         "listed_as",
         "notes",
         "prefix",
+        "problems",
         "step",
         "warnings",
     )
@@ -64,6 +73,7 @@ class Checkpoint:
         prefix: str | None = None,
         assets: list[str],
         notes: list[str] | None = None,
+        problems: Sequence[CorruptionError] = (),
         has_index: bool = False,
         bundles: dict[str, str] | None = None,
         listed_as: str | None = None,
@@ -73,6 +83,7 @@ class Checkpoint:
         self.prefix = prefix
         self.assets = assets
         self.notes = notes or []
+        self.problems = problems
         self.warnings: list[str] = []
         self.listed_as = listed_as
         self.is_elsewhere = is_elsewhere
@@ -143,6 +154,7 @@ class Checkpoint:
         except PathNotFoundError:
             self.require()
             raise
+        listing.broken.extend(BrokenSet("", "server", each, []) for each in self.problems)
         if listing.broken:
             self.require()  # being deleted, it is not damaged
         self._shards = _paths_by_directory(listing)

@@ -59,7 +59,8 @@ class BrokenSet(NamedTuple):
     base
         Its base name, without `.meta`.
     kind
-        `single`, `multi` or `filter`, as far as names tell.
+        `single`, `multi` or `filter`, as far as names tell; `server` stands for all dumps of a
+        server of an export that is missing.
     error
         What is wrong: a MissingShardError, a ShardMismatchError, or copies that differ.
     paths

@@ -19,11 +19,16 @@ from monolith_cli.tables.comparison import Comparison, compare
 from monolith_cli.tables.skipped import skipped_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.tables.counts import CheckpointCounts
 
 __all__ = [
     "Outcome",
     "check_ckpt_info",
+    "lost_tables_error",
+    "no_tables_error",
     "reason_not_to_write",
     "save_ckpt_info",
     "settle_ckpt_info",
@@ -43,6 +48,38 @@ def check_ckpt_info(path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = 
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
     return compare(path, read_ckpt_info(path), dump, rank_0)
+
+
+def no_tables_error(checkpoint: Checkpoint) -> MonolithError | None:
+    """The error of a checkpoint in which no table was found, if its ckpt.info counts entries."""
+    return _tables_gone(checkpoint.ckpt_info_path, CkptInfo({}, {}))
+
+
+def lost_tables_error(checkpoint: Checkpoint, names: Iterable[str]) -> MonolithError | None:
+    """The error of a checkpoint whose ckpt.info names other tables than these multi tables.
+
+    Slots are not compared, as counting them would take reading.
+    """
+    dump = CkptInfo({}, dict.fromkeys(names, 0))
+    path = checkpoint.ckpt_info_path
+    try:
+        comparison = check_ckpt_info(path, dump)
+    except MonolithError:
+        return None
+    return comparison.error() if comparison.lost else None
+
+
+def _tables_gone(
+    path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None
+) -> MonolithError | None:
+    """The error of a file that is there and counts tables of which there is no dump."""
+    if path is None:
+        return None
+    try:
+        comparison = check_ckpt_info(path, dump, rank_0)
+    except MonolithError:
+        return None  # whoever checks or writes it will say so
+    return comparison.error() if comparison.verdict == "gone" else None
 
 
 class Outcome(NamedTuple):
@@ -114,7 +151,7 @@ def settle_ckpt_info(
         )
     judged = counts.is_whole and not filtered and fid_version == "v2"
     if judged and not (force and counts.tables):
-        gone = _tables_gone(path, counts)
+        gone = _tables_gone(path, counts.everything(), counts.rank_0)
         if gone is not None:
             return Outcome(failure=gone)
     reason = reason_not_to_write(
@@ -139,17 +176,6 @@ def settle_ckpt_info(
         failure = skipped_error(counts.skipped) or counts.problems[0]
         outcome = outcome._replace(failure=failure)
     return outcome
-
-
-def _tables_gone(path: str | None, counts: CheckpointCounts) -> MonolithError | None:
-    """The error of a file that is there and counts tables of which there is no dump."""
-    if path is None:
-        return None
-    try:
-        comparison = check_ckpt_info(path, counts.everything(), counts.rank_0)
-    except MonolithError:
-        return None  # whoever writes it will say so
-    return comparison.error() if comparison.verdict == "gone" else None
 
 
 def reason_not_to_write(

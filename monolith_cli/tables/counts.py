@@ -316,10 +316,6 @@ class _Count:
             extents += [Extent(file, 0, file.stream_bytes, None) for d in dumps for file in d.files]
         elif read_multis:
             extents += self._multi_extents(dumps, {table.name for table in multis})
-        if not tables and not self.counts.problems:
-            self._warn(
-                "no hash tables: the model has none, its tables are elsewhere, or they are gone"
-            )
         self._read(EntryStream(extents))
         for table in tables:
             self.counts.tables.append(self._table_count(table, read_multis, whole))

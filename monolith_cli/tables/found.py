@@ -57,6 +57,11 @@ class FoundTables(NamedTuple):
     warnings: list[str]
     files: AssetsListing
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no tables, not even such that are not whole."""
+        return not self.tables and not self.problems
+
 
 def open_tables(
     checkpoint: Checkpoint,
@@ -137,6 +142,10 @@ def find_tables(
             holders.setdefault(name, []).append(dump)
     if lost:
         checkpoint.require()  # being deleted, it is not damaged
+    elif not singles and not holders:
+        warnings.append(
+            "no hash tables: the model has none, its tables are elsewhere, or they are gone"
+        )
     partly_lost = frozenset[str]().union(*(each.tables or () for each in lost))
     multis = [
         MultiTable(name, holders[name], options)

@@ -85,10 +85,17 @@ def find_entries(
     return Found(lines, list(absent), dump.non_finite, dump.skipped)
 
 
-def absent_error(absent: Sequence[int], tables: int, path: str) -> EntryNotFoundError | None:
-    """The error for feature ids that are in none of so many tables; None where none is absent."""
+def absent_error(
+    absent: Sequence[int], tables: int, path: str, *, partial: bool = False
+) -> EntryNotFoundError | None:
+    """The error for feature ids that are in none of so many tables; None where none is absent.
+
+    `partial` means that tables were left out, in which they may be.
+    """
     if not absent:
         return None
     others = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
     where = "the table" if tables == 1 else f"any of the {tables} tables"
+    if partial:
+        where = "any table that is whole"
     return EntryNotFoundError(f"feature id {absent[0]}{others} is not in {where}", path=path)
