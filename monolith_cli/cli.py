@@ -196,13 +196,25 @@ def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> in
 
 
 def _open_closed_streams() -> None:
-    """Write to nowhere where stdout or stderr was closed by whoever started us (`>&-`).
+    """Make up for streams that were closed by whoever started us (`>&-`).
 
-    Else the next file to be opened would get its number, and None would be in the way of writers.
+    Else the next files to be opened would get their numbers, and None would be in the way of
+    writers. A closed stdout becomes a pipe that nobody reads, so what has something to print ends
+    as behind `head`; a closed stderr only leaves out what it would have said.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # kept
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        if name == "stdout":
+            reader, writer = os.pipe()
+            os.close(reader)
+        else:
+            writer = os.open(os.devnull, os.O_RDWR)
+        if writer != descriptor:
+            os.dup2(writer, descriptor)
+            os.close(writer)
+        if name != "stdin":  # that one stays None: an empty input would be an answer
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8"))  # noqa: SIM115  # kept
 
 
 def _abandon_broken_streams() -> None:
