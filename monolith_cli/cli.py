@@ -106,7 +106,8 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     table=COMMANDS,
     context_settings={"auto_envvar_prefix": "MONOLITH"},
     epilog="'monolith COMMAND --help' shows the options of a command; its man page"
-    " (man monolith-COMMAND) also the keys of its JSON.",
+    " (man monolith-COMMAND) also the keys of its JSON, and the variables: MONOLITH_<OPTION>, or"
+    " MONOLITH_<COMMAND>_<OPTION>, in the environment sets an option.",
 )
 @options.common
 @click.option(
@@ -189,9 +190,11 @@ def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> in
     with suppress(OSError):  # nowhere to say it is no other failure
         print(failure.line, file=sys.stderr)
         if settings.json or "--json" in args:
-            from json import dumps
+            from monolith_cli.reports.terminal import show_json
 
-            print(dumps(failure.document), file=sys.stderr)
+            document = failure.document
+            document["error"] |= settings.error_keys
+            show_json(document, sys.stderr)
     return failure.code
 
 

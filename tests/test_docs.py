@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from shutil import which
-from typing import Any
+from typing import Any, TypeGuard
 
 import click
 import pytest
@@ -24,6 +24,10 @@ from monolith_cli.control.service import TOKEN_FILE, TOKEN_FILE_VARIABLE, TOKEN_
 from monolith_cli.failures import EXIT_CODES
 
 ROOT = Path(__file__).parents[1]
+
+
+MOST_LINES = {"monolith ckpt-info": 70, "monolith table dump": 75}
+"""Of the help, for commands with many options."""
 
 
 def contexts() -> Iterator[click.Context]:
@@ -44,15 +48,35 @@ IDS = [context.command_path for context in ALL]
 
 @pytest.mark.parametrize("context", ALL, ids=IDS)
 def test_every_option_has_help_and_a_variable(context: click.Context) -> None:
+    """The help says the rule, in a line; the man page each variable."""
     assert context.command.help
-    for parameter in context.command.get_params(context):
-        if isinstance(parameter, click.Option) and not {"--help", "--version"} & {*parameter.opts}:
-            assert parameter.help, parameter.name
-            assert parameter.help.endswith("."), parameter.name
-            name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
-            record = parameter.get_help_record(context)
-            assert record is not None
-            assert f"env var: {context.auto_envvar_prefix}_{name}" in record[1]
+    page = man_page(context).read_text(encoding="utf-8")
+    help = context.command.get_help(context)
+    assert "env var" not in help
+    options = [each for each in context.command.get_params(context) if is_option(each)]
+    assert f"{context.auto_envvar_prefix}_<OPTION>" in help or not options
+    for parameter in options:
+        assert parameter.help, parameter.name
+        assert parameter.help.endswith("."), parameter.name
+        name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
+        assert (f"[env var: {context.auto_envvar_prefix}_{name}" in page) == (name != "FORCE")
+
+
+def is_option(parameter: click.Parameter) -> TypeGuard[click.Option]:
+    """Is it an option with a variable?"""
+    return isinstance(parameter, click.Option) and not {"--help", "--version"} & {*parameter.opts}
+
+
+def man_page(context: click.Context) -> Path:
+    return ROOT / "man" / f"{context.command_path.replace(' ', '-')}.1"
+
+
+@pytest.mark.parametrize("context", ALL, ids=IDS)
+def test_help_is_no_longer_than_needed(context: click.Context) -> None:
+    with click.Context(context.command, info_name=context.info_name, parent=context.parent) as here:
+        here.terminal_width = 80
+        lines = context.command.get_help(here).splitlines()
+    assert len(lines) <= MOST_LINES.get(context.command_path, 60)
 
 
 @pytest.mark.parametrize("context", ALL, ids=IDS)
@@ -115,6 +139,39 @@ def test_man_pages_render_without_warnings(page: Path) -> None:
     plain = re.sub(r".\x08", "", done.stdout)
     for title in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT"):
         assert re.search(rf"^{title}$", plain, re.MULTILINE)
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Every example of the help and the man pages, by its command."""
+    for context in ALL:
+        if isinstance(context.command, Command):
+            for line in context.command.examples:
+                yield context.command_path.partition(" ")[2], line
+
+
+# What stands for a job that runs, or one with iterators, which are tried on one elsewhere.
+ELSEWHERE = ("barrier ", "job ", "iterator ")
+
+
+def test_examples_of_the_help_run(tmp_path: Path) -> None:
+    """One after another, on the directory that `monolith sample model` writes."""
+    (tmp_path / "ids.txt").write_text("1\n173961102589772\n")
+    lines = ["monolith sample model"]
+    for name, line in examples():
+        if not name.startswith(ELSEWHERE) and ("jq" not in line or which("jq")):
+            lines.append(line.replace("20000000", "2000"))
+    assert len(lines) > 16
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {line}"],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(PATH=f"{MONOLITH.parent}:{os.environ['PATH']}"),
+        )
+        assert done.returncode == (141 if "| head" in line else 0), (line, done.stderr)
+        assert done.stdout or "> " in line, line
 
 
 def test_readme_names_every_command_and_exit_code() -> None:

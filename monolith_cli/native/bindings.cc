@@ -196,12 +196,14 @@ void each_whole_entry(Reader& reader, const Filter* filter, F take) {
 std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t limit,
                                                     uint64_t max_bytes, const Filter* filter,
                                                     uint32_t columns, int fid_version,
-                                                    bool number_ids, const std::string& table) {
+                                                    bool number_ids, const std::string& table,
+                                                    bool name_non_finite) {
   JsonOptions options;
   options.columns = columns;
   options.version = version_of(fid_version);
   options.number_ids = number_ids;
   options.table_name = table;
+  options.name_non_finite = name_non_finite;
   Buffer out;
   uint64_t n = 0, non_finite = 0;
   if (limit > 0) {
@@ -514,7 +516,8 @@ NB_MODULE(_native, m) {
            nb::sig("def entries(self, limit: int, filter: Filter | None = None) -> list[bytes]"))
       .def("frames", &read_frames, "limit"_a, "max_bytes"_a, "filter"_a = nb::none())
       .def("json_lines", &read_json, "limit"_a, "max_bytes"_a, "filter"_a = nb::none(),
-           "columns"_a = 63, "fid_version"_a = 2, "number_ids"_a = false, "table"_a = "null")
+           "columns"_a = 63, "fid_version"_a = 2, "number_ids"_a = false, "table"_a = "null",
+           "name_non_finite"_a = false)
       .def("columns", &read_columns, "limit"_a, "filter"_a = nb::none(), "fid_version"_a = 2,
            "with_embedding"_a = true, "with_optimizers"_a = true,
            nb::sig("def columns(self, limit: int, filter: Filter | None = None, "
