@@ -74,8 +74,11 @@ class Command(click.Command):
         except click.UsageError as error:
             from monolith_cli.commands.hints import name_variables
 
-            error.message = "; ".join([error.message, *name_variables(ctx, error.message)])
-            raise
+            message = error.format_message()
+            texts = name_variables(ctx, message)
+            if not texts:
+                raise
+            raise click.UsageError("; ".join([message, *texts]), ctx) from error
         except (MonolithError, CodedError) as error:
             from monolith_cli.commands.hints import advise
 

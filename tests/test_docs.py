@@ -183,6 +183,16 @@ def test_readme_names_every_command_and_exit_code() -> None:
         assert re.search(rf"^\| {code} \|", readme, re.MULTILINE), code
 
 
+def test_make_demo_says_where_things_are() -> None:
+    done = subprocess.run(
+        ["make", "-n", "demo"], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    last = "\n".join(line for line in done.stdout.splitlines() if line.startswith("echo"))
+    assert ".venv/bin/monolith --help" in last
+    assert "man -M .venv/share/man monolith-ckpt-info" in last
+    assert (MONOLITH.parent.parent / "share" / "man" / "man1" / "monolith-ckpt-info.1").exists()
+
+
 # --- README and docs/ -----------------------------------------------------------------------
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
