@@ -91,8 +91,8 @@ def page_name(context: click.Context) -> str:
 
 def options(context: click.Context) -> Iterator[tuple[str, str]]:
     for parameter in context.command.get_params(context):
-        if isinstance(parameter, Option) and (names := parameter.variables(context)):
-            parameter.envvar, parameter.show_envvar = names, True
+        if isinstance(parameter, Option) and (variables := parameter.variables(context)):
+            parameter.envvar, parameter.show_envvar = variables, True
         record = parameter.get_help_record(context)
         if isinstance(parameter, click.Option) and record is not None:
             names, text = record

@@ -214,7 +214,7 @@ def _open_closed_streams() -> None:
         else:
             writer = os.open(os.devnull, os.O_RDWR)
         if writer != descriptor:
-            os.dup2(writer, descriptor)
+            os.dup2(writer, descriptor, inheritable=False)  # closed to our children, too
             os.close(writer)
         if name != "stdin":  # that one stays None: an empty input would be an answer
             setattr(sys, name, open(descriptor, "w", encoding="utf-8"))  # noqa: SIM115  # kept

@@ -6,6 +6,7 @@ import ast
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from typing import Any, TypeGuard
 import click
 import pytest
 from cli_support import MONOLITH, environment
+from iterator_support import write_job
 
 from monolith_cli.cli import COMMANDS, cli
-from monolith_cli.commands.base import Command
+from monolith_cli.commands.base import Command, Settings
 from monolith_cli.control.service import TOKEN_FILE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from monolith_cli.failures import EXIT_CODES
 
@@ -141,37 +143,60 @@ def test_man_pages_render_without_warnings(page: Path) -> None:
         assert re.search(rf"^{title}$", plain, re.MULTILINE)
 
 
-def examples() -> Iterator[tuple[str, str]]:
-    """Every example of the help and the man pages, by its command."""
-    for context in ALL:
-        if isinstance(context.command, Command):
-            for line in context.command.examples:
-                yield context.command_path.partition(" ")[2], line
+def examples(*groups: str) -> list[tuple[click.Context, str]]:
+    """The examples of the help and the man pages, of the commands in these groups."""
+    return [
+        (context, line)
+        for context in ALL
+        if isinstance(context.command, Command) and context.command_path.split()[1] in groups
+        for line in context.command.examples
+    ]
 
 
-# What stands for a job that runs, or one with iterators, which are tried on one elsewhere.
-ELSEWHERE = ("barrier ", "job ", "iterator ")
+def run_in(directory: Path, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=environment(PATH=f"{MONOLITH.parent}:{os.environ['PATH']}"),
+    )
 
 
 def test_examples_of_the_help_run(tmp_path: Path) -> None:
     """One after another, on the directory that `monolith sample model` writes."""
     (tmp_path / "ids.txt").write_text("1\n173961102589772\n")
-    lines = ["monolith sample model"]
-    for name, line in examples():
-        if not name.startswith(ELSEWHERE) and ("jq" not in line or which("jq")):
-            lines.append(line.replace("20000000", "2000"))
+    lines = [line for _, line in examples("ckpt-info", "ckpt", "table", "sample")]
     assert len(lines) > 16
-    for line in lines:
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {line}"],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment(PATH=f"{MONOLITH.parent}:{os.environ['PATH']}"),
-        )
+    for line in ["monolith sample model", *lines]:
+        if "jq" in line and which("jq") is None:
+            continue
+        done = run_in(tmp_path, line.replace("--entries 20000000", "--entries 2000"))
         assert done.returncode == (141 if "| head" in line else 0), (line, done.stderr)
-        assert done.stdout or "> " in line, line
+        assert bool(done.stdout) != ("> " in line), line
+        assert "is read" not in done.stderr, line
+
+
+def test_examples_with_iterators_run(tmp_path: Path) -> None:
+    write_job(tmp_path / "model", {0: [120, 1200], 1: [120, 1200], 3: [1200]}, 120, 1200)
+    lines = [line for _, line in examples("iterator") if "peek" not in line]
+    assert len(lines) > 8
+    for line in lines:
+        if "jq" not in line or which("jq"):
+            done = run_in(tmp_path, line)
+            assert done.returncode == 0, (line, done.stderr)
+
+
+def test_examples_are_understood() -> None:
+    """Also those that need a running job."""
+    found = examples(*{name.split()[0] for name in COMMANDS})
+    assert len(found) > 40
+    for context, line in found:
+        words = shlex.split(line.partition(" | ")[0].partition(" > ")[0])
+        path = context.command_path.split()
+        assert words[: len(path)] == path, line
+        context.command.make_context(path[-1], words[len(path) :], obj=Settings())
 
 
 def test_readme_names_every_command_and_exit_code() -> None:
