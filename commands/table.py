@@ -133,8 +133,9 @@ def ls(
         "monolith table dump model | head -3": "The first entries:",
         "monolith table dump --table '*_item' --slot 10-12 --columns fid,slot model": "Some of"
         " them:",
-        "monolith table dump --step 1000 --shard 2 --nshards 8 --format tfrecord model > part": "An"
-        " eighth of a checkpoint's entries, as they are stored:",
+        "monolith table dump --step 1000 --shard 2 --nshards 8 model > part": "An eighth of all"
+        " entries of a checkpoint:",
+        "monolith table dump --format tfrecord model > records": "All of them, as they are stored:",
         "monolith table dump --limit 1000 --cursor model": "A page:",
         "monolith table dump --limit 1000 --cursor --step 1000 --offset 204332 model": "The next"
         " one, of the same checkpoint:",
