@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
     MonolithError,
     NotReadableError,
+    PathNotFoundError,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle
+from monolith_cli.formats.tensor_slices import missing_text
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
@@ -89,6 +91,12 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
         listing.files.append(FileSize(prefix + INDEX_SUFFIX, _size(prefix + INDEX_SUFFIX)))
         try:
             bundle = TensorBundle(prefix)
+        except PathNotFoundError:
+            path = prefix + INDEX_SUFFIX
+            what = "missing: what dense variables there are is not known without it"
+            listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
+            listing = listing._replace(is_whole=False)
+            continue
         except MonolithError as error:
             listing.problems.append(error)
             listing = listing._replace(is_whole=False)
@@ -103,6 +111,13 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                 entry.size_bytes,
             )
             listing.variables.append(variable)
+            missing = missing_text(entry) if entry.slices else None
+            if missing:
+                shape = f"[{', '.join(map(str, entry.shape))}]"
+                what = f"{entry.name}: {missing} of {shape} are in none of its parts"
+                path = bundle.index_path
+                problem = CorruptionError(what, path=path, hint=_HINT, kind="missing_slice")
+                listing.problems.append(problem)
         for shard, last in enumerate(_last_parts(bundle)):
             path = bundle.data_path(shard)
             try:

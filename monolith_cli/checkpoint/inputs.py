@@ -13,7 +13,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monolith_cli.checkpoint.layout import (
+from monolith_cli.checkpoint.names import (
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
     ckpt_inputs_name,
@@ -24,13 +24,14 @@ from monolith_cli.checkpoint.layout import (
 )
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
     format_checkpoint_state,
     read_checkpoint_state,
 )
+from monolith_cli.formats.small_file import read_whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -200,19 +201,20 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
     """
     path = os.path.join(model_dir, ckpt_inputs_name(step))
     try:
-        with open(path, "rb") as file:
-            document = json.load(file)
+        document = json.loads(read_whole_file(path))
         workers = {
             int(worker): WorkerInput(bool(entry["finished"]), entry.get("fingerprint"))
             for worker, entry in document["workers"].items()
         }
         step, run_id = int(document["step"]), str(document["run_id"])
         return StepInputs(step, run_id, workers, document.get("override"))
-    except FileNotFoundError:
+    except PathNotFoundError:
+        if os.path.isdir(path) or os.path.isfile(model_dir):
+            raise
         return None
-    except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
     except _MALFORMED as error:
+        if isinstance(error, StateFileError):
+            raise
         raise StateFileError("does not say which inputs belong to a step", path=path) from error
 
 

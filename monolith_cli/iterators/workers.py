@@ -19,8 +19,8 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     worker_of,
 )
-from monolith_cli.checkpoint.layout import CHECKPOINT, INDEX_SUFFIX, input_state_name, step_of
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, input_state_name, step_of
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
