@@ -253,8 +253,8 @@ def open_tables(
     Parameters
     ----------
     patterns
-        Shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if one
-        matches. None: all.
+        Names, or shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if
+        one matches. One that is the very name of a table means that table alone. None: all.
 
     Raises
     ------
@@ -318,11 +318,16 @@ def _matching(tables: list[Table], patterns: Sequence[str], checkpoint: Checkpoi
         return tables
     from fnmatch import fnmatchcase
 
+    names = {table.name for table in tables}
+    wanted: set[str] = set()
     for pattern in patterns:
-        if not any(fnmatchcase(table.name, pattern) for table in tables):
+        # A name may look like a pattern: `user[0]` would else never be the table of that name.
+        found = {pattern} & names or {name for name in names if fnmatchcase(name, pattern)}
+        if not found:
             where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
             raise TableNotFoundError(
                 f"no table matches {pattern!r}",
                 path=None if where is None else os.fspath(where),
             )
-    return [table for table in tables if any(fnmatchcase(table.name, p) for p in patterns)]
+        wanted |= found
+    return [table for table in tables if table.name in wanted]
