@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from monolith_cli.iterators.inputs import IteratorPosition
 
 LS_KEYS = {
-    "worker": "The worker; 0 is the chief.",
+    "worker": "The worker; 0 is the chief. Null for an input of TensorFlow's own hook whose task is"
+    " no worker.",
+    "name": "What the names of its files begin with: input_worker_1, or input and input_chief_0 as"
+    " that hook names them.",
     "step": "The step of its latest state, as its state file has it; null if it has none.",
     "bytes": "The size of the states of all its iterators; null if they cannot be read.",
     "iterators": "How many iterators have a state; null likewise.",
     "behind": "How many steps that is behind the model's, negative if it is ahead; null where one"
-    " of the two is not known.",
+    " of the two is not known, or the state is damaged or gone.",
     "model_step": "The step of the model that the job's next run begins with; null without one."
     " With --step that step.",
     "resumes_from": "The step of the state that a job of ours goes on from with that model: of its"
@@ -192,18 +195,25 @@ def _show_notes(iterators: list[IteratorPosition], input_dir: str | None) -> Ite
 
 def _show_raw(prefix: str, json: bool) -> None:
     from monolith_cli.formats.tensor_bundle import TensorBundle
-    from monolith_cli.iterators.state import iterator_name, read_parts, required_entries
+    from monolith_cli.iterators.state import (
+        advising,
+        iterator_name,
+        read_parts,
+        required_entries,
+    )
     from monolith_cli.reports.iterators import raw_document, raw_lines
     from monolith_cli.reports.terminal import show as show_lines
     from monolith_cli.reports.terminal import show_json
 
-    bundle = TensorBundle(prefix)
-    entries = required_entries(bundle)
-    if json:
-        show_json({iterator_name(each): raw_document(read_parts(bundle, each)) for each in entries})
-        return
-    for entry in entries:
-        show_lines(raw_lines(read_parts(bundle, entry)))
+    with advising():
+        bundle = TensorBundle(prefix)
+        entries = required_entries(bundle)
+        if json:
+            parts = {iterator_name(each): read_parts(bundle, each) for each in entries}
+            show_json({name: raw_document(those) for name, those in parts.items()})
+            return
+        for entry in entries:
+            show_lines(raw_lines(read_parts(bundle, entry)))
 
 
 @click.command(

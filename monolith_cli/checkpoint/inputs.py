@@ -3,6 +3,9 @@
 Worker i's iterators at a step are the tensor bundle `input_worker_<i>.ckpt-<step>`. Its state file
 `checkpoint_input_worker_<i>` lists them, for those who restore the latest one. `ckpt.inputs-<step>`
 says which of them the commit of a step covers.
+
+TensorFlow's own hook for inputs (`CheckpointInputPipelineHook`) names them the same way, after the
+task: `input.ckpt-<step>` in a job of one process, else `input_<type>_<id>.ckpt-<step>`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.checkpoint.layout import (
+    CHECKPOINT,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
     ckpt_inputs_name,
@@ -44,6 +48,7 @@ __all__ = [
     "input_prefix",
     "input_steps",
     "list_inputs",
+    "list_task_inputs",
     "read_step_inputs",
     "worker_of",
     "write_input_state",
@@ -52,6 +57,9 @@ __all__ = [
 
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt-")
+_TASK = r"input(?!_worker_)(?:_[a-z]+_[0-9]+)?"
+_TASK_STATE = re.compile(rf"({_TASK})\.ckpt-[0-9]+{re.escape(INDEX_SUFFIX)}")
+_TASK_STATE_FILE = re.compile(rf"{re.escape(CHECKPOINT)}_({_TASK})")
 
 
 class WorkerInput(NamedTuple):
@@ -104,6 +112,20 @@ def list_inputs(names: Iterable[str]) -> dict[int, list[int]]:
         if parts and worker is not None and parts.base == input_base(worker):
             found.setdefault(worker, []).append(parts.step)
     return {worker: sorted(found[worker]) for worker in sorted(found)}
+
+
+def list_task_inputs(names: Iterable[str]) -> dict[str, list[int]]:
+    """The steps of each input of TensorFlow's own hook whose task is no worker, by its name.
+
+    That is `input` or `input_chief_0`, say. One that has a state file alone has no steps.
+    """
+    found: dict[str, list[int]] = {}
+    for name in names:
+        if match := _TASK_STATE.fullmatch(name):
+            found.setdefault(match[1], []).append(step_of(name) or 0)
+        elif match := _TASK_STATE_FILE.fullmatch(name):
+            found.setdefault(match[1], [])
+    return {name: sorted(found[name]) for name in sorted(found)}
 
 
 def input_steps(model_dir: str, worker: int) -> list[int]:

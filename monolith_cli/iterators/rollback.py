@@ -37,6 +37,7 @@ from monolith_cli.errors import (
     StepNotFoundError,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle
+from monolith_cli.iterators.state import advising
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -265,20 +266,21 @@ def _check(
         f"cannot go back to step {to}: {_cut(texts)}",
         path=first.path,
         offset=first.offset,
-        hint=hint,
+        hint=hint or first.hint,
         kind=first.kind,
     )
 
 
 def _verify(prefix: str) -> None:
     """Read all states in a bundle."""
-    bundle = TensorBundle(prefix)
-    iterators = [entry for entry in bundle.entries.values() if entry.dtype == "variant"]
-    if not iterators:
-        raise CorruptionError("holds no state of an iterator", path=bundle.index_path)
-    for entry in iterators:
-        for _ in bundle.variants(entry):
-            pass
+    with advising():
+        bundle = TensorBundle(prefix)
+        iterators = [entry for entry in bundle.entries.values() if entry.dtype == "variant"]
+        if not iterators:
+            raise CorruptionError("holds no state of an iterator", path=bundle.index_path)
+        for entry in iterators:
+            for _ in bundle.variants(entry):
+                pass
 
 
 def _late_notes(path: str, to: int, workers: Sequence[int]) -> list[str]:
