@@ -14,6 +14,7 @@ from monolith_cli.failures import raise_worst
 
 if TYPE_CHECKING:
     from monolith_cli.iterators.inputs import IteratorPosition
+    from monolith_cli.iterators.rollback import Rollback
 
 LS_KEYS = {
     "worker": "The worker; 0 is the chief. Null for an input of TensorFlow's own hook whose task is"
@@ -338,6 +339,7 @@ def peek(
         3: "no such directory, nothing committed, or a worker has no state of that step: nothing"
         " is written; or it could not be written",
         4: "a state of that step is damaged or incomplete: nothing is written",
+        5: "the job runs: nothing is written",
     },
     json_keys={
         "model_dir": "The directory as it was given.",
@@ -376,6 +378,7 @@ def peek(
     help="Only the input of this worker; 0 is the chief. Repeatable. Rollbacks of others stay.",
 )
 @options.option("--dry-run", is_flag=True, help="Check and show everything, and write nothing.")
+@options.force(help="Write it though the job runs. What the job saves from now on is given up.")
 @options.json
 @options.common
 @click.pass_obj
@@ -386,12 +389,13 @@ def rollback(
     step: int | str,
     worker: tuple[int, ...],
     dry_run: bool,
+    force: bool,
     json: bool,
 ) -> None:
     """Have inputs resume from an older step, with the model as it is.
 
     Every worker that is meant needs a state of that step, which is read and verified first. The
-    job goes back when it starts next; stop it before.
+    job goes back when it starts next. Stop it before: while it answers nothing is written.
     """
     from monolith_cli.iterators.rollback import roll_back
     from monolith_cli.reports.iterator_changes import (
@@ -403,22 +407,33 @@ def rollback(
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     to = None if step == "latest" else int(step)
+    running = _ask_job(model_dir, go_on=dry_run or force)
     done = roll_back(model_dir, to, workers=worker, dry_run=dry_run)
     show_as(json, rollback_document(done), rollback_lines(done, look=look_of(sys.stdout)))
     messages.notes(*done.notes, rollback_outlook(done))
-    messages.warnings(_running_text(model_dir, done.model_step))
+    if running and done.inputs:
+        messages.warnings(f"{running}; {_beside_it(done)}")
 
 
-def _running_text(model_dir: str, model_step: int) -> str | None:
-    """What becomes of a job that seems to run."""
-    from monolith_cli.control.address import read_address
-    from monolith_cli.errors import MonolithError
+def _ask_job(model_dir: str, *, go_on: bool) -> str | None:
+    """What speaks for a job that runs; an error if it answers, unless that is to be told only."""
+    from monolith_cli.control.running import check_stopped
+    from monolith_cli.errors import RefusedError
 
     try:
-        address = read_address(model_dir)
-    except MonolithError:
-        return None
+        doubt = check_stopped(model_dir)
+    except RefusedError as error:
+        if not go_on:
+            raise
+        return error.what
+    return f"the job may run: {doubt}" if doubt else None
+
+
+def _beside_it(done: Rollback) -> str:
+    """What becomes of a rollback beside a job that runs."""
+    if done.dry_run:
+        return "stop it first"
     return (
-        f"a job has left its address, {address}: if it still runs, what it saves from now on is"
-        f" given up when it starts next, from step {model_step}; stop it, and ask again"
+        f"what it saves from now on is given up when it starts next, from step {done.model_step},"
+        " and if that step is gone by then it cannot start: stop it, and ask again"
     )

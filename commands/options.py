@@ -1,7 +1,7 @@
 """The options that commands share, as named decorators, and the types of their values.
 
-A name means the same everywhere. Every option can be given as an environment variable,
-`MONOLITH_<COMMAND>_<OPTION>`, which its help shows.
+A name means the same everywhere. Every option but `--force` can be given as an environment
+variable, `MONOLITH_<COMMAND>_<OPTION>`, which its help shows.
 """
 
 from __future__ import annotations
@@ -437,8 +437,8 @@ def max_record_bytes(function: F) -> F:
 
 
 def force(*, help: str) -> Callable[[F], F]:
-    """`--force`; the help says what it overrides."""
-    return option("--force", is_flag=True, help=help)
+    """`--force`; the help says what it overrides. The environment has no say in it."""
+    return option("--force", is_flag=True, allow_from_autoenv=False, help=help)
 
 
 def job_dir(function: F) -> F:

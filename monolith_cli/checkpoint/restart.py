@@ -96,7 +96,8 @@ def restart_point(
     StateFileError
         One of the two files does not parse, or a `ckpt.inputs` that may have ended the rollback.
     StepNotFoundError
-        The step's files are gone, or it was never committed.
+        The step's files are gone, or it was never committed. The kind is `override_stale` where
+        that is the step of a rollback.
     NotReadableError
         The operating system refused.
     """
@@ -105,16 +106,30 @@ def restart_point(
     if not _is_there(os.path.join(path, CHECKPOINT)):
         if override:
             what = f"step {override.model_step} was never committed"
-            hint = "remove it to start anew"
-            raise StepNotFoundError(what, path=os.path.join(path, CKPT_OVERRIDE), hint=hint)
+            raise _stale(path, what, "remove it to start anew")
         return RestartPoint()
     directory = open_model_dir(path)
     if override and run_step is not None and override.model_step != run_step:
         override = None
     if override and is_spent(path, override, directory.steps()):
         override = None
-    checkpoint = directory.checkpoint(override.model_step if override else None)
+    try:
+        checkpoint = directory.checkpoint(override.model_step if override else None)
+    except StepNotFoundError as error:
+        if override is None:
+            raise
+        what = f"asks for the model of step {override.model_step}: {error.what}"
+        hint = "remove it to go on from the latest step, or roll the inputs back once more"
+        if error.hint:
+            hint += f"; {error.hint}"
+        raise _stale(path, what, hint) from error
     return RestartPoint(checkpoint.step, checkpoint.prefix, override)
+
+
+def _stale(path: str, what: str, hint: str) -> StepNotFoundError:
+    """An override that cannot be honoured."""
+    override = os.path.join(path, CKPT_OVERRIDE)
+    return StepNotFoundError(what, path=override, hint=hint, kind="override_stale")
 
 
 def is_spent(model_dir: str, override: Override, steps: Iterable[int]) -> bool:

@@ -106,6 +106,9 @@ def roll_back(
 ) -> Rollback:
     """Have a job's inputs resume from an older step when it starts next, the model as it is.
 
+    A job that runs meanwhile deletes steps, so that the one which is asked for may be gone when it
+    starts again: stop it first (`control.running.check_stopped` tells).
+
     Going back to the model's own step ends a rollback that was asked for. All states that are gone
     back to are read and verified before anything is written.
 
