@@ -177,11 +177,11 @@ class InputDir:
             found = self._latest(found._replace(model_step=self.model_step), name, steps)
         else:
             found = self._of_step(found._replace(model_step=step), name, steps)
-        if found.worker is None:
+        if isinstance(worker, str):
             return found
         if found.problem is None and found.prefix is None:
             found = self._without_state(found)
-        saved = self._saved.workers.get(found.worker) if self._saved else None
+        saved = self._saved.workers.get(worker) if self._saved else None
         if saved and not saved.finished and step in (None, self.model_step):
             found = found._replace(remarks=(*found.remarks, "was not saved with the model"))
         return found
@@ -317,7 +317,7 @@ def list_workers(
         if step is not None and not any(at <= step for at in inputs.all_steps):
             what = f"no state of step {step} or before"
             raise StepNotFoundError(what, path=os.fspath(path), hint=_steps_text(inputs.all_steps))
-        everyone = [*inputs.workers, *inputs.tasks]
+        everyone: list[int | str] = [*inputs.workers, *inputs.tasks]
         states = [_measured(inputs.state(each, step), verify) for each in everyone]
         if attempt + 1 == _TRIES or not any(
             isinstance(state.problem, PathNotFoundError) and state.prefix for state in states
