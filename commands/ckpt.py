@@ -8,7 +8,7 @@ import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.failures import raise_worst
+from monolith_cli.commands.each_step import EachStep
 
 SHOW_KEYS = {
     "model_dir": "MODEL_DIR as it was given.",
@@ -56,33 +56,24 @@ def show(settings: Settings, /, model_dir: str, step: int | str, json: bool) -> 
     there and long enough. 'monolith table ls' counts the entries of single tables.
     """
     from monolith_cli.checkpoint.model_dir import open_model_dir
-    from monolith_cli.errors import MonolithError
     from monolith_cli.reports.listing import listing_document, listing_lines
     from monolith_cli.reports.terminal import Messages, look_of, show, show_json
     from monolith_cli.tables.listing import list_checkpoint
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     documents: list[dict[str, object]] = []
-    problems: list[MonolithError | None] = []
-    for number, checkpoint in enumerate(
-        options.chosen_checkpoints(open_model_dir(model_dir), step)
-    ):
-        try:
+    steps = EachStep(open_model_dir(model_dir), step, messages)
+    for number, checkpoint in enumerate(steps):
+        with steps.attempt(checkpoint):
             listing = list_checkpoint(checkpoint)
-        except MonolithError as error:
-            if step != "all":
-                raise
-            problems.append(error)  # the other steps may be there
-            continue
-        if json:
-            document = listing_document(listing, model_dir=model_dir, step=checkpoint.step)
-            documents.append(document)
-        else:
-            show([""] if number else [])
-            look = look_of(sys.stdout)
-            show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
-        messages.notes(*checkpoint.notes)
-        problems += listing.problems
+            if json:
+                document = listing_document(listing, model_dir=model_dir, step=checkpoint.step)
+                documents.append(document)
+            else:
+                show([""] if number else [])
+                look = look_of(sys.stdout)
+                show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
+            steps.failed(*listing.problems)
     if json:
-        show_json(documents if step == "all" else documents[0])
-    raise_worst(problems, messages.warnings)
+        show_json(documents if steps.several else documents[0])
+    steps.end()

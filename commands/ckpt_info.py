@@ -8,8 +8,8 @@ import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
+from monolith_cli.commands.each_step import EachStep
 from monolith_cli.commands.hints import REPLACES, add
-from monolith_cli.failures import raise_worst
 
 EXAMPLES = {
     "monolith ckpt-info model": "Count the newest checkpoint and write its ckpt.info file:",
@@ -127,7 +127,7 @@ def ckpt_info(
         )
 
     from monolith_cli.checkpoint.model_dir import open_model_dir
-    from monolith_cli.errors import MonolithError
+    from monolith_cli.errors import PathNotFoundError
     from monolith_cli.formats.ckpt_info import format_ckpt_info
     from monolith_cli.reports.counts import (
         check_lines,
@@ -153,67 +153,61 @@ def ckpt_info(
         jobs=jobs,
     )
     documents: list[dict[str, object]] = []
-    failures: list[MonolithError | None] = []
-    for number, checkpoint in enumerate(
-        options.chosen_checkpoints(open_model_dir(model_dir), step)
-    ):
-        try:
+    steps = EachStep(open_model_dir(model_dir), step, messages)
+    for number, checkpoint in enumerate(steps):
+        with steps.attempt(checkpoint):
             with Progress("counting", quiet=settings.quiet) as progress:
                 counts = count_checkpoint(checkpoint, counting, progress)
-            outcome = settle_ckpt_info(
-                checkpoint.ckpt_info_path,
-                counts,
-                check=check,
-                dry_run=dry_run,
-                force=force,
-                filtered=filtered,
-                fid_version=fid_version,
-            )
-        except MonolithError as error:
-            if check and error.kind == "not_found" and error.path == checkpoint.ckpt_info_path:
-                add(error, "ckpt-info without --check writes it")
-            if step != "all":
-                raise
-            failures.append(error)  # the other steps may be whole
-            continue
-        if text:
-            show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
-            messages.notes(f"written: {outcome.written}" if outcome.written else None)
-        elif json:
-            documents.append(
-                counts_document(
+            try:
+                outcome = settle_ckpt_info(
+                    checkpoint.ckpt_info_path,
                     counts,
-                    model_dir=model_dir,
-                    step=checkpoint.step,
+                    check=check,
+                    dry_run=dry_run,
+                    force=force,
+                    filtered=filtered,
                     fid_version=fid_version,
-                    written=outcome.written,
-                    comparison=outcome.comparison,
                 )
-            )
-        else:
-            look = look_of(sys.stdout)
-            show([""] if number else [])
-            show(
-                counts_lines(
-                    counts,
-                    model_dir=model_dir,
-                    step=checkpoint.step,
-                    scanned=scan or bool(slot or fid),
-                    top=top,
-                    look=look,
+            except PathNotFoundError as error:
+                add(error, "ckpt-info without --check writes it")
+                raise
+            if text:
+                show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
+                messages.notes(f"written: {outcome.written}" if outcome.written else None)
+            elif json:
+                documents.append(
+                    counts_document(
+                        counts,
+                        model_dir=model_dir,
+                        step=checkpoint.step,
+                        fid_version=fid_version,
+                        written=outcome.written,
+                        comparison=outcome.comparison,
+                    )
                 )
-            )
-            if outcome.comparison:
-                show(["", *check_lines(outcome.comparison, top=top)])
-            if outcome.written:
-                show(["", f"written: {outcome.written}"])
-        messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
-        kept = f"{outcome.note}; {REPLACES}" if outcome.kept else outcome.note
-        messages.notes(*checkpoint.notes, kept)
-        messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
-        if outcome.failure and outcome.failure.kind == "bad_state_file":
-            add(outcome.failure, REPLACES)
-        failures.append(outcome.failure)
+            else:
+                look = look_of(sys.stdout)
+                show([""] if number else [])
+                show(
+                    counts_lines(
+                        counts,
+                        model_dir=model_dir,
+                        step=checkpoint.step,
+                        scanned=scan or bool(slot or fid),
+                        top=top,
+                        look=look,
+                    )
+                )
+                if outcome.comparison:
+                    show(["", *check_lines(outcome.comparison, top=top)])
+                if outcome.written:
+                    show(["", f"written: {outcome.written}"])
+            messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
+            messages.notes(f"{outcome.note}; {REPLACES}" if outcome.kept else outcome.note)
+            messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
+            if outcome.failure and outcome.failure.kind == "bad_state_file":
+                add(outcome.failure, REPLACES)
+            steps.failed(outcome.failure)
     if json:
-        show_json(documents if step == "all" else documents[0])
-    raise_worst(failures, messages.warnings)
+        show_json(documents if steps.several else documents[0])
+    steps.end()

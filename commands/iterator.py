@@ -10,7 +10,7 @@ import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.failures import raise_worst
+from monolith_cli.commands.each_step import end_with
 
 if TYPE_CHECKING:
     from monolith_cli.iterators.inputs import IteratorPosition
@@ -109,7 +109,7 @@ def ls(
     lines = workers_lines(states, look=look_of(sys.stdout))
     show_as(json, workers_document(states), lines)
     messages.notes(*inputs.notes)
-    raise_worst([*(state.problem for state in states), inputs.problem], messages.warnings)
+    end_with([*(state.problem for state in states), inputs.problem], messages)
 
 
 @click.command(

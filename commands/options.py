@@ -17,7 +17,6 @@ import click
 from monolith_cli.commands.base import Settings
 
 if TYPE_CHECKING:
-    from monolith_cli.checkpoint.model_dir import Checkpoint, ModelDir
     from monolith_cli.control.client import JobClient
 
     ParamType = click.ParamType[Any]
@@ -324,19 +323,6 @@ def step(*, several: bool = True) -> Callable[[F], F]:
         callback=None if several else one_step,
         help="The checkpoint to read.",
     )
-
-
-def chosen_checkpoints(directory: ModelDir, step: int | str) -> list[Checkpoint]:
-    """The checkpoints that a value of `--step` means.
-
-    Raises
-    ------
-    MonolithError
-        As `ModelDir.checkpoint` and `ModelDir.checkpoints`.
-    """
-    if step == "all":
-        return directory.checkpoints()
-    return [directory.checkpoint(None if step == "latest" else int(step))]
 
 
 def table(function: F) -> F:

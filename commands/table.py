@@ -8,7 +8,7 @@ import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.failures import raise_worst
+from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
 
 ENTRY_KEYS = {
     "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
@@ -46,7 +46,8 @@ LS_KEYS = {
         4: "damaged data, a missing shard",
     },
     json_keys=LS_KEYS,
-    json_intro="With --json the output is a list of objects with these keys:",
+    json_intro="With --json the output is a list of objects with these keys; with --step all a list"
+    " of objects, one a step: step, null where there is none, and tables, such a list:",
 )
 @options.model_dir
 @options.step()
@@ -104,27 +105,27 @@ def ls(
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
-    documents = []
-    failures = []
-    for number, checkpoint in enumerate(
-        options.chosen_checkpoints(open_model_dir(model_dir), step)
-    ):
-        with Progress("reading", quiet=settings.quiet) as progress:
-            counts = count_checkpoint(checkpoint, counting, progress)
-        if json:
-            documents.append(tables_document(counts.tables))
-        else:
-            if step == "all":
-                show([""] if number else [])
-                show(["no step" if checkpoint.step is None else f"step {checkpoint.step}"])
-            show(tables_lines(counts.tables, look=look_of(sys.stdout)))
-        messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
-        messages.notes(*checkpoint.notes)
-        messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
-        failures.append(skipped_error(counts.skipped))
+    documents: list[object] = []
+    steps = EachStep(open_model_dir(model_dir), step, messages)
+    for number, checkpoint in enumerate(steps):
+        with steps.attempt(checkpoint):
+            with Progress("reading", quiet=settings.quiet) as progress:
+                counts = count_checkpoint(checkpoint, counting, progress)
+            if json:
+                document = tables_document(counts.tables)
+                of_step = {"step": checkpoint.step, "tables": document}
+                documents.append(of_step if steps.several else document)
+            else:
+                if steps.several:
+                    show([""] if number else [])
+                    show(["no step" if checkpoint.step is None else f"step {checkpoint.step}"])
+                show(tables_lines(counts.tables, look=look_of(sys.stdout)))
+            messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
+            messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
+            steps.failed(skipped_error(counts.skipped))
     if json:
-        show_json(documents if step == "all" else documents[0])
-    raise_worst(failures, messages.warnings)
+        show_json(documents if steps.several else documents[0])
+    steps.end()
 
 
 @click.command(
@@ -250,10 +251,11 @@ def dump(
     from monolith_cli.tables.table import entry_stream, open_tables
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
+    checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     tables = open_tables(checkpoint, table, reading)
     messages.notes(*checkpoint.notes)
+    messages.warnings(*checkpoint.warnings)
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
@@ -280,7 +282,7 @@ def dump(
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     messages.warnings(non_finite_warning(dump.non_finite), *odd, *damage_lines(skipped))
-    raise_worst([skipped_error(skipped)], messages.warnings)
+    end_with([skipped_error(skipped)], messages)
 
 
 @click.command(
@@ -345,10 +347,11 @@ def get(
     from monolith_cli.tables.table import entry_stream, open_tables
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    (checkpoint,) = options.chosen_checkpoints(open_model_dir(model_dir), step)
+    checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
     tables = open_tables(checkpoint, table, reading)
     messages.notes(*checkpoint.notes)
+    messages.warnings(*checkpoint.warnings)
     with Progress("looking", quiet=settings.quiet) as progress:
         found = find_entries(
             entry_stream(tables, unattributed=not table),
@@ -369,4 +372,4 @@ def get(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     messages.warnings(non_finite_warning(found.non_finite), *odd, *damage_lines(skipped))
     errors = [skipped_error(skipped), absent_error(found.absent, len(tables), model_dir)]
-    raise_worst(errors, messages.warnings)
+    end_with(errors, messages)

@@ -36,6 +36,7 @@ KINDS = {
     "not_found": "no such file or directory, or not what it should be",
     "no_such_step": "a step that is not there, or not committed",
     "override_stale": "ckpt.override asks for a step that is not there",
+    "v1_format": "a checkpoint in TensorFlow's V1 format, which is not read",
     "no_such_table": "a pattern that no table matches",
     "no_such_entry": "a feature id that no table has",
     "no_such_worker": "a worker that has no input here",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX, ckpt_info_name
+from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, ckpt_info_name
 from monolith_cli.checkpoint.shard_set import AssetsListing, ShardSet, list_assets, list_names
 from monolith_cli.errors import MissingShardError, PathNotFoundError, StepNotFoundError
+from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 
 __all__ = ["Checkpoint", "Offer", "TableFiles"]
 
@@ -43,8 +44,13 @@ class Checkpoint:
         The directories with table dumps: none, one, or in an export one for each server.
     ckpt_info_path
         Where `ckpt.info-<step>` belongs; None where there is no step.
-    notes
-        Remarks for people: what was left out, or is read from an unexpected place.
+    is_elsewhere
+        Its files are not in the model directory, but where `checkpoint` points.
+    has_index
+        Whether the index of its dense variables was there.
+    notes, warnings
+        Remarks for people: what was left out, or is read from an unexpected place; and what is not
+        as it should be.
     """
 
     __slots__ = (
@@ -53,9 +59,13 @@ class Checkpoint:
         "assets",
         "bundles",
         "ckpt_info_path",
+        "has_index",
+        "is_elsewhere",
+        "listed_as",
         "notes",
         "prefix",
         "step",
+        "warnings",
     )
 
     def __init__(
@@ -67,17 +77,28 @@ class Checkpoint:
         notes: list[str] | None = None,
         has_index: bool = False,
         bundles: dict[str, str] | None = None,
+        listed_as: str | None = None,
+        is_elsewhere: bool = False,
     ) -> None:
         self.step = step
         self.prefix = prefix
         self.assets = assets
         self.notes = notes or []
+        self.warnings: list[str] = []
+        self.listed_as = listed_as
+        self.is_elsewhere = is_elsewhere
+        self.has_index = has_index or bool(bundles)
         self.ckpt_info_path: str | None = None
         if step is not None and prefix is not None:
             self.ckpt_info_path = os.path.join(os.path.dirname(prefix), ckpt_info_name(step))
         self._shards: dict[str, set[str]] = {}
-        self.bundles = bundles or ({"": prefix} if prefix and has_index else {})
-        self._paths = [*(path + INDEX_SUFFIX for path in self.bundles.values()), *assets]
+        self.bundles = bundles or ({"": prefix} if prefix and (has_index or listed_as) else {})
+        indexes = [path + INDEX_SUFFIX for path in self.bundles.values()]
+        if self.bundles and not self.has_index:
+            self.warnings.append(
+                f"{indexes.pop()}: missing, without which the dense variables cannot be restored"
+            )
+        self._paths = [*indexes, *assets]
 
     def __repr__(self) -> str:
         return f"Checkpoint(step={self.step}, prefix={self.prefix!r}, assets={self.assets!r})"
@@ -99,10 +120,22 @@ class Checkpoint:
         for path in self._paths:
             if not os.path.lexists(path):
                 raise PathNotFoundError(_GONE, path=path)
+        if self.prefix and self.listed_as and not self.has_index and not self._is_listed():
+            raise PathNotFoundError(_GONE, path=self.prefix + INDEX_SUFFIX)
         for directory, listed in self._shards.items():
             gone = listed.difference(list_names(directory))
             if gone:
                 raise PathNotFoundError(_GONE, path=os.path.join(directory, min(gone)))
+
+    def _is_listed(self) -> bool:
+        """Whether `checkpoint` still lists it; a step that is being deleted has left the list."""
+        assert self.prefix is not None
+        try:
+            state = read_checkpoint_state(os.path.join(os.path.dirname(self.prefix), CHECKPOINT))
+        except PathNotFoundError:
+            return False
+        listed = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
+        return self.listed_as in listed
 
     def table_files(self) -> TableFiles:
         """List the dumps as they are now; what is no shard gets a line in `notes`.
@@ -143,14 +176,38 @@ class Checkpoint:
 class Offer(NamedTuple):
     """What a model directory offers at one moment.
 
-    `by_step` is ascending. `latest` may be a checkpoint without a step. `refusal` says why there
-    is no latest, and `withheld` why a step that has files is not offered.
+    Attributes
+    ----------
+    by_step
+        In the order of steps, oldest first: see `monolith_cli.checkpoint.steps`.
+    latest
+        It may be a checkpoint without a step.
+    refusal
+        Why there is no latest.
+    withheld
+        Why a step that has files is not offered, not being committed.
+    unreadable
+        Why a step that `checkpoint` lists cannot be read.
     """
 
     by_step: dict[int, Checkpoint]
     latest: Checkpoint | None
     refusal: StepNotFoundError | None
     withheld: dict[int, str]
+    unreadable: dict[int, StepNotFoundError]
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """All that can be read, in the order of steps; one without a step comes last."""
+        found = list(self.by_step.values())
+        if self.latest and self.latest.step is None:
+            found.append(self.latest)
+        return found
+
+    @property
+    def left_out(self) -> list[str]:
+        """A remark for every step that has files and is not offered."""
+        return [f"left out: {why}" for _, why in sorted(self.withheld.items())]
 
 
 def _shard_names(listing: AssetsListing) -> set[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,15 +18,16 @@ from monolith_cli.checkpoint.inputs import (
     write_input_state,
     write_step_inputs,
 )
-from monolith_cli.checkpoint.layout import (
+from monolith_cli.checkpoint.names import (
     CHECKPOINT,
-    CKPT_INFO_PREFIX,
     CKPT_INPUTS_PREFIX,
     INDEX_SUFFIX,
-    INPUT_WORKER_PREFIX,
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
+    StepFile,
+    parse_step_file,
     step_of,
+    target_of_temporary,
 )
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import (
@@ -39,6 +39,13 @@ from monolith_cli.checkpoint.restart import (
     restart_point,
 )
 from monolith_cli.checkpoint.shard_set import list_names
+from monolith_cli.checkpoint.steps import (
+    Recorded,
+    comes_later,
+    commit_time,
+    index_time,
+    recorded_checkpoints,
+)
 from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError, UsageError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
@@ -55,15 +62,8 @@ __all__ = ["CommittedSteps"]
 
 _HOUR_SECONDS = 3600.0
 
-# What TensorFlow, and after it the iterators' saver, make of a prefix; and the names under which
-# these files are while they are written.
-_OF_BUNDLE = (
-    r"(?:\.(?:index|meta|assets|data-[0-9]{5,}-of-[0-9]{5,})"
-    r"(?:\.tempstate[0-9]+|\.tmp[0-9a-f]+)?|\.parts|_temp(?:_[0-9a-f]+)?)"
-)
-_OF_STEP = re.compile(rf"({re.escape(CKPT_INFO_PREFIX)}|{re.escape(CKPT_INPUTS_PREFIX)})([0-9]+)")
-# A killed `atomic_write`, ours or TensorFlow's.
-_UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
+_WITH_STEP = {"info", "inputs", "manifest", "checked", "repaired"}
+"""Kinds of files that go with their step, and are ours by their names."""
 
 
 class _Listed(NamedTuple):
@@ -111,6 +111,8 @@ class CommittedSteps:
         self._state = CheckpointState()  # as it was read or written last
         self._preserved_at = 0.0
         self._latest: int | None = None
+        self._latest_at: float | None = None  # when it was committed
+        self._given_up: set[int] = set()  # steps that were committed, and gone back from
         self._restored: int | None = None
         self._override: Override | None = None
         self._to_drop: set[int] = set()
@@ -142,31 +144,46 @@ class CommittedSteps:
         self._state = state
         self._preserved_at = state.last_preserved_timestamp
         self._override, self._to_drop, self._of_others = point.override, set(), set()
-        # TensorFlow 1 writes no times; and the latest may be missing in the list.
-        recorded = dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path])
-        times = dict(
-            zip(
-                state.all_model_checkpoint_paths,
-                state.all_model_checkpoint_timestamps,
-                strict=False,
-            )
-        )
         listed: dict[str, _Listed] = {}
-        for name in recorded if point != RestartPoint() else ():
-            path, step = self._path(name), step_of(os.path.basename(name))
-            if step is not None and point.step is not None and step > point.step:
-                continue
-            if path:
-                saved_at = times.get(name) or _saved_at(self._place(path))
-                listed.setdefault(path, _Listed(path, step, saved_at))
+        for each in recorded_checkpoints(state) if point != RestartPoint() else ():
+            path = self._path(each)
+            # TensorFlow 1 writes no times.
+            saved_at = each.time or _saved_at(self._place(path))
+            listed.setdefault(path, _Listed(path, each.step, saved_at))
         self._listed = list(listed.values())
         self._latest = point.step
+        self._latest_at = None if point.prefix is None else index_time(point.prefix)
         self._restored = point.step if point.prefix is not None else None
         if point.step is None:
             # Nothing, or a checkpoint without a number, which says nothing about the others.
             numbers = [entry.step for entry in self._listed if entry.step is not None]
-            self._latest = max(numbers, default=None)
+            self._latest = numbers[-1] if numbers else None
+        self._give_up_later()
         return point
+
+    def _give_up_later(self) -> None:
+        """Take from the list what was committed after the step that the job goes on from.
+
+        That is what comes behind it in the list, or, where it is not listed itself, what has a
+        higher number and was not committed before it.
+        """
+        steps = [entry.step for entry in self._listed]
+        at = steps.index(self._latest) if self._latest in steps else -1
+        if at >= 0:
+            entry = self._listed[at]
+            self._latest_at = commit_time(entry.committed_at, self._place(entry.path))
+        kept, given_up = [], set()
+        for i, entry in enumerate(self._listed):
+            step, latest, latest_at = entry.step, self._latest, self._latest_at
+            if step is None or latest is None or i <= at:
+                kept.append(entry)
+            elif comes_later(step, entry.committed_at, latest, latest_at) or (
+                at >= 0 and latest_at is not None and entry.committed_at > latest_at
+            ):
+                given_up.add(step)
+            else:
+                kept.append(entry)
+        self._listed, self._given_up = kept, given_up
 
     def is_committed(self, step: int) -> bool:
         """Whether that step is whole, and not of a future that the job has gone back from."""
@@ -194,12 +211,18 @@ class CommittedSteps:
             The operating system refused.
         """
         self._adopt()
-        latest = self._latest
-        if latest is not None:
-            return self._remove(lambda step: step > latest, all_unfinished=True)
+        if self._latest is not None:
+            return self._remove(self._is_uncommitted, all_unfinished=True)
         names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
         begun = {step_of(name) for name in names if name.startswith(CKPT_INPUTS_PREFIX)}
         return self._remove(lambda step: step in begun, all_unfinished=True)
+
+    def _is_uncommitted(self, step: int) -> bool:
+        if step in self._given_up:
+            return True
+        if self._latest is None or self.is_committed(step):
+            return False
+        return comes_later(step, index_time(self.prefix(step)), self._latest, self._latest_at)
 
     def begin(self, step: int, run_id: str = "") -> None:
         """Mark a step whose files are about to be written, by a `ckpt.inputs` without workers.
@@ -238,7 +261,9 @@ class CommittedSteps:
         text = format_checkpoint_state(state).encode("utf-8", "surrogateescape")
         atomic_write(os.path.join(self._model_dir, CHECKPOINT), text)
         self._state = state
-        self._listed, self._preserved_at, self._latest = kept, preserved_at, step
+        self._listed, self._preserved_at = kept, preserved_at
+        self._latest, self._latest_at = step, commit_time(now, self.prefix(step))
+        self._given_up.discard(step)
         self._to_drop.update(entry.step for entry in gone if entry.step is not None)
         self._end_rollback(entry.step for entry in listed if entry.step is not None)
         self._drop()
@@ -265,7 +290,10 @@ class CommittedSteps:
             entry
             for entry in own
             if entry.path not in self._of_others
-            and (entry.step is None or entry.step < step)
+            and (
+                entry.step is None
+                or not comes_later(entry.step, entry.committed_at, step, self._latest_at)
+            )
             and os.path.lexists(self._place(entry.path) + INDEX_SUFFIX)
         ]
         self._listed.sort(key=lambda entry: entry.committed_at)
@@ -296,7 +324,11 @@ class CommittedSteps:
             exempt = read_monolith_checkpoint_state(path).exempt_model_checkpoint_paths
         except PathNotFoundError:
             return set()
-        return {self._place(self._path(name)) for name in exempt}
+        return {
+            self._place(self._path(each))
+            for name in exempt
+            for each in recorded_checkpoints(CheckpointState(name))
+        }
 
     def _end_rollback(self, steps: Iterable[int]) -> None:
         """Remove the override that this job or the one before it has honoured; no newer one."""
@@ -334,28 +366,20 @@ class CommittedSteps:
         all_unfinished: bool = False,
     ) -> list[str]:
         names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
-        bases = rf"{re.escape(self._base)}|{re.escape(INPUT_WORKER_PREFIX)}[0-9]+\.ckpt"
-        bundle = re.compile(rf"(?:{bases})-([0-9]+){_OF_BUNDLE}")
         gone: list[str] = []
         workers: set[int] = set()
         for name in names:
-            unfinished = _UNFINISHED.fullmatch(name)
-            target = (unfinished[1] or unfinished[2]) if unfinished else name
-            if target == CHECKPOINT and unfinished and all_unfinished:
-                gone.append(name)
+            file = parse_step_file(name)
+            if file is None:
+                if all_unfinished and target_of_temporary(name) == CHECKPOINT:
+                    gone.append(name)
                 continue
-            of_step, of_bundle = _OF_STEP.fullmatch(target), bundle.fullmatch(name)
-            if of_step and not (keep_counts and of_step[1] == CKPT_INFO_PREFIX):
-                step = int(of_step[2])
-            elif of_bundle:
-                step = int(of_bundle[1])
-            else:
+            if not self._is_ours(file) or (keep_counts and file.kind == "info"):
                 continue
-            if goes(step):
+            if goes(file.step):
                 gone.append(name)
-                worker = worker_of(name)
-                if worker is not None:
-                    workers.add(worker)
+                if file.worker is not None:
+                    workers.add(file.worker)
         # The model's index first: without it nothing offers the step, and while `ckpt.inputs` is
         # there without it, the rest is known to be left over. State files name no states that are
         # going.
@@ -369,15 +393,19 @@ class CommittedSteps:
             remove(os.path.join(self._model_dir, name))
         return gone
 
-    def _path(self, recorded: str) -> str:
+    def _is_ours(self, file: StepFile) -> bool:
+        if file.kind in ("bundle", "tables"):
+            return file.base == self._base
+        return file.kind in _WITH_STEP or (file.kind == "input" and file.worker is not None)
+
+    def _path(self, recorded: Recorded) -> str:
         """A path as it is to be recorded: relative if the files are here.
 
         Files of that name in this directory win, as they do for readers: a directory that was
         moved or copied keeps the absolute paths of its old place.
         """
-        name = os.path.basename(recorded)
-        here = os.path.lexists(os.path.join(self._model_dir, name) + INDEX_SUFFIX)
-        return name if here else recorded
+        here = os.path.lexists(os.path.join(self._model_dir, recorded.name) + INDEX_SUFFIX)
+        return recorded.name if here else recorded.path
 
     def _place(self, path: str) -> str:
         return os.path.abspath(os.path.join(self._model_dir, path))

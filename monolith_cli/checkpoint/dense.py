@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
     MonolithError,
     NotReadableError,
+    PathNotFoundError,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle
 
@@ -89,6 +90,12 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
         listing.files.append(FileSize(prefix + INDEX_SUFFIX, _size(prefix + INDEX_SUFFIX)))
         try:
             bundle = TensorBundle(prefix)
+        except PathNotFoundError:
+            path = prefix + INDEX_SUFFIX
+            what = "missing: what dense variables there are is not known without it"
+            listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
+            listing = listing._replace(is_whole=False)
+            continue
         except MonolithError as error:
             listing.problems.append(error)
             listing = listing._replace(is_whole=False)

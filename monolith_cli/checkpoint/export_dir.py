@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX, natural_key, parse_shard_name
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, natural_key, parse_shard_name
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MissingShardError, PathNotFoundError
 

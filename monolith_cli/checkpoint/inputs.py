@@ -16,25 +16,28 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monolith_cli.checkpoint.layout import (
+from monolith_cli.checkpoint.names import (
     CHECKPOINT,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
+    begins_input,
     ckpt_inputs_name,
     input_base,
     input_state_name,
     parse_checkpoint_name,
     step_of,
+    target_of_temporary,
 )
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
     format_checkpoint_state,
     read_checkpoint_state,
 )
+from monolith_cli.formats.small_file import read_whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,9 +60,7 @@ __all__ = [
 
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt-")
-_TASK = r"input(?!_worker_)(?:_[a-z]+_[0-9]+)?"
-_TASK_STATE = re.compile(rf"({_TASK})\.ckpt-[0-9]+{re.escape(INDEX_SUFFIX)}")
-_TASK_STATE_FILE = re.compile(rf"{re.escape(CHECKPOINT)}_({_TASK})")
+_STATE_FILE = f"{CHECKPOINT}_input"
 
 
 class WorkerInput(NamedTuple):
@@ -121,11 +122,13 @@ def list_task_inputs(names: Iterable[str]) -> dict[str, list[int]]:
     """
     found: dict[str, list[int]] = {}
     for name in names:
-        if match := _TASK_STATE.fullmatch(name):
-            found.setdefault(match[1], []).append(step_of(name) or 0)
-        elif match := _TASK_STATE_FILE.fullmatch(name):
-            found.setdefault(match[1], [])
-    return {name: sorted(found[name]) for name in sorted(found)}
+        parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
+        if parts and begins_input(parts.base):
+            found.setdefault(parts.base.removesuffix(".ckpt"), []).append(parts.step)
+        elif name.startswith(_STATE_FILE) and target_of_temporary(name) is None:
+            found.setdefault(name.removeprefix(f"{CHECKPOINT}_"), [])
+    tasks = sorted(name for name in found if begins_input(f"{name}.ckpt"))
+    return {name: sorted(found[name]) for name in tasks if worker_of(f"{name}.ckpt-") is None}
 
 
 def input_steps(model_dir: str, worker: int) -> list[int]:
@@ -222,19 +225,20 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
     """
     path = os.path.join(model_dir, ckpt_inputs_name(step))
     try:
-        with open(path, "rb") as file:
-            document = json.load(file)
+        document = json.loads(read_whole_file(path))
         workers = {
             int(worker): WorkerInput(bool(entry["finished"]), entry.get("fingerprint"))
             for worker, entry in document["workers"].items()
         }
         step, run_id = int(document["step"]), str(document["run_id"])
         return StepInputs(step, run_id, workers, document.get("override"))
-    except FileNotFoundError:
+    except PathNotFoundError:
+        if os.path.isdir(path) or os.path.isfile(model_dir):
+            raise
         return None
-    except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
     except _MALFORMED as error:
+        if isinstance(error, StateFileError):
+            raise
         raise StateFileError("does not say which inputs belong to a step", path=path) from error
 
 

@@ -6,7 +6,12 @@ import os
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer, TableFiles
 from monolith_cli.checkpoint.export_dir import export_checkpoint, holds_shards
-from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, INDEX_SUFFIX, parse_checkpoint_name
+from monolith_cli.checkpoint.names import (
+    ASSETS_SUFFIX,
+    INDEX_SUFFIX,
+    parse_checkpoint_name,
+    unfinished_save,
+)
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.checkpoint.training_dir import (
     assets_checkpoint,
@@ -43,7 +48,7 @@ class ModelDir:
         return f"ModelDir({self.path!r}, {self.kind!r})"
 
     def steps(self) -> list[int]:
-        """The steps that can be read, ascending; none in an export.
+        """The steps that can be read, oldest first as `checkpoint` has them; none in an export.
 
         Raises
         ------
@@ -52,7 +57,7 @@ class ModelDir:
         PathNotFoundError, NotReadableError
             The directory is gone, or cannot be read.
         """
-        return list(self._offer().by_step)
+        return list(self.offer().by_step)
 
     def checkpoint(self, step: int | None = None) -> Checkpoint:
         """The checkpoint of that step; by default the latest, as `checkpoint` names it.
@@ -64,18 +69,22 @@ class ModelDir:
         StateFileError, PathNotFoundError, NotReadableError
             As `steps`.
         """
-        offer = self._offer()
+        offer = self.offer()
         if step is None:
             if offer.latest is None:
                 raise offer.refusal or StepNotFoundError("holds no checkpoint", path=self.path)
             return offer.latest
+        if step in offer.unreadable:
+            error = offer.unreadable[step]
+            error.hint = error.hint or steps_hint(offer.by_step)
+            raise error
         if step not in offer.by_step:
             what = offer.withheld.get(step, f"no step {step}")
             raise StepNotFoundError(what, path=self.path, hint=steps_hint(offer.by_step))
         return offer.by_step[step]
 
     def checkpoints(self) -> list[Checkpoint]:
-        """All that can be read, by ascending step; one without a step comes last.
+        """All that can be read, in the order of `steps`; one without a step comes last.
 
         Raises
         ------
@@ -84,13 +93,16 @@ class ModelDir:
         StateFileError, PathNotFoundError, NotReadableError
             As `steps`.
         """
-        offer = self._offer()
-        found = list(offer.by_step.values())
-        if offer.latest and offer.latest.step is None:
-            found.append(offer.latest)
-        return found or [self.checkpoint()]
+        return self.offer().checkpoints or [self.checkpoint()]
 
-    def _offer(self) -> Offer:
+    def offer(self) -> Offer:
+        """What it holds now: what can be read, and what cannot, and why.
+
+        Raises
+        ------
+        StateFileError, PathNotFoundError, NotReadableError
+            As `steps`.
+        """
         if self.kind == "training":
             return training_offer(self._directory)
         if self.kind == "assets":
@@ -102,7 +114,7 @@ class ModelDir:
                 list_names(self._directory)
                 raise PathNotFoundError("no longer an export", path=self.path)
             only = export
-        return Offer({} if only.step is None else {only.step: only}, only, None, {})
+        return Offer({} if only.step is None else {only.step: only}, only, None, {}, {})
 
 
 def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
@@ -114,6 +126,8 @@ def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
         An empty path.
     PathNotFoundError
         There is nothing at that path, or no directory, or none with checkpoints or tables in it.
+    StepNotFoundError
+        It holds the parts of a save that has not finished.
     NotReadableError
         The operating system refused to list it.
     """
@@ -121,6 +135,13 @@ def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
     if not path:
         raise UsageError("an empty path", hint=_HINT)
     directory = _named(path)
+    step = unfinished_save(os.path.basename(directory))
+    if step is not None and os.path.isdir(directory):
+        raise StepNotFoundError(
+            f"an unfinished save of step {step}: it is being written, or its writer died",
+            path=path,
+            hint=f"give {os.path.dirname(directory) or os.curdir}, which holds what is committed",
+        )
     try:
         names = list_names(directory)
     except PathNotFoundError as error:

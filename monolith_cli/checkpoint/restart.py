@@ -8,11 +8,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
-from monolith_cli.checkpoint.layout import CHECKPOINT, CKPT_OVERRIDE
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE
 from monolith_cli.checkpoint.removal import remove
-from monolith_cli.errors import NotReadableError, StateFileError, StepNotFoundError
+from monolith_cli.errors import (
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+    StepNotFoundError,
+)
 from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.small_file import read_with_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,6 +121,9 @@ def restart_point(
         override = None
     try:
         checkpoint = directory.checkpoint(override.model_step if override else None)
+        if not checkpoint.has_index:
+            what = "no dense variables to restore: their index is missing"
+            raise StepNotFoundError(what, path=checkpoint.prefix or path)
     except StepNotFoundError as error:
         if override is None:
             raise
@@ -162,13 +171,14 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
     """
     path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
     try:
-        with open(path, "rb") as file:
-            written_ns = os.fstat(file.fileno()).st_mtime_ns
-            said = json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
+        data, status = read_with_status(path)
+        said = json.loads(data)
+    except PathNotFoundError:
+        if os.path.isdir(path):
+            raise
         return None
-    except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+    except StateFileError:
+        raise
     except (ValueError, RecursionError) as error:
         raise StateFileError("not JSON", path=path) from error
     try:
@@ -176,7 +186,7 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
         inputs = {_step(int(worker)): _step(at) for worker, at in said.get("inputs", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateFileError("not an override of a job's inputs", path=path) from error
-    return Override(step, MappingProxyType(inputs), written_ns)
+    return Override(step, MappingProxyType(inputs), status.st_mtime_ns)
 
 
 def write_override(

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint import layout
+from monolith_cli.checkpoint import names as file_names
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
 from monolith_cli.fid import V2_SIGNATURE_BITS
 from monolith_cli.formats import checkpoint_state, wire
@@ -150,8 +150,8 @@ def write_sample(
     recipe = _Recipe(dim, seed, optimizer, varied)
     with _refusals(directory):
         _prepare(directory, force)
-        prefix = directory / f"{layout.MODEL_BASE}-{step}"
-        with _replacing_directory(Path(f"{prefix}{layout.ASSETS_SUFFIX}")) as assets:
+        prefix = directory / f"{file_names.MODEL_BASE}-{step}"
+        with _replacing_directory(Path(f"{prefix}{file_names.ASSETS_SUFFIX}")) as assets:
             if multi:
                 jobs = _multi_jobs(assets, plans, shards, recipe)
             else:
@@ -159,7 +159,7 @@ def write_sample(
             _run(jobs, _Writing(entries, progress))
             stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
             _write_dense(prefix, step, dim, seed)
-            (directory / layout.ckpt_info_name(step)).unlink(missing_ok=True)
+            (directory / file_names.ckpt_info_name(step)).unlink(missing_ok=True)
         _write_state(directory, step, multi)
     return Sample(str(directory), step, shards, tuple(plan.table for plan in plans), stored_bytes)
 
@@ -275,7 +275,7 @@ def _multi_jobs(assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe) 
     for shard in range(shards):
         parts = [of_table[shard] for of_table in by_table]
         meta = [wire.encode_table_meta(part.plan.table.name, part.entries) for part in parts]
-        meta_base = _MULTI_BASE + layout.META_SUFFIX
+        meta_base = _MULTI_BASE + file_names.META_SUFFIX
         jobs += [
             _Job(_shard_path(assets, _MULTI_BASE, shard, shards), "snappy", parts, [], recipe),
             _Job(_shard_path(assets, meta_base, shard, shards), "plain", [], meta, recipe),
@@ -284,7 +284,7 @@ def _multi_jobs(assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe) 
 
 
 def _shard_path(assets: Path, base: str, shard: int, shards: int) -> Path:
-    return assets / layout.shard_name(base, shard, shards)
+    return assets / file_names.shard_name(base, shard, shards)
 
 
 class _Writing:
@@ -426,17 +426,17 @@ def _write_dense(prefix: Path, step: int, dim: int, seed: int) -> None:
 
 
 def _write_state(directory: Path, step: int, multi: bool) -> None:
-    name = f"{layout.MODEL_BASE}-{step}"
+    name = f"{file_names.MODEL_BASE}-{step}"
     monolith = checkpoint_state.MonolithCheckpointState(
         last_checkpoint_save_timestamp=_NOW,
         builtin_hash_table_type="MULTI_CUCKOO_HASH_MAP" if multi else "CUCKOO_HASH_MAP",
     )
     text = checkpoint_state.format_monolith_checkpoint_state(monolith)
-    atomic_write(directory / layout.MONOLITH_CHECKPOINT, text.encode())
+    atomic_write(directory / file_names.MONOLITH_CHECKPOINT, text.encode())
     # Last of all: from here on the checkpoint is there.
     state = checkpoint_state.CheckpointState(name, (name,), (float(_NOW),), float(_NOW))
     text = checkpoint_state.format_checkpoint_state(state)
-    atomic_write(directory / layout.CHECKPOINT, text.encode())
+    atomic_write(directory / file_names.CHECKPOINT, text.encode())
 
 
 def _prepare(directory: Path, force: bool) -> None:

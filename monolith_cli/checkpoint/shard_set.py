@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from monolith_cli.checkpoint.layout import (
+from monolith_cli.checkpoint.names import (
     HASH_FILTER_PREFIX,
     META_SUFFIX,
     ShardName,

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer
-from monolith_cli.checkpoint.layout import (
+from monolith_cli.checkpoint.names import (
     ASSETS_SUFFIX,
     CHECKPOINT,
     CKPT_INFO_PREFIX,
@@ -21,16 +21,32 @@ from monolith_cli.checkpoint.layout import (
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
     CheckpointName,
+    begins_input,
     natural_key,
     parse_checkpoint_name,
     step_of,
+    unfinished_save,
 )
 from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import PathNotFoundError, StateFileError, StepNotFoundError
+from monolith_cli.checkpoint.steps import (
+    comes_later,
+    commit_time,
+    index_time,
+    order_of_steps,
+    recorded_checkpoints,
+)
+from monolith_cli.errors import (
+    MonolithError,
+    PathNotFoundError,
+    StateFileError,
+    StepNotFoundError,
+)
 from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
+
+    from monolith_cli.checkpoint.steps import Recorded
 
 __all__ = ["assets_checkpoint", "is_training_dir", "steps_hint", "training_offer"]
 
@@ -41,6 +57,7 @@ _JOB_PREFIXES = (
     f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}",
 )
 _STEPS_SHOWN = 10
+_STATE_HINT = f"restore it from a copy, or give one *{ASSETS_SUFFIX} directory instead"
 
 
 def is_training_dir(names: Collection[str]) -> bool:
@@ -60,8 +77,10 @@ def training_offer(directory: str) -> Offer:
     These are the checkpoints that `checkpoint` lists, wherever they are, and unlisted ones here
     that are older than the one it names as the latest: jobs keep one a day that way. A newer
     unlisted one is being written, or was given up. Without a `checkpoint` file every bundle here
-    is offered but those of saves that are known to end with that file, and without any bundle the
-    only assets directory.
+    is offered but those of saves that are known to end with that file.
+
+    Where no bundle is found, whatever `checkpoint` says, the only assets directory is offered: the
+    training system loads single tables from it, and begins with new dense variables.
 
     Raises
     ------
@@ -91,11 +110,12 @@ def assets_checkpoint(assets: str) -> Checkpoint:
     return Checkpoint(step=step_of(os.path.basename(prefix)), prefix=prefix, assets=[assets])
 
 
-def steps_hint(steps: Collection[int]) -> str | None:
-    """`the steps are 1, 2, 3`, or the newest of them where there are many; None without any."""
+def steps_hint(steps: Iterable[int]) -> str | None:
+    """`the steps are 1, 2, 3`, or the last of them where there are many; None without any."""
+    steps = list(steps)
     if not steps:
         return None
-    shown = ", ".join(map(str, sorted(steps)[-_STEPS_SHOWN:]))
+    shown = ", ".join(map(str, steps[-_STEPS_SHOWN:]))
     return f"the steps are {'..., ' if len(steps) > _STEPS_SHOWN else ''}{shown}"
 
 
@@ -104,45 +124,94 @@ def _read_state(directory: str) -> CheckpointState | None:
     try:
         state = read_checkpoint_state(path)
     except PathNotFoundError:
-        return None
+        if not os.path.isdir(path):
+            return None
+        what = "a directory in place of the file that lists the checkpoints"
+        hint = f"give {path}" if _holds_checkpoints(path) else "move it away"
+        raise PathNotFoundError(what, path=path, hint=hint) from None
+    except StateFileError as error:
+        error.hint = _STATE_HINT
+        raise
     if not state.model_checkpoint_path:
-        hint = f"give one *{ASSETS_SUFFIX} directory instead"
-        raise StateFileError("names no checkpoint", path=path, offset=0, hint=hint)
+        raise StateFileError("names no checkpoint", path=path, offset=0, hint=_STATE_HINT)
     return state
+
+
+def _holds_checkpoints(directory: str) -> bool:
+    try:
+        return is_training_dir(list_names(directory))
+    except MonolithError:
+        return False
 
 
 def _by_state(directory: str, names: Collection[str], state: CheckpointState) -> Offer:
     by_step: dict[int, Checkpoint] = {}
     withheld: dict[int, str] = {}
-    recorded_paths = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
-    for recorded in dict.fromkeys(recorded_paths):
-        step = step_of(os.path.basename(recorded))
-        checkpoint = _recorded_checkpoint(directory, names, recorded)
-        if step is not None and checkpoint:
-            by_step.setdefault(step, checkpoint)
-        elif step is not None:
-            withheld[step] = f"the files of step {step} are gone, though '{CHECKPOINT}' lists it"
+    unreadable: dict[int, StepNotFoundError] = {}
+    listed: list[tuple[int, float | None]] = []
+    latest, refusal = None, None
+    recorded = recorded_checkpoints(state, names)
+    for each in recorded:
+        checkpoint = _recorded_checkpoint(directory, names, each)
+        error = None if checkpoint else _why_not(directory, names, each, state)
+        if each.path == state.model_checkpoint_path:
+            latest, refusal, latest_name = checkpoint, error, each.name
+        if each.step is None or each.step in by_step:
+            continue
+        if checkpoint and checkpoint.prefix:
+            by_step[each.step] = checkpoint
+            listed.append((each.step, each.time or index_time(checkpoint.prefix)))
+        elif error:
+            unreadable[each.step] = error
 
-    latest_name = os.path.basename(state.model_checkpoint_path)
+    unlisted: dict[int, float] = {}
     latest_parts = parse_checkpoint_name(latest_name)
+    latest_time = None
+    if latest_parts:
+        latest_prefix = by_step[latest_parts.step].prefix if latest_parts.step in by_step else None
+        latest_time = commit_time(dict(listed).get(latest_parts.step), latest_prefix)
     for name, bundle in _bundles(names).items():
-        if latest_parts and bundle.base == latest_parts.base and bundle.step < latest_parts.step:
-            by_step.setdefault(bundle.step, _checkpoint_here(directory, names, name))
+        if bundle.step in by_step:
+            continue
+        time = index_time(os.path.join(directory, name))
+        if (
+            latest_parts
+            and time is not None
+            and bundle.base == latest_parts.base
+            and not comes_later(bundle.step, time, latest_parts.step, latest_time)
+        ):
+            by_step[bundle.step] = _checkpoint_here(directory, names, name)
+            unlisted[bundle.step] = time
         else:
             withheld.setdefault(bundle.step, _uncommitted(bundle.step))
-    for step in _steps_with_assets(names):
-        if latest_parts and step > latest_parts.step:
+    for step in _steps_with_assets(names) | _steps_half_saved(names):
+        if latest_parts and step > latest_parts.step and step not in by_step:
             withheld.setdefault(step, _uncommitted(step))
 
-    refusal = None
-    latest = _recorded_checkpoint(directory, names, state.model_checkpoint_path)
-    if not latest:
-        refusal = StepNotFoundError(
-            f"names '{latest_name}' as the latest, whose files are gone",
-            path=os.path.join(directory, CHECKPOINT),
-            hint=steps_hint(by_step),
-        )
-    return Offer(dict(sorted(by_step.items())), latest, refusal, withheld)
+    order = order_of_steps(listed, unlisted, latest_parts.step if latest_parts else None)
+    by_step = {step: by_step[step] for step in order}
+    if refusal:
+        refusal.hint = refusal.hint or steps_hint(by_step)
+        if not by_step:
+            latest = _tables_alone(directory, names, str(latest_name))
+    if latest and latest.step is not None and latest.step not in by_step:
+        by_step[latest.step] = latest
+        unreadable.pop(latest.step, None)
+    unreadable = {step: error for step, error in unreadable.items() if step not in by_step}
+    return Offer(by_step, latest, refusal, withheld, unreadable)
+
+
+def _tables_alone(directory: str, names: Collection[str], missing: str) -> Checkpoint | None:
+    """The only assets directory, where `checkpoint` names what is gone."""
+    tables = [name for name in names if name.endswith(ASSETS_SUFFIX)]
+    if len(tables) != 1:
+        return None
+    only = assets_checkpoint(os.path.join(directory, tables[0]))
+    only.notes.append(
+        f"'{CHECKPOINT}' names '{missing}', which is gone: of the only tables here a job would load"
+        " the single ones, and begin with new dense variables"
+    )
+    return only
 
 
 def _by_names(directory: str, names: Collection[str]) -> Offer:
@@ -150,12 +219,24 @@ def _by_names(directory: str, names: Collection[str]) -> Offer:
     # A save begins with `ckpt.inputs` and ends with `checkpoint`.
     begun = {step_of(name) for name in names if name.startswith(CKPT_INPUTS_PREFIX)}
     bundles = {name: parts for name, parts in _bundles(names).items() if parts.step not in begun}
+    times: dict[int, float] = {}
     for name in sorted(bundles, key=lambda name: (bundles[name].base != MODEL_BASE, name)):
-        by_step.setdefault(bundles[name].step, _checkpoint_here(directory, names, name))
-    unoffered = _steps_with_assets(names) | {step for step in begun if step is not None}
-    withheld = {step: _uncommitted(step) for step in unoffered}
+        step = bundles[name].step
+        if step not in by_step:
+            by_step[step] = _checkpoint_here(directory, names, name)
+            times[step] = index_time(os.path.join(directory, name)) or 0.0
+    unoffered = _steps_with_assets(names) | _steps_half_saved(names)
+    unoffered |= {step for step in begun if step is not None}
+    withheld = {step: _uncommitted(step) for step in unoffered if step not in by_step}
     if by_step:
-        return Offer(dict(sorted(by_step.items())), by_step[max(by_step)], None, withheld)
+        order = order_of_steps([], times)
+        latest, highest = by_step[order[-1]], max(order)
+        if latest.step != highest:
+            latest.notes.append(
+                f"no '{CHECKPOINT}' file: step {latest.step} is taken for the latest, as its index"
+                f" is the newest; there is a step {highest}, too"
+            )
+        return Offer({step: by_step[step] for step in order}, latest, None, withheld, {})
 
     tables = sorted((name for name in names if name.endswith(ASSETS_SUFFIX)), key=natural_key)
     if not tables:
@@ -174,44 +255,92 @@ def _by_names(directory: str, names: Collection[str]) -> Offer:
         )
     else:
         only = assets_checkpoint(os.path.join(directory, tables[0]))
-        return Offer({} if only.step is None else {only.step: only}, only, None, {})
-    return Offer({}, None, refusal, withheld)
+        return Offer({} if only.step is None else {only.step: only}, only, None, {}, {})
+    return Offer({}, None, refusal, withheld, {})
 
 
 def _recorded_checkpoint(
-    directory: str, names: Collection[str], recorded: str
+    directory: str, names: Collection[str], recorded: Recorded
 ) -> Checkpoint | None:
-    """The checkpoint at a path that `checkpoint` records; None where its files are gone.
+    """The checkpoint at a path that `checkpoint` records; None where it cannot be read.
 
     The files of that name in this directory win: a directory that was moved or copied keeps the
     absolute paths of its old place.
     """
-    name = os.path.basename(recorded)
-    if name + INDEX_SUFFIX in names:
-        checkpoint = _checkpoint_here(directory, names, name)
-        if os.path.isabs(recorded) and not _same_place(os.path.dirname(recorded), directory):
-            checkpoint.notes.append(f"'{CHECKPOINT}' still names {recorded}; read from here")
+    name, path = recorded.name, recorded.path
+    if name + INDEX_SUFFIX in names or _has_data(names, name):
+        checkpoint = _checkpoint_here(directory, names, name, listed_as=path)
+        if os.path.isabs(path) and not _same_place(os.path.dirname(path), directory):
+            checkpoint.notes.append(f"'{CHECKPOINT}' still names {path}; read from here")
         return checkpoint
-    prefix = os.path.join(directory, recorded)
+    prefix = os.path.join(directory, os.path.dirname(path), name)
     if not os.path.isfile(prefix + INDEX_SUFFIX):
         return None
     return Checkpoint(
-        step=step_of(name),
+        step=recorded.step,
         prefix=prefix,
         assets=[prefix + ASSETS_SUFFIX] if os.path.isdir(prefix + ASSETS_SUFFIX) else [],
         notes=[f"'{CHECKPOINT}' names another directory; read from {os.path.dirname(prefix)}"],
         has_index=True,
+        is_elsewhere=True,
     )
 
 
-def _checkpoint_here(directory: str, names: Collection[str], name: str) -> Checkpoint:
+def _why_not(
+    directory: str, names: Collection[str], recorded: Recorded, state: CheckpointState
+) -> StepNotFoundError:
+    """Why a checkpoint that `checkpoint` lists cannot be read."""
+    state_path = os.path.join(directory, CHECKPOINT)
+    name, path = recorded.name, recorded.path
+    is_latest = path == state.model_checkpoint_path
+    is_here = os.path.basename(path) == path or _same_place(
+        os.path.join(directory, os.path.dirname(path)), directory
+    )
+    lists = f"'{name if is_here else path}'"
+    lists = f"names {lists} as the latest" if is_latest else f"lists {lists}"
+    if name in names or os.path.isfile(os.path.join(directory, path)):
+        return StepNotFoundError(
+            f"{lists}, a file in TensorFlow's V1 format, which is not read here",
+            path=state_path,
+            hint="restore it with TensorFlow, and save it again",
+            kind="v1_format",
+        )
+    if name + ASSETS_SUFFIX in names:
+        return StepNotFoundError(
+            f"{lists}, whose tables are here, but no index and no data of its dense variables",
+            path=state_path,
+            hint=f"restore them, or give {os.path.join(directory, name + ASSETS_SUFFIX)}",
+        )
+    if is_here:
+        return StepNotFoundError(f"{lists}, whose files are gone", path=state_path)
+    where = os.path.join(directory, os.path.dirname(path))
+    try:
+        os.listdir(where)
+        why = "its files are gone from there"
+    except OSError as error:
+        why = f"{os.path.dirname(path)} cannot be reached: {error.strerror}"
+    if "://" in path or "\\" in path:
+        why = "that is no path of this machine"
+    what = f"{lists}, and there is no '{name}' here; {why}"
+    return StepNotFoundError(what, path=state_path)
+
+
+def _checkpoint_here(
+    directory: str, names: Collection[str], name: str, *, listed_as: str | None = None
+) -> Checkpoint:
     prefix = os.path.join(directory, name)
     return Checkpoint(
         step=step_of(name),
         prefix=prefix,
         assets=[prefix + ASSETS_SUFFIX] if name + ASSETS_SUFFIX in names else [],
-        has_index=True,
+        has_index=name + INDEX_SUFFIX in names,
+        listed_as=listed_as,
     )
+
+
+def _has_data(names: Collection[str], name: str) -> bool:
+    """Whether a data file of that bundle is here."""
+    return any(each.startswith(f"{name}.data-") and step_of(each) is not None for each in names)
 
 
 def _bundles(names: Collection[str]) -> dict[str, CheckpointName]:
@@ -219,13 +348,18 @@ def _bundles(names: Collection[str]) -> dict[str, CheckpointName]:
     bundles = {}
     for name in names:
         parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
-        if parts and not name.startswith(INPUT_WORKER_PREFIX):
+        if parts and not begins_input(parts.base):
             bundles[name.removesuffix(INDEX_SUFFIX)] = parts
     return bundles
 
 
 def _steps_with_assets(names: Collection[str]) -> set[int]:
     steps = {step_of(name) for name in names if name.endswith(ASSETS_SUFFIX)}
+    return {step for step in steps if step is not None}
+
+
+def _steps_half_saved(names: Collection[str]) -> set[int]:
+    steps = map(unfinished_save, names)
     return {step for step in steps if step is not None}
 
 

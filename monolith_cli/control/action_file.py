@@ -7,8 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from monolith_cli.checkpoint.layout import CHECKPOINT
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import CHECKPOINT
 from monolith_cli.control.address import read_small_file
 from monolith_cli.control.service import ACTION_FILE, RESPONSE_FILE
 from monolith_cli.errors import (

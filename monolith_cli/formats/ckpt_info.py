@@ -13,6 +13,7 @@ from typing import NamedTuple
 from monolith_cli.errors import StateFileError
 from monolith_cli.formats import text_proto
 from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.small_file import read_whole_file
 
 __all__ = ["CkptInfo", "format_ckpt_info", "parse_ckpt_info", "read_ckpt_info", "write_ckpt_info"]
 
@@ -81,10 +82,10 @@ def read_ckpt_info(path: str | os.PathLike[str]) -> CkptInfo:
     Raises
     ------
     PathNotFoundError, NotReadableError, StateFileError
-        As `text_proto.read` and `parse_ckpt_info`.
+        As `read_whole_file` and `parse_ckpt_info`.
     """
     path = os.fspath(path)
-    return parse_ckpt_info(text_proto.read_bytes(path), path)
+    return parse_ckpt_info(read_whole_file(path), path)
 
 
 def write_ckpt_info(

@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
-from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import StateFileError
+from monolith_cli.formats.small_file import read_whole_file
 
-__all__ = ["Field", "Value", "expect", "parse", "quote", "read", "read_bytes"]
+__all__ = ["Field", "Value", "expect", "parse", "quote", "read"]
 
 Value: TypeAlias = "int | float | bytes | str | list[Field]"
 """A number, a string (as bytes), an enum value or bool (as its identifier), or a message."""
@@ -28,7 +29,6 @@ _TYPE_NAMES: dict[type, str] = {
     str: "an identifier",
     list: "a message",
 }
-_MAX_BYTES = 64 << 20
 _MAX_DEPTH = 100
 
 _SPACE = rb"(?:[ \t\n\r\v\f]+|#[^\n]*)*"
@@ -85,37 +85,11 @@ def read(path: str) -> list[Field]:
     Raises
     ------
     PathNotFoundError, NotReadableError
-        As `read_bytes`.
+        As `read_whole_file`.
     StateFileError
         It does not parse, or is too large.
     """
-    return parse(read_bytes(path), path)
-
-
-def read_bytes(path: str) -> bytes:
-    """The contents of a state file.
-
-    Raises
-    ------
-    PathNotFoundError
-        There is no such file.
-    NotReadableError
-        The operating system refused to read it.
-    StateFileError
-        It is larger than 64 MiB, so no state file.
-    """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise PathNotFoundError("no such file", path=path) from error
-    except IsADirectoryError as error:
-        raise PathNotFoundError("a directory in place of a file", path=path) from error
-    except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
-    if len(data) > _MAX_BYTES:
-        raise StateFileError("too large for a state file", path=path, offset=_MAX_BYTES)
-    return data
+    return parse(read_whole_file(path), path)
 
 
 def parse(text: str | bytes, path: str | None = None) -> list[Field]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from monolith_cli.checkpoint.layout import CHECKPOINT, INDEX_SUFFIX
+from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.inputs import find_input_step, input_prefix, list_inputs, worker_of
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX, step_of
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, step_of
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError

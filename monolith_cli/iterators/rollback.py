@@ -18,8 +18,8 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     write_input_state,
 )
-from monolith_cli.checkpoint.layout import CHECKPOINT, CKPT_OVERRIDE, input_state_name
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE, input_state_name
 from monolith_cli.checkpoint.restart import (
     Override,
     RestartPoint,

@@ -19,7 +19,8 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     worker_of,
 )
-from monolith_cli.checkpoint.layout import (
+from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import (
     CHECKPOINT,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
@@ -27,7 +28,6 @@ from monolith_cli.checkpoint.layout import (
     parse_checkpoint_name,
     step_of,
 )
-from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.dense import DenseVariable, FileSize, list_dense
-from monolith_cli.checkpoint.layout import META_SUFFIX, ckpt_info_name, ckpt_inputs_name
+from monolith_cli.checkpoint.names import META_SUFFIX, ckpt_info_name, ckpt_inputs_name
 from monolith_cli.errors import MonolithError
 from monolith_cli.tables.table import open_tables
 

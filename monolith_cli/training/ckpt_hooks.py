@@ -24,7 +24,7 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     write_input_state,
 )
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX, ckpt_inputs_name
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_inputs_name
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from monolith_cli.checkpoint.layout import ckpt_info_name
+from monolith_cli.checkpoint.names import ckpt_info_name
 from monolith_cli.errors import UsageError
 from monolith_cli.fid import MAX_SLOTS, V2_SIGNATURE_BITS
 from monolith_cli.formats.atomic import make_directory

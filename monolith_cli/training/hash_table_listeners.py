@@ -10,8 +10,8 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from monolith_cli.checkpoint.layout import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.shard_set import list_assets
 from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import CorruptionError, MonolithError, NotReadableError, UsageError
 
 __all__ = ["InputState", "iterators_of_graph", "reason_of", "state_of_graph"]

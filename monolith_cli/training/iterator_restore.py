@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import (
     DifferentError,
     MonolithError,

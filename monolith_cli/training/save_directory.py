@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX, MONOLITH_CHECKPOINT
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import PathNotFoundError, UsageError
 from monolith_cli.formats.atomic import atomic_write, make_directory

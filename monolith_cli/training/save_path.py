@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from monolith_cli.checkpoint.layout import INDEX_SUFFIX
+from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import UsageError
 
 __all__ = ["check_save_path", "literal_prefix"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from monolith_cli.checkpoint.layout import HASH_FILTER_PREFIX, META_SUFFIX, parse_shard_name
+from monolith_cli.checkpoint.names import HASH_FILTER_PREFIX, META_SUFFIX, parse_shard_name
 from monolith_cli.errors import UsageError
 from monolith_cli.training.dump_ops import read_dump, write_dump
 from monolith_cli.training.entry_ops import decode_entries

@@ -832,3 +832,73 @@ def test_before_the_first_commit_only_steps_that_were_begun_are_cleared(tmp_path
         "ckpt-5.index",
         "ckpt-5.meta",
     }
+
+
+# --- a run that started over ----------------------------------------------------------------
+
+
+def age(directory: Path, **seconds: float) -> None:
+    """Give the files of steps (`s100=1000.0`) these times of modification."""
+    for step, at in seconds.items():
+        for path in directory.glob(f"*-{step.removeprefix('s')}*"):
+            os.utime(path, (at, at))
+
+
+def test_steps_of_the_run_before_are_no_future(tmp_path: Path) -> None:
+    """It counts from 1 again: 100 and 200 are older, in the list and beside it."""
+    save(tmp_path, 50, 100, 200, 3)
+    age(tmp_path, s50=500.0, s100=1000.0, s200=2000.0, s3=3000.0)
+    write_state(
+        tmp_path,
+        *("model.ckpt-100", "model.ckpt-200", "model.ckpt-3"),
+        all_model_checkpoint_timestamps=(1000.0, 2000.0, 3000.0),
+    )
+    steps = begin(tmp_path, max_to_keep=3)
+    assert (steps.latest, steps.is_committed(200)) == (3, True)
+    before = names(tmp_path)
+    assert steps.clear_uncommitted() == []
+    assert names(tmp_path) == before  # 50, which is not listed, too
+    commit(steps, tmp_path, 4)
+    assert listed(tmp_path) == ["model.ckpt-200", "model.ckpt-3", "model.ckpt-4"]
+    assert names_of(tmp_path, 100) == {"ckpt.info-100"}
+    assert restart_point(tmp_path).step == 4
+
+
+def test_the_newest_of_a_run_that_started_over_is_cleared(tmp_path: Path) -> None:
+    save(tmp_path, 100, 3)
+    age(tmp_path, s100=1000.0, s3=3000.0)
+    write_state(tmp_path, "model.ckpt-3", all_model_checkpoint_timestamps=(3000.0,))
+    save(tmp_path, 5)  # a save that died
+    steps = begin(tmp_path)
+    assert {name for name in steps.clear_uncommitted() if "-100" in name} == set()
+    assert names_of(tmp_path, 5) == set()
+    assert open_model_dir(tmp_path).steps() == [100, 3]
+
+
+def test_going_back_to_a_step_in_the_middle_of_the_list(tmp_path: Path) -> None:
+    """`restore_ckpt` of the original rewrites the latest alone: what comes behind is given up."""
+    save(tmp_path, 10, 20, 30)
+    age(tmp_path, s10=1000.0, s20=2000.0, s30=3000.0)
+    paths = tuple(f"model.ckpt-{step}" for step in (10, 20, 30))
+    write_state(tmp_path, "model.ckpt-20", all_model_checkpoint_paths=paths)
+    steps = begin(tmp_path)
+    assert (steps.latest, steps.is_committed(10), steps.is_committed(30)) == (20, True, False)
+    steps.clear_uncommitted()
+    assert names_of(tmp_path, 30) == set()
+    commit(steps, tmp_path, 21)
+    assert listed(tmp_path) == ["model.ckpt-10", "model.ckpt-20", "model.ckpt-21"]
+
+
+def test_another_saver_beside_a_run_that_started_over(tmp_path: Path) -> None:
+    save(tmp_path, 200, 3)
+    age(tmp_path, s200=2000.0, s3=3000.0)
+    write_state(
+        tmp_path,
+        *("model.ckpt-200", "model.ckpt-3"),
+        all_model_checkpoint_timestamps=(2000.0, 3000.0),
+    )
+    steps = begin(tmp_path)
+    save(tmp_path, 4)
+    write_state(tmp_path, "model.ckpt-4")
+    commit(steps, tmp_path, 5)
+    assert listed(tmp_path) == [f"model.ckpt-{step}" for step in (200, 3, 4, 5)]

@@ -18,7 +18,13 @@ from monolith_cli.checkpoint.restart import (
     remove_override,
     restart_point,
 )
-from monolith_cli.errors import NotReadableError, StateFileError, StepNotFoundError, WriteError
+from monolith_cli.errors import (
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+    StepNotFoundError,
+    WriteError,
+)
 
 
 def save(directory: Path, *steps: int) -> None:
@@ -121,7 +127,7 @@ def test_a_step_whose_files_are_gone(tmp_path: Path) -> None:
     save(tmp_path, 20)
     commit_steps(tmp_path, 10, 20)
     override(tmp_path, '{"model_step": 10}')
-    with pytest.raises(StepNotFoundError, match="the files of step 10 are gone"):
+    with pytest.raises(StepNotFoundError, match=r"lists 'model.ckpt-10', whose files are gone"):
         restart_point(tmp_path)
 
 
@@ -246,7 +252,7 @@ def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     save(tmp_path, 10)
     commit_steps(tmp_path, 10)
     (tmp_path / "ckpt.override").mkdir()
-    with pytest.raises(NotReadableError, match=r"ckpt.override: not readable: Is a directory"):
+    with pytest.raises(PathNotFoundError, match=r"ckpt.override: a directory in place of a file"):
         restart_point(tmp_path)
     (tmp_path / "ckpt.override").rmdir()
 

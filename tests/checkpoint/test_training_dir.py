@@ -124,7 +124,7 @@ def test_a_listed_step_whose_files_are_gone(tmp_path: Path) -> None:
     commit_steps(tmp_path, 10, 20)
     assert open_model_dir(tmp_path).steps() == [20]
     assert str(refusal(tmp_path, 10)) == (
-        f"{tmp_path}: the files of step 10 are gone, though 'checkpoint' lists it; the steps are 20"
+        f"{tmp_path}/checkpoint: lists 'model.ckpt-10', whose files are gone; the steps are 20"
     )
 
 

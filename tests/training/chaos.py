@@ -495,8 +495,8 @@ def kill(job: Job, boundary: str, chance: random.Random) -> Kill:
 
 def roll_back(job: Job, before: Committed) -> Committed:
     """Ask for an older step than the latest, if there is one."""
-    from monolith_cli.checkpoint.layout import CKPT_OVERRIDE
     from monolith_cli.checkpoint.model_dir import open_model_dir
+    from monolith_cli.checkpoint.names import CKPT_OVERRIDE
 
     steps = open_model_dir(str(job.model_dir)).steps() if before.step is not None else []
     if not steps:

@@ -1,0 +1,234 @@
+"""The names of files and directories in a model directory: one grammar, for savers and readers.
+
+`parse_step_file` says what a name there is, temporary ones too. Who writes them: TensorFlow's Saver
+(bundles, and its temporaries), the training system (dumps, counts, item pools), our jobs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = [
+    "ASSETS_SUFFIX",
+    "CHECKPOINT",
+    "CKPT_INFO_PREFIX",
+    "CKPT_INPUTS_PREFIX",
+    "CKPT_OVERRIDE",
+    "HASH_FILTER_PREFIX",
+    "INDEX_SUFFIX",
+    "INPUT_WORKER_PREFIX",
+    "META_SUFFIX",
+    "MODEL_BASE",
+    "MONOLITH_CHECKPOINT",
+    "CheckpointName",
+    "ShardName",
+    "StepFile",
+    "begins_input",
+    "ckpt_info_name",
+    "ckpt_inputs_name",
+    "input_base",
+    "input_state_name",
+    "is_one_shot_flag",
+    "is_sync_flag",
+    "natural_key",
+    "parse_checkpoint_name",
+    "parse_shard_name",
+    "parse_step_file",
+    "shard_name",
+    "step_of",
+    "target_of_temporary",
+    "unfinished_save",
+]
+
+CHECKPOINT = "checkpoint"
+MONOLITH_CHECKPOINT = "monolith_checkpoint"
+MODEL_BASE = "model.ckpt"
+CKPT_INFO_PREFIX = "ckpt.info-"
+CKPT_INPUTS_PREFIX = "ckpt.inputs-"
+CKPT_OVERRIDE = "ckpt.override"
+INPUT_WORKER_PREFIX = "input_worker_"
+HASH_FILTER_PREFIX = "hash_filter_"
+INDEX_SUFFIX = ".index"
+ASSETS_SUFFIX = ".assets"
+META_SUFFIX = ".meta"
+"""Of the table of contents beside a multi table dump (a meta graph has the same suffix)."""
+
+_ONE_SHOT_FLAGS = {"restore_ckpt", "clear_nn"}
+"""What the training system leaves to say that it has done so already."""
+
+_SYNC_FLAGS = re.compile("ONLINE|dump_[0-9]+|stop_[0-9]+|limit_req_time")
+"""What steers jobs of sync training."""
+
+# As "%05d" prints them: longer numbers have no leading zero.
+_SHARD = re.compile(r"(?s)(.+)-([0-9]{5}|[1-9][0-9]{5,})-of-([0-9]{5}|[1-9][0-9]{5,})")
+_CHECKPOINT = re.compile(
+    r"(?s)(.+?)-([0-9]{1,19})(\.index|\.assets|\.meta|\.data-[0-9]{5,}-of-[0-9]{5,}|)"
+)
+_PART = re.compile(r"(?s).+-[0-9]{5,}-of")
+"""What comes before the total in a shard's name, such as `part-00000-of-00002.index`."""
+
+# What TensorFlow's Saver has beside a bundle while it writes, and the iterators' saver after it.
+_WRITING = re.compile(
+    r"(?s)(.+?)-([0-9]{1,19})(?:(\.index|\.meta|\.assets|\.data-[0-9]{5,}-of-[0-9]{5,})"
+    r"(?:\.tempstate[0-9]+|\.tmp[0-9a-f]+)|\.parts|_temp(?:_[0-9a-f]+)?)"
+)
+_UNFINISHED_SAVE = re.compile(r"(?s)(.+?)-([0-9]{1,19})_temp(?:_[0-9a-f]+)?")
+_OF_STEP = re.compile(r"ckpt\.(info|inputs|manifest|checked|repaired)-([0-9]{1,19})")
+_ITEM_POOL = re.compile(r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?")
+# A killed `atomic_write`, ours or TensorFlow's.
+_KILLED = re.compile(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
+_INPUT = re.compile(r"input(_.+)?\.ckpt")
+_INPUT_WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
+
+
+class ShardName(NamedTuple):
+    """`<base>-<number>-of-<total>`, such as `t-00000-of-00004`."""
+
+    base: str
+    number: int
+    total: int
+
+
+class CheckpointName(NamedTuple):
+    """`<base>-<step><suffix>`, such as `model.ckpt-100.index`."""
+
+    base: str
+    step: int
+    suffix: str
+
+
+class StepFile(NamedTuple):
+    """What a name in a model directory says of a step.
+
+    Attributes
+    ----------
+    kind
+        `bundle` (of dense variables: index, data and meta graph), `input` (the same of a worker's
+        iterators), `tables` (a directory of dumps), `item_pool`, or what follows `ckpt.`: `info`,
+        `inputs`, `manifest`, `checked`, `repaired`.
+    step
+        The number in the name.
+    base
+        What comes before it, such as `model.ckpt`.
+    worker
+        Of an input or an item pool; None where it has no number.
+    is_temporary
+        It is being written, or its writer died.
+    """
+
+    kind: str
+    step: int
+    base: str
+    worker: int | None = None
+    is_temporary: bool = False
+
+
+def parse_step_file(filename: str) -> StepFile | None:
+    """What a name in a model directory says of a step; None for one that is of no step.
+
+    The bare prefix of a bundle is `bundle` too: in the V1 format it is the file.
+    """
+    target = target_of_temporary(filename)
+    if target is not None:
+        file = parse_step_file(target)
+        return file and file._replace(is_temporary=True)
+    if match := _OF_STEP.fullmatch(filename):
+        return StepFile(match[1], int(match[2]), f"ckpt.{match[1]}")
+    if match := _ITEM_POOL.fullmatch(filename):
+        return StepFile("item_pool", int(match[2]), match[1], int(match[3]), bool(match[6]))
+    if name := parse_checkpoint_name(filename):
+        kind = "tables" if name.suffix == ASSETS_SUFFIX else "bundle"
+        return _of_bundle(StepFile(kind, name.step, name.base))
+    if match := _WRITING.fullmatch(filename):
+        kind = "tables" if match[3] == ASSETS_SUFFIX else "bundle"
+        return _of_bundle(StepFile(kind, int(match[2]), match[1], is_temporary=True))
+    return None
+
+
+def _of_bundle(file: StepFile) -> StepFile:
+    if not begins_input(file.base):
+        return file
+    worker = _INPUT_WORKER.fullmatch(file.base)
+    number = int(worker[1]) if worker else None
+    return StepFile("input", file.step, file.base, number, file.is_temporary)
+
+
+def target_of_temporary(filename: str) -> str | None:
+    """The file that a writer of small files has not finished, ours or TensorFlow's; else None."""
+    match = _KILLED.fullmatch(filename)
+    return (match[1] or match[2]) if match else None
+
+
+def begins_input(base: str) -> bool:
+    """Whether a bundle with this base holds iterators of an input, whoever saved it.
+
+    Jobs write `input_worker_<i>.ckpt`, TensorFlow's own hook `input.ckpt`, `input_chief_0.ckpt`.
+    """
+    return _INPUT.fullmatch(base) is not None
+
+
+def unfinished_save(filename: str) -> int | None:
+    """The step of a directory in which a sharded save keeps its parts; None for another name."""
+    match = _UNFINISHED_SAVE.fullmatch(filename)
+    return int(match[2]) if match else None
+
+
+def is_one_shot_flag(filename: str) -> bool:
+    """Whether it says that the training system has done something already, once for all."""
+    return filename in _ONE_SHOT_FLAGS
+
+
+def is_sync_flag(filename: str) -> bool:
+    """Whether it steers a job of sync training."""
+    return _SYNC_FLAGS.fullmatch(filename) is not None
+
+
+def parse_shard_name(filename: str) -> ShardName | None:
+    """The parts of a shard's file name; None for any other name."""
+    match = _SHARD.fullmatch(filename)
+    return ShardName(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def shard_name(base: str, number: int, total: int) -> str:
+    """The file name of shard `number` (from 0) of `total`."""
+    return f"{base}-{number:05d}-of-{total:05d}"
+
+
+def parse_checkpoint_name(filename: str) -> CheckpointName | None:
+    """The parts of the name of a checkpoint or of one of its files; None for any other name."""
+    match = _CHECKPOINT.fullmatch(filename)
+    if not match or _PART.fullmatch(match[1]):
+        return None
+    return CheckpointName(match[1], int(match[2]), match[3])
+
+
+def step_of(filename: str) -> int | None:
+    """The step in the name of a checkpoint or of one of its files; None where there is none."""
+    name = parse_checkpoint_name(filename)
+    return name.step if name else None
+
+
+def ckpt_info_name(step: int) -> str:
+    """The name of the file with the counts of a step."""
+    return f"{CKPT_INFO_PREFIX}{step}"
+
+
+def ckpt_inputs_name(step: int) -> str:
+    """The name of the file that says whose input states belong to a step."""
+    return f"{CKPT_INPUTS_PREFIX}{step}"
+
+
+def input_base(worker: int) -> str:
+    """What the names of a worker's iterator states begin with; `-<step>` follows."""
+    return f"{INPUT_WORKER_PREFIX}{worker}.ckpt"
+
+
+def input_state_name(worker: int) -> str:
+    """The name of the state file that lists a worker's iterator states."""
+    return f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}{worker}"
+
+
+def natural_key(name: str) -> list[str | int]:
+    """A sort key that takes digits as numbers: `ps_2` before `ps_10`."""
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]

@@ -1,0 +1,159 @@
+"""The order of a directory's steps: as `checkpoint` lists them, never by their numbers alone.
+
+Numbers may go down: a run that started over counts from 1 again, while steps of the run before
+are still there. `checkpoint` lists steps in the order of their commits. Those that it does not list
+come in by the time of their commit, which is that of their index; numbers decide only between equal
+times.
+"""
+
+from __future__ import annotations
+
+import ntpath
+import os
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, parse_checkpoint_name, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from monolith_cli.formats.checkpoint_state import CheckpointState
+
+__all__ = [
+    "Recorded",
+    "comes_later",
+    "commit_time",
+    "index_time",
+    "order_of_steps",
+    "recorded_checkpoints",
+]
+
+
+class Recorded(NamedTuple):
+    """A checkpoint as `checkpoint` names it.
+
+    Attributes
+    ----------
+    path
+        As it is written there: relative to the directory, or absolute and perhaps stale.
+    name
+        The name of its files without suffix, such as `model.ckpt-10`.
+    step
+        The number in that; None where there is none.
+    time
+        When it was committed, in seconds since 1970; None where that is not recorded.
+    """
+
+    path: str
+    name: str
+    step: int | None
+    time: float | None
+
+
+def recorded_checkpoints(state: CheckpointState, names: Collection[str] = ()) -> list[Recorded]:
+    """What `checkpoint` lists, oldest first; what it names as the latest is among them.
+
+    TensorFlow writes plain paths. People write others: one of a file with its suffix, or of another
+    operating system.
+
+    Parameters
+    ----------
+    names
+        Those of the files in the directory: a name that is there is taken as it is.
+    """
+    times = dict(
+        zip(state.all_model_checkpoint_paths, state.all_model_checkpoint_timestamps, strict=False)
+    )
+    paths = dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path])
+    found: dict[str, Recorded] = {}
+    for path in paths:
+        name = _name_of(path, names)
+        if name:
+            found.setdefault(path, Recorded(path, name, step_of(name), times.get(path)))
+    return list(found.values())
+
+
+def order_of_steps(
+    listed: Sequence[tuple[int, float | None]],
+    unlisted: Mapping[int, float],
+    latest: int | None = None,
+) -> list[int]:
+    """The steps of a directory, oldest first.
+
+    Parameters
+    ----------
+    listed
+        Steps in the order in which `checkpoint` lists them, with the times of their commits.
+    unlisted
+        The other steps, with the times of their indexes.
+    latest
+        The step that `checkpoint` names as the latest. An unlisted step with a lower number is not
+        later, whatever its time: a copy of a directory has the times of the copying.
+    """
+    order = [step for step, _ in listed]
+    times = list(accumulate((time or 0.0 for _, time in listed), max))
+    at_latest = order.index(latest) if latest in order else len(order) - 1
+    for step, time in sorted(unlisted.items(), key=lambda item: (item[1], item[0])):
+        place = next((i for i, at in enumerate(times) if (time, step) < (at, order[i])), len(order))
+        if place > at_latest >= 0 and latest is not None and step < latest:
+            place = next((i for i in range(at_latest) if order[i] > step), at_latest)
+            time = times[place]
+        at_latest += place <= at_latest
+        order.insert(place, step)
+        times.insert(place, time)
+    return order
+
+
+def comes_later(step: int, time: float | None, latest: int, latest_time: float | None) -> bool:
+    """Whether an unlisted step was saved after the latest commit: it is being written, or given up.
+
+    A higher number says so, unless its index is older than that commit: then it is left of a run
+    before, which went further. Times alone say nothing, as copying changes them.
+
+    Parameters
+    ----------
+    time
+        That of its index; None without one.
+    latest, latest_time
+        The step that `checkpoint` names as the latest, and the time of its commit.
+    """
+    if step <= latest:
+        return False
+    return time is None or latest_time is None or time >= latest_time
+
+
+def commit_time(recorded: float | None, prefix: str | None) -> float | None:
+    """A time at which a step was not committed yet, or just so; None if nothing is known.
+
+    The earlier of what `checkpoint` records and the time of the index: clocks of a job and of a
+    file server differ, and a copy has new times.
+    """
+    times = [recorded, None if prefix is None else index_time(prefix)]
+    return min((time for time in times if time), default=None)
+
+
+def index_time(prefix: str) -> float | None:
+    """When the index of a checkpoint was written, in seconds since 1970; None without one."""
+    try:
+        return os.stat(prefix + INDEX_SUFFIX).st_mtime
+    except OSError:
+        return None
+
+
+def _name_of(path: str, names: Collection[str]) -> str:
+    """The name of the files that a recorded path means."""
+    candidates = list(_candidates(path))
+    for name in candidates:
+        if name + INDEX_SUFFIX in names:
+            return name
+    return candidates[-1]
+
+
+def _candidates(path: str) -> Iterator[str]:
+    """Ever freer readings of a path: as it is, without a suffix, as Windows has it."""
+    for name in dict.fromkeys([os.path.basename(path), ntpath.basename(path)]):
+        yield name
+        parts = parse_checkpoint_name(name)
+        if parts and parts.suffix:
+            yield name.removesuffix(parts.suffix)
