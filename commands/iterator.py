@@ -25,7 +25,7 @@ LS_KEYS = {
     "bytes": "The size of the states of all its iterators; null if they cannot be read.",
     "iterators": "How many iterators have a state; null likewise.",
     "behind": "How many steps that is behind the model's, negative if it is ahead; null where one"
-    " of the two is not known, or the state is damaged or gone.",
+    " of the two is not known, the state is damaged or gone, or is of a run before this one.",
     "model_step": "The step of the model that the job's next run begins with; null without one."
     " With --step that step.",
     "resumes_from": "The step of the state that a job of ours goes on from with that model: of its"

@@ -10,12 +10,14 @@ task: `input.ckpt-<step>` in a job of one process, else `input_<type>_<id>.ckpt-
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from monolith_cli.checkpoint.input_order import newest_until, order_of_inputs
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
     INDEX_SUFFIX,
@@ -145,9 +147,9 @@ def find_input_step(
     """The step of the state that a worker goes on from; None if there is none for it.
 
     The state of the model's step, or of the step that a rollback names; where that is missing the
-    newest older one, and never a newer. Without any committed model the latest there is, but none
-    of a save that has begun and was not committed: the model starts anew, so what was read up to
-    then has to be read again.
+    newest older one, and never a newer, in the order of the model's steps. Without any committed
+    model the latest there is, but none of a save that has begun and was not committed: the model
+    starts anew, so what was read up to then has to be read again.
 
     Parameters
     ----------
@@ -157,19 +159,24 @@ def find_input_step(
     if steps is None:
         steps = input_steps(model_dir, worker)
     wanted = restart.input_step(worker)
+    if wanted in steps:
+        return wanted
     if wanted is not None:
-        return max((step for step in steps if step <= wanted), default=None)
+        order = order_of_inputs(model_dir, {input_base(worker): steps})
+        return newest_until(order, steps, wanted)
     steps = [step for step in steps if not _is_begun(model_dir, step)]
-    try:
+    with contextlib.suppress(PathNotFoundError):
         latest = read_checkpoint_state(os.path.join(model_dir, input_state_name(worker)))
-    except PathNotFoundError:
-        return max(steps, default=None)
-    step = step_of(os.path.basename(latest.model_checkpoint_path))
-    return step if step in steps else max(steps, default=None)
+        step = step_of(os.path.basename(latest.model_checkpoint_path))
+        if step in steps:
+            return step
+    return _newest(model_dir, worker, steps) if steps else None
 
 
 def write_input_state(model_dir: str, worker: int, latest: int | None = None) -> None:
-    """List the states that are there, `latest` as the latest, by default the newest.
+    """List the states that are there, oldest first, `latest` as the latest, by default the newest.
+
+    Which is the newest goes by the order of the model's steps, not by their numbers.
 
     Paths are relative, so the directory can be moved. Without any state the file is removed.
 
@@ -183,8 +190,10 @@ def write_input_state(model_dir: str, worker: int, latest: int | None = None) ->
     if not steps:
         remove(path)
         return
-    newest = steps[-1] if latest is None else latest
-    ordered = [step for step in steps if step != newest] + [newest]
+    order = order_of_inputs(model_dir, {input_base(worker): steps})
+    ordered = [step for step in order if step in steps and step != latest]
+    if latest is not None:
+        ordered.append(latest)
     names = [f"{input_base(worker)}-{step}" for step in ordered]
     times = [_saved_at(os.path.join(model_dir, name)) for name in names]
     state = CheckpointState(names[-1], tuple(names), tuple(times))
@@ -240,6 +249,11 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
         if isinstance(error, StateFileError):
             raise
         raise StateFileError("does not say which inputs belong to a step", path=path) from error
+
+
+def _newest(model_dir: str, worker: int, steps: Sequence[int]) -> int:
+    order = order_of_inputs(model_dir, {input_base(worker): steps})
+    return next(step for step in reversed(order) if step in steps)
 
 
 def _is_begun(model_dir: str, step: int) -> bool:

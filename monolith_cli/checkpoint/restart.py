@@ -142,7 +142,7 @@ def _stale(path: str, what: str, hint: str) -> StepNotFoundError:
 
 
 def is_spent(model_dir: str, override: Override, steps: Iterable[int]) -> bool:
-    """Whether one of these steps ended that rollback; reads their `ckpt.inputs`, newest first.
+    """Whether one of these steps ended that rollback; reads their `ckpt.inputs`, the last first.
 
     A chief that dies right after a commit leaves an override that has done its work.
 
@@ -152,7 +152,7 @@ def is_spent(model_dir: str, override: Override, steps: Iterable[int]) -> bool:
         As `read_step_inputs`.
     """
     said = override.as_json()
-    for step in sorted(steps, reverse=True):
+    for step in reversed(list(steps)):
         inputs = read_step_inputs(model_dir, step)
         if inputs and inputs.override == said:
             return True

@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.checkpoint.input_order import newest_until, order_of_inputs
 from monolith_cli.checkpoint.inputs import (
     StepInputs,
     find_input_step,
@@ -24,6 +25,7 @@ from monolith_cli.checkpoint.names import (
     CHECKPOINT,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
+    input_base,
     input_state_name,
     parse_checkpoint_name,
     step_of,
@@ -80,6 +82,9 @@ class WorkerState(NamedTuple):
     name
         What the names of its files begin with, such as `input_worker_1`, or `input_chief_0` and
         `input` of TensorFlow's own hook; None for a file that was given by its path.
+    is_of_run_before
+        Whether it is older than the model, though its step has a higher number: the job has started
+        over since, so the two numbers say nothing of how far it is behind.
     """
 
     worker: int | None
@@ -92,14 +97,17 @@ class WorkerState(NamedTuple):
     problem: MonolithError | None = None
     remarks: tuple[str, ...] = ()
     name: str | None = None
+    is_of_run_before: bool = False
 
     @property
     def behind(self) -> int | None:
         """Steps that it is behind the model, negative if it is ahead.
 
-        None if one of the two is not known, or the state is damaged or gone.
+        None if one of the two is not known, the state is damaged or gone, or is of a run before.
         """
         if self.step is None or self.model_step is None or self.problem is not None:
+            return None
+        if self.is_of_run_before:
             return None
         return self.model_step - self.step
 
@@ -130,6 +138,9 @@ class InputDir:
         self.steps = list_inputs(names)
         self._task_steps = list_task_inputs(names)
         self._names = frozenset(names)
+        bases = {input_base(worker): steps for worker, steps in self.steps.items()}
+        bases.update({f"{task}.ckpt": steps for task, steps in self._task_steps.items()})
+        self._order = order_of_inputs(directory, bases)
         listed = {int(match[1]) for name in names if (match := _STATE_FILE.fullmatch(name))}
         self.notes: list[str] = []
         self.problem: MonolithError | None = None
@@ -177,6 +188,7 @@ class InputDir:
             found = self._latest(found._replace(model_step=self.model_step), name, steps)
         else:
             found = self._of_step(found._replace(model_step=step), name, steps)
+        found = self._before_this_run(found)
         if isinstance(worker, str):
             return found
         if found.problem is None and found.prefix is None:
@@ -226,8 +238,9 @@ class InputDir:
         if state_file not in self._names:
             if not steps:
                 return state
-            prefix = self._prefix(name, steps[-1])
-            return state._replace(step=steps[-1], prefix=prefix, remarks=("has no state file",))
+            newest = next(step for step in reversed(self._order) if step in steps)
+            prefix = self._prefix(name, newest)
+            return state._replace(step=newest, prefix=prefix, remarks=("has no state file",))
         path = os.path.join(self._directory, state_file)
         try:
             recorded = read_checkpoint_state(path).model_checkpoint_path
@@ -249,8 +262,8 @@ class InputDir:
 
     def _of_step(self, state: WorkerState, name: str, steps: list[int]) -> WorkerState:
         assert state.model_step is not None
-        older = [at for at in steps if at <= state.model_step]
-        if not older:
+        found = newest_until(self._order, steps, state.model_step)
+        if found is None:
             who = name if state.worker is None else f"worker {state.worker}"
             problem = StepNotFoundError(
                 f"no state of {who} at step {state.model_step} or before",
@@ -258,9 +271,20 @@ class InputDir:
                 hint=_steps_text(steps),
             )
             return state._replace(problem=problem)
-        resumes_from = None if state.worker is None else older[-1]
-        prefix = self._prefix(name, older[-1])
-        return state._replace(step=older[-1], resumes_from=resumes_from, prefix=prefix)
+        resumes_from = None if state.worker is None else found
+        return state._replace(
+            step=found, resumes_from=resumes_from, prefix=self._prefix(name, found)
+        )
+
+    def _before_this_run(self, state: WorkerState) -> WorkerState:
+        """Say so of a state that is older than the model, though its step has a higher number."""
+        step, model_step, order = state.step, state.model_step, self._order
+        if step is None or model_step is None or step <= model_step:
+            return state
+        if not {step, model_step} <= set(order) or order.index(step) > order.index(model_step):
+            return state
+        remarks = (*state.remarks, "is of a run before this one")
+        return state._replace(is_of_run_before=True, remarks=remarks)
 
     def _prefix(self, name: str, step: int) -> str:
         return os.path.join(self._directory, f"{name}.ckpt-{step}")
@@ -314,11 +338,12 @@ def list_workers(
     """The states of all workers, with sizes; all of them are read unless `verify` is off."""
     for attempt in range(_TRIES):
         inputs = open_inputs(path)
-        if step is not None and not any(at <= step for at in inputs.all_steps):
+        everyone: list[int | str] = [*inputs.workers, *inputs.tasks]
+        states = [inputs.state(each, step) for each in everyone]
+        if step is not None and all(state.prefix is None for state in states):
             what = f"no state of step {step} or before"
             raise StepNotFoundError(what, path=os.fspath(path), hint=_steps_text(inputs.all_steps))
-        everyone: list[int | str] = [*inputs.workers, *inputs.tasks]
-        states = [_measured(inputs.state(each, step), verify) for each in everyone]
+        states = [_measured(state, verify) for state in states]
         if attempt + 1 == _TRIES or not any(
             isinstance(state.problem, PathNotFoundError) and state.prefix for state in states
         ):
