@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.commands.job_hints import JOB_HINTS
 from monolith_cli.kinds import RECORD_DAMAGE
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Hint(NamedTuple):
     Attributes
     ----------
     text
-        An imperative phrase. One that begins with "or " follows what the library says; any other
-        stands in its place.
+        An imperative phrase. One that begins with "or " or "; " follows what the library says; any
+        other stands in its place.
     option
         The parameter of the command that it needs; None for advice that holds everywhere.
     unless
@@ -67,6 +68,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
     "exists": (Hint(f"or {REPLACES}", "force", True),),
+    **{
+        kind: tuple(Hint(f"; {text}", option) for option, text in hints)
+        for kind, hints in JOB_HINTS.items()
+    },
 }
 """By kind; the first that fits the command counts."""
 
@@ -89,10 +94,11 @@ def advise_here(error: MonolithError) -> MonolithError:
 
 def add(error: MonolithError, text: str) -> None:
     """Add a piece of advice to an error's hint; twice is once."""
-    bare = text.removeprefix("or ")
+    bare = text.removeprefix("or ").removeprefix("; ")
     if error.hint and bare in error.hint:
         return
-    error.hint = f"{error.hint}, {text}" if error.hint and bare != text else bare
+    joint = "" if text.startswith("; ") else ", "
+    error.hint = f"{error.hint}{joint}{text}" if error.hint and bare != text else bare
 
 
 def _fits(hint: Hint, context: click.Context | None) -> bool:

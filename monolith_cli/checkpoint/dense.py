@@ -14,6 +14,7 @@ from monolith_cli.errors import (
     PathNotFoundError,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle
+from monolith_cli.formats.tensor_slices import missing_text
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
@@ -110,6 +111,13 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                 entry.size_bytes,
             )
             listing.variables.append(variable)
+            missing = missing_text(entry) if entry.slices else None
+            if missing:
+                shape = f"[{', '.join(map(str, entry.shape))}]"
+                what = f"{entry.name}: {missing} of {shape} are in none of its parts"
+                path = bundle.index_path
+                problem = CorruptionError(what, path=path, hint=_HINT, kind="missing_slice")
+                listing.problems.append(problem)
         for shard, last in enumerate(_last_parts(bundle)):
             path = bundle.data_path(shard)
             try:

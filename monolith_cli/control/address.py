@@ -93,7 +93,8 @@ def read_address(model_dir: str | os.PathLike[str]) -> Address:
         raise UnreachableError(
             f"no job has left its address ({ADDRESS_FILE}) here",
             path=directory,
-            hint="it may be starting again; if it has no ServerHook, give --address, or --via file",
+            kind="no_address",
+            hint="it may be starting again, or have no open port",
         ) from error
     except NotADirectoryError as error:
         raise PathNotFoundError("a file in place of a directory", path=directory) from error

@@ -34,7 +34,7 @@ from monolith_cli.formats.dtypes import (
     dtype_name,
     parse_shape,
 )
-from monolith_cli.formats.leveldb_table import read_table
+from monolith_cli.formats.leveldb_table import TableEntry, read_table
 from monolith_cli.formats.variant import VariantElement
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ _BIG_ENDIAN = 1
 _VERSION = 1
 _READ_BYTES = 1 << 20
 _MAX_SHARDS = 100_000
+_HINT = "restore it from a copy, or take another step"
 
 
 class Slice(NamedTuple):
@@ -140,7 +141,7 @@ class TensorBundle:
         self.entries: dict[str, TensorEntry] = {}
         sliced: dict[str, tuple[TensorEntry, list[Slice]]] = {}
         parts: dict[bytes, TensorEntry] = {}
-        for key, value, offset in read_table(self.index_path):
+        for key, value, offset in self._index():
             try:
                 if not self.shards:
                     self.shards = _parse_header(key, value)
@@ -165,6 +166,13 @@ class TensorBundle:
                 raise self._bad_entry(_key(entry), "a slice of it is not there") from error
             total = sum(part.size_bytes for _, part in found)
             self.entries[name] = entry._replace(size_bytes=total, slices=found)
+
+    def _index(self) -> Iterator[TableEntry]:
+        try:
+            yield from read_table(self.index_path)
+        except CorruptionError as error:
+            error.hint = error.hint or _HINT
+            raise
 
     def data_path(self, shard: int) -> str:
         """The path of a data file."""
@@ -365,11 +373,14 @@ class TensorBundle:
                 size = os.fstat(file.fileno()).st_size
                 if end > size:
                     what = f"cut off at {size} bytes: {entry.name} ends at {end}"
-                    raise CorruptionError(what, path=path, offset=size, kind="truncated_data")
+                    raise CorruptionError(
+                        what, path=path, offset=size, hint=_HINT, kind="truncated_data"
+                    )
                 file.seek(entry.offset)
                 yield file
         except FileNotFoundError as error:
-            raise MissingShardError("the data file is not there", path=path) from error
+            what = "the data file is not there"
+            raise MissingShardError(what, path=path, hint=_HINT) from error
         except MonolithError:
             raise
         except OSError as error:
@@ -384,7 +395,8 @@ class TensorBundle:
     def _bad_entry(self, key: bytes, what: str, offset: int | None = None) -> CorruptionError:
         name = key.decode("utf-8", "backslashreplace")
         text = f"the entry of {name}: {what}" if name else f"the header: {what}"
-        return CorruptionError(text, path=self.index_path, offset=offset, kind="bad_entry")
+        path = self.index_path
+        return CorruptionError(text, path=path, offset=offset, hint=_HINT, kind="bad_entry")
 
     def _bad_data(
         self,
@@ -397,6 +409,7 @@ class TensorBundle:
             f"{entry.name}: {what}",
             path=self.data_path(entry.shard),
             offset=entry.offset if offset is None else offset,
+            hint=_HINT,
             kind=kind,
         )
 

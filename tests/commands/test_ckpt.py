@@ -217,12 +217,16 @@ def test_a_damaged_index(model: Path) -> None:
     assert done.code == 4
     assert "; dense variables cannot be read\n" in done.out
     assert "a      single" in done.out
-    assert done.err == f"Error: {path}: a block's checksum is wrong, at byte 0\n"
+    assert done.err == (
+        f"Error: {path}: a block's checksum is wrong, at byte 0;"
+        " restore it from a copy, or take another step\n"
+    )
     done = call("ckpt", "show", "--json", model)
     assert done.code == 4
     assert done.document["dense_bytes"] is None
     assert len(done.document["tables"]) == 2
-    assert done.document["problems"] == [f"{path}: a block's checksum is wrong, at byte 0"]
+    (problem,) = done.document["problems"]
+    assert problem.startswith(f"{path}: a block's checksum is wrong, at byte 0; restore it")
     assert (done.error["file"], done.error["offset"]) == (str(path), 0)
 
 
@@ -325,3 +329,21 @@ def test_neither_numpy_nor_tensorflow_is_imported(model: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["step"] == 300
+
+
+def test_a_part_of_a_variable_that_is_missing(tmp_path: Path) -> None:
+    """TensorFlow's own writer has written rows 0 to 6 of ten."""
+    tf = tf_support.tensorflow()
+    tf.raw_ops.SaveV2(
+        prefix=str(tmp_path / "model.ckpt-1"),
+        tensor_names=["w", "w"],
+        shape_and_slices=["10 3 0,4:0,3", "10 3 4,3:0,3"],
+        tensors=[tf.zeros([4, 3]), tf.zeros([3, 3])],
+    )
+    done = call("ckpt", "show", "--json", tmp_path)
+    assert (done.code, done.error["kind"]) == (4, "missing_slice")
+    assert done.error["message"] == (
+        f"{tmp_path}/model.ckpt-1.index: w: rows 7 to 9 of [10, 3] are in none of its parts;"
+        " restore it, or take another step"
+    )
+    assert done.document["variables"][0]["slices"] == 2
