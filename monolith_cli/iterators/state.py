@@ -166,7 +166,7 @@ def advising() -> Iterator[None]:
     try:
         yield
     except CorruptionError as error:
-        error.hint = error.hint or "restore it from a copy, or take the state of another step"
+        error.hint = error.hint or "restore it from a copy, or take another step"
         raise
 
 

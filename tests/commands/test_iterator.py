@@ -185,7 +185,7 @@ def test_errors_of_states_say_what_to_do(model: Path) -> None:
         f"{model}/checkpoint_input_worker_2: names no state; {rewritten} states of 10"
     )
     assert problems[2].endswith(f"which is gone; {rewritten} states of 10")
-    assert problems[3].endswith("restore it from a copy, or take the state of another step")
+    assert problems[3].endswith("restore it from a copy, or take another step")
     # So it is.
     for worker in (1, 2, 3):
         done = call("iterator", "rollback", "--step", 10, "--worker", worker, model)
