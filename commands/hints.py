@@ -62,6 +62,12 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
     "different": (Hint("monolith ckpt-info --force writes it anew", "check"),),
+    "job_runs": (
+        Hint(
+            "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"
+        ),
+    ),
+    "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
     "exists": (Hint(f"or {REPLACES}", "force", True),),
     **{
         kind: tuple(Hint(f"; {text}", option) for option, text in hints)

@@ -261,12 +261,14 @@ def test_environment_below_flag_above_default(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MONOLITH_EVERY_TABLE", "a* b*")
     monkeypatch.setenv("MONOLITH_EVERY_NO_VERIFY", "1")
     monkeypatch.setenv("MONOLITH_EVERY_QUIET", "true")
+    monkeypatch.setenv("MONOLITH_EVERY_FORCE", "1")
     settings, values = parse("model", "--jobs", "4")
     assert values["jobs"] == 4
     assert values["step"] == 12
     assert values["table"] == ("a*", "b*")
     assert values["no_verify"] is True
     assert settings.quiet is True
+    assert values["force"] is False  # that is never the environment's to say
 
 
 def test_force_is_never_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
