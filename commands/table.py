@@ -316,7 +316,8 @@ def dump(
     json_keys={
         **ENTRY_KEYS,
         "absent": "In the error, on standard error: a list of all feature ids that are in none of"
-        " the tables, strings, unless --json-number-ids.",
+        " the tables, strings, unless --json-number-ids. With --on-corrupt skip they may be in what"
+        " was left out.",
     },
     json_intro="With --json, every line is an object with these keys, or with those of --columns:",
     context_settings={"ignore_unknown_options": True},  # -5 is a fid
