@@ -600,8 +600,8 @@ def test_a_step_that_is_gone(model: Path) -> None:
             "names 'model.ckpt-400' as the latest, whose files are gone; the steps are 300"
         )
         done = run(name, model, "--step", "400")
-        line = check_error(done, model, "no_such_step", None, code=3)
-        assert "the files of step 400 are gone, though 'checkpoint' lists it" in line
+        line = check_error(done, model / "checkpoint", "no_such_step", None, code=3)
+        assert "names 'model.ckpt-400' as the latest, whose files are gone" in line
     assert run("ckpt-info", model, "--step", "300").document["entries"] == 1
 
 
