@@ -50,7 +50,18 @@ JSON_KEYS = {
 }
 
 
-@click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES, json_keys=JSON_KEYS)
+JSON_INTRO = (
+    "With --json the output is one object, or with --step all a list of objects, with these keys:"
+)
+
+
+@click.command(
+    cls=Command,
+    examples=EXAMPLES,
+    exit_codes=EXIT_CODES,
+    json_keys=JSON_KEYS,
+    json_intro=JSON_INTRO,
+)
 @options.model_dir
 @options.step()
 @options.option("--dry-run", is_flag=True, help="Count and show, write nothing.")

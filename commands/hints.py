@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.errors import MonolithError
 
-__all__ = ["REPLACES", "WRITES", "Hint", "add", "advise", "advise_here"]
+__all__ = ["REPLACES", "WRITES", "Hint", "add", "advise", "advise_here", "name_variables"]
 
 REPLACES = "--force replaces it"
 WRITES = "--force writes it"
@@ -62,6 +62,12 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
     "different": (Hint("monolith ckpt-info --force writes it anew", "check"),),
+    "job_runs": (
+        Hint(
+            "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"
+        ),
+    ),
+    "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
     "exists": (Hint(f"or {REPLACES}", "force", True),),
     **{
         kind: tuple(Hint(f"; {text}", option) for option, text in hints)
@@ -71,12 +77,46 @@ HINTS: dict[str, tuple[Hint, ...]] = {
 """By kind; the first that fits the command counts."""
 
 
+ABOUT = {
+    "no_such_step": "step",
+    "no_such_table": "table",
+    "no_such_worker": "worker",
+    "bad_cursor": "offset",
+    "no_dataset": "dataset",
+}
+"""The parameter that an error of a kind is about."""
+
+
 def advise(error: MonolithError, context: click.Context | None) -> None:
     """Add to the error's hint what the command of that context can do about it."""
     for hint in HINTS.get(error.kind, ()):
         if _fits(hint, context) and hint.after in (error.hint or ""):
             add(error, hint.text)
-            return
+            break
+    if context is not None:
+        for text in name_variables(context, error.what, ABOUT.get(error.kind), error.path):
+            error.hint = f"{error.hint}; {text}" if error.hint else text
+
+
+def name_variables(
+    context: click.Context, message: str, about: str | None = None, path: str | None = None
+) -> list[str]:
+    """What to say of options that an error is about, and that the environment has set unseen.
+
+    Those whose name is in the message, the parameter `about`, and those whose value is the path.
+    """
+    from monolith_cli.commands.options import Option
+
+    texts = []
+    for each in context.command.params:
+        variable = each.variable_used(context) if isinstance(each, Option) else None
+        if variable is None:
+            continue
+        name = max(each.opts, key=len)
+        is_path = path is not None and context.params.get(each.name or "") == path
+        if name in message.replace(",", " ").split() or each.name == about or is_path:
+            texts.append(f"{name} is from {variable}")
+    return texts
 
 
 def advise_here(error: MonolithError) -> MonolithError:

@@ -9,6 +9,7 @@ iterator that has nothing to save, a plain map say, is seen in the names of othe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IteratorState",
     "Node",
+    "advising",
     "base_op",
     "iterator_name",
     "read_parts",
@@ -158,6 +160,16 @@ def state_entries(bundle: TensorBundle) -> list[TensorEntry]:
     ]
 
 
+@contextlib.contextmanager
+def advising() -> Iterator[None]:
+    """What to do about a damaged state, for errors that say nothing of it."""
+    try:
+        yield
+    except CorruptionError as error:
+        error.hint = error.hint or "restore it from a copy, or take another step"
+        raise
+
+
 def required_entries(bundle: TensorBundle) -> list[TensorEntry]:
     """Those of `state_entries`, of which there must be one.
 
@@ -190,8 +202,9 @@ def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
     MonolithError
         As `TensorBundle` and its `variants`; kind `bad_state` for what is no state.
     """
-    bundle = TensorBundle(prefix)
-    return [_read_state(bundle, entry) for entry in required_entries(bundle)]
+    with advising():
+        bundle = TensorBundle(prefix)
+        return [_read_state(bundle, entry) for entry in required_entries(bundle)]
 
 
 def read_parts(bundle: TensorBundle, entry: TensorEntry) -> Iterator[StatePart]:

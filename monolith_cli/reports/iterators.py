@@ -44,7 +44,7 @@ def workers_lines(workers: Sequence[WorkerState], *, look: Look = PLAIN) -> Iter
     for state in workers:
         rows.append(
             (
-                _number(state.worker),
+                name_text(state.name or "-") if state.worker is None else str(state.worker),
                 _number(state.step),
                 _number(state.behind),
                 "-" if state.size_bytes is None else bytes_text(state.size_bytes),
@@ -74,6 +74,7 @@ def workers_document(workers: Sequence[WorkerState]) -> list[dict[str, object]]:
     return [
         {
             "worker": state.worker,
+            "name": state.name,
             "step": state.step,
             "bytes": state.size_bytes,
             "iterators": state.iterators,

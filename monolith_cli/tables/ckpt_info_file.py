@@ -229,8 +229,9 @@ def save_ckpt_info(
     """Write the file, unless there is a reason not to.
 
     A file that is there stays as it is, unless `force`: one that agrees, one whose difference has
-    an explanation (noted), and one that is wrong (a failure). Nothing is raised: counting may have
-    taken long, and its result is to be shown first.
+    an explanation (noted), and one that is wrong (a failure). That a directory is read-only is a
+    warning, with `force` a failure. Nothing is raised: counting may have taken long, and its result
+    is to be shown first.
 
     Parameters
     ----------
@@ -250,21 +251,40 @@ def save_ckpt_info(
     if path is None or reason is not None:
         return Outcome(note=f"no ckpt.info was written: {reason or 'there is no step'}")
     try:
-        if not force:
-            kept = _keep(path, everything or dump, rank_0, strict)
-            if kept is not None:
-                return kept
-            if elsewhere:
-                what = f"no ckpt.info was written: {path} is in another directory, that of the step"
-                return Outcome(note=what, elsewhere=True)
-        write_ckpt_info(path, dump, overwrite=force)
+        settled = (everything or dump, rank_0, strict)
+        if force:
+            write_ckpt_info(path, dump)
+        elif elsewhere:
+            what = f"no ckpt.info was written: {path} is in another directory, that of the step"
+            return _keep(path, *settled) or Outcome(note=what, elsewhere=True)
+        elif (kept := _write_or_keep(path, dump, *settled)) is not None:
+            return kept
     except WriteError as error:
-        if error.kind == "read_only":
+        if error.kind == "read_only" and not force:
             return Outcome(warning=str(error))
         return Outcome(failure=error)
     except MonolithError as error:
         return Outcome(failure=error)
     return Outcome(written=path)
+
+
+def _write_or_keep(
+    path: str, dump: CkptInfo, everything: CkptInfo, rank_0: CkptInfo | None, strict: bool
+) -> Outcome | None:
+    """Write the file (None), or say of one that is there why it stays."""
+    attempts = 3  # somebody else may write it between the look and the writing, or remove it
+    while True:
+        kept = _keep(path, everything, rank_0, strict)
+        if kept is not None:
+            return kept
+        try:
+            write_ckpt_info(path, dump, overwrite=False)
+        except AlreadyExistsError:
+            attempts -= 1
+            if not attempts:
+                raise
+        else:
+            return None
 
 
 def _keep(path: str, dump: CkptInfo, rank_0: CkptInfo | None, strict: bool) -> Outcome | None:

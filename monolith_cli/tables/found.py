@@ -76,8 +76,8 @@ def open_tables(
     Parameters
     ----------
     patterns
-        Shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if one
-        matches. None: all.
+        Names, or shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if
+        one matches. One that is the very name of a table means that table alone. None: all.
 
     Raises
     ------
@@ -161,10 +161,6 @@ class _Lost(NamedTuple):
     error: CorruptionError
     tables: frozenset[str] | None
 
-    def matches(self, pattern: str) -> bool:
-        """Whether the pattern may mean one of its tables."""
-        return self.tables is None or any(fnmatchcase(name, pattern) for name in self.tables)
-
 
 def _lost(broken: BrokenSet, options: ReadOptions) -> _Lost:
     if broken.kind == "single" and not _is_snappy(map(DumpFile, broken.paths)):
@@ -183,29 +179,28 @@ def _choose(
 ) -> FoundTables:
     filters = [broken.error for broken in files.broken if broken.kind == "filter"]
     if not patterns:
-        problems = [each.error for each in lost]
-        return FoundTables(tables, problems, filters, warnings, files)
+        return FoundTables(tables, [each.error for each in lost], filters, warnings, files)
+    known = {table.name for table in tables}.union(*(each.tables or () for each in lost))
+    wanted: set[str] = set()
     for pattern in patterns:
-        names = (table.name for table in tables)
-        if not _any_matches(names, [pattern]) and not any(each.matches(pattern) for each in lost):
+        # A name may look like a pattern: `user[0]` would else never be the table of that name.
+        matching = {pattern} & known or {name for name in known if fnmatchcase(name, pattern)}
+        if not matching and all(each.tables is not None for each in lost):
             where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
             raise TableNotFoundError(
                 f"no table matches {pattern!r}",
                 path=None if where is None else os.fspath(where),
             )
-    wanted: list[CorruptionError] = []
+        wanted |= matching
+    problems: list[CorruptionError] = []
     for each in lost:
-        if any(each.matches(pattern) for pattern in patterns):
-            wanted.append(each.error)
+        if each.tables is None or wanted & each.tables:
+            problems.append(each.error)
         else:
             warnings.append(str(each.error))
     warnings += map(str, filters)
-    chosen = [table for table in tables if _any_matches([table.name], patterns)]
-    return FoundTables(chosen, wanted, [], warnings, files)
-
-
-def _any_matches(names: Iterable[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    chosen = [table for table in tables if table.name in wanted]
+    return FoundTables(chosen, problems, [], warnings, files)
 
 
 def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:

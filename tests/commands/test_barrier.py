@@ -481,9 +481,12 @@ def test_what_cannot_be_a_token(job: OurJob, tmp_path: Path, token: str) -> None
     secret.write_text(token)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(secret))
-        assert f"{secret}: no token" in failed(call("barrier", "place", job.model_dir), 2)
+        line = failed(call("barrier", "place", job.model_dir), 2)
+        assert f"{secret}: no token" in line
+        assert line.endswith("; MONOLITH_CONTROLLER_TOKEN_FILE names it")
         patch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(tmp_path / "none"))
-        assert "not there" in failed(call("barrier", "place", job.model_dir), 3)
+        line = failed(call("barrier", "place", job.model_dir), 3)
+        assert line.endswith("none: not there; MONOLITH_CONTROLLER_TOKEN_FILE names it")
 
 
 # --- what is no job -------------------------------------------------------------------------

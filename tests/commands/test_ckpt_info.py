@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from dump_support import (
     write_checkpoint_state,
     write_model_dir,
 )
+
+from monolith_cli.formats.atomic import AtomicFile
 
 EXPORT = Path(__file__).parents[2] / ".." / "shared" / "data" / "monolith_export"
 
@@ -432,6 +435,24 @@ def test_read_only_directory(model: Path) -> None:
         model.chmod(0o755)
     assert done.code == 0
     assert done.err.startswith(f"Warning: {model}/ckpt.info-300: not written: Permission denied")
+
+
+def test_a_read_only_file_system(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts are right all the same; but who says --force wants the file."""
+
+    def refuse(self: AtomicFile, path: str, flags: int) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(AtomicFile, "_open", refuse)
+    line = f"{model}/ckpt.info-300: not written: Read-only file system"
+    done = call("ckpt-info", model)
+    assert (done.code, done.err.splitlines()[0]) == (0, f"Warning: {line}")
+    assert "46 entries" in done.out
+    done = call("ckpt-info", "--force", "--quiet", model)
+    assert (done.code, done.err) == (3, f"Error: {line}\n")
+    assert "46 entries" in done.out
+    done = call("ckpt-info", "--force", "--json", model)
+    assert (done.code, done.error["kind"], done.document["written"]) == (3, "read_only", None)
 
 
 def test_file_size_limit(model: Path) -> None:

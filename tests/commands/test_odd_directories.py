@@ -44,6 +44,11 @@ def test_only_the_index_is_missing(model: Path) -> None:
     assert done.code == 4
     assert done.document["tables"][0]["name"] == "t"
     assert (done.error["kind"], done.error["file"]) == ("missing_shard", str(index))
+    assert "Warning" not in done.err
+    assert [(Path(file["path"]).name, file["bytes"]) for file in done.document["files"]][:2] == [
+        ("model.ckpt-30.index", None),
+        ("model.ckpt-30.data-00000-of-00001", next(model.glob("*-30.data*")).stat().st_size),
+    ]
     assert call("table", "dump", "--columns", "fid", model).out.count("\n") == 3
 
 

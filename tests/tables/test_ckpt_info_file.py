@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from monolith_cli.errors import (
     WriteError,
 )
 from monolith_cli.formats import ckpt_info
+from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.ckpt_info import CkptInfo, format_ckpt_info
 from monolith_cli.formats.tfrecord import Skipped
 from monolith_cli.tables.ckpt_info_file import (
@@ -110,18 +112,64 @@ def test_a_broken_file_is_kept_until_forced(tmp_path: Path) -> None:
     assert save_ckpt_info(str(path), DUMP, force=True).written == str(path)
 
 
-@pytest.mark.parametrize(("kind", "fails"), [("read_only", False), ("no_space", True)])
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["read_only", "no_space"])
 def test_write_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, fails: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, force: bool
 ) -> None:
     def refuse(path: str, data: bytes, *, overwrite: bool) -> None:
         raise WriteError("not written: no", path=path, kind=kind)
 
     monkeypatch.setattr(ckpt_info, "atomic_write", refuse)
-    outcome = save_ckpt_info(str(tmp_path / "ckpt.info-5"), DUMP)
+    outcome = save_ckpt_info(str(tmp_path / "ckpt.info-5"), DUMP, force=force)
     assert outcome.written is None
+    fails = force or kind == "no_space"
     assert (outcome.failure is not None) == fails
     assert (outcome.warning is not None) == (not fails)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "note"),
+    [
+        (format_ckpt_info(DUMP), None, "up to date, not written again"),
+        (b"", None, "kept, the file is empty"),
+        (format_ckpt_info(CkptInfo({0: 1}, {})), "exists", "None"),
+        (b"slot_counts {", "bad_state_file", "None"),
+    ],
+)
+def test_somebody_writes_it_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, kind: str | None, note: str
+) -> None:
+    path = tmp_path / "ckpt.info-5"
+
+    def late(name: str, data: bytes, *, overwrite: bool) -> None:
+        path.write_bytes(text)
+        atomic_write(name, data, overwrite=overwrite)
+
+    monkeypatch.setattr(ckpt_info, "atomic_write", late)
+    outcome = save_ckpt_info(str(path), DUMP)
+    assert outcome.written is None
+    assert (outcome.failure and outcome.failure.kind) == kind
+    assert note in str(outcome.note)
+    assert path.read_bytes() == text
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    """One writes it, the other finds it up to date."""
+    for number in range(50):
+        path = str(tmp_path / f"ckpt.info-{number}")
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = [*pool.map(lambda path: save_ckpt_info(path, DUMP), [path] * 4)]
+        assert [outcome.failure for outcome in outcomes] == [None] * 4
+        assert [outcome.written for outcome in outcomes].count(path) == 1
+
+
+def test_a_link_to_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.symlink_to("gone")
+    outcome = save_ckpt_info(str(path), DUMP)
+    assert str(outcome.failure) == f"{path}: exists already"
+    assert path.is_symlink()
 
 
 class Counts:

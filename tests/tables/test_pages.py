@@ -292,7 +292,7 @@ def test_every_malformed_cursor_is_refused(tmp_path: Path, compression: str) -> 
                 table.page(1 + position, 1)
             assert str(caught.value).endswith(
                 f"cursor {position + 1} points at no record of this shard; use one that a page of"
-                " the same table and shard ended with, or 0"
+                " the same step, table and shard ended with, or 0"
             )
 
 

@@ -77,6 +77,21 @@ def test_patterns(model: Path, patterns: list[str], names: list[str]) -> None:
     assert [table.name for table in open_tables(checkpoint_of(model), patterns)] == names
 
 
+def test_a_name_that_looks_like_a_pattern(tmp_path: Path) -> None:
+    ds.write_model_dir(tmp_path, singles={"t[0]": A, "t0": B, "t*": A, "tx": B})
+    for pattern, names in [
+        ("t[0]", ["t[0]"]),
+        ("t*", ["t*"]),
+        ("t[[]0]", ["t[0]"]),
+        ("t?", ["t*", "t0", "tx"]),
+        ("t[0-9]", ["t0"]),
+    ]:
+        tables = open_tables(checkpoint_of(tmp_path), [pattern])
+        assert sorted(table.name for table in tables) == names, pattern
+    both = open_tables(checkpoint_of(tmp_path), ["t[0]", "t[0-9]"])
+    assert sorted(table.name for table in both) == ["t0", "t[0]"]
+
+
 @pytest.mark.parametrize("pattern", ["T", "t_", "hash_filter_0", "Multi", "Multi.meta", ""])
 def test_a_pattern_that_matches_nothing(model: Path, pattern: str) -> None:
     with pytest.raises(TableNotFoundError) as caught:
