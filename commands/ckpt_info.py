@@ -19,10 +19,10 @@ EXAMPLES = {
 
 EXIT_CODES = {
     1: "--check found a difference, or the file that is there says something else and was kept"
-    " (--force replaces it); with --strict also a slot or table all of whose entries are gone",
+    " (--force replaces it); with --strict also a slot that is empty now",
     3: "no such directory, step, table or file, or it cannot be read or written",
-    4: "damaged data; a table that is not whole, or that the file counts and that is gone, after"
-    " the counts of all others; with --on-corrupt skip damage at the end, too",
+    4: "damaged data; at the end, after all counts, with --on-corrupt skip, and for tables that are"
+    " not whole or gone",
 }
 
 JSON_KEYS = {
@@ -74,8 +74,7 @@ JSON_INTRO = (
 @options.option(
     "--strict",
     is_flag=True,
-    help="Exit with 1, too, where the file counts entries of a slot or table and the dump has none"
-    " of it at all.",
+    help="Exit with 1 also for a slot or table of which only the file counts any.",
 )
 @options.option(
     "--text", is_flag=True, help="Print the text of ckpt.info-<step> in place of the report."
@@ -132,16 +131,13 @@ def ckpt_info(
     counted by table name. The counts are shown and written to ckpt.info-<step> beside the
     checkpoint, which the training system reads.
 
-    Nothing is written for a part of a checkpoint (--table, --slot, --fid, damaged data skipped),
-    for --fid-version v1, where there is no step, and, unless --force, for a step that lies in
-    another directory, to which the 'checkpoint' file points. A file that is there and says
-    something else is kept, unless --force. Some differences are no mistake and are explained: a
-    file with more than the dump is right when entries have expired between counting and saving,
-    an empty one means that nobody counted, and full sync training counts the tables of rank 0
-    alone. A file that counts tables of which there is no dump is right: the dump is not whole.
-
-    Tables that are not whole are named, and the others counted. Then nothing is written or
-    compared.
+    Nothing is written for a part of a checkpoint (--table, --slot, --fid; without damaged data or
+    tables that are not whole), for --fid-version v1, where there is no step, and, unless --force,
+    for a step in another directory, to which 'checkpoint' points. A file that is there and says
+    something else is kept, unless --force. Some differences are explained: entries may expire
+    between counting and saving, an empty file means that nobody counted, and full sync training
+    counts the tables of rank 0 alone. One that counts tables without a dump shows that the dump is
+    not whole.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")

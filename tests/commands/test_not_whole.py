@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tf_support
 from cli_support import Done, call
 from dump_support import (
     put_fixed64,
@@ -369,9 +368,3 @@ def test_leftovers_are_warnings(model: Path) -> None:
         assert warnings[0].endswith("; remove this file")
         assert "/MonolithHashTable_item-x-00000-of-00001: " in warnings[1]
         assert str(leftover) not in done.out
-
-
-def test_writers_that_are_not_ours(model: Path) -> None:
-    """That TensorFlow's writers made these files, and its reader agrees."""
-    path = shard_path(assets_of(model), "MonolithHashTable_item", 0, 2)
-    assert tf_support.read_records(path) == ITEM[:5]
