@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monolith_cli.iterators.chain import Chain
+from monolith_cli.iterators.chain import place_along
 from monolith_cli.iterators.kinds import INTERLEAVES
 from monolith_cli.iterators.place import Link, Place
 from monolith_cli.iterators.records import FILE_READERS
@@ -39,7 +39,7 @@ def places(state: IteratorState, pipeline: Pipeline, counter: RecordCounter) -> 
         Counts records in files.
     """
     return [
-        Chain(links, pipeline, counter).place()
+        place_along(links, pipeline, counter)
         for _, end in state.root.inputs
         for links in _chains(end, [], {file.path for file in pipeline.files or ()})
     ]
