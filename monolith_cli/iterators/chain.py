@@ -8,9 +8,16 @@ from monolith_cli.iterators.flow import Flow, joined, records
 from monolith_cli.iterators.kinds import REPEATS, SHUFFLES, TAKES
 from monolith_cli.iterators.pipeline import Whole
 from monolith_cli.iterators.place import Place
-from monolith_cli.iterators.progress import Element, Epochs, Progress, Unknown, consumed_of
+from monolith_cli.iterators.progress import (
+    Element,
+    Epochs,
+    Hidden,
+    Progress,
+    Unknown,
+    consumed_of,
+)
 from monolith_cli.iterators.records import FILE_READERS, Count
-from monolith_cli.iterators.steps import passed, taken_in
+from monolith_cli.iterators.steps import element_of, passed, taken_in
 from monolith_cli.iterators.way import way_along
 
 if TYPE_CHECKING:
@@ -67,16 +74,10 @@ def _begin(way: Way) -> Progress:
 def _begin_below(way: Way, below: Whole | str) -> Progress:
     node = way.source.node
     if isinstance(below, Whole):
-        flow = below.flow
-        count = flow.emitted
-        element = Element.OTHER
-        if flow.delivered(count) == count:
-            is_each = count == below.epoch_records * below.epochs
-            element = Element.EACH if is_each else Element.RECORD
         epochs = None
         if below.epochs > 1:
             epochs = Epochs(below.epochs - 1, below.epoch_records)
-        return Progress(flow, element=element, has_ended=True, epochs=epochs)
+        return Progress(below.flow, element=element_of(below), has_ended=True, epochs=epochs)
     are_records = way.returns_records()
     begun = Progress(
         Unknown(below), element=Element.RECORD, has_ended=True, are_records=are_records
@@ -87,7 +88,7 @@ def _begin_below(way: Way, below: Whole | str) -> Progress:
     begun = begun._replace(flow=records(taken))
     if are_records:
         return begun._replace(element=Element.EACH)
-    return begun._replace(counted_at=node)
+    return begun._replace(hidden=Hidden(node, hides=False, why=below))
 
 
 def _read(way: Way, at_source: Progress, behind_source: Progress) -> Count:

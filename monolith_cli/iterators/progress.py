@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from monolith_cli.iterators.flow import Stage
     from monolith_cli.iterators.state import Node
 
-__all__ = ["Element", "Epochs", "Fallback", "Progress", "Span", "Unknown", "consumed_of"]
+__all__ = [
+    "MISFIT",
+    "NESTED",
+    "Element",
+    "Epochs",
+    "Fallback",
+    "Hidden",
+    "Progress",
+    "Span",
+    "Unknown",
+    "consumed_of",
+]
 
 MISFIT = "the numbers of the state do not fit each other"
 NESTED = "it repeats what is repeated"
@@ -77,6 +88,24 @@ class Fallback(NamedTuple):
     in_rows: bool
 
 
+class Hidden(NamedTuple):
+    """That records are not counted any more, but elements of a node.
+
+    Attributes
+    ----------
+    node
+        The node.
+    hides
+        Whether it is itself what hides how much the input was.
+    why
+        Why records are not counted, where it is not.
+    """
+
+    node: Node
+    hides: bool = True
+    why: str = ""
+
+
 class Progress(NamedTuple):
     """What has come out of a node.
 
@@ -97,10 +126,8 @@ class Progress(NamedTuple):
     fallback
     are_records
         Whether what is counted is records; else it is elements of a node that hides them.
-    hidden_by
-        The last node on the way that hides how much the input was.
-    counted_at
-        The node whose elements are counted instead of records.
+    hidden
+        Since when it is not, the last time; None if it is still that of the source.
     """
 
     flow: Flow | Unknown
@@ -111,8 +138,7 @@ class Progress(NamedTuple):
     buffered: tuple[Buffered, ...] = ()
     fallback: Fallback | None = None
     are_records: bool = True
-    hidden_by: Node | None = None
-    counted_at: Node | None = None
+    hidden: Hidden | None = None
 
     def given_up(self, unknown: Unknown) -> Progress:
         """The same with a flow that is not known: for the reason that came first."""
@@ -173,8 +199,8 @@ def consumed_of(progress: Progress, is_nested: bool) -> Consumed:
     """
     flow, fallback = progress.flow, progress.fallback
     why = flow.reason if isinstance(flow, Unknown) else ""
-    if progress.counted_at is not None:
-        return _counted(progress, why)
+    if progress.hidden is not None:
+        return _counted(progress, progress.hidden, why)
     goes_by_fallback = isinstance(flow, Unknown) and fallback is not None
     if goes_by_fallback and fallback is not None:
         flow = fallback.flow
@@ -209,18 +235,19 @@ def consumed_of(progress: Progress, is_nested: bool) -> Consumed:
     return Consumed(taken, skipped)
 
 
-def _counted(progress: Progress, why: str) -> Consumed:
-    """What was taken of the elements of a node that hides records."""
+def _counted(progress: Progress, hidden: Hidden, why: str) -> Consumed:
+    """What was taken of the elements of a node, records being hidden."""
     flow = progress.flow
+    hidden_by = hidden.node if hidden.hides else None
     if isinstance(flow, Unknown) and progress.fallback is not None:
         flow = progress.fallback.flow
     if isinstance(flow, Unknown) or progress.span is Span.EPOCH or flow.emitted < 0:
         if progress.span is Span.EPOCH:
             why = progress.why_in_epoch().reason
-        return Consumed(why=why or None, hidden_by=progress.hidden_by)
+        return Consumed(why=why or hidden.why or None, hidden_by=hidden_by)
     return Consumed(
-        why=None if progress.hidden_by is not None else why or None,
-        hidden_by=progress.hidden_by,
-        counted_at=progress.counted_at,
+        why=hidden.why or None,
+        hidden_by=hidden_by,
+        counted_at=hidden.node,
         elements=flow.delivered(flow.emitted),
     )

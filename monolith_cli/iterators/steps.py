@@ -38,6 +38,7 @@ from monolith_cli.iterators.progress import (
     Element,
     Epochs,
     Fallback,
+    Hidden,
     Progress,
     Span,
     Unknown,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from monolith_cli.iterators.state import Node
     from monolith_cli.iterators.way import Way
 
-__all__ = ["passed", "taken_in"]
+__all__ = ["element_of", "passed", "taken_in"]
 
 Step = Callable[[Progress, "Link", "Way"], "Progress | Unknown"]
 
@@ -93,6 +94,19 @@ def _step_of(link: Link, way: Way) -> Step | None:
 
 def _pass_on(progress: Progress, link: Link, way: Way) -> Progress:
     return progress
+
+
+def _end_early(progress: Progress, link: Link, way: Way) -> Progress:
+    """A node that may have read an element more than it has returned, when it ends.
+
+    Of one that has ended, only symbolic checkpoints still have the inputs.
+    """
+    node = link.node
+    has_ended = node.number("input_impls_empty", "input_impl_empty")
+    if not has_ended or way.is_source(node):
+        return progress
+    unknown = Unknown(f"{node.op} has ended, and may have read more than it returned")
+    return progress._replace(fallback=None).given_up(unknown)
 
 
 def _skip(progress: Progress, link: Link, way: Way) -> Progress:
@@ -223,10 +237,14 @@ def _epochs_over(progress: Progress, node: Node, epochs: int, way: Way) -> Progr
 
 
 def _after_epochs(progress: Progress, whole: Whole, epochs: int) -> Progress:
-    flow = progress.flow
+    flow, element = progress.flow, progress.element
     if isinstance(flow, Flow):
         flow = repeated(whole.flow, epochs, whole.epoch_records, flow)
-    return progress._replace(flow=flow, epochs=Epochs(epochs, whole.epoch_records))
+    # An epoch that has not begun does not tell what an element is.
+    of_whole = element_of(whole)
+    if element.is_record and of_whole is not Element.EACH:
+        element = of_whole
+    return progress._replace(flow=flow, element=element, epochs=Epochs(epochs, whole.epoch_records))
 
 
 def _shuffle(progress: Progress, link: Link, way: Way) -> Progress | Unknown:
@@ -274,6 +292,15 @@ def _epoch_records(progress: Progress, epochs: int, taken: int, way: Way) -> int
     return known
 
 
+def element_of(whole: Whole) -> Element:
+    """What the elements are that came of whole epochs."""
+    flow = whole.flow
+    count = flow.emitted
+    if flow.delivered(count) != count:
+        return Element.OTHER
+    return Element.EACH if count == whole.epoch_records * whole.epochs else Element.RECORD
+
+
 def _mixed(progress: Progress, node: Node, taken: int | None) -> Progress | Unknown:
     """What a shuffle makes of elements that are not records: known if all are of one size."""
     flow = progress.flow
@@ -301,7 +328,7 @@ def _leave_files(progress: Progress, link: Link, way: Way) -> Progress | Unknown
     progress = progress._replace(fallback=None)
     if isinstance(progress.flow, Unknown):
         return progress
-    if progress.hidden_by is not None:
+    if progress.hidden is not None and progress.hidden.hides:
         return progress._replace(flow=Unknown())
     source = way.source
     stages = way.pipeline.stages_in_file()
@@ -337,8 +364,7 @@ def _hide(progress: Progress, link: Link, way: Way) -> Progress:
         Unknown() if count is None else records(count),
         buffered=buffered,
         are_records=progress.are_records and keeps and progress.element.is_record,
-        hidden_by=node,
-        counted_at=node,
+        hidden=Hidden(node),
     )
 
 
@@ -347,6 +373,8 @@ _STEPS: dict[str, Step] = {
     **dict.fromkeys(REPEATS, _repeat),
     "FiniteSkip": _skip,
     "Shard": _shard,
+    "TakeWhile": _end_early,
+    "Zip": _end_early,
     "Shuffle": _shuffle,
     "ShuffleAndRepeat": _shuffle_and_repeat,
 }
