@@ -120,7 +120,8 @@ class Source:
         if files and before is not None:
             number = before % len(files) + 1
         size = files[known[0]].size_bytes if known else None
-        self.file = FilePlace(path, number, len(files) or None, offset, size, inside)
+        packed = kind.compression if path is None else self._counter.compression(path, kind)
+        self.file = FilePlace(path, number, len(files) or None, offset, size, inside, packed)
         if before is None and any(node.base in INTERLEAVES for node in self._nodes):
             return Count(None, "several files are read at a time")
         if before is None:
@@ -148,7 +149,8 @@ class Source:
         file = files[before % len(files)] if files else None
         size = file.size_bytes if file else None
         number = before % len(files) + 1 if files else None
-        self.file = FilePlace(path, number, len(files) or None, None, size, inside)
+        packed = self._counter.compression(path, kind)
+        self.file = FilePlace(path, number, len(files) or None, None, size, inside, packed)
         return self._count_before(before, files, kind) or inside
 
     def _count_before(
