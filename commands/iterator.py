@@ -203,18 +203,25 @@ def _show_notes(iterators: list[IteratorPosition], input_dir: str | None) -> Ite
 
 def _show_raw(prefix: str, json: bool) -> None:
     from monolith_cli.formats.tensor_bundle import TensorBundle
-    from monolith_cli.iterators.state import iterator_name, read_parts, required_entries
+    from monolith_cli.iterators.state import (
+        advising,
+        iterator_name,
+        read_parts,
+        required_entries,
+    )
     from monolith_cli.reports.iterators import raw_document, raw_lines
     from monolith_cli.reports.terminal import show as show_lines
     from monolith_cli.reports.terminal import show_json
 
-    bundle = TensorBundle(prefix)
-    entries = required_entries(bundle)
-    if json:
-        show_json({iterator_name(each): raw_document(read_parts(bundle, each)) for each in entries})
-        return
-    for entry in entries:
-        show_lines(raw_lines(read_parts(bundle, entry)))
+    with advising():
+        bundle = TensorBundle(prefix)
+        entries = required_entries(bundle)
+        if json:
+            parts = {iterator_name(each): read_parts(bundle, each) for each in entries}
+            show_json({name: raw_document(found) for name, found in parts.items()})
+            return
+        for entry in entries:
+            show_lines(raw_lines(read_parts(bundle, entry)))
 
 
 @click.command(

@@ -9,6 +9,7 @@ iterator that has nothing to save, a plain map say, is seen in the names of othe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IteratorState",
     "Node",
+    "advising",
     "base_op",
     "iterator_name",
     "read_parts",
@@ -169,7 +171,11 @@ def required_entries(bundle: TensorBundle) -> list[TensorEntry]:
     """
     entries = state_entries(bundle)
     if not entries:
-        raise PathNotFoundError("holds no iterator states", path=bundle.index_path)
+        raise PathNotFoundError(
+            "holds no iterator states",
+            path=bundle.index_path,
+            hint="give the path of a worker's state, or take the state of another step",
+        )
     return entries
 
 
@@ -177,6 +183,17 @@ def iterator_name(entry: TensorEntry) -> str:
     """The iterator's name: `IteratorV2:0`, or that of the object in a `tf.train.Checkpoint`."""
     name = entry.name
     return name.removesuffix(_OF_OBJECT if name.endswith(_OF_OBJECT) else _OF_GRAPH)
+
+
+@contextlib.contextmanager
+def advising() -> Iterator[None]:
+    """Say of a state that turns out to be damaged what to do about it."""
+    try:
+        yield
+    except CorruptionError as error:
+        if not error.hint:
+            error.hint = "restore the state from a copy, or take that of another step"
+        raise
 
 
 def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
@@ -191,8 +208,9 @@ def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
     MonolithError
         As `TensorBundle` and its `variants`; kind `bad_state` for what is no state.
     """
-    bundle = TensorBundle(prefix)
-    return [_read_state(bundle, entry) for entry in required_entries(bundle)]
+    with advising():
+        bundle = TensorBundle(prefix)
+        return [_read_state(bundle, entry) for entry in required_entries(bundle)]
 
 
 def read_parts(bundle: TensorBundle, entry: TensorEntry) -> Iterator[StatePart]:

@@ -166,7 +166,7 @@ def _odd_end_rows(iterator: IteratorPosition) -> Iterator[tuple[str, str]]:
         yield _ODD_ENDS[odd.kind], f"{name_text(odd.path)}: {odd}"
 
 
-_ODD_ENDS = {"cut_header": "cut", "cut_stream": "cut", "unread_rest": "never read"}
+_ODD_ENDS = {"cut_header": "cut", "cut_stream": "cut", "unread_rest": "unread"}
 
 
 def _before(count: Count, unit: str) -> str:
