@@ -27,11 +27,6 @@ LS_KEYS = {
     "resumes_from": "The step of the state that a job of ours goes on from with that model: of its"
     " own step, or the newest older one; null for none.",
     "problem": "What is wrong with the state; null if nothing is.",
-    "odd_ends": "In an iterator, a list of objects for files that end where TensorFlow sees no"
-    " fault: path; kind (cut_header: inside a record's header; cut_stream: inside a compressed"
-    " stream; unread_rest: behind the first ZLIB stream, which is all that is read); content_bytes,"
-    " where the end is in the content; rest_bytes, what is left after it (null for cut_stream);"
-    " message.",
     "remarks": "A list of texts: what else there is to say.",
 }
 
