@@ -195,17 +195,6 @@ def iterator_name(entry: TensorEntry) -> str:
     return name.removesuffix(_OF_OBJECT if name.endswith(_OF_OBJECT) else _OF_GRAPH)
 
 
-@contextlib.contextmanager
-def advising() -> Iterator[None]:
-    """Say of a state that turns out to be damaged what to do about it."""
-    try:
-        yield
-    except CorruptionError as error:
-        if not error.hint:
-            error.hint = "restore the state from a copy, or take that of another step"
-        raise
-
-
 def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
     """The states of all iterators in a bundle; each is read once, verified, and not kept.
 

@@ -599,7 +599,7 @@ def test_show_says_what_to_do_about_a_damaged_state(model: Path) -> None:
     for options in ([], ["--raw"]):
         done = call("iterator", "show", "--worker", 1, *options, model)
         assert done.code == 4
-        assert done.err.endswith("; restore the state from a copy, or take that of another step\n")
+        assert done.err.endswith("; restore it from a copy, or take another step\n")
     (model / "input_worker_1.ckpt-20.index").write_bytes(b"")
     done = call("iterator", "show", "--worker", 1, model)
     assert (done.code, "restore the state from a copy" in done.err) == (4, True)
