@@ -602,4 +602,4 @@ def test_show_says_what_to_do_about_a_damaged_state(model: Path) -> None:
         assert done.err.endswith("; restore it from a copy, or take another step\n")
     (model / "input_worker_1.ckpt-20.index").write_bytes(b"")
     done = call("iterator", "show", "--worker", 1, model)
-    assert (done.code, "restore the state from a copy" in done.err) == (4, True)
+    assert (done.code, "restore it from a copy" in done.err) == (4, True)
