@@ -100,7 +100,6 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
-    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.skipped import skipped_error
 
@@ -135,7 +134,7 @@ def ls(
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
             steps.failed(skipped_error(counts.skipped), *counts.problems)
             if not counts.tables and not counts.problems:
-                steps.failed(no_tables_error(checkpoint))
+                steps.failed(gone(checkpoint))
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()
@@ -145,11 +144,17 @@ def found_errors(
     checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
 ) -> list[MonolithError | None]:
     """What was wrong with tables that were looked for, and read."""
-    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.skipped import skipped_error
 
-    gone = no_tables_error(checkpoint) if found.is_empty else None
-    return [skipped_error(skipped), *found.problems, *found.filter_problems, gone]
+    empty = gone(checkpoint) if found.is_empty else None
+    return [skipped_error(skipped), *found.problems, *found.filter_problems, empty]
+
+
+def gone(checkpoint: Checkpoint) -> MonolithError | None:
+    """What is wrong with a checkpoint without tables, where its ckpt.info counts some."""
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
+
+    return no_tables_error(checkpoint)
 
 
 @click.command(

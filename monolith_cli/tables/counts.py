@@ -11,7 +11,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
-from monolith_cli.checkpoint.copies import compare_copies
 from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.fid import version_number
 from monolith_cli.formats.ckpt_info import CkptInfo
@@ -359,6 +358,8 @@ class _Count:
         if not copies:
             return
         from concurrent.futures import ThreadPoolExecutor
+
+        from monolith_cli.checkpoint.copies import compare_copies
 
         with ThreadPoolExecutor(self.jobs) as pool:
             for problem in pool.map(lambda pair: compare_copies(*pair), copies):

@@ -6,7 +6,6 @@ A table is whole or left out: of one that several dumps hold parts of, no part m
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
@@ -180,6 +179,8 @@ def _choose(
     filters = [broken.error for broken in files.broken if broken.kind == "filter"]
     if not patterns:
         return FoundTables(tables, [each.error for each in lost], filters, warnings, files)
+    from fnmatch import fnmatchcase
+
     known = {table.name for table in tables}.union(*(each.tables or () for each in lost))
     wanted: set[str] = set()
     for pattern in patterns:
@@ -223,13 +224,17 @@ def _is_contents(path: str, base: str) -> bool:
 
 
 def _is_snappy(files: Iterable[DumpFile]) -> bool:
-    """Whether one of the files is in SNAPPY blocks, as the training system writes many tables."""
+    """Whether they are in SNAPPY blocks, as the training system writes many tables.
+
+    The first file tells that is not empty.
+    """
     for file in files:
         try:
-            if file.open().compression == "snappy":
-                return True
+            opened = file.open()
         except MonolithError:
             continue  # whoever reads it will say so
+        if opened.stored_bytes:
+            return opened.compression == "snappy"
     return False
 
 
