@@ -293,7 +293,7 @@ def dump(
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
-    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.found import NO_TABLES, find_tables
     from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
     from monolith_cli.tables.table import entry_stream
@@ -337,7 +337,8 @@ def dump(
         messages.notes(cursor_note(dump.entries, dump.next_offset, checkpoint.step))
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
+    messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
+    messages.warnings(non_finite_warning(dump.non_finite), *odd)
     messages.warnings(*damage_lines(skipped))
     end_with(found_errors(checkpoint, found, skipped), messages)
 
@@ -415,7 +416,7 @@ def get(
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
-    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.found import NO_TABLES, find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
     from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import ReadOptions
@@ -455,7 +456,8 @@ def get(
     )
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     non_finite = non_finite_warning(matches.non_finite, null=json)
-    messages.warnings(*found.warnings, non_finite, *odd, *damage_lines(skipped))
+    messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
+    messages.warnings(non_finite, *odd, *damage_lines(skipped))
     if matches.absent:
         ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
         settings.error_keys["absent"] = ids

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import BrokenSet, ShardSet
 
-__all__ = ["FoundTables", "find_tables", "open_tables"]
+__all__ = ["NO_TABLES", "FoundTables", "find_tables", "open_tables"]
+
+NO_TABLES = "no hash tables: the model has none, its tables are elsewhere, or they are gone"
+"""What there is to say where none were found and some were wanted."""
 
 
 class FoundTables(NamedTuple):
@@ -141,10 +144,6 @@ def find_tables(
             holders.setdefault(name, []).append(dump)
     if lost:
         checkpoint.require()  # being deleted, it is not damaged
-    elif not singles and not holders:
-        warnings.append(
-            "no hash tables: the model has none, its tables are elsewhere, or they are gone"
-        )
     partly_lost = frozenset[str]().union(*(each.tables or () for each in lost))
     multis = [
         MultiTable(name, holders[name], options)
