@@ -140,27 +140,40 @@ TARGET static inline __m512i differences(__m512i bytes, const Shape& shape, size
                                    _mm512_load_si512(shape.want + at), kAndXor);
 }
 
+// What checking a payload of some length begins with. Made anew only where the length changes.
+struct Opening {
+  size_t length = SIZE_MAX;
+  size_t head;     // the bytes before whole steps, 1 to 64
+  __mmask64 wanted;
+  __m512i start;
+
+  TARGET void set(size_t n) {
+    length = n;
+    head = ((n - 1) & 63) + 1;
+    wanted = ~uint64_t{0} << (64 - head);
+    start = _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(kTables.head64[head])));
+  }
+};
+
 // Checks one payload and its checksum, and on the way compares it to a shape of its length; without
 // one, pass null: it compiles to two functions. Sixty-four bytes at a time: what was read is moved
 // over the next ones by two multiplications. The odd bytes come first, behind zeros that the start
 // state makes up for.
 template <class MaybeShape>
-TARGET static inline bool check(const Frame& f, MaybeShape shape, bool& alike) {
+TARGET static inline bool check(const uint8_t* data, const Opening& o, MaybeShape shape,
+                                bool& alike) {
   constexpr bool kCompare = !std::is_same_v<MaybeShape, std::nullptr_t>;
-  if (f.length == 0) return mask_crc(0) == load<uint32_t>(f.data);
-  const size_t head = ((f.length - 1) & 63) + 1;
-  const __mmask64 wanted = ~uint64_t{0} << (64 - head);
-  __m512i bytes = _mm512_maskz_loadu_epi8(wanted, f.data - (64 - head));
+  if (o.length == 0) return mask_crc(0) == load<uint32_t>(data);
+  __m512i bytes = _mm512_maskz_loadu_epi8(o.wanted, data + o.head - 64);
   __m512i differs{};
   if constexpr (kCompare) differs = differences(bytes, *shape, 0);
-  const __m128i start = _mm_cvtsi32_si128(static_cast<int>(kTables.head64[head]));
-  bytes = _mm512_xor_si512(bytes, _mm512_zextsi128_si512(start));
+  bytes = _mm512_xor_si512(bytes, o.start);
   const __m512i by64 = _mm512_load_si512(kMove64);
-  for (size_t at = head; at < f.length; at += 64) {
-    const __m512i next = _mm512_loadu_si512(f.data + at);
+  for (size_t at = o.head; at < o.length; at += 64) {
+    const __m512i next = _mm512_loadu_si512(data + at);
     bytes = move_onto(bytes, by64, next);
     if constexpr (kCompare) {
-      differs = _mm512_or_si512(differs, differences(next, *shape, at + 64 - head));
+      differs = _mm512_or_si512(differs, differences(next, *shape, at + 64 - o.head));
     }
   }
   if constexpr (kCompare) alike = _mm512_test_epi64_mask(differs, differs) == 0;
@@ -172,13 +185,15 @@ TARGET static inline bool check(const Frame& f, MaybeShape shape, bool& alike) {
                                     _mm256_extracti128_si256(two, 1));
   uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(one)));
   state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(one, 1)));
-  return mask_crc(~static_cast<uint32_t>(state)) == load<uint32_t>(f.data + f.length);
+  return mask_crc(~static_cast<uint32_t>(state)) == load<uint32_t>(data + o.length);
 }
 
 TARGET static size_t verify(const Frame* frames, size_t n) {
   bool alike;
+  Opening o;
   for (size_t i = 0; i < n; ++i) {
-    if (!check(frames[i], nullptr, alike)) return i;
+    if (frames[i].length != o.length) o.set(frames[i].length);
+    if (!check(frames[i].data, o, nullptr, alike)) return i;
   }
   return n;
 }
@@ -190,6 +205,7 @@ TARGET static Walk read(const uint8_t* p, size_t n, uint64_t own, uint64_t posit
                         uint64_t max_length, const Shapes* shapes, Frame* out, const Shape** like,
                         size_t max_frames) {
   size_t at = 0, frames = 0;
+  Opening o;
   while (true) {
     if (at >= own) return {frames, at, Stop::end, 0};
     if (frames == max_frames) return {frames, at, Stop::full, 0};
@@ -203,7 +219,9 @@ TARGET static Walk read(const uint8_t* p, size_t n, uint64_t own, uint64_t posit
     f = {p + at + kHeaderBytes, length, position + at};
     const Shape* shape = shapes == nullptr ? nullptr : shapes->of(f);
     bool alike = false;
-    const bool good = shape == nullptr ? check(f, nullptr, alike) : check(f, shape, alike);
+    if (length != o.length) o.set(length);
+    const bool good = shape == nullptr ? check(f.data, o, nullptr, alike)
+                                       : check(f.data, o, shape, alike);
     if (!good) return {frames, at, Stop::bad_data, length};
     if (shapes != nullptr) like[frames] = alike ? shape : nullptr;
     ++frames;
