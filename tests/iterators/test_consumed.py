@@ -529,6 +529,13 @@ def test_a_symbolic_shuffle(tmp_path: Path, count: int, held: int) -> None:
     assert [sum(node.elements.values()) for node in state.state.root.walk()][1] == held
 
 
+def test_batches_of_batches(taken: Any) -> None:
+    """Their rows are no records."""
+    for each in taken(lambda files: files.records().batch(2).batch(3).shuffle(4, seed=1)):
+        for fingerprint in (True, False):
+            check(each.places(fingerprint)[0], each.records, in_order=False)
+
+
 @pytest.mark.parametrize(
     "make",
     [
