@@ -32,6 +32,10 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/monolith sample $(DEMO) --force
 	$(BIN)/monolith ckpt-info $(DEMO)
+	@echo
+	@echo "To go on: $(BIN)/monolith table ls $(DEMO), $(BIN)/monolith --help;"
+	@echo "the man pages: man -M $(VENV)/share/man monolith-ckpt-info"
+	@echo "With '. $(BIN)/activate' it is 'monolith' alone."
 
 test: $(VENV)/.test-installed
 	$(BIN)/pytest $(PYTEST_ARGS)

@@ -51,6 +51,9 @@ def telling(what: Callable[[], str], *, of_errors: bool = True) -> Iterator[None
         yield
     except MonolithError as error:
         if of_errors:
+            from monolith_cli.commands.hints import advise_here
+
+            advise_here(error)
             error.hint = "; ".join(filter(None, [error.hint, what()]))
         raise
     except (KeyboardInterrupt, Terminated) as error:
@@ -202,7 +205,7 @@ def remove(
     Your own is one with the same owner. That there is none is said, and is fine. One that is
     removed during a save goes when the save has ended.
     """
-    from monolith_cli.errors import RefusedError
+    from monolith_cli.control.client import NotYoursError
     from monolith_cli.reports.control import barrier_document
     from monolith_cli.reports.terminal import Messages, show_json
 
@@ -212,9 +215,8 @@ def remove(
         if info.placed:
             try:
                 job.remove(owner=owner, force=force, reason=reason)
-            except RefusedError as error:
-                if error.hint is None and not force:
-                    error.hint = "--force removes it"
+            except NotYoursError as error:
+                error.hint = "--force removes it"
                 raise
             if json:
                 with telling(lambda: "the barrier is removed"):
@@ -366,7 +368,8 @@ def hold(
 ) -> None:
     """Place the barrier, run a command while all workers stand still, and remove it.
 
-    The exit code is the command's. The barrier goes whatever happens to the command. Ctrl-C,
+    A command that is not there, or cannot be executed, pauses nobody. The exit code is the
+    command's. The barrier goes whatever happens to the command. Ctrl-C,
     SIGTERM, SIGHUP and SIGQUIT are passed on to it, and its end is waited for: one that takes no
     notice goes on, and so does the pause, until it ends or is killed.
 
@@ -446,4 +449,6 @@ def lost_barrier(
         why += "may have been lost while the command ran, and "
     why += f"could not be removed: {held.not_removed.what}"
     end = end_text(place, owner, held.ends_in_seconds)
+    if held.not_removed.kind == "nobody_listens" and held.ends_in_seconds:
+        end = "ends when the workers see that the chief is dead, or begin anew with another"
     return RefusedError(why, path=address, hint=f"{ended}the barrier {end}")

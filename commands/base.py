@@ -21,6 +21,8 @@ class Settings:
         self.quiet = False
         self.verbose = False
         self.json = False
+        self.error_keys: dict[str, object] = {}
+        """What a command adds to the error under --json."""
 
 
 class Command(click.Command):
@@ -69,11 +71,26 @@ class Command(click.Command):
 
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            from monolith_cli.commands.hints import name_variables
+
+            message = error.format_message()
+            texts = name_variables(ctx, message)
+            if not texts:
+                raise
+            raise click.UsageError("; ".join([message, *texts]), ctx) from error
         except (MonolithError, CodedError) as error:
             from monolith_cli.commands.hints import advise
 
             advise(error.error if isinstance(error, CodedError) else error, ctx)
             raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        if ctx.auto_envvar_prefix is not None:
+            formatter.write_paragraph()
+            rule = f"{ctx.auto_envvar_prefix}_<OPTION> in the environment sets an option."
+            formatter.write_text(rule)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:

@@ -22,7 +22,8 @@ SHOW_KEYS = {
     "variables": "A list of objects: name; dtype; shape, a list; bytes; slices, in how many parts a"
     " partitioned variable is, 1 for others; sub_graph, such as ps_0 in an export, else null.",
     "files": "A list of objects, of files other than tables': path; bytes, null for one that is"
-    " missing.",
+    " missing; what it is, such as dense variables, counts, item pool, or a flag that steers the"
+    " job.",
     "problems": "A list of what is damaged or missing, as on stderr.",
 }
 
@@ -73,7 +74,9 @@ def show(settings: Settings, /, model_dir: str, step: int | str, json: bool) -> 
                 show([""] if number else [])
                 look = look_of(sys.stdout)
                 show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
+            messages.warnings(*listing.warnings)
             steps.failed(*listing.problems)
+            checkpoint.warnings.clear()  # the problems say the same
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.commands.job_hints import JOB_HINTS
 from monolith_cli.kinds import RECORD_DAMAGE
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
     from monolith_cli.errors import MonolithError
 
-__all__ = ["REPLACES", "Hint", "add", "advise", "advise_here"]
+__all__ = ["REPLACES", "WRITES", "Hint", "add", "advise", "advise_here", "name_variables"]
 
 REPLACES = "--force replaces it"
+WRITES = "--force writes it"
 
 
 class Hint(NamedTuple):
@@ -27,8 +29,8 @@ class Hint(NamedTuple):
     Attributes
     ----------
     text
-        An imperative phrase. One that begins with "or " follows what the library says; any other
-        stands in its place.
+        An imperative phrase. One that begins with "or " or "; " follows what the library says; any
+        other stands in its place.
     option
         The parameter of the command that it needs; None for advice that holds everywhere.
     unless
@@ -47,7 +49,7 @@ _AROUND = Hint("or read around the damage with --on-corrupt skip", "on_corrupt",
 
 HINTS: dict[str, tuple[Hint, ...]] = {
     **dict.fromkeys(
-        [*RECORD_DAMAGE, "too_few_records"],
+        [*RECORD_DAMAGE, "too_few_records", "empty_shard"],
         (_AROUND,),
     ),
     "record_too_long": (
@@ -60,9 +62,29 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
     "different": (Hint("monolith ckpt-info --force writes it anew", "check"),),
+    "job_runs": (
+        Hint(
+            "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"
+        ),
+    ),
+    "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
     "exists": (Hint(f"or {REPLACES}", "force", True),),
+    **{
+        kind: tuple(Hint(f"; {text}", option) for option, text in hints)
+        for kind, hints in JOB_HINTS.items()
+    },
 }
 """By kind; the first that fits the command counts."""
+
+
+ABOUT = {
+    "no_such_step": "step",
+    "no_such_table": "table",
+    "no_such_worker": "worker",
+    "bad_cursor": "offset",
+    "no_dataset": "dataset",
+}
+"""The parameter that an error of a kind is about."""
 
 
 def advise(error: MonolithError, context: click.Context | None) -> None:
@@ -70,7 +92,31 @@ def advise(error: MonolithError, context: click.Context | None) -> None:
     for hint in HINTS.get(error.kind, ()):
         if _fits(hint, context) and hint.after in (error.hint or ""):
             add(error, hint.text)
-            return
+            break
+    if context is not None:
+        for text in name_variables(context, error.what, ABOUT.get(error.kind), error.path):
+            error.hint = f"{error.hint}; {text}" if error.hint else text
+
+
+def name_variables(
+    context: click.Context, message: str, about: str | None = None, path: str | None = None
+) -> list[str]:
+    """What to say of options that an error is about, and that the environment has set unseen.
+
+    Those whose name is in the message, the parameter `about`, and those whose value is the path.
+    """
+    from monolith_cli.commands.options import Option
+
+    texts = []
+    for each in context.command.params:
+        variable = each.variable_used(context) if isinstance(each, Option) else None
+        if variable is None:
+            continue
+        name = max(each.opts, key=len)
+        is_path = path is not None and context.params.get(each.name or "") == path
+        if name in message.replace(",", " ").split() or each.name == about or is_path:
+            texts.append(f"{name} is from {variable}")
+    return texts
 
 
 def advise_here(error: MonolithError) -> MonolithError:
@@ -83,10 +129,11 @@ def advise_here(error: MonolithError) -> MonolithError:
 
 def add(error: MonolithError, text: str) -> None:
     """Add a piece of advice to an error's hint; twice is once."""
-    bare = text.removeprefix("or ")
+    bare = text.removeprefix("or ").removeprefix("; ")
     if error.hint and bare in error.hint:
         return
-    error.hint = f"{error.hint}, {text}" if error.hint and bare != text else bare
+    joint = "" if text.startswith("; ") else ", "
+    error.hint = f"{error.hint}{joint}{text}" if error.hint and bare != text else bare
 
 
 def _fits(hint: Hint, context: click.Context | None) -> bool:

@@ -14,14 +14,18 @@ from monolith_cli.commands.each_step import end_with
 
 if TYPE_CHECKING:
     from monolith_cli.iterators.inputs import IteratorPosition
+    from monolith_cli.iterators.rollback import Rollback
 
 LS_KEYS = {
-    "worker": "The worker; 0 is the chief.",
+    "worker": "The worker; 0 is the chief. Null for an input of TensorFlow's own hook whose task is"
+    " no worker.",
+    "name": "What the names of its files begin with: input_worker_1, or input and input_chief_0 as"
+    " that hook names them.",
     "step": "The step of its latest state, as its state file has it; null if it has none.",
     "bytes": "The size of the states of all its iterators; null if they cannot be read.",
     "iterators": "How many iterators have a state; null likewise.",
     "behind": "How many steps that is behind the model's, negative if it is ahead; null where one"
-    " of the two is not known.",
+    " of the two is not known, the state is damaged or gone, or is of a run before this one.",
     "model_step": "The step of the model that the job's next run begins with; null without one."
     " With --step that step.",
     "resumes_from": "The step of the state that a job of ours goes on from with that model: of its"
@@ -38,7 +42,7 @@ SHOW_KEYS = {
     "behind": "How many steps the state is behind that; null where one of the two is not known.",
     "path": "The path of the state, without suffix.",
     "bytes": "The size of the states of all iterators.",
-    "iterators": "A list of objects: name, bytes, readers, nodes, and fingerprint, as"
+    "iterators": "A list of objects: name, bytes, readers, nodes, odd_ends, and fingerprint, as"
     " ckpt.inputs-<step> has it (null without one). With --raw in place of all this an object: by"
     " iterator a list of the state's parts, each with name and values (key, dtype, shape, bytes,"
     " and the value of a number or a short string, else null).",
@@ -46,8 +50,9 @@ SHOW_KEYS = {
     " unit (records, lines or elements); file; ended (whether it has read all there is); epoch"
     " (null if nothing repeats); read (how many in this epoch, or null); buffered; consumed.",
     "file": "In a reader: path; number and of (7 and 20 for file 7 of 20); offset (in a compressed"
-    " file, of the content); bytes, its size when the state was saved; records, how many lie before"
-    " the offset; why, if they could not be counted. Each may be null; null for other sources.",
+    " file, of the content); bytes, its size when the state was saved; compression (empty without);"
+    " records, how many lie before the offset; why, if they could not be counted. Each may be null;"
+    " null for other sources.",
     "buffered": "In a reader, a list of objects: node, elements (a batch is one), and records, how"
     " many they are (null if that is not known).",
     "consumed": "In a reader: records, how many training has got, and those that skip and shard"
@@ -56,6 +61,11 @@ SHOW_KEYS = {
     " training has got of those that the node counted_at has returned. Each may be null.",
     "nodes": "In an iterator, a list of the dataset's nodes, largest first: path, op, bytes of its"
     " values, elements in its buffer.",
+    "odd_ends": "In an iterator, a list of objects for files that end where TensorFlow sees no"
+    " fault: path; kind (cut_header: inside a record's header; cut_stream: inside a compressed"
+    " stream; unread_rest: behind the first ZLIB stream, which is all that is read); content_bytes,"
+    " where the end is in the content; rest_bytes, what is left after it (null for cut_stream);"
+    " message.",
     "remarks": "A list of texts: what else there is to say.",
 }
 
@@ -192,18 +202,25 @@ def _show_notes(iterators: list[IteratorPosition], input_dir: str | None) -> Ite
 
 def _show_raw(prefix: str, json: bool) -> None:
     from monolith_cli.formats.tensor_bundle import TensorBundle
-    from monolith_cli.iterators.state import iterator_name, read_parts, required_entries
+    from monolith_cli.iterators.state import (
+        advising,
+        iterator_name,
+        read_parts,
+        required_entries,
+    )
     from monolith_cli.reports.iterators import raw_document, raw_lines
     from monolith_cli.reports.terminal import show as show_lines
     from monolith_cli.reports.terminal import show_json
 
-    bundle = TensorBundle(prefix)
-    entries = required_entries(bundle)
-    if json:
-        show_json({iterator_name(each): raw_document(read_parts(bundle, each)) for each in entries})
-        return
-    for entry in entries:
-        show_lines(raw_lines(read_parts(bundle, entry)))
+    with advising():
+        bundle = TensorBundle(prefix)
+        entries = required_entries(bundle)
+        if json:
+            parts = {iterator_name(each): read_parts(bundle, each) for each in entries}
+            show_json({name: raw_document(those) for name, those in parts.items()})
+            return
+        for entry in entries:
+            show_lines(raw_lines(read_parts(bundle, entry)))
 
 
 @click.command(
@@ -328,6 +345,7 @@ def peek(
         3: "no such directory, nothing committed, or a worker has no state of that step: nothing"
         " is written; or it could not be written",
         4: "a state of that step is damaged or incomplete: nothing is written",
+        5: "the job runs: nothing is written",
     },
     json_keys={
         "model_dir": "The directory as it was given.",
@@ -366,6 +384,7 @@ def peek(
     help="Only the input of this worker; 0 is the chief. Repeatable. Rollbacks of others stay.",
 )
 @options.option("--dry-run", is_flag=True, help="Check and show everything, and write nothing.")
+@options.force(help="Write it though the job runs. What the job saves from now on is given up.")
 @options.json
 @options.common
 @click.pass_obj
@@ -376,12 +395,13 @@ def rollback(
     step: int | str,
     worker: tuple[int, ...],
     dry_run: bool,
+    force: bool,
     json: bool,
 ) -> None:
     """Have inputs resume from an older step, with the model as it is.
 
     Every worker that is meant needs a state of that step, which is read and verified first. The
-    job goes back when it starts next; stop it before.
+    job goes back when it starts next. Stop it before: while it answers nothing is written.
     """
     from monolith_cli.iterators.rollback import roll_back
     from monolith_cli.reports.iterator_changes import (
@@ -393,22 +413,33 @@ def rollback(
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     to = None if step == "latest" else int(step)
+    running = _ask_job(model_dir, go_on=dry_run or force)
     done = roll_back(model_dir, to, workers=worker, dry_run=dry_run)
     show_as(json, rollback_document(done), rollback_lines(done, look=look_of(sys.stdout)))
     messages.notes(*done.notes, rollback_outlook(done))
-    messages.warnings(_running_text(model_dir, done.model_step))
+    if running and done.inputs:
+        messages.warnings(f"{running}; {_beside_it(done)}")
 
 
-def _running_text(model_dir: str, model_step: int) -> str | None:
-    """What becomes of a job that seems to run."""
-    from monolith_cli.control.address import read_address
-    from monolith_cli.errors import MonolithError
+def _ask_job(model_dir: str, *, go_on: bool) -> str | None:
+    """What speaks for a job that runs; an error if it answers, unless that is to be told only."""
+    from monolith_cli.control.running import check_stopped
+    from monolith_cli.errors import RefusedError
 
     try:
-        address = read_address(model_dir)
-    except MonolithError:
-        return None
+        doubt = check_stopped(model_dir)
+    except RefusedError as error:
+        if not go_on:
+            raise
+        return error.what
+    return f"the job may run: {doubt}" if doubt else None
+
+
+def _beside_it(done: Rollback) -> str:
+    """What becomes of a rollback beside a job that runs."""
+    if done.dry_run:
+        return "stop it first"
     return (
-        f"a job has left its address, {address}: if it still runs, what it saves from now on is"
-        f" given up when it starts next, from step {model_step}; stop it, and ask again"
+        f"what it saves from now on is given up when it starts next, from step {done.model_step},"
+        " and if that step is gone by then it cannot start: stop it, and ask again"
     )

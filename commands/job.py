@@ -90,7 +90,7 @@ def status(
     },
     json_keys={
         "step": "The committed step; null where it is not known.",
-        "path": "The path of its files, without suffix; null likewise.",
+        "path": "The absolute path of its files, without suffix; null likewise.",
         "finished_workers": "A list of the workers whose input was saved with it, 0 being the"
         " chief; null where the job does not tell.",
         "unfinished_workers": "A list of the others; null likewise.",
@@ -124,7 +124,7 @@ def save(
     """Save a checkpoint now; print its step and path once it is committed.
 
     Workers' inputs are saved with it, also while the barrier is placed. Output: the step, a tab,
-    the path.
+    the path. An original job does not tell the step: MODEL_DIR/checkpoint does, once it is written.
     """
     from monolith_cli.control.client import Saved
     from monolith_cli.control.texts import workers_text
@@ -149,11 +149,6 @@ def save(
             saved = job.save(
                 require_all=require_all, reason=reason, owner=owner, timeout_seconds=timeout
             )
-            if job.is_original and place.model_dir:
-                from monolith_cli.checkpoint.model_dir import open_model_dir
-
-                latest = open_model_dir(place.model_dir).checkpoint()
-                saved = saved._replace(step=latest.step, path=latest.prefix)
     if saved.unfinished_workers:
         late = workers_text(saved.unfinished_workers)
         messages.warnings(f"the inputs of workers {late} are not saved with it, but older")
@@ -236,6 +231,7 @@ def stop(
         " for.",
         "reason": "Why.",
         "result": '"done", or what was answered.',
+        "holder": "Who had placed a barrier that was removed by force; null for all else.",
     },
     json_intro="With --json each line is an object with these keys. Of many calls in a minute that"
     " were refused for want of the token only the first five have a line each:",

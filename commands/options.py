@@ -1,7 +1,7 @@
 """The options that commands share, as named decorators, and the types of their values.
 
-A name means the same everywhere. Every option can be given as an environment variable,
-`MONOLITH_<COMMAND>_<OPTION>`, which its help shows.
+A name means the same everywhere. Every option but `--force` can be given as an environment
+variable, `MONOLITH_<COMMAND>_<OPTION>`: the help says the rule, the man page each name.
 """
 
 from __future__ import annotations
@@ -209,9 +209,35 @@ class ColumnsType(ParamType):
         return tuple(name for name in COLUMNS if name in wanted)
 
 
+class Option(click.Option):
+    """An option that knows the variables that set it, and names the one whose value is wrong."""
+
+    def variables(self, ctx: click.Context) -> list[str]:
+        """Their names; the first that is set counts."""
+        if ctx.auto_envvar_prefix is None or self.name is None or not self.allow_from_autoenv:
+            return []
+        return [f"{ctx.auto_envvar_prefix}_{self.name.upper()}"]
+
+    def variable_used(self, ctx: click.Context) -> str | None:
+        """The variable that the value has come from; None if it has not."""
+        source = ctx.get_parameter_source(self.name or "")
+        if source is not click.core.ParameterSource.ENVIRONMENT:
+            return None
+        return next((name for name in self.variables(ctx) if os.environ.get(name)), None)
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            variable = self.variable_used(ctx)
+            if variable is not None:
+                error.param_hint = f"{self.get_error_hint(ctx)} from {variable}"
+            raise
+
+
 def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
-    """`click.option` with the environment variable in the help: use it for every option."""
-    kwargs.setdefault("show_envvar", True)
+    """`click.option` of our own class: use it for every option."""
+    kwargs.setdefault("cls", Option)
     return click.option(*names, **kwargs)
 
 
@@ -358,6 +384,35 @@ def fid(function: F) -> F:
     )(function)
 
 
+def read_fids(name: str) -> tuple[int, ...]:
+    """What a value of `--fids-from` lists, as stored (signed); `-` is standard input.
+
+    Raises
+    ------
+    MonolithError
+        It cannot be read, or a line is no feature id.
+    """
+    import sys
+
+    from monolith_cli.errors import NotReadableError, PathNotFoundError
+    from monolith_cli.fid import parse_fids
+
+    path = "standard input" if name == "-" else name
+    if name == "-" and sys.stdin is None:
+        raise NotReadableError("not readable: it was closed", path=path)
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(name, "rb") as file:
+                data = file.read()
+    except FileNotFoundError as error:
+        raise PathNotFoundError("no such file", path=path) from error
+    except OSError as error:
+        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+    return tuple(parse_fids(data.decode("utf-8-sig", "replace"), path))
+
+
 def columns(function: F) -> F:
     """`--columns`; all by default."""
     return option(
@@ -423,8 +478,8 @@ def max_record_bytes(function: F) -> F:
 
 
 def force(*, help: str) -> Callable[[F], F]:
-    """`--force`; the help says what it overrides."""
-    return option("--force", is_flag=True, help=help)
+    """`--force`; the help says what it overrides. It is never set by a variable."""
+    return option("--force", is_flag=True, allow_from_autoenv=False, help=help)
 
 
 def job_dir(function: F) -> F:
@@ -498,20 +553,15 @@ def job(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-class _OwnerOption(click.Option):
+class _OwnerOption(Option):
     """An option with two variables: the command's own, which wins, and MONOLITH_OWNER."""
 
-    def _name_variables(self, ctx: click.Context) -> None:
-        own = f"{ctx.auto_envvar_prefix}_OWNER" if ctx.auto_envvar_prefix else None
-        self.envvar = [name for name in (own, "MONOLITH_OWNER") if name]
+    def variables(self, ctx: click.Context) -> list[str]:
+        return [*super().variables(ctx), "MONOLITH_OWNER"]
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        self._name_variables(ctx)
+        self.envvar = self.variables(ctx)
         return super().resolve_envvar_value(ctx)
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        self._name_variables(ctx)
-        return super().get_help_record(ctx)
 
 
 def owner(function: F) -> F:

@@ -91,7 +91,8 @@ def sample(
     """Write a synthetic model directory to try things on.
 
     It is in the real formats, with values and lengths that vary. Its checkpoint has a few dense
-    variables, too.
+    variables, too. A run that is killed may leave a hidden directory in MODEL_DIR, which the next
+    one with --force removes.
     """
     from monolith_cli.checkpoint.sample import write_sample
     from monolith_cli.reports.sample import sample_document, sample_lines

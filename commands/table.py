@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.errors import MonolithError
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.found import FoundTables
 
 ENTRY_KEYS = {
     "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
@@ -39,11 +48,11 @@ LS_KEYS = {
     cls=Command,
     examples={
         "monolith table ls model": "The tables of the newest checkpoint:",
-        "monolith table ls --scan --table 'user*' --json model": "Some, multi tables read too:",
+        "monolith table ls --scan --table '*_user' --json model": "Some, multi tables read too:",
     },
     exit_codes={
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard",
+        4: "damaged data, a missing shard; tables that are whole are listed",
     },
     json_keys=LS_KEYS,
     json_intro="With --json the output is a list of objects with these keys; with --step all a list"
@@ -91,6 +100,7 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.skipped import skipped_error
 
@@ -102,6 +112,7 @@ def ls(
         by_table=scan,
         verify=not no_verify,
         skip_corrupt=on_corrupt == "skip",
+        partial=True,
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
@@ -122,30 +133,51 @@ def ls(
                 show(tables_lines(counts.tables, look=look_of(sys.stdout)))
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
-            steps.failed(skipped_error(counts.skipped))
+            steps.failed(skipped_error(counts.skipped), *counts.problems)
+            if not counts.tables and not counts.problems:
+                steps.failed(no_tables_error(checkpoint))
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()
+
+
+def found_errors(
+    checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
+) -> list[MonolithError | None]:
+    """What was wrong with tables that were looked for, and read."""
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
+    from monolith_cli.tables.skipped import skipped_error
+
+    gone = no_tables_error(checkpoint) if found.is_empty else None
+    return [skipped_error(skipped), *found.problems, *found.filter_problems, gone]
 
 
 @click.command(
     cls=Command,
     examples={
         "monolith table dump model | head -3": "The first entries:",
-        "monolith table dump --table user --slot 3 --columns fid,embedding model": "Some of them:",
-        "monolith table dump --shard 2 --nshards 8 --format tfrecord model > part": "An eighth of"
-        " all entries, as they are stored:",
-        "monolith table dump --limit 1000 --offset 81921 --cursor model": "A page:",
+        "monolith table dump --table '*_item' --slot 10-12 --columns fid,slot model": "Some of"
+        " them:",
+        "monolith table dump --step 1000 --shard 2 --nshards 8 model > part": "An eighth of all"
+        " entries of a checkpoint:",
+        "monolith table dump --format tfrecord model > records": "All of them, as they are stored:",
+        "monolith table dump --limit 1000 --cursor model": "A page:",
+        "monolith table dump --limit 1000 --cursor --step 1000 --offset 204332 model": "The next"
+        " one, of the same checkpoint:",
     },
     exit_codes={
         2: "wrong usage, a cursor that points at no entry too",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard; entries printed before that are valid",
+        4: "damaged data, a missing shard; entries printed before that are valid, and those of"
+        " tables that are whole are printed",
     },
     json_keys={
         **ENTRY_KEYS,
-        "next_offset": "With --cursor, the only key of the last line: the cursor to go on from, a"
-        " string, or null when the shard is exhausted.",
+        "next_offset": "With --cursor, a key of the last line: the cursor to go on from, a string,"
+        " or null when the shard is exhausted. There is no such line where a table is not whole.",
+        "step": "The other key of that line: the step of the checkpoint that the page is of, a"
+        " number, or null where it has none. Go on with --step and it: the latest checkpoint may be"
+        " another one then.",
     },
     json_intro="In jsonl, every line is an object with these keys, or with those of --columns:",
 )
@@ -173,7 +205,8 @@ def ls(
     type=click.IntRange(min=0, max=2**63 - 1),
     metavar="CURSOR",
     default=0,
-    help="Go on from here: a cursor that the same command with --limit ended with.",
+    help="Go on from here: a cursor that the same command with --limit ended with. Give the step"
+    " as well, as a running job saves others.",
 )
 @options.option(
     "--cursor", is_flag=True, help="Print the cursor to go on from as the last line of jsonl, too."
@@ -230,7 +263,10 @@ def dump(
 
     Entries come table by table, in the order of the files; with the same --table, --shard and
     --nshards the order and the cursors are always the same. All shards together are every entry
-    once. A page (--limit, --offset) takes time in proportion to its size.
+    once, if they are of one step. A page (--limit, --offset) takes time in proportion to its size.
+
+    Tables that are not whole are left out and named, and the dump ends with 4. It has no cursor
+    then, as those of all tables would not fit.
     """
     if shard >= nshards:
         raise click.UsageError(f"--shard {shard} is not one of --nshards {nshards}, 0 is the first")
@@ -241,21 +277,32 @@ def dump(
 
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
-    from monolith_cli.reports.entries import cursor_line, cursor_note, non_finite_warning
+    from monolith_cli.reports.entries import (
+        cursor_line,
+        cursor_note,
+        no_cursor_warning,
+        non_finite_warning,
+        step_note,
+    )
     from monolith_cli.reports.terminal import Messages, Progress
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
-    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
-    from monolith_cli.tables.table import entry_stream, open_tables
+    from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
-    tables = open_tables(checkpoint, table, reading)
+    found = find_tables(checkpoint, table, reading)
+    tables = found.tables
     messages.notes(*checkpoint.notes)
     messages.warnings(*checkpoint.warnings)
+    if found.problems and offset:
+        messages.warnings(no_cursor_warning(offset))
+        end_with(found.problems, messages)
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
@@ -272,36 +319,55 @@ def dump(
             jobs=jobs or usable_processors(),
             progress=progress,
         )
+        if step == "latest" and (offset or nshards > 1):
+            messages.notes(step_note(checkpoint.step))
         for data in dump:
             out.write(data)
-    if cursor:
-        out.write(cursor_line(dump.next_offset))
+    if cursor and not found.problems:
+        out.write(cursor_line(dump.next_offset, checkpoint.step))
     messages.took(f"{count_text(dump.entries, 'entry', 'entries')} read")
-    if limit is not None:
-        messages.notes(cursor_note(dump.entries, dump.next_offset))
+    if found.problems and (cursor or limit is not None):
+        messages.warnings(no_cursor_warning())
+    elif limit is not None:
+        messages.notes(cursor_note(dump.entries, dump.next_offset, checkpoint.step))
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(non_finite_warning(dump.non_finite), *odd, *damage_lines(skipped))
-    end_with([skipped_error(skipped)], messages)
+    messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
+    messages.warnings(*damage_lines(skipped))
+    end_with(found_errors(checkpoint, found, skipped), messages)
 
 
 @click.command(
     cls=Command,
     examples={
-        "monolith table get model 281474976710657": "An entry, wherever it is:",
-        "monolith table get --json --table user model 0x1000000000001 -5": "Two of a table:",
+        "monolith table get model 173961102589772": "An entry, wherever it is:",
+        "monolith table get --json --table '*_user' model 1 0x9e3779b97f4c": "Two of a table:",
+        "monolith table get --json --columns fid --fids-from ids.txt model": "Which of these are"
+        " there; the others are under absent in the error:",
     },
     exit_codes={
         1: "a feature id is in none of the tables",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard",
+        4: "damaged data, a missing shard; entries of tables that are whole are shown",
     },
-    json_keys=ENTRY_KEYS,
+    json_keys={
+        **ENTRY_KEYS,
+        "absent": "In the error, on standard error: a list of all feature ids that are in none of"
+        " the tables, strings, unless --json-number-ids. With --on-corrupt skip they may be in what"
+        " was left out.",
+    },
     json_intro="With --json, every line is an object with these keys, or with those of --columns:",
     context_settings={"ignore_unknown_options": True},  # -5 is a fid
 )
 @options.model_dir
-@click.argument("fid", metavar="FID...", nargs=-1, required=True, type=options.FidType())
+@click.argument("fid", metavar="[FID]...", nargs=-1, type=options.FidType())
+@options.option(
+    "--fids-from",
+    type=click.Path(allow_dash=True),
+    metavar="FILE|-",
+    help="Feature ids besides, one a line, from a file or standard input; blank lines and what"
+    " follows a # mean nothing.",
+)
 @options.step(several=False)
 @options.table
 @options.columns
@@ -319,6 +385,7 @@ def get(
     /,
     model_dir: str,
     fid: tuple[int, ...],
+    fids_from: str | None,
     step: int | str,
     table: tuple[str, ...],
     columns: tuple[str, ...],
@@ -333,43 +400,65 @@ def get(
     """Show the entries of feature ids.
 
     A FID is a decimal number, signed or not, or 0x and hexadecimal digits. The tables are read to
-    the end, as a feature id may be in several.
+    the end once, however many they are, as a feature id may be in several.
     """
+    if not fid and fids_from is None:
+        raise click.UsageError("Missing argument 'FID...': give feature ids, or --fids-from FILE")
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
     from monolith_cli.reports.entries import entries_lines, non_finite_warning
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.tables.found import find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
-    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import ReadOptions
-    from monolith_cli.tables.table import entry_stream, open_tables
+    from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+    if fids_from is not None:
+        fid += options.read_fids(fids_from)
     checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
-    tables = open_tables(checkpoint, table, reading)
+    found = find_tables(checkpoint, table, reading)
+    tables = found.tables
     messages.notes(*checkpoint.notes)
     messages.warnings(*checkpoint.warnings)
+    if not fid:
+        messages.notes(f"{fids_from}: no feature ids in it")
+        return
     with Progress("looking", quiet=settings.quiet) as progress:
-        found = find_entries(
+        matches = find_entries(
             entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
             fid,
             columns=columns,
             fid_version=fid_version,
             number_ids=json_number_ids,
+            name_non_finite=not json,
             jobs=jobs or usable_processors(),
             progress=progress,
         )
     if json:
-        show(line.decode() for line in found.lines)
+        show(line.decode() for line in matches.lines)
     else:
-        show(entries_lines(found.lines, look=look_of(sys.stdout)))
-    messages.took(f"{count_text(len(found.lines), 'entry', 'entries')} found")
-    skipped = distinct([*found.skipped, *(damage for each in tables for damage in each.skipped())])
+        show(entries_lines(matches.lines, look=look_of(sys.stdout)))
+    messages.took(f"{count_text(len(matches.lines), 'entry', 'entries')} found")
+    skipped = distinct(
+        [*matches.skipped, *(damage for each in tables for damage in each.skipped())]
+    )
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(non_finite_warning(found.non_finite), *odd, *damage_lines(skipped))
-    errors = [skipped_error(skipped), absent_error(found.absent, len(tables), model_dir)]
-    end_with(errors, messages)
+    non_finite = non_finite_warning(matches.non_finite, null=json)
+    messages.warnings(*found.warnings, non_finite, *odd, *damage_lines(skipped))
+    if matches.absent:
+        ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
+        settings.error_keys["absent"] = ids
+    absent = absent_error(
+        matches.absent,
+        len(tables),
+        model_dir,
+        most=1 if json else None,
+        partial=bool(found.problems),
+    )
+    end_with([*found_errors(checkpoint, found, skipped), absent], messages)

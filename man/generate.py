@@ -19,6 +19,7 @@ import click
 from monolith_cli import __version__
 from monolith_cli.cli import COMMANDS, cli
 from monolith_cli.commands.base import Command
+from monolith_cli.commands.options import Option
 from monolith_cli.failures import EXIT_CODES
 
 HERE = Path(__file__).parent
@@ -26,7 +27,8 @@ HERE = Path(__file__).parent
 ENVIRONMENT = {
     "MONOLITH_<COMMAND>_<OPTION>": "The value of an option that is not given: for example"
     " MONOLITH_CKPT_INFO_JOBS for ckpt-info --jobs. A flag is set by 1, true or yes; the values of"
-    " a repeatable option are separated by blanks. An option on the command line wins.",
+    " a repeatable option are separated by blanks. An option on the command line wins. --force has"
+    " none.",
     "NO_COLOR": "If set, no colours on a terminal.",
 }
 
@@ -89,6 +91,8 @@ def page_name(context: click.Context) -> str:
 
 def options(context: click.Context) -> Iterator[tuple[str, str]]:
     for parameter in context.command.get_params(context):
+        if isinstance(parameter, Option) and (variables := parameter.variables(context)):
+            parameter.envvar, parameter.show_envvar = variables, True
         record = parameter.get_help_record(context)
         if isinstance(parameter, click.Option) and record is not None:
             names, text = record

@@ -179,7 +179,7 @@ class Reader:
         done. Returns them, and how many they are.
         """
 
-    def json_lines(self, limit: int, max_bytes: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null') -> tuple[bytes, int, int]:
+    def json_lines(self, limit: int, max_bytes: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null', name_non_finite: bool = False) -> tuple[bytes, int, int]:
         """
         So many entries as JSON, or as many as make `max_bytes`; fewer only when it is done.
         Returns the lines, how many they are, and how many floats had to be null.

@@ -106,7 +106,8 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     table=COMMANDS,
     context_settings={"auto_envvar_prefix": "MONOLITH"},
     epilog="'monolith COMMAND --help' shows the options of a command; its man page"
-    " (man monolith-COMMAND) also the keys of its JSON.",
+    " (man monolith-COMMAND) also the keys of its JSON, and the variables: MONOLITH_<OPTION>, or"
+    " MONOLITH_<COMMAND>_<OPTION>, in the environment sets an option.",
 )
 @options.common
 @click.option(
@@ -193,20 +194,34 @@ def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> in
     with suppress(OSError):  # nowhere to say it is no other failure
         print(failure.line, file=sys.stderr)
         if settings.json or "--json" in args:
-            from json import dumps
+            from monolith_cli.reports.terminal import show_json
 
-            print(dumps(failure.document), file=sys.stderr)
+            document = failure.document
+            document["error"] |= settings.error_keys
+            show_json(document, sys.stderr)
     return failure.code
 
 
 def _open_closed_streams() -> None:
-    """Write to nowhere where stdout or stderr was closed by whoever started us (`>&-`).
+    """Make up for streams that were closed by whoever started us (`>&-`).
 
-    Else the next file to be opened would get its number, and None would be in the way of writers.
+    Else the next files to be opened would get their numbers, and None would be in the way of
+    writers. A closed stdout becomes a pipe that nobody reads, so what has something to print ends
+    as behind `head`; a closed stderr only leaves out what it would have said.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # kept
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        if name == "stdout":
+            reader, writer = os.pipe()
+            os.close(reader)
+        else:
+            writer = os.open(os.devnull, os.O_RDWR)
+        if writer != descriptor:
+            os.dup2(writer, descriptor, inheritable=False)  # closed to our children, too
+            os.close(writer)
+        if name != "stdin":  # that one stays None: an empty input would be an answer
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8"))  # noqa: SIM115  # kept
 
 
 def _abandon_broken_streams() -> None:

@@ -103,7 +103,7 @@ class Failure(NamedTuple):
         return f"Error: {self.message}"
 
     @property
-    def document(self) -> dict[str, object]:
+    def document(self) -> dict[str, dict[str, object]]:
         """The object that ends stderr under `--json`."""
         return {"error": self._asdict()}
 

@@ -25,6 +25,7 @@ __all__ = [
     "fid_v1_to_v2",
     "make_fid",
     "parse_fid",
+    "parse_fids",
     "signature",
     "slot",
     "slot_v1",
@@ -149,6 +150,33 @@ def parse_fid(text: str) -> int:
     if len(body.lstrip("0")) > 20:  # int() refuses thousands of digits in words of its own
         raise UsageError(f"feature id {_shortened(digits)} does not fit into 64 bits")
     return to_signed(int(body, 16) if is_hex else int(digits))
+
+
+def parse_fids(text: str, path: str | None = None) -> list[int]:
+    """The fids of a list that a person or a program wrote, one a line, as `parse_fid` takes them.
+
+    Blank lines, and what follows a `#`, mean nothing.
+
+    Parameters
+    ----------
+    path
+        Where the text is from, for errors.
+
+    Raises
+    ------
+    UsageError
+        A line that is no fid; it says which.
+    """
+    fids = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.partition("#")[0].strip()
+        if word:
+            try:
+                fids.append(parse_fid(word))
+            except UsageError as error:
+                what = f"line {number}: {error.what}"
+                raise UsageError(what, path=path, hint=error.hint) from None
+    return fids
 
 
 def _shortened(text: str) -> str:

@@ -27,8 +27,8 @@ message Info {
   string run_id = 1; string model_dir = 2; int32 capacity = 3; bool placed = 4;
   string action = 5; string reason = 6; string owner = 7; int64 placed_ms_ago = 8;
   int64 expires_in_ms = 9; repeated int32 blocked_workers = 10;
-  repeated int32 unblocked_workers = 11; int64 global_step = 12; int64 last_saved_step = 13;
-  bool saving = 14; int64 generation = 15;
+  repeated int32 unblocked_workers = 11; int64 global_step = 12;
+  optional int64 last_saved_step = 13; bool saving = 14; int64 generation = 15;
 }
 message Place { string reason = 1; string owner = 2; int64 ttl_ms = 3; }
 message Placed { string lease_id = 1; int64 generation = 2; int64 expires_in_ms = 3; }
@@ -190,6 +190,7 @@ class OurJob(OriginalJob):
         self.owner = self.reason = self.lease_id = ""
         self.placed_at = 0.0
         self.ends_at: float | None = None
+        self.last_saved_step: int | None = 100
         self.saved: dict[str, Any] = {"step": 120, "path": f"{model_dir}/model.ckpt-120"}
 
     def check(self, method: str, metadata: dict[str, Any]) -> None:
@@ -236,7 +237,7 @@ class OurJob(OriginalJob):
             "blocked_workers": blocked,
             "unblocked_workers": unblocked,
             "global_step": self.global_step,
-            "last_saved_step": 100,
+            "last_saved_step": self.last_saved_step,
             "generation": self.generation,
         }
 

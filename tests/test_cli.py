@@ -208,20 +208,40 @@ def test_full_disk_below_stdout(command: str) -> None:
     )
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_streams_are_like_dev_null(tmp_path: Path, closed: str) -> None:
+CLOSED = [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    """Nothing that was to be printed is lost unsaid; what prints nothing does not care."""
     model = tmp_path / "model"
     write_model_dir(model)
+    lost = re.search(r"(?<!2)>&-", closed) is not None
+    monolith = str(MONOLITH)
     for command, code in [
-        (argv("one-row"), 0),
-        (argv("corrupt"), 4),
-        ([str(MONOLITH), "ckpt-info", "--dry-run", str(model)], 0),
-        ([str(MONOLITH), "table", "dump", str(model)], 0),
+        (argv("one-row"), 141 if lost else 0),
+        (argv("corrupt"), 141 if lost else 4),
+        (argv("bug"), 70),
+        (argv("write", str(tmp_path / "file")), 0),
+        ([monolith, "--version"], 141 if lost else 0),
+        ([monolith, "table", "dump", "--help"], 141 if lost else 0),
+        ([monolith, "ckpt-info", str(model)], 141 if lost else 0),
+        ([monolith, "ckpt-info", "--dry-run", "--json", str(model)], 141 if lost else 0),
+        ([monolith, "ckpt", "show", str(model)], 141 if lost else 4),
+        ([monolith, "table", "ls", str(model)], 141 if lost else 0),
+        ([monolith, "table", "dump", str(model)], 141 if lost else 0),
+        ([monolith, "table", "dump", "--format", "tfrecord", str(model)], 141 if lost else 0),
+        ([monolith, "table", "dump", "--fid", "77", str(model)], 0),
+        ([monolith, "table", "ls", str(tmp_path / "gone")], 3),
     ]:
         script = f"{shlex.join(command)} {closed}"
-        done = subprocess.run(["bash", "-c", script], check=False, capture_output=True, text=True)
-        assert done.returncode == code
+        done = subprocess.run(
+            ["bash", "-c", script], check=False, capture_output=True, text=True, errors="replace"
+        )
+        assert done.returncode == code, script
         assert "Traceback" not in done.stderr
+    assert (tmp_path / "file").stat().st_size == 1 << 20
+    assert (model / "ckpt.info-300").exists()
 
 
 def test_file_size_limit(tmp_path: Path) -> None:

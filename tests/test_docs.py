@@ -6,24 +6,30 @@ import ast
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from shutil import which
-from typing import Any
+from typing import Any, TypeGuard
 
 import click
 import pytest
 from cli_support import MONOLITH, environment
+from iterator_support import write_job
 
 from monolith_cli.cli import COMMANDS, cli
-from monolith_cli.commands.base import Command
+from monolith_cli.commands.base import Command, Settings
 from monolith_cli.control.service import TOKEN_FILE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from monolith_cli.failures import EXIT_CODES
 
 ROOT = Path(__file__).parents[1]
+
+
+MOST_LINES = {"monolith ckpt-info": 70, "monolith table dump": 75}
+"""Of the help, for commands with many options."""
 
 
 def contexts() -> Iterator[click.Context]:
@@ -44,15 +50,35 @@ IDS = [context.command_path for context in ALL]
 
 @pytest.mark.parametrize("context", ALL, ids=IDS)
 def test_every_option_has_help_and_a_variable(context: click.Context) -> None:
+    """The help says the rule, in a line; the man page each variable."""
     assert context.command.help
-    for parameter in context.command.get_params(context):
-        if isinstance(parameter, click.Option) and not {"--help", "--version"} & {*parameter.opts}:
-            assert parameter.help, parameter.name
-            assert parameter.help.endswith("."), parameter.name
-            name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
-            record = parameter.get_help_record(context)
-            assert record is not None
-            assert f"env var: {context.auto_envvar_prefix}_{name}" in record[1]
+    page = man_page(context).read_text(encoding="utf-8")
+    help = context.command.get_help(context)
+    assert "env var" not in help
+    options = [each for each in context.command.get_params(context) if is_option(each)]
+    assert f"{context.auto_envvar_prefix}_<OPTION>" in help or not options
+    for parameter in options:
+        assert parameter.help, parameter.name
+        assert parameter.help.endswith("."), parameter.name
+        name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
+        assert (f"[env var: {context.auto_envvar_prefix}_{name}" in page) == (name != "FORCE")
+
+
+def is_option(parameter: click.Parameter) -> TypeGuard[click.Option]:
+    """Is it an option with a variable?"""
+    return isinstance(parameter, click.Option) and not {"--help", "--version"} & {*parameter.opts}
+
+
+def man_page(context: click.Context) -> Path:
+    return ROOT / "man" / f"{context.command_path.replace(' ', '-')}.1"
+
+
+@pytest.mark.parametrize("context", ALL, ids=IDS)
+def test_help_is_no_longer_than_needed(context: click.Context) -> None:
+    with click.Context(context.command, info_name=context.info_name, parent=context.parent) as here:
+        here.terminal_width = 80
+        lines = context.command.get_help(here).splitlines()
+    assert len(lines) <= MOST_LINES.get(context.command_path, 60)
 
 
 @pytest.mark.parametrize("context", ALL, ids=IDS)
@@ -117,6 +143,62 @@ def test_man_pages_render_without_warnings(page: Path) -> None:
         assert re.search(rf"^{title}$", plain, re.MULTILINE)
 
 
+def examples(*groups: str) -> list[tuple[click.Context, str]]:
+    """The examples of the help and the man pages, of the commands in these groups."""
+    return [
+        (context, line)
+        for context in ALL
+        if isinstance(context.command, Command) and context.command_path.split()[1] in groups
+        for line in context.command.examples
+    ]
+
+
+def run_in(directory: Path, line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env=environment(PATH=f"{MONOLITH.parent}:{os.environ['PATH']}"),
+    )
+
+
+def test_examples_of_the_help_run(tmp_path: Path) -> None:
+    """One after another, on the directory that `monolith sample model` writes."""
+    (tmp_path / "ids.txt").write_text("1\n173961102589772\n")
+    lines = [line for _, line in examples("ckpt-info", "ckpt", "table", "sample")]
+    assert len(lines) > 16
+    for line in ["monolith sample model", *lines]:
+        if "jq" in line and which("jq") is None:
+            continue
+        done = run_in(tmp_path, line.replace("--entries 20000000", "--entries 2000"))
+        assert done.returncode == (141 if "| head" in line else 0), (line, done.stderr)
+        assert bool(done.stdout) != ("> " in line), line
+        assert "is read" not in done.stderr, line
+
+
+def test_examples_with_iterators_run(tmp_path: Path) -> None:
+    write_job(tmp_path / "model", {0: [120, 1200], 1: [120, 1200], 3: [1200]}, 120, 1200)
+    lines = [line for _, line in examples("iterator") if "peek" not in line]
+    assert len(lines) > 8
+    for line in lines:
+        if "jq" not in line or which("jq"):
+            done = run_in(tmp_path, line)
+            assert done.returncode == 0, (line, done.stderr)
+
+
+def test_examples_are_understood() -> None:
+    """Also those that need a running job."""
+    found = examples(*{name.split()[0] for name in COMMANDS})
+    assert len(found) > 40
+    for context, line in found:
+        words = shlex.split(line.partition(" | ")[0].partition(" > ")[0])
+        path = context.command_path.split()
+        assert words[: len(path)] == path, line
+        context.command.make_context(path[-1], words[len(path) :], obj=Settings())
+
+
 def test_readme_names_every_command_and_exit_code() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, entry in COMMANDS.items():
@@ -124,6 +206,16 @@ def test_readme_names_every_command_and_exit_code() -> None:
             assert f"`monolith {name}`" in readme, name
     for code in EXIT_CODES:
         assert re.search(rf"^\| {code} \|", readme, re.MULTILINE), code
+
+
+def test_make_demo_says_where_things_are() -> None:
+    done = subprocess.run(
+        ["make", "-n", "demo"], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    last = "\n".join(line for line in done.stdout.splitlines() if line.startswith("echo"))
+    assert ".venv/bin/monolith --help" in last
+    assert "man -M .venv/share/man monolith-ckpt-info" in last
+    assert (MONOLITH.parent.parent / "share" / "man" / "man1" / "monolith-ckpt-info.1").exists()
 
 
 # --- README and docs/ -----------------------------------------------------------------------

@@ -3,24 +3,32 @@
 Worker i's iterators at a step are the tensor bundle `input_worker_<i>.ckpt-<step>`. Its state file
 `checkpoint_input_worker_<i>` lists them, for those who restore the latest one. `ckpt.inputs-<step>`
 says which of them the commit of a step covers.
+
+TensorFlow's own hook for inputs (`CheckpointInputPipelineHook`) names them the same way, after the
+task: `input.ckpt-<step>` in a job of one process, else `input_<type>_<id>.ckpt-<step>`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from monolith_cli.checkpoint.input_order import newest_until, order_of_inputs
 from monolith_cli.checkpoint.names import (
+    CHECKPOINT,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
+    begins_input,
     ckpt_inputs_name,
     input_base,
     input_state_name,
     parse_checkpoint_name,
     step_of,
+    target_of_temporary,
 )
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.shard_set import list_names
@@ -45,6 +53,7 @@ __all__ = [
     "input_prefix",
     "input_steps",
     "list_inputs",
+    "list_task_inputs",
     "read_step_inputs",
     "worker_of",
     "write_input_state",
@@ -53,6 +62,7 @@ __all__ = [
 
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt-")
+_STATE_FILE = f"{CHECKPOINT}_input"
 
 
 class WorkerInput(NamedTuple):
@@ -107,6 +117,22 @@ def list_inputs(names: Iterable[str]) -> dict[int, list[int]]:
     return {worker: sorted(found[worker]) for worker in sorted(found)}
 
 
+def list_task_inputs(names: Iterable[str]) -> dict[str, list[int]]:
+    """The steps of each input of TensorFlow's own hook whose task is no worker, by its name.
+
+    That is `input` or `input_chief_0`, say. One that has a state file alone has no steps.
+    """
+    found: dict[str, list[int]] = {}
+    for name in names:
+        parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
+        if parts and begins_input(parts.base):
+            found.setdefault(parts.base.removesuffix(".ckpt"), []).append(parts.step)
+        elif name.startswith(_STATE_FILE) and target_of_temporary(name) is None:
+            found.setdefault(name.removeprefix(f"{CHECKPOINT}_"), [])
+    tasks = sorted(name for name in found if begins_input(f"{name}.ckpt"))
+    return {name: sorted(found[name]) for name in tasks if worker_of(f"{name}.ckpt-") is None}
+
+
 def input_steps(model_dir: str, worker: int) -> list[int]:
     """The steps at which there is a state of this worker, ascending; none without a directory."""
     try:
@@ -121,9 +147,9 @@ def find_input_step(
     """The step of the state that a worker goes on from; None if there is none for it.
 
     The state of the model's step, or of the step that a rollback names; where that is missing the
-    newest older one, and never a newer. Without any committed model the latest there is, but none
-    of a save that has begun and was not committed: the model starts anew, so what was read up to
-    then has to be read again.
+    newest older one, and never a newer, in the order of the model's steps. Without any committed
+    model the latest there is, but none of a save that has begun and was not committed: the model
+    starts anew, so what was read up to then has to be read again.
 
     Parameters
     ----------
@@ -133,19 +159,24 @@ def find_input_step(
     if steps is None:
         steps = input_steps(model_dir, worker)
     wanted = restart.input_step(worker)
+    if wanted in steps:
+        return wanted
     if wanted is not None:
-        return max((step for step in steps if step <= wanted), default=None)
+        order = order_of_inputs(model_dir, {input_base(worker): steps})
+        return newest_until(order, steps, wanted)
     steps = [step for step in steps if not _is_begun(model_dir, step)]
-    try:
+    with contextlib.suppress(PathNotFoundError):
         latest = read_checkpoint_state(os.path.join(model_dir, input_state_name(worker)))
-    except PathNotFoundError:
-        return max(steps, default=None)
-    step = step_of(os.path.basename(latest.model_checkpoint_path))
-    return step if step in steps else max(steps, default=None)
+        step = step_of(os.path.basename(latest.model_checkpoint_path))
+        if step in steps:
+            return step
+    return _newest(model_dir, worker, steps) if steps else None
 
 
 def write_input_state(model_dir: str, worker: int, latest: int | None = None) -> None:
-    """List the states that are there, `latest` as the latest, by default the newest.
+    """List the states that are there, oldest first, `latest` as the latest, by default the newest.
+
+    Which is the newest goes by the order of the model's steps, not by their numbers.
 
     Paths are relative, so the directory can be moved. Without any state the file is removed.
 
@@ -159,8 +190,10 @@ def write_input_state(model_dir: str, worker: int, latest: int | None = None) ->
     if not steps:
         remove(path)
         return
-    newest = steps[-1] if latest is None else latest
-    ordered = [step for step in steps if step != newest] + [newest]
+    order = order_of_inputs(model_dir, {input_base(worker): steps})
+    ordered = [step for step in order if step in steps and step != latest]
+    if latest is not None:
+        ordered.append(latest)
     names = [f"{input_base(worker)}-{step}" for step in ordered]
     times = [_saved_at(os.path.join(model_dir, name)) for name in names]
     state = CheckpointState(names[-1], tuple(names), tuple(times))
@@ -216,6 +249,11 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
         if isinstance(error, StateFileError):
             raise
         raise StateFileError("does not say which inputs belong to a step", path=path) from error
+
+
+def _newest(model_dir: str, worker: int, steps: Sequence[int]) -> int:
+    order = order_of_inputs(model_dir, {input_base(worker): steps})
+    return next(step for step in reversed(order) if step in steps)
 
 
 def _is_begun(model_dir: str, step: int) -> bool:

@@ -102,7 +102,8 @@ def restart_point(
     StateFileError
         One of the two files does not parse, or a `ckpt.inputs` that may have ended the rollback.
     StepNotFoundError
-        The step's files are gone, or it was never committed.
+        The step's files are gone, or it was never committed. The kind is `override_stale` where
+        that is the step of a rollback.
     NotReadableError
         The operating system refused.
     """
@@ -111,23 +112,37 @@ def restart_point(
     if not _is_there(os.path.join(path, CHECKPOINT)):
         if override:
             what = f"step {override.model_step} was never committed"
-            hint = "remove it to start anew"
-            raise StepNotFoundError(what, path=os.path.join(path, CKPT_OVERRIDE), hint=hint)
+            raise _stale(path, what, "remove it to start anew")
         return RestartPoint()
     directory = open_model_dir(path)
     if override and run_step is not None and override.model_step != run_step:
         override = None
     if override and is_spent(path, override, directory.steps()):
         override = None
-    checkpoint = directory.checkpoint(override.model_step if override else None)
-    if not checkpoint.has_index:
-        where = checkpoint.prefix or path
-        raise StepNotFoundError("no dense variables to restore: their index is missing", path=where)
+    try:
+        checkpoint = directory.checkpoint(override.model_step if override else None)
+        if not checkpoint.has_index:
+            what = "no dense variables to restore: their index is missing"
+            raise StepNotFoundError(what, path=checkpoint.prefix or path)
+    except StepNotFoundError as error:
+        if override is None:
+            raise
+        what = f"asks for the model of step {override.model_step}: {error.what}"
+        hint = "remove it to go on from the latest step, or roll the inputs back once more"
+        if error.hint:
+            hint += f"; {error.hint}"
+        raise _stale(path, what, hint) from error
     return RestartPoint(checkpoint.step, checkpoint.prefix, override)
 
 
+def _stale(path: str, what: str, hint: str) -> StepNotFoundError:
+    """An override that cannot be honoured."""
+    override = os.path.join(path, CKPT_OVERRIDE)
+    return StepNotFoundError(what, path=override, hint=hint, kind="override_stale")
+
+
 def is_spent(model_dir: str, override: Override, steps: Iterable[int]) -> bool:
-    """Whether one of these steps ended that rollback; reads their `ckpt.inputs`, newest first.
+    """Whether one of these steps ended that rollback; reads their `ckpt.inputs`, the last first.
 
     A chief that dies right after a commit leaves an override that has done its work.
 
@@ -137,7 +152,7 @@ def is_spent(model_dir: str, override: Override, steps: Iterable[int]) -> bool:
         As `read_step_inputs`.
     """
     said = override.as_json()
-    for step in sorted(steps, reverse=True):
+    for step in reversed(list(steps)):
         inputs = read_step_inputs(model_dir, step)
         if inputs and inputs.override == said:
             return True

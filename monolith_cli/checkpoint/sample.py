@@ -10,10 +10,11 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint import names as file_names
+from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
 from monolith_cli.fid import V2_SIGNATURE_BITS
 from monolith_cli.formats import checkpoint_state, wire
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.atomic import atomic_write, left_behind, temporary_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +130,8 @@ def write_sample(
         The checkpoint's.
     force
         Write into a directory that is not empty. A checkpoint of the same step is replaced with
-        all of its tables, and `checkpoint` then lists this one alone; the rest stays.
+        all of its tables, and what runs that were killed have left of it is removed; `checkpoint`
+        then lists this one alone; the rest stays.
     progress
         Called with the entries written so far, and those to write; by one thread at a time.
 
@@ -151,6 +153,7 @@ def write_sample(
     with _refusals(directory):
         _prepare(directory, force)
         prefix = directory / f"{file_names.MODEL_BASE}-{step}"
+        _remove_left_behind(directory, prefix.name)
         with _replacing_directory(Path(f"{prefix}{file_names.ASSETS_SUFFIX}")) as assets:
             if multi:
                 jobs = _multi_jobs(assets, plans, shards, recipe)
@@ -447,6 +450,15 @@ def _prepare(directory: Path, force: bool) -> None:
         raise AlreadyExistsError("is not empty", path=directory, hint="name another directory")
 
 
+def _remove_left_behind(directory: Path, base: str) -> None:
+    """Remove what runs that were killed have left of the same checkpoint."""
+    for path, name in left_behind(directory):
+        if name in (file_names.CHECKPOINT, file_names.MONOLITH_CHECKPOINT) or name.startswith(
+            f"{base}."
+        ):
+            remove(path)
+
+
 @contextlib.contextmanager
 def _refusals(directory: Path) -> Iterator[None]:
     """Turn the operating system's refusals into `WriteError`."""
@@ -464,7 +476,7 @@ def _refusals(directory: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _replacing_directory(target: Path) -> Iterator[Path]:
     """A new directory to fill, which takes the place of `target` unless the block fails."""
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
+    scratch = Path(temporary_path(str(target)))
     scratch.mkdir()
     try:
         yield scratch

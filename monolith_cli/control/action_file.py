@@ -7,28 +7,24 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.checkpoint.names import CHECKPOINT
 from monolith_cli.control.address import read_small_file
+from monolith_cli.control.commits import Commits, file_mark
 from monolith_cli.control.service import ACTION_FILE, RESPONSE_FILE
 from monolith_cli.errors import (
     AlreadyExistsError,
     PathNotFoundError,
     RefusedError,
-    StepNotFoundError,
     TimedOutError,
 )
 from monolith_cli.formats.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from monolith_cli.checkpoint.model_dir import Checkpoint
+    from monolith_cli.control.commits import Commit
 
 __all__ = ["ask_by_file", "save_by_file"]
 
 _POLL_SECONDS = 0.1
-_LOOK_SECONDS = 0.5  # looking for a checkpoint lists the directory
 _SETTLE_SECONDS = 1.0  # between a job's two steps of answering
-_Mark = tuple[int, int, int]
 
 
 def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds: float) -> None:
@@ -52,7 +48,7 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
         raise PathNotFoundError("no such directory", path=directory)
     path = os.path.join(directory, ACTION_FILE)
     response = os.path.join(directory, RESPONSE_FILE)
-    before = _mark(response)
+    before = file_mark(response)
     start = time.monotonic()
     try:
         atomic_write(path, f"action: {action}\n".encode(), overwrite=False)
@@ -62,14 +58,14 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
             path=path,
             hint="remove it if no job runs",
         ) from error
-    mine = _mark(path)
+    mine = file_mark(path)
     settled: float | None = None
     try:
         # A job writes its answer and removes the request, one after the other. An original one
         # does not write an answer again that is the same as the one before.
         while True:
             now = time.monotonic()
-            is_taken, now_there = _mark(path) != mine, _mark(response)
+            is_taken, now_there = file_mark(path) != mine, file_mark(response)
             is_written = now_there != before and now_there is not None and now_there[2] > 0
             if is_taken and is_written:
                 break
@@ -87,7 +83,7 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
                 break
             time.sleep(_POLL_SECONDS)
     finally:
-        if _mark(path) == mine:
+        if file_mark(path) == mine:
             with contextlib.suppress(OSError):
                 os.unlink(path)
     answer = ""
@@ -97,48 +93,18 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
         raise RefusedError(f"the job has answered: {answer}", path=path)
 
 
-def save_by_file(
-    model_dir: str | os.PathLike[str], timeout_seconds: float
-) -> tuple[int | None, str | None]:
-    """Ask for a save, and wait until `checkpoint` names a newer step; returns step and prefix.
+def save_by_file(model_dir: str | os.PathLike[str], timeout_seconds: float) -> Commit:
+    """Ask for a save, and wait until `checkpoint` has been written anew.
 
     Raises
     ------
     TimedOutError
-        No answer, or no newer step, in time.
+        No answer, or nothing new, in time.
     MonolithError
         As `ask_by_file`, and what is wrong with the directory's state files.
     """
     deadline = time.monotonic() + timeout_seconds
-    before = _latest(model_dir)
+    commits = Commits(model_dir)
     ask_by_file(model_dir, "TRIGGER_SAVE", timeout_seconds)
-    while True:
-        saved = _latest(model_dir)
-        if saved and (before is None or (saved.step or 0) > (before.step or 0)):
-            return saved.step, saved.prefix
-        if time.monotonic() >= deadline:
-            newer = "" if before is None else f" than step {before.step}"
-            raise TimedOutError(
-                f"no newer checkpoint{newer} after {timeout_seconds:g} s",
-                path=os.fspath(model_dir),
-                hint="it may come yet, unless the job has made no step since",
-            )
-        time.sleep(_LOOK_SECONDS)
-
-
-def _latest(model_dir: str | os.PathLike[str]) -> Checkpoint | None:
-    """The newest committed step that `checkpoint` names; None if it names none."""
-    if not os.path.lexists(os.path.join(os.fspath(model_dir), CHECKPOINT)):
-        return None
-    with contextlib.suppress(StepNotFoundError):
-        return open_model_dir(model_dir).checkpoint()
-    return None
-
-
-def _mark(path: str) -> _Mark | None:
-    """Another one for each time that a file was written."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    left = deadline - time.monotonic()
+    return commits.wait(left, told_seconds=timeout_seconds, at_least=None)

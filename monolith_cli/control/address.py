@@ -15,7 +15,13 @@ from monolith_cli.control.service import (
     TOKEN_FILE_VARIABLE,
     TOKEN_VARIABLE,
 )
-from monolith_cli.errors import NotReadableError, PathNotFoundError, UnreachableError, UsageError
+from monolith_cli.errors import (
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    UnreachableError,
+    UsageError,
+)
 
 __all__ = [
     "Address",
@@ -93,7 +99,8 @@ def read_address(model_dir: str | os.PathLike[str]) -> Address:
         raise UnreachableError(
             f"no job has left its address ({ADDRESS_FILE}) here",
             path=directory,
-            hint="it may be starting again; if it has no ServerHook, give --address, or --via file",
+            kind="no_address",
+            hint="it may be starting again, or have no open port",
         ) from error
     except NotADirectoryError as error:
         raise PathNotFoundError("a file in place of a directory", path=directory) from error
@@ -162,8 +169,14 @@ def _token_of_environment() -> Token | None:
     if text:
         return Token(_checked(text, None), TOKEN_VARIABLE)
     path = os.environ.get(TOKEN_FILE_VARIABLE)
-    text = _read_token(path) if path else ""
-    return Token(_checked(text, path), str(path)) if text else None
+    if not path:
+        return None
+    try:
+        text = _read_token(path)
+        return Token(_checked(text, path), path) if text else None
+    except MonolithError as error:
+        error.hint = f"{TOKEN_FILE_VARIABLE} names it"
+        raise
 
 
 def _checked(text: str, path: str | None) -> str:

@@ -14,21 +14,21 @@ from monolith_cli.control.address import (
     parse_address,
     read_address,
 )
-from monolith_cli.control.service import (
-    MAX_MESSAGE_BYTES,
-    READING_METHODS,
-    TOKEN_FILE_VARIABLE,
-    TOKEN_VARIABLE,
-    make_stub,
-    request,
+from monolith_cli.control.faults import (
+    BusyError,
+    Faults,
+    GoneError,
+    NotYoursError,
+    Tls,
+    UnimplementedError,
 )
+from monolith_cli.control.service import MAX_MESSAGE_BYTES, READING_METHODS, make_stub, request
 from monolith_cli.errors import (
     MonolithError,
     NotReadableError,
     PathNotFoundError,
     RefusedError,
     TimedOutError,
-    UnfinishedWorkersError,
     UnreachableError,
     UsageError,
 )
@@ -43,6 +43,7 @@ __all__ = [
     "JobClient",
     "JobInfo",
     "Lease",
+    "NotYoursError",
     "Saved",
     "Tls",
     "connect",
@@ -52,22 +53,8 @@ ANSWER_SECONDS = 10.0
 """How long a job may take to answer; saves have their own time."""
 
 _POLL_SECONDS = 0.2
-_TOLD_CHARACTERS = 700  # of what a job says; ours says less
 _LOOK_SECONDS = 2.0  # for a job that may have come in place of another
-_RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
 _SHORTEST_SECONDS = 0.2  # that a call is given, however little time is left
-
-
-class BusyError(RefusedError):
-    """A job that cannot do just now what it may do in a moment."""
-
-
-class Tls(NamedTuple):
-    """How to check whom one talks to, and who one is: names of PEM files."""
-
-    authority: str
-    certificate: str | None = None
-    key: str | None = None
 
 
 class JobInfo(NamedTuple):
@@ -159,9 +146,10 @@ class JobClient:
         self._grpc = grpc
         self.address = address
         self._timeout_seconds = ANSWER_SECONDS if timeout_seconds is None else timeout_seconds
+        self._model_dir = model_dir
         self._token = token
         self._tls = tls
-        self._is_original = False
+        self._faults = Faults(address, tls, token)
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.enable_http_proxy", 0),
@@ -181,10 +169,8 @@ class JobClient:
             )
             self._channel = grpc.secure_channel(target, credentials, options)
         self._stub = make_stub(self._channel)
-        self._has_answered = False
         try:
             self.first_info = self._check(model_dir)
-            self._has_answered = True
         except BaseException:
             self.close()
             raise
@@ -207,11 +193,11 @@ class JobClient:
     @property
     def is_original(self) -> bool:
         """Whether the job has only the original service's five methods."""
-        return self._is_original
+        return self._faults.is_original
 
     def info(self, timeout_seconds: float | None = None) -> JobInfo:
         """What the job is at."""
-        if self._is_original:
+        if self.is_original:
             blocks = self._call("GetBlockStatus", timeout_seconds)
             training = self._call("GetTrainingStatus", timeout_seconds)
             blocked, unblocked = set(blocks.blocked_indices), set(blocks.unblocked_indices)
@@ -230,7 +216,7 @@ class JobClient:
             owner=said.owner,
             placed_seconds_ago=said.placed_ms_ago / 1000 if is_known else None,
             expires_in_seconds=_seconds(said.expires_in_ms),
-            last_saved_step=said.last_saved_step or None,
+            last_saved_step=said.last_saved_step if said.HasField("last_saved_step") else None,
             saving=said.saving,
             run_id=said.run_id,
             model_dir=said.model_dir,
@@ -259,7 +245,7 @@ class JobClient:
         RefusedError
             It is placed, and by whom; or the job does not take orders from here.
         """
-        if self._is_original:
+        if self.is_original:
             self._call("StopTraining")
             return Lease(None, None, None)
         said = self._call("PlaceBarrier", reason=reason, owner=owner, ttl_ms=_ms(ttl_seconds))
@@ -272,7 +258,7 @@ class JobClient:
         fields = {"lease_id": lease.lease_id, "ttl_ms": _ms(ttl_seconds)}
         try:
             self._call("RenewBarrier", timeout_seconds, **fields)
-        except _GoneError:
+        except GoneError:
             return False
         return True
 
@@ -292,16 +278,19 @@ class JobClient:
         RefusedError
             It is somebody else's.
         """
-        if self._is_original:
+        if self.is_original:
             self._call("ResumeTraining", timeout_seconds)
             return
         lease_id = (lease.lease_id if lease else None) or ""
         fields = {"lease_id": lease_id, "owner": owner, "force": force, "reason": reason}
-        with contextlib.suppress(_GoneError):
+        with contextlib.suppress(GoneError):
             self._call("RemoveBarrier", timeout_seconds, **fields)
 
     def save(self, *, require_all: bool, reason: str, owner: str, timeout_seconds: float) -> Saved:
         """Save a checkpoint now; returns when it is committed.
+
+        An original job says neither which step, nor that a save has failed: with a model directory
+        its `checkpoint` is looked at, until it names what has been saved.
 
         Raises
         ------
@@ -312,9 +301,8 @@ class JobClient:
         RefusedError
             The job does not take orders from here, or could not save.
         """
-        if self._is_original:
-            self._call("SaveCheckpoint", timeout_seconds)
-            return Saved(None, None, None, None)
+        if self.is_original:
+            return self._save_of_original(timeout_seconds)
         said = self._call(
             "SaveNow", timeout_seconds, require_all=require_all, reason=reason, owner=owner
         )
@@ -330,11 +318,12 @@ class JobClient:
         RefusedError
             An original job has no way to be asked; or the job does not take orders from here.
         """
-        if self._is_original:
+        if self.is_original:
             raise RefusedError(
                 "an original job cannot be asked over its port to stop",
                 path=str(self.address),
-                hint="use --via file",
+                kind="original_job",
+                hint="it can be asked by an action file in its directory",
             )
         self._call("StopJob", reason=reason, owner=owner)
 
@@ -364,21 +353,36 @@ class JobClient:
                 )
             time.sleep(min(_POLL_SECONDS, left))
 
+    def _save_of_original(self, timeout_seconds: float) -> Saved:
+        if self._model_dir is None:
+            self._call("SaveCheckpoint", timeout_seconds)
+            return Saved(None, None, None, None)
+        from monolith_cli.control.commits import Commits
+
+        deadline = time.monotonic() + timeout_seconds
+        commits = Commits(self._model_dir)
+        step = self.info(min(timeout_seconds, self._timeout_seconds)).global_step
+        left = max(deadline - time.monotonic(), _SHORTEST_SECONDS)
+        self._call("SaveCheckpoint", left)
+        left = deadline - time.monotonic()
+        commit = commits.wait(left, told_seconds=timeout_seconds, at_least=step)
+        return Saved(commit.step, commit.path, None, None)
+
     def _check(self, model_dir: str | os.PathLike[str] | None) -> JobInfo:
         try:
             info = self.info()
-        except _UnimplementedError:
-            self._is_original = True
+        except UnimplementedError:
+            self._faults.is_original = True
             try:
                 return self.info()
-            except _UnimplementedError as error:
-                raise self._no_job(error.what) from error
+            except UnimplementedError as error:
+                raise self._faults.no_job(error.what) from error
         if model_dir is not None and info.model_dir and not _is_same(info.model_dir, model_dir):
             raise UnreachableError(
                 f"the job that listens at {self.address} is that of {info.model_dir}",
                 path=self.address.source or os.fspath(model_dir),
-                hint="see whether this directory's job is alive; if it is that directory under"
-                f" another name, give --address {self.address} alone",
+                hint="see whether this directory's job is alive",
+                kind="another_job",
             )
         return info
 
@@ -395,107 +399,16 @@ class JobClient:
         left = seconds
         while True:
             try:
-                return getattr(self._stub, method)(message, timeout=left, metadata=metadata)
+                said = getattr(self._stub, method)(message, timeout=left, metadata=metadata)
+                self._faults.has_answered = True
+                return said
             except self._grpc.RpcError as error:
                 is_full = error.code() == self._grpc.StatusCode.RESOURCE_EXHAUSTED
                 left = deadline - time.monotonic() - _POLL_SECONDS
                 # Many may look at a job, even more than it answers at once.
                 if not (is_full and method in READING_METHODS and left > 0):
-                    raise self._translate(error, method, seconds) from error
+                    raise self._faults.error_of(error, method, seconds) from error
             time.sleep(_POLL_SECONDS)
-
-    def _translate(self, error: Any, method: str, seconds: float) -> MonolithError:
-        code, details = error.code(), _first_line(error.details() or "")
-        codes = self._grpc.StatusCode
-        address = str(self.address)
-        if code == codes.UNIMPLEMENTED:
-            return _UnimplementedError(f"the job there has no {method}: {details}", path=address)
-        if code == codes.NOT_FOUND:
-            return _GoneError(details, path=address)
-        if code == codes.DEADLINE_EXCEEDED:
-            return self._timed_out(method, seconds)
-        if code == codes.FAILED_PRECONDITION:
-            return UnfinishedWorkersError(details, path=address)
-        if code == codes.UNAUTHENTICATED:
-            return RefusedError(details, path=address, hint=self._token_hint())
-        if code == codes.ALREADY_EXISTS and self._is_original:
-            what = "the barrier is placed already; an original job does not know by whom"
-            return RefusedError(what, path=address)
-        if code in (codes.ALREADY_EXISTS, codes.PERMISSION_DENIED, codes.INVALID_ARGUMENT):
-            return RefusedError(details, path=address)
-        if code == codes.RESOURCE_EXHAUSTED:
-            return BusyError(details, path=address, hint="try again later")
-        if code == codes.UNAVAILABLE:
-            return self._unreachable(details)
-        if code == codes.ABORTED or details.startswith(("monolith: ", _RAISED)):
-            what = details.removeprefix("monolith: ").removeprefix(_RAISED)
-            return BusyError(f"{method} has failed in the job: {what}", path=address)
-        return self._no_job(details)
-
-    def _timed_out(self, method: str, seconds: float) -> TimedOutError:
-        took = f"{round(seconds, 2):g} s"
-        if method in ("SaveNow", "SaveCheckpoint"):
-            what, hint = f"not saved in {took}", "it may be yet: see 'monolith job status'"
-        else:
-            what = f"no answer from {self.address} in {took}"
-            hint = "the job hangs, or something else listens there"
-            if method not in READING_METHODS:
-                hint = "it may still do it: see 'monolith barrier status'"
-        return TimedOutError(what, path=self.address.source or str(self.address), hint=hint)
-
-    def _unreachable(self, details: str) -> UnreachableError:
-        lower = details.lower()
-        hint: str | None = None
-        if self._has_answered:
-            what = "the job's session has ended or begun anew before it answered"
-            hint = "see 'monolith job status'"
-        elif "refused" in lower:
-            what, hint = f"nobody listens at {self.address}", self._stale_hint()
-        elif "resolv" in lower or "name or service" in lower:
-            what = f"the host {self.address.host!r} is not known here"
-        elif "handshake" in lower or "certificate" in lower:
-            what = f"no secure connection with {self.address}: {details}"
-            hint = "see whether the job uses TLS, and whose certificate it shows"
-        elif ("http/2" in lower or "closed" in lower or "reset" in lower) and self._tls is None:
-            what = f"what listens at {self.address} is no job's controller, or wants TLS"
-            hint = f"give --tls-ca if the job uses TLS, else {self._stale_hint()}"
-        elif self._tls is not None and self._tls.certificate is None:
-            what = f"no secure connection with {self.address}: {details}"
-            hint = "give --tls-cert and --tls-key if the job wants to see a certificate, else"
-            hint += f" {self._stale_hint()}"
-        else:
-            what, hint = f"no connection with {self.address}: {details}", self._stale_hint()
-        return UnreachableError(what, path=self.address.source or str(self.address), hint=hint)
-
-    def _no_job(self, details: str) -> UnreachableError:
-        return UnreachableError(
-            f"what listens at {self.address} is no job's controller: {details}",
-            path=self.address.source or str(self.address),
-            hint=self._stale_hint(),
-        )
-
-    def _token_hint(self) -> str:
-        give_it = f"set {TOKEN_VARIABLE}, or {TOKEN_FILE_VARIABLE} to the name of its file"
-        if self._token is None:
-            return give_it
-        text, source, problem = self._token
-        if text is None:
-            return f"the token in {source} is {problem}; {give_it}"
-        hint = f"the token in {source} is not that of this run"
-        named = os.environ.get(TOKEN_FILE_VARIABLE)
-        if source not in (TOKEN_VARIABLE, named) and (os.environ.get(TOKEN_VARIABLE) or named):
-            hint += "; the environment's would count if that file were not there"
-        return hint
-
-    def _stale_hint(self) -> str:
-        if self.address.source is None:
-            return "see whether the job is alive, and whether the address is right"
-        if self.address.is_loopback:
-            return (
-                "the address is stale, as the job has ended or died, or the job runs on another"
-                " host: the address is one of its own host only"
-            )
-        return "the address is stale: the job has ended or died"
 
 
 def connect(
@@ -528,14 +441,6 @@ def connect(
     )
 
 
-class _UnimplementedError(UnreachableError):
-    """A method that the job does not have."""
-
-
-class _GoneError(RefusedError):
-    """A barrier that is not there any more."""
-
-
 def _is_same(theirs: str, ours: str | os.PathLike[str]) -> bool:
     """Whether two names are of one directory, as far as can be seen from here."""
     if os.path.realpath(theirs) == os.path.realpath(ours):
@@ -552,12 +457,6 @@ def _ms(seconds: float | None) -> int:
 
 def _seconds(milliseconds: int) -> float | None:
     return milliseconds / 1000 if milliseconds else None
-
-
-def _first_line(text: str) -> str:
-    line = text.partition("\n")[0]
-    cut = line if len(line) <= _TOLD_CHARACTERS else line[:_TOLD_CHARACTERS] + "..."
-    return cut or "no reason given"
 
 
 def _read(path: str) -> bytes:

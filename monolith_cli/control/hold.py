@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.control.client import BusyError
+from monolith_cli.control.program import find_program, start_program
 from monolith_cli.control.texts import unblocked_text
 from monolith_cli.errors import (
     MonolithError,
-    NotReadableError,
     PathNotFoundError,
     RefusedError,
     TimedOutError,
@@ -23,6 +22,7 @@ from monolith_cli.errors import (
 )
 
 if TYPE_CHECKING:
+    import subprocess
     from types import FrameType
 
     from monolith_cli.control.client import JobClient, JobInfo, Lease
@@ -47,8 +47,8 @@ class Held(NamedTuple):
     ----------
     code
         The command's exit code, as a shell gives it: 128 and the number for one ended by a signal,
-        126 or 127 for one that could not be started. If it was not tried, 128 and the number of
-        the signal that came before, else 125.
+        126 or 127 for one that cannot be started. If it was not tried, 128 and the number of the
+        signal that came before, else 125.
     problem
         Why the command was not run; None if it was.
     is_lost
@@ -78,6 +78,8 @@ def hold(
 ) -> Held:
     """Place the barrier, wait until all workers stand, run a command, and remove the barrier.
 
+    Nothing is placed for a command that is not there, or that cannot be executed.
+
     The barrier is renewed three times in its time-to-live by a thread; if this process is killed
     it ends by itself (but not on an original job). SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
     on to the command, whose end is waited for, however often they come; before it is started they
@@ -89,6 +91,10 @@ def hold(
     MonolithError
         The barrier could not be placed.
     """
+    try:
+        find_program(command[0])
+    except MonolithError as error:
+        return Held(_code_of(error), error, False, None, None)
     run_id = client.first_info.run_id
     with _signals() as caught:
         lease = client.place(
@@ -230,17 +236,19 @@ def _run(command: Sequence[str], caught: _Caught) -> tuple[int, MonolithError | 
         kind = "interrupted" if number == signal.SIGINT else "terminated"
         return 128 + number, MonolithError("stopped before the command was run", kind=kind)
     try:
-        process = subprocess.Popen(list(command))
-    except FileNotFoundError:
-        return _NOT_FOUND, PathNotFoundError("not found", path=command[0])
-    except OSError as error:
-        return _NOT_EXECUTABLE, NotReadableError(error.strerror or "not run", path=command[0])
+        process = start_program(command)
+    except MonolithError as error:  # which only this attempt could tell
+        return _code_of(error), error
     caught.process = process
     for number in caught.numbers:  # that came while it was started
         caught.pass_on(number)
     code = process.wait()
     caught.process = None
     return (128 - code if code < 0 else code), None
+
+
+def _code_of(error: MonolithError) -> int:
+    return _NOT_FOUND if isinstance(error, PathNotFoundError) else _NOT_EXECUTABLE
 
 
 @contextlib.contextmanager

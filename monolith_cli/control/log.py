@@ -21,7 +21,7 @@ __all__ = [
     "read_log",
 ]
 
-KEYS = ("time", "method", "owner", "peer", "reason", "result")
+KEYS = ("time", "method", "owner", "peer", "reason", "result", "holder")
 """What an entry has; null where a line has not got it."""
 
 EXPIRED = "ExpireBarrier"

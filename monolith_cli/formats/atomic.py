@@ -5,14 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from typing import TYPE_CHECKING
 
 from monolith_cli.errors import AlreadyExistsError, WriteError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["AtomicFile", "atomic_write", "make_directory", "sync", "write_error"]
+__all__ = [
+    "AtomicFile",
+    "atomic_write",
+    "left_behind",
+    "make_directory",
+    "sync",
+    "temporary_path",
+    "write_error",
+]
+
+_TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,19})\.[0-9a-f]{16}\.tmp", re.DOTALL)
 
 _KINDS = {
     errno.EACCES: "read_only",
@@ -58,9 +70,7 @@ class AtomicFile:
         self.path = os.fspath(path)
         self._mode = mode
         self._overwrite = overwrite
-        directory, name = os.path.split(self.path)
-        unique = f".{name}.{os.getpid()}.{os.urandom(8).hex()}.tmp"
-        self._temporary = os.path.join(directory, unique)
+        self._temporary = temporary_path(self.path)
 
     def __enter__(self) -> AtomicFile:
         try:
@@ -109,6 +119,37 @@ class AtomicFile:
     def _abandon(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+
+
+def temporary_path(path: str) -> str:
+    """A new hidden name beside a path: `.<name>.<pid>.<random>.tmp`."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
+
+
+def left_behind(directory: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """What processes that are gone have left of files and directories that they were writing.
+
+    Pairs of a path of `temporary_path`, and the name that was to become of it. A process on
+    another machine cannot be seen, and counts as gone.
+    """
+    for name in os.listdir(directory):
+        match = _TEMPORARY.fullmatch(name)
+        if match is not None and not _runs(int(match[2])):
+            yield os.path.join(directory, name), match[1]
+
+
+def _runs(pid: int) -> bool:
+    """Is it another process? Numbers come again, in containers the same ones each time."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def atomic_write(

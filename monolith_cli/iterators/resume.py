@@ -11,7 +11,8 @@ from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
 from monolith_cli.formats.tensor_bundle import TensorBundle
-from monolith_cli.iterators.state import iterator_name, state_entries
+from monolith_cli.iterators.elsewhere import elsewhere_hint
+from monolith_cli.iterators.state import advising, iterator_name, state_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,9 @@ def find_input(
         worker = next(iter(states), 0)
     steps = states.get(worker, [])
     if not steps:
-        hint = f"there are some of workers {', '.join(map(str, states))}" if states else None
+        hint = elsewhere_hint(path)
+        if states:
+            hint = f"there are some of workers {', '.join(map(str, states))}"
         raise StepNotFoundError(f"no states of worker {worker}'s input", path=path, hint=hint)
     instead_of = None
     if step is None:
@@ -120,13 +123,14 @@ def read_iterators(prefix: str) -> dict[str, str]:
     MonolithError
         As `TensorBundle` and its `variants`.
     """
-    bundle = TensorBundle(prefix)
-    found = {}
-    for entry in state_entries(bundle):
-        for _ in bundle.variants(entry):
-            pass
-        found[iterator_name(entry)] = entry.name
-    return found
+    with advising():
+        bundle = TensorBundle(prefix)
+        found = {}
+        for entry in state_entries(bundle):
+            for _ in bundle.variants(entry):
+                pass
+            found[iterator_name(entry)] = entry.name
+        return found
 
 
 def choose_iterator(prefix: str, iterators: Sequence[str], name: str | None = None) -> str:

@@ -11,6 +11,7 @@ import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.checkpoint.input_order import order_of_inputs
 from monolith_cli.checkpoint.inputs import (
     find_input_step,
     input_prefix,
@@ -19,7 +20,7 @@ from monolith_cli.checkpoint.inputs import (
     write_input_state,
 )
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE, input_state_name
+from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE, input_base, input_state_name
 from monolith_cli.checkpoint.restart import (
     Override,
     RestartPoint,
@@ -37,6 +38,7 @@ from monolith_cli.errors import (
     StepNotFoundError,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle
+from monolith_cli.iterators.state import advising
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -105,6 +107,9 @@ def roll_back(
 ) -> Rollback:
     """Have a job's inputs resume from an older step when it starts next, the model as it is.
 
+    A job that runs meanwhile deletes steps, so that the one which is asked for may be gone when it
+    starts again: stop it first (`control.running.check_stopped` tells).
+
     Going back to the model's own step ends a rollback that was asked for. All states that are gone
     back to are read and verified before anything is written.
 
@@ -136,16 +141,17 @@ def roll_back(
     if earlier and is_spent(path, earlier, steps):
         earlier = None
     to = restart.step if step is None else step
-    if to > restart.step:
+    states = list_inputs(list_names(path))
+    order = order_of_inputs(path, {input_base(worker): states[worker] for worker in states})
+    if _is_later(order, to, restart.step):
         what = f"step {to} is later than the model's, {restart.step}: inputs can only go back"
         raise StepNotFoundError(what, path=path)
 
-    states = list_inputs(list_names(path))
     notes: list[str] = []
     meant = (
         _named(path, workers, states) if workers else _all(path, restart.step, to, states, notes)
     )
-    _check(path, restart.step, to, meant, states)
+    _check(path, to, meant, states, [at for at in order if not _is_later(order, at, restart.step)])
 
     inputs = dict.fromkeys(meant, to)
     if earlier and earlier.model_step == restart.step and workers:
@@ -230,10 +236,24 @@ def _all(
     return sorted(found)
 
 
+def _is_later(order: Sequence[int], step: int, model_step: int) -> bool:
+    """Whether a step comes after the model's; by its number, where it is nowhere in the order."""
+    if step in order and model_step in order:
+        return order.index(step) > order.index(model_step)
+    return step > model_step
+
+
 def _check(
-    path: str, model_step: int, to: int, workers: Sequence[int], states: Mapping[int, list[int]]
+    path: str,
+    to: int,
+    workers: Sequence[int],
+    states: Mapping[int, list[int]],
+    before: Sequence[int],
 ) -> None:
-    """Refuse if a worker has no state of that step, or one that cannot be restored."""
+    """Refuse if a worker has no state of that step, or one that cannot be restored.
+
+    `before` are the steps that inputs can go back to, oldest first.
+    """
     missing = [worker for worker in workers if to not in states.get(worker, ())]
     damaged: list[tuple[int, MonolithError]] = []
     for worker in workers:
@@ -245,7 +265,7 @@ def _check(
     if not missing and not damaged:
         return
     others = [{at for at in states.get(worker, ()) if at != to} for worker in workers]
-    common = sorted(at for at in set.intersection(*others) if at <= model_step)
+    common = [at for at in before if all(at in steps for steps in others)]
     hint = f"all of them have states of {_steps_text(common)}" if common else None
     alike: dict[tuple[int, ...], list[int]] = {}
     for worker in missing:
@@ -265,20 +285,21 @@ def _check(
         f"cannot go back to step {to}: {_cut(texts)}",
         path=first.path,
         offset=first.offset,
-        hint=hint,
+        hint=hint or first.hint,
         kind=first.kind,
     )
 
 
 def _verify(prefix: str) -> None:
     """Read all states in a bundle."""
-    bundle = TensorBundle(prefix)
-    iterators = [entry for entry in bundle.entries.values() if entry.dtype == "variant"]
-    if not iterators:
-        raise CorruptionError("holds no state of an iterator", path=bundle.index_path)
-    for entry in iterators:
-        for _ in bundle.variants(entry):
-            pass
+    with advising():
+        bundle = TensorBundle(prefix)
+        iterators = [entry for entry in bundle.entries.values() if entry.dtype == "variant"]
+        if not iterators:
+            raise CorruptionError("holds no state of an iterator", path=bundle.index_path)
+        for entry in iterators:
+            for _ in bundle.variants(entry):
+                pass
 
 
 def _late_notes(path: str, to: int, workers: Sequence[int]) -> list[str]:

@@ -9,6 +9,7 @@ iterator that has nothing to save, a plain map say, is seen in the names of othe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.variant import parse_state_part
+from monolith_cli.iterators.kinds import SHUFFLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IteratorState",
     "Node",
+    "advising",
     "base_op",
     "iterator_name",
     "read_parts",
@@ -158,6 +161,16 @@ def state_entries(bundle: TensorBundle) -> list[TensorEntry]:
     ]
 
 
+@contextlib.contextmanager
+def advising() -> Iterator[None]:
+    """What to do about a damaged state, for errors that say nothing of it."""
+    try:
+        yield
+    except CorruptionError as error:
+        error.hint = error.hint or "restore it from a copy, or take another step"
+        raise
+
+
 def required_entries(bundle: TensorBundle) -> list[TensorEntry]:
     """Those of `state_entries`, of which there must be one.
 
@@ -168,7 +181,11 @@ def required_entries(bundle: TensorBundle) -> list[TensorEntry]:
     """
     entries = state_entries(bundle)
     if not entries:
-        raise PathNotFoundError("holds no iterator states", path=bundle.index_path)
+        raise PathNotFoundError(
+            "holds no iterator states",
+            path=bundle.index_path,
+            hint="give the path of a worker's state, or take the state of another step",
+        )
     return entries
 
 
@@ -190,8 +207,9 @@ def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
     MonolithError
         As `TensorBundle` and its `variants`; kind `bad_state` for what is no state.
     """
-    bundle = TensorBundle(prefix)
-    return [_read_state(bundle, entry) for entry in required_entries(bundle)]
+    with advising():
+        bundle = TensorBundle(prefix)
+        return [_read_state(bundle, entry) for entry in required_entries(bundle)]
 
 
 def read_parts(bundle: TensorBundle, entry: TensorEntry) -> Iterator[StatePart]:
@@ -217,6 +235,9 @@ def _read_state(bundle: TensorBundle, entry: TensorEntry) -> IteratorState:
             _take_in(root, part)
         except ValueError as error:
             raise _bad_state(bundle, entry, error) from error
+    for node in root.walk():
+        if node.base in SHUFFLES:
+            _leave_out_given(node)
     return IteratorState(iterator_name(entry), entry.size_bytes, parts, root)
 
 
@@ -264,6 +285,16 @@ def _take_in_element(node: Node, part: StatePart) -> None:
         node.elements[rows.pop() if len(rows) == 1 else None] += 1
     elif any(part.get(code) for code in _CODES) and not part.get("end_of_input"):
         node.elements[None] += 1  # an error that is still to be raised
+
+
+def _leave_out_given(shuffle: Node) -> None:
+    """Leave out elements that were given out long ago: symbolic checkpoints keep their slots."""
+    held = shuffle.number("num_elements")
+    stored = shuffle.elements
+    if held is None or not 0 <= held < sum(stored.values()):
+        return
+    rows = next(iter(stored)) if len(stored) == 1 else None
+    shuffle.elements = Counter({rows: held} if held else {})
 
 
 def _bad_state(bundle: TensorBundle, entry: TensorEntry, error: ValueError) -> CorruptionError:

@@ -11,16 +11,25 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.checkpoint.input_order import newest_until, order_of_inputs
 from monolith_cli.checkpoint.inputs import (
     StepInputs,
     find_input_step,
-    input_prefix,
     list_inputs,
+    list_task_inputs,
     read_step_inputs,
     worker_of,
 )
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, input_state_name, step_of
+from monolith_cli.checkpoint.names import (
+    CHECKPOINT,
+    INDEX_SUFFIX,
+    INPUT_WORKER_PREFIX,
+    input_base,
+    input_state_name,
+    parse_checkpoint_name,
+    step_of,
+)
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
@@ -32,7 +41,8 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.formats.tensor_bundle import TensorBundle
-from monolith_cli.iterators.state import state_entries
+from monolith_cli.iterators.elsewhere import elsewhere_hint
+from monolith_cli.iterators.state import advising, state_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +63,8 @@ class WorkerState(NamedTuple):
     Attributes
     ----------
     worker
-        None for a file that was given by its path, and says nothing of a worker.
+        None for a file that was given by its path, and says nothing of a worker; and for an input
+        that TensorFlow's own hook has saved for a task that is no worker.
     step
         None if there is no state, or the file's name has no step.
     prefix
@@ -68,6 +79,12 @@ class WorkerState(NamedTuple):
         Why not, or why there is none.
     remarks
         What else one would want to know, in short.
+    name
+        What the names of its files begin with, such as `input_worker_1`, or `input_chief_0` and
+        `input` of TensorFlow's own hook; None for a file that was given by its path.
+    is_of_run_before
+        Whether it is older than the model, though its step has a higher number: the job has started
+        over since, so the two numbers say nothing of how far it is behind.
     """
 
     worker: int | None
@@ -79,11 +96,18 @@ class WorkerState(NamedTuple):
     iterators: int | None = None
     problem: MonolithError | None = None
     remarks: tuple[str, ...] = ()
+    name: str | None = None
+    is_of_run_before: bool = False
 
     @property
     def behind(self) -> int | None:
-        """Steps that it is behind the model, negative if it is ahead; None if one is not known."""
-        if self.step is None or self.model_step is None:
+        """Steps that it is behind the model, negative if it is ahead.
+
+        None if one of the two is not known, the state is damaged or gone, or is of a run before.
+        """
+        if self.step is None or self.model_step is None or self.problem is not None:
+            return None
+        if self.is_of_run_before:
             return None
         return self.model_step - self.step
 
@@ -99,6 +123,8 @@ class InputDir:
         As in `WorkerState`.
     workers
         All that have states, a state file, or iterators by `ckpt.inputs`; ascending.
+    tasks
+        The names of other inputs, which TensorFlow's own hook has saved.
     notes
         Remarks for people.
     problem
@@ -110,9 +136,12 @@ class InputDir:
         self._directory = directory
         names = list(names)
         self.steps = list_inputs(names)
-        self._listed = {
-            int(match[1]) for name in names if (match := _STATE_FILE.fullmatch(name)) is not None
-        }
+        self._task_steps = list_task_inputs(names)
+        self._names = frozenset(names)
+        bases = {input_base(worker): steps for worker, steps in self.steps.items()}
+        bases.update({f"{task}.ckpt": steps for task, steps in self._task_steps.items()})
+        self._order = order_of_inputs(directory, bases)
+        listed = {int(match[1]) for name in names if (match := _STATE_FILE.fullmatch(name))}
         self.notes: list[str] = []
         self.problem: MonolithError | None = None
         self.model_step: int | None = None
@@ -124,23 +153,44 @@ class InputDir:
             for worker, entry in (self._saved.workers if self._saved else {}).items()
             if entry.fingerprint
         }
-        self.workers = sorted({*self.steps, *self._listed, *named})
+        self.workers = sorted({*self.steps, *listed, *named})
+        self.tasks = list(self._task_steps)
+        if self.tasks:
+            self.notes.append(
+                f"TensorFlow's own hook has saved {', '.join(self.tasks)}: a job of ours does not"
+                " restore that"
+            )
 
     @property
     def all_steps(self) -> list[int]:
-        """The steps at which any worker has a state, ascending."""
-        return sorted({step for steps in self.steps.values() for step in steps})
+        """The steps at which any input has a state, ascending."""
+        every = [*self.steps.values(), *self._task_steps.values()]
+        return sorted({step for steps in every for step in steps})
 
-    def state(self, worker: int, step: int | None = None) -> WorkerState:
+    def state(self, worker: int | str, step: int | None = None) -> WorkerState:
         """Where a worker's state is; nothing of it is read but its state file.
 
         Parameters
         ----------
+        worker
+            Its number, or one of `tasks`.
         step
             By default the latest one that the state file names. Else what belongs to the model of
             that step: the state of that step, or if there is none the newest older one.
         """
-        found = self._latest(worker) if step is None else self._of_step(worker, step)
+        if isinstance(worker, str):
+            name, steps, found = worker, self._task_steps[worker], WorkerState(None, None)
+        else:
+            name, steps = f"{INPUT_WORKER_PREFIX}{worker}", self.steps.get(worker, [])
+            found = WorkerState(worker, None)
+        found = found._replace(name=name)
+        if step is None:
+            found = self._latest(found._replace(model_step=self.model_step), name, steps)
+        else:
+            found = self._of_step(found._replace(model_step=step), name, steps)
+        found = self._before_this_run(found)
+        if isinstance(worker, str):
+            return found
         if found.problem is None and found.prefix is None:
             found = self._without_state(found)
         saved = self._saved.workers.get(worker) if self._saved else None
@@ -180,48 +230,64 @@ class InputDir:
             self.problem = self.problem or error
             return None
 
-    def _latest(self, worker: int) -> WorkerState:
-        steps = self.steps.get(worker, [])
-        state = WorkerState(worker, None, model_step=self.model_step)
-        if self._restart is not None:
-            state = state._replace(resumes_from=self._resumes_from(worker, self._restart))
-        if worker not in self._listed:
+    def _latest(self, state: WorkerState, name: str, steps: list[int]) -> WorkerState:
+        if self._restart is not None and state.worker is not None:
+            resumes_from = find_input_step(self._directory, state.worker, self._restart, steps)
+            state = state._replace(resumes_from=resumes_from)
+        state_file = f"{CHECKPOINT}_{name}"
+        if state_file not in self._names:
             if not steps:
                 return state
-            prefix = input_prefix(self._directory, worker, steps[-1])
-            return state._replace(step=steps[-1], prefix=prefix, remarks=("has no state file",))
-        path = os.path.join(self._directory, input_state_name(worker))
+            newest = next(step for step in reversed(self._order) if step in steps)
+            prefix = self._prefix(name, newest)
+            return state._replace(step=newest, prefix=prefix, remarks=("has no state file",))
+        path = os.path.join(self._directory, state_file)
         try:
             recorded = read_checkpoint_state(path).model_checkpoint_path
         except MonolithError as error:
+            error.hint = error.hint or _state_file_hint(steps)
             return state._replace(problem=error)
-        name = os.path.basename(recorded)
-        step = step_of(name)
-        if step is not None and step in steps and worker_of(name) == worker:
-            return state._replace(step=step, prefix=os.path.join(self._directory, name))
+        latest = os.path.basename(recorded)
+        parts = parse_checkpoint_name(latest)
+        step = parts.step if parts else None
+        if parts and parts.step in steps and parts.base == f"{name}.ckpt":
+            return state._replace(step=step, prefix=os.path.join(self._directory, latest))
         elsewhere = os.path.join(self._directory, recorded)
         if recorded and os.path.isfile(elsewhere + INDEX_SUFFIX):
             where = f"is in {os.path.dirname(elsewhere)}"
             return state._replace(step=step, prefix=elsewhere, remarks=(where,))
-        what = f"names '{name}' as the latest, which is gone" if name else "names no state"
-        problem = StateFileError(what, path=path, hint=_steps_text(steps), kind="state_gone")
+        what = f"names '{latest}' as the latest, which is gone" if latest else "names no state"
+        problem = StateFileError(what, path=path, hint=_state_file_hint(steps), kind="state_gone")
         return state._replace(step=step, problem=problem)
 
-    def _of_step(self, worker: int, step: int) -> WorkerState:
-        older = [at for at in self.steps.get(worker, []) if at <= step]
-        state = WorkerState(worker, None, model_step=step)
-        if not older:
+    def _of_step(self, state: WorkerState, name: str, steps: list[int]) -> WorkerState:
+        assert state.model_step is not None
+        found = newest_until(self._order, steps, state.model_step)
+        if found is None:
+            who = name if state.worker is None else f"worker {state.worker}"
             problem = StepNotFoundError(
-                f"no state of worker {worker} at step {step} or before",
+                f"no state of {who} at step {state.model_step} or before",
                 path=self.path,
-                hint=_steps_text(self.steps.get(worker, [])),
+                hint=_steps_text(steps),
             )
             return state._replace(problem=problem)
-        prefix = input_prefix(self._directory, worker, older[-1])
-        return state._replace(step=older[-1], resumes_from=older[-1], prefix=prefix)
+        resumes_from = None if state.worker is None else found
+        return state._replace(
+            step=found, resumes_from=resumes_from, prefix=self._prefix(name, found)
+        )
 
-    def _resumes_from(self, worker: int, restart: RestartPoint) -> int | None:
-        return find_input_step(self._directory, worker, restart, self.steps.get(worker, []))
+    def _before_this_run(self, state: WorkerState) -> WorkerState:
+        """Say so of a state that is older than the model, though its step has a higher number."""
+        step, model_step, order = state.step, state.model_step, self._order
+        if step is None or model_step is None or step <= model_step:
+            return state
+        if not {step, model_step} <= set(order) or order.index(step) > order.index(model_step):
+            return state
+        remarks = (*state.remarks, "is of a run before this one")
+        return state._replace(is_of_run_before=True, remarks=remarks)
+
+    def _prefix(self, name: str, step: int) -> str:
+        return os.path.join(self._directory, f"{name}.ckpt-{step}")
 
     def _without_state(self, state: WorkerState) -> WorkerState:
         """A worker with iterators by `ckpt.inputs` alone."""
@@ -250,13 +316,20 @@ def open_inputs(path: str | os.PathLike[str]) -> InputDir:
         The operating system refused to list it.
     """
     path = os.fspath(path)
-    kind = open_model_dir(path).kind
-    found = InputDir(path, path, list_names(path))
-    if kind != "training" or not found.workers:
-        raise PathNotFoundError(
-            "holds no iterator states", path=path, hint="give the directory where a job saves"
-        )
+    try:
+        kind = open_model_dir(path).kind
+        found = InputDir(path, path, list_names(path))
+    except PathNotFoundError as error:
+        error.hint = elsewhere_hint(path) or error.hint
+        raise
+    if kind != "training" or not (found.workers or found.tasks):
+        raise _no_inputs(path)
     return found
+
+
+def _no_inputs(path: str) -> PathNotFoundError:
+    hint = elsewhere_hint(path) or "give the directory where a job saves"
+    return PathNotFoundError("holds no iterator states of a job's workers", path=path, hint=hint)
 
 
 def list_workers(
@@ -265,10 +338,12 @@ def list_workers(
     """The states of all workers, with sizes; all of them are read unless `verify` is off."""
     for attempt in range(_TRIES):
         inputs = open_inputs(path)
-        if step is not None and not any(at <= step for at in inputs.all_steps):
+        everyone: list[int | str] = [*inputs.workers, *inputs.tasks]
+        states = [inputs.state(each, step) for each in everyone]
+        if step is not None and all(state.prefix is None for state in states):
             what = f"no state of step {step} or before"
             raise StepNotFoundError(what, path=os.fspath(path), hint=_steps_text(inputs.all_steps))
-        states = [_measured(inputs.state(worker, step), verify) for worker in inputs.workers]
+        states = [_measured(state, verify) for state in states]
         if attempt + 1 == _TRIES or not any(
             isinstance(state.problem, PathNotFoundError) and state.prefix for state in states
         ):
@@ -311,6 +386,8 @@ def find_state(
         if not os.path.isdir(path):
             error.hint = "give a model directory, or the path of a state without its suffix"
         raise
+    if not inputs.workers:
+        raise _no_inputs(path)
     if worker is None:
         if len(inputs.workers) > 1:
             what = f"has several inputs, of {_workers_text(inputs.workers)}"
@@ -363,11 +440,12 @@ def _measured(state: WorkerState, verify: bool) -> WorkerState:
     if state.prefix is None:
         return state
     try:
-        bundle = TensorBundle(state.prefix)
-        entries = state_entries(bundle)
-        for entry in entries if verify else ():
-            for _ in bundle.variants(entry):
-                pass
+        with advising():
+            bundle = TensorBundle(state.prefix)
+            entries = state_entries(bundle)
+            for entry in entries if verify else ():
+                for _ in bundle.variants(entry):
+                    pass
     except MonolithError as error:
         return state._replace(problem=error)
     size = sum(entry.size_bytes for entry in entries)
@@ -379,3 +457,15 @@ def _steps_text(steps: list[int]) -> str | None:
         return None
     shown = ", ".join(map(str, steps[-_STEPS_SHOWN:]))
     return f"there are states of {'..., ' if len(steps) > _STEPS_SHOWN else ''}{shown}"
+
+
+def _state_file_hint(steps: list[int]) -> str:
+    """What to do about a state file that says nothing of a state that is there."""
+    if not steps:
+        return (
+            "restore it from a copy, or remove it: there are no states, and the input starts over"
+        )
+    return (
+        "restore it from a copy, or roll the input back, which writes it anew:"
+        f" {_steps_text(steps)}"
+    )

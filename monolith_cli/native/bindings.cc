@@ -225,12 +225,14 @@ void each_whole_entry(Reader& reader, const Filter* filter, F take) {
 std::tuple<nb::bytes, uint64_t, uint64_t> read_json(Reader& reader, uint64_t limit,
                                                     uint64_t max_bytes, const Filter* filter,
                                                     uint32_t columns, int fid_version,
-                                                    bool number_ids, const std::string& table) {
+                                                    bool number_ids, const std::string& table,
+                                                    bool name_non_finite) {
   JsonOptions options;
   options.columns = columns;
   options.version = version_of(fid_version);
   options.number_ids = number_ids;
   options.table_name = table;
+  options.name_non_finite = name_non_finite;
   Buffer out;
   uint64_t n = 0, non_finite = 0;
   if (limit > 0) {
@@ -592,6 +594,7 @@ NB_MODULE(_native, m) {
            "done. Returns them, and how many they are.")
       .def("json_lines", &read_json, "limit"_a, "max_bytes"_a, "filter"_a = nb::none(),
            "columns"_a = 63, "fid_version"_a = 2, "number_ids"_a = false, "table"_a = "null",
+           "name_non_finite"_a = false,
            "So many entries as JSON, or as many as make `max_bytes`; fewer only when it is done.\n"
            "Returns the lines, how many they are, and how many floats had to be null.")
       .def("columns", &read_columns, "limit"_a, "filter"_a = nb::none(), "fid_version"_a = 2,

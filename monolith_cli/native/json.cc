@@ -12,7 +12,8 @@ constexpr size_t kIntegerBytes = 20;  // what the longest int64 takes
 
 class Writer {
  public:
-  Writer(Buffer& out, uint64_t& non_finite) : out_(out), non_finite_(non_finite) {}
+  Writer(Buffer& out, uint64_t& non_finite, bool name_non_finite)
+      : out_(out), non_finite_(non_finite), name_non_finite_(name_non_finite) {}
 
   template <size_t N>
   void text(const char (&s)[N]) {
@@ -52,12 +53,18 @@ class Writer {
   char* put(char* at, float v) {
     if (std::isfinite(v)) return write_float(at, v);
     ++non_finite_;
-    std::memcpy(at, "null", 4);
-    return at + 4;
+    const char* const word = !name_non_finite_ ? "null"
+                             : std::isnan(v)   ? "NaN"
+                             : v > 0           ? "Infinity"
+                                               : "-Infinity";
+    const size_t n = std::strlen(word);
+    std::memcpy(at, word, n);
+    return at + n;
   }
 
   Buffer& out_;
   uint64_t& non_finite_;
+  const bool name_non_finite_;
 };
 
 void write_optimizer(Writer& w, const OptimizerState& state) {
@@ -91,7 +98,7 @@ void write_optimizer(Writer& w, const OptimizerState& state) {
 
 void append_json(const Entry& entry, const JsonOptions& options, Buffer& out,
                  uint64_t& non_finite) {
-  Writer w(out, non_finite);
+  Writer w(out, non_finite, options.name_non_finite);
   char separator = '{';
   auto key = [&](JsonOptions::Column column, auto&& text) {
     if ((options.columns & column) == 0) return false;

@@ -41,13 +41,18 @@ def duration_text(seconds: float) -> str:
 
 
 def held_text(info: JobInfo) -> str:
-    """Who lets the workers stand: `the barrier is placed by ann@box 5.0 s ago: a look`."""
-    text = "the barrier is placed"
+    """What lets the workers stand: `the barrier that ann@box placed 5.0 s ago is still there`."""
     if info.owner:
-        text += f" by {info.owner}"
+        which = f" that {info.owner} placed"
+    elif info.action:
+        which = " that the job placed for a save"
+    else:
+        which = "" if info.placed_seconds_ago is None else " that was placed"
     if info.placed_seconds_ago is not None:
-        text += f" {duration_text(info.placed_seconds_ago)} ago"
-    return f"{text}: {info.reason}" if info.reason else text
+        which += f" {duration_text(info.placed_seconds_ago)} ago"
+    if info.reason:
+        which += f" (reason: {info.reason})"
+    return f"the barrier{which} is still there"
 
 
 def barrier_document(info: JobInfo, address: str) -> dict[str, object]:
@@ -147,6 +152,8 @@ def log_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     for entry in entries:
         who = ", ".join(str(entry[key]) for key in ("owner", "peer") if entry.get(key)) or "?"
         what = entry.get("method") or ""
+        if entry.get("holder"):
+            what += f" of what {entry['holder']} placed"
         why = f": {entry['reason']}" if entry.get("reason") else ""
         columns = [entry.get("time") or "?", who, f"{what}{why}", f"({entry.get('result') or '?'})"]
         lines.append(name_text("  ".join(str(column) for column in columns if column)))

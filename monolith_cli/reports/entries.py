@@ -7,29 +7,63 @@ from typing import Any
 
 from monolith_cli.reports.text import PLAIN, Look, count_text, name_text
 
-__all__ = ["cursor_line", "cursor_note", "entries_lines", "entry_lines", "non_finite_warning"]
+__all__ = [
+    "cursor_line",
+    "cursor_note",
+    "entries_lines",
+    "entry_lines",
+    "no_cursor_warning",
+    "non_finite_warning",
+    "step_note",
+]
 
 
-def cursor_line(next_offset: int | None) -> bytes:
-    """The last line of a page in jsonl; the cursor is a string, as all numbers of 64 bits are."""
-    return b'{"next_offset":%s}\n' % (b"null" if next_offset is None else b'"%d"' % next_offset)
+def cursor_line(next_offset: int | None, step: int | None) -> bytes:
+    """The last line of a page in jsonl; the cursor is a string, as all numbers of 64 bits are.
+
+    `step` is that of the checkpoint that the page is of; None where it has none.
+    """
+    return b'{"next_offset":%s,"step":%s}\n' % (
+        b"null" if next_offset is None else b'"%d"' % next_offset,
+        b"null" if step is None else b"%d" % step,
+    )
 
 
-def cursor_note(entries: int, next_offset: int | None) -> str:
-    """How to go on after a page."""
+def cursor_note(entries: int, next_offset: int | None, step: int | None) -> str:
+    """How to go on after a page, in the same checkpoint."""
     page = count_text(entries, "entry", "entries")
     if next_offset is None:
         return f"{page}, the shard is exhausted"
-    return f"{page}, go on with --offset {next_offset}"
+    pinned = "" if step is None else f"--step {step} "
+    return f"{page}, go on with {pinned}--offset {next_offset}"
 
 
-def non_finite_warning(count: int) -> str | None:
-    """What to say of floats that JSON has no way to write."""
-    return f"{count_text(count, 'float')} not finite, written as null" if count else None
+def no_cursor_warning(offset: int = 0) -> str:
+    """Why there is no cursor, or what one cannot be used for, where tables are left out."""
+    if offset:
+        return f"nothing is read from cursor {offset} on, which counts tables that are not whole"
+    return "no cursor to go on from: tables that are not whole are left out"
+
+
+def step_note(step: int | None) -> str | None:
+    """Which checkpoint one of several runs reads, where that is for each to find out."""
+    if step is None:
+        return None
+    return f"step {step} is read, the latest; --step {step} keeps to it when another is saved"
+
+
+def non_finite_warning(count: int, *, null: bool = True) -> str | None:
+    """What to say of floats that are not finite; with `null` they are written so, as in JSON."""
+    if not count:
+        return None
+    return f"{count_text(count, 'float')} not finite" + (", written as null" if null else "")
 
 
 def entries_lines(lines: Iterable[bytes], *, look: Look = PLAIN) -> Iterator[str]:
-    """Entries from their JSON objects, with an empty line between two."""
+    """Entries from their JSON objects, with an empty line between two.
+
+    NaN, Infinity and -Infinity may stand for floats.
+    """
     from json import loads
 
     for number, line in enumerate(lines):
@@ -63,7 +97,7 @@ def _values(label: str, value: Any, look: Look) -> Iterator[str]:
     start = f"{label:<12} "
     line = start
     for item in values:
-        text = "null" if item is None else str(item)
+        text = "null" if item is None else "NaN" if item != item else str(item)
         if len(line) + len(text) + 1 > look.width and line.strip() and line != start:
             yield line.rstrip()
             line = " " * len(start)

@@ -42,7 +42,7 @@ def listing_lines(
     sections = (
         (_table_rows(listing), "<<>>>"),
         (variable_rows, "<<<<>"[-len(variable_rows[0]) :]),
-        (_file_rows(listing, model_dir), "<>"),
+        (_file_rows(listing, model_dir), "<<>"),
     )
     for rows, align in sections:
         if len(rows) > 1:
@@ -98,10 +98,11 @@ def _shape_text(variable: DenseVariable) -> str:
 
 def _file_rows(listing: CheckpointListing, model_dir: str) -> list[tuple[str, ...]]:
     return [
-        ("file", "size"),
+        ("file", "what", "size"),
         *(
             (
                 name_text(_relative(file.path, model_dir)),
+                file.what,
                 "missing" if file.bytes is None else bytes_text(file.bytes),
             )
             for file in listing.files
@@ -145,6 +146,9 @@ def listing_document(
             }
             for variable in listing.variables
         ],
-        "files": [{"path": name_json(file.path), "bytes": file.bytes} for file in listing.files],
+        "files": [
+            {"path": name_json(file.path), "bytes": file.bytes, "what": file.what}
+            for file in listing.files
+        ],
         "problems": [name_json(str(problem)) for problem in listing.problems],
     }

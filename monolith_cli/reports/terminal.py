@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from monolith_cli.reports.text import Look, name_text
+from monolith_cli.reports.text import Look, json_value, name_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -38,11 +38,14 @@ def show(lines: Iterable[str], stream: TextIO | None = None) -> None:
     (stream or sys.stdout).writelines(f"{line}\n" for line in lines)
 
 
-def show_json(document: object) -> None:
-    """Write one JSON document to stdout, in a line."""
+def show_json(document: object, stream: TextIO | None = None) -> None:
+    """Write one JSON document to stdout, in a line.
+
+    Names and paths in it may hold bytes that are no text: they look alike in every document.
+    """
     from json import dumps
 
-    show([dumps(document)])
+    show([dumps(json_value(document))], stream)
 
 
 def show_as(json: bool, document: object, lines: Iterable[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
     "PLAIN",
@@ -12,6 +12,7 @@ __all__ = [
     "bytes_text",
     "columns",
     "count_text",
+    "json_value",
     "name_json",
     "name_text",
     "share_text",
@@ -70,7 +71,22 @@ def share_text(part: int, whole: int) -> str:
 
 def name_json(name: str) -> str:
     """A name from a file for JSON, which has no way to say bytes that are no text."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        data = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, which a JSON file may hold
+        data = name.encode("utf-8", "surrogatepass")
+    return data.decode("utf-8", "replace")
+
+
+def json_value(value: Any) -> Any:
+    """A value for JSON with every text in it as `name_json` has it."""
+    if isinstance(value, str):
+        return value if value.isascii() else name_json(value)
+    if isinstance(value, Mapping):
+        return {json_value(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(item) for item in value]
+    return value
 
 
 def name_text(name: str) -> str:

@@ -45,6 +45,9 @@ class Dump:
         Of `COLUMNS`: which keys jsonl has.
     number_ids
         In jsonl, fids as numbers; else they are strings, which no reader rounds.
+    name_non_finite
+        In jsonl, floats that are not finite as NaN, Infinity and -Infinity, which is not JSON but
+        what Python's reader takes; else null.
     chosen
         Which entries are wanted.
     shard, nshards
@@ -65,7 +68,7 @@ class Dump:
     next_offset
         At the end: the cursor to go on from, None if the shard is finished.
     non_finite
-        How many floats jsonl had to write as null.
+        How many floats were not finite, in jsonl.
     skipped
         Damage that was skipped.
 
@@ -87,6 +90,7 @@ class Dump:
         format: str = "jsonl",
         columns: Sequence[str] = COLUMNS,
         number_ids: bool = False,
+        name_non_finite: bool = False,
         chosen: EntryFilter | None = None,
         shard: int = 0,
         nshards: int = 1,
@@ -111,6 +115,7 @@ class Dump:
         self._format = format
         self._columns = sum(1 << i for i, name in enumerate(COLUMNS) if name in columns)
         self._number_ids = number_ids
+        self._name_non_finite = name_non_finite
         self._chosen = chosen
         self._filter = chosen.native() if chosen else None
         self._version = version_number(chosen.fid_version) if chosen else 2
@@ -194,6 +199,7 @@ class Dump:
             fid_version=self._version,
             number_ids=self._number_ids,
             table=self._json_name(table),
+            name_non_finite=self._name_non_finite,
         )
 
     def _json_name(self, table: str | None) -> str:

@@ -25,7 +25,7 @@ class Found(NamedTuple):
     """What a look-up found.
 
     `lines` are JSON objects, one an entry, in the order of the tables; `absent` the feature ids
-    that no table has; `non_finite` how many floats are null; `skipped` damage, in which more
+    that no table has; `non_finite` how many floats are not finite; `skipped` damage, in which more
     entries may have been.
     """
 
@@ -43,6 +43,7 @@ def find_entries(
     columns: Sequence[str] = COLUMNS,
     fid_version: str = "v2",
     number_ids: bool = False,
+    name_non_finite: bool = False,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Found:
@@ -54,7 +55,7 @@ def find_entries(
         The tables to look in, from `entry_stream`.
     fids
         Signed, as stored. One may be in several tables.
-    columns, number_ids
+    columns, number_ids, name_non_finite
         What the objects hold, as in `Dump`.
     jobs
         Threads.
@@ -71,6 +72,7 @@ def find_entries(
         options,
         columns=("fid", *columns),
         number_ids=number_ids,
+        name_non_finite=name_non_finite,
         chosen=EntryFilter((), fids, fid_version),
         jobs=jobs,
         progress=progress,
@@ -85,10 +87,27 @@ def find_entries(
     return Found(lines, list(absent), dump.non_finite, dump.skipped)
 
 
-def absent_error(absent: Sequence[int], tables: int, path: str) -> EntryNotFoundError | None:
-    """The error for feature ids that are in none of so many tables; None where none is absent."""
+def absent_error(
+    absent: Sequence[int],
+    tables: int,
+    path: str,
+    *,
+    most: int | None = None,
+    partial: bool = False,
+) -> EntryNotFoundError | None:
+    """The error for feature ids that are in none of so many tables; None where none is absent.
+
+    It names all of them, or `most` and the number of the others. `partial` means that tables were
+    left out, in which they may be.
+    """
     if not absent:
         return None
-    others = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+    shown = absent[:most]
+    ids = ", ".join(map(str, shown))
+    if len(shown) < len(absent):
+        ids += f" (and {len(absent) - len(shown)} more)"
+    subject = f"feature id {ids} is" if len(shown) == 1 else f"feature ids {ids} are"
     where = "the table" if tables == 1 else f"any of the {tables} tables"
-    return EntryNotFoundError(f"feature id {absent[0]}{others} is not in {where}", path=path)
+    if partial:
+        where = "any table that is whole"
+    return EntryNotFoundError(f"{subject} not in {where}", path=path)

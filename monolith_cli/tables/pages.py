@@ -189,7 +189,7 @@ def _bad_cursor(cursor: int, path: str | None = None) -> CursorError:
     return CursorError(
         f"cursor {cursor} points at no record of this shard",
         path=path,
-        hint="use one that a page of the same table and shard ended with, or 0",
+        hint="use one that a page of the same step, table and shard ended with, or 0",
     )
 
 

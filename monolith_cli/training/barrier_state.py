@@ -10,15 +10,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from monolith_cli.errors import UsageError
-
 __all__ = [
     "LEASE_SECONDS",
     "BarrierState",
     "Request",
     "Status",
     "VariableFactory",
-    "check_local",
     "plain",
     "shared_device",
     "shared_variables",
@@ -238,20 +235,6 @@ def plain(session: Any) -> Any:
     if session is None:
         raise RuntimeError("the session is closed")
     return session
-
-
-def check_local(path: str) -> None:
-    """Make sure that a path is one of this host's file system.
-
-    Raises
-    ------
-    UsageError
-        It is a URL. It is a ValueError.
-    """
-    if "://" in path:
-        raise UsageError(
-            f"{path} is a URL, and only local paths can be saved to", hint="mount it, say"
-        )
 
 
 def shared_device() -> Any:

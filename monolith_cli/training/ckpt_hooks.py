@@ -30,10 +30,11 @@ from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import sync
 from monolith_cli.training.barrier_ops import BarrierOp, RunningRequest, running_request
-from monolith_cli.training.barrier_state import check_local, plain, shared_device
+from monolith_cli.training.barrier_state import plain, shared_device
 from monolith_cli.training.fingerprint import differences, fingerprint
 from monolith_cli.training.input_state import InputState, iterators_of_graph
 from monolith_cli.training.restarts import restart_of_graph
+from monolith_cli.training.save_path import check_save_path
 
 __all__ = [
     "SAVE_ACTION",
@@ -270,7 +271,7 @@ class WorkerCkptHelper:
     def __init__(
         self, model_dir: str | os.PathLike[str], index: int, *, require_all: bool = False
     ) -> None:
-        check_local(os.fspath(model_dir))
+        check_save_path(os.fspath(model_dir))
         self._model_dir = os.path.abspath(os.fspath(model_dir))
         self._index = index
         self._require_all = require_all

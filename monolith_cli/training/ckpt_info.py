@@ -13,7 +13,6 @@ from monolith_cli.errors import UsageError
 from monolith_cli.fid import MAX_SLOTS, V2_SIGNATURE_BITS
 from monolith_cli.formats.atomic import make_directory
 from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
-from monolith_cli.training.barrier_state import check_local
 from monolith_cli.training.entry_ops import entry_ids
 from monolith_cli.training.hash_table_utils import (
     HASH_TABLES,
@@ -21,6 +20,7 @@ from monolith_cli.training.hash_table_utils import (
     iterate_table_and_apply,
     table_device,
 )
+from monolith_cli.training.save_path import check_save_path
 
 __all__ = ["FidSlotCountSaverListener"]
 
@@ -52,13 +52,14 @@ class FidSlotCountSaverListener(tf.compat.v1.train.CheckpointSaverListener):
     Raises
     ------
     UsageError
-        There is no table in the graph, or the directory is a URL. It is a ValueError.
+        There is no table in the graph, or the directory is a URL or a pattern. It is a
+        ValueError.
     """
 
     def __init__(self, model_dir: str | os.PathLike[str]) -> None:
         super().__init__()
         self._model_dir = os.fspath(model_dir)
-        check_local(self._model_dir)
+        check_save_path(self._model_dir)
         self._counts: list[Any] = []
         tables = tf.compat.v1.get_collection(HASH_TABLES)
         self._has_multi_tables = bool(tf.compat.v1.get_collection(MULTI_HASH_TABLES))

@@ -44,6 +44,7 @@ class ControlLog:
         owner: str | None = None,
         peer: str | None = None,
         reason: str | None = None,
+        holder: str | None = None,
     ) -> None:
         """Append a line; long texts are cut."""
         line = {
@@ -54,6 +55,8 @@ class ControlLog:
             "reason": _cut(reason),
             "result": _cut(result),
         }
+        if holder is not None:
+            line["holder"] = _cut(holder)
         try:
             with self._write_lock:
                 _append_line(self._path, json.dumps(line))

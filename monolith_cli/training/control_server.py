@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ _TOLD_CHARACTERS = 600  # in a status, whose header takes 8 KiB: up to 12 bytes 
 _TIMEOUT_MARGIN_SECONDS = 0.1
 _GRACE_SECONDS = 1.0  # that calls have left to be answered when the server ends
 _LONGEST_TTL_MS = 100 * 365 * 86_400_000
+_KNOWN_LEASES = 100  # whose owners are in the log when they are renewed in vain
 _HOLDER_SECONDS = 1.0  # to wait for who is placing just now
 
 
@@ -54,6 +56,23 @@ class _Holder(NamedTuple):
     owner: str
     reason: str
     placed_at: float  # monotonic
+
+
+class _Order:
+    """A call that changes something, and what its line in the log says of it.
+
+    Attributes
+    ----------
+    owner
+        Who asks.
+    holder
+        Who had placed a barrier that was removed by force.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.owner = ""
+        self.holder: str | None = None
 
 
 class _Look(NamedTuple):
@@ -117,6 +136,7 @@ class ControlServer:
         self._lock = threading.Lock()  # the holder
         self._saves = threading.BoundedSemaphore(_MOST_SAVES)
         self._holder: _Holder | None = None
+        self._owners: deque[tuple[str, str]] = deque(maxlen=_KNOWN_LEASES)
         self._run_id = secrets.token_hex(8)  # until there is one at the barrier
         self._files: dict[str, str] = {}
         self._log = ControlLog(self._model_dir)
@@ -174,12 +194,12 @@ class ControlServer:
 
     # --- what the methods do ----------------------------------------------------------------
 
-    def _stop_training(self, asked: Any, context: Any) -> Any:
-        self._place(context, "", "", None)
+    def _stop_training(self, asked: Any, order: _Order) -> Any:
+        self._place(order, "", "", None)
         return response("StopTraining")()
 
-    def _resume_training(self, asked: Any, context: Any) -> Any:
-        self._remove("", owner="", force=False, anonymous=True)
+    def _resume_training(self, asked: Any, order: _Order) -> Any:
+        self._remove(order, "", owner="", force=False, anonymous=True)
         return response("ResumeTraining")()
 
     def _get_block_status(self, look: _Look) -> Any:
@@ -191,8 +211,8 @@ class ControlServer:
             unblocked_indices=[*unblocked, *view.unblocked_workers],
         )
 
-    def _save_checkpoint(self, asked: Any, context: Any) -> Any:
-        self._save(context, require_all=None)
+    def _save_checkpoint(self, asked: Any, order: _Order) -> Any:
+        self._save(order, require_all=None)
         return response("SaveCheckpoint")()
 
     def _get_training_status(self, look: _Look) -> Any:
@@ -209,7 +229,7 @@ class ControlServer:
             blocked_workers=view.blocked_workers,
             unblocked_workers=view.unblocked_workers,
             global_step=look.step,
-            last_saved_step=getattr(self._saver_hook, "last_saved_step", None) or 0,
+            last_saved_step=getattr(self._saver_hook, "last_saved_step", None),
             saving=bool(getattr(self._saver_hook, "is_saving", False)),
             generation=view.generation,
         )
@@ -221,15 +241,16 @@ class ControlServer:
             said.expires_in_ms = max(1, round((view.ends_at - now) * 1000))
         return said
 
-    def _place_barrier(self, asked: Any, context: Any) -> Any:
-        holder = self._place(context, asked.owner, asked.reason, _ttl_seconds(asked.ttl_ms))
+    def _place_barrier(self, asked: Any, order: _Order) -> Any:
+        holder = self._place(order, asked.owner, asked.reason, _ttl_seconds(asked.ttl_ms))
         return response("PlaceBarrier")(
             lease_id=holder.lease_id, generation=holder.generation, expires_in_ms=asked.ttl_ms
         )
 
-    def _renew_barrier(self, asked: Any, context: Any) -> Any:
-        ttl_seconds = _ttl_seconds(asked.ttl_ms)
+    def _renew_barrier(self, asked: Any, order: _Order) -> Any:
         with self._lock:
+            order.owner = dict(self._owners).get(asked.lease_id, "")
+            ttl_seconds = _ttl_seconds(asked.ttl_ms)
             holder = self._holder_of(self._barrier_op.look(self._session))
             if not holder or not asked.lease_id or holder.lease_id != asked.lease_id:
                 raise CallRefusedError(grpc.StatusCode.NOT_FOUND, "that barrier is gone")
@@ -237,13 +258,13 @@ class ControlServer:
                 raise CallRefusedError(grpc.StatusCode.NOT_FOUND, "that barrier is gone")
         return response("RenewBarrier")(expires_in_ms=asked.ttl_ms)
 
-    def _remove_barrier(self, asked: Any, context: Any) -> Any:
-        self._remove(asked.lease_id, owner=asked.owner, force=asked.force, anonymous=False)
+    def _remove_barrier(self, asked: Any, order: _Order) -> Any:
+        self._remove(order, asked.lease_id, owner=asked.owner, force=asked.force, anonymous=False)
         return response("RemoveBarrier")()
 
-    def _save_now(self, asked: Any, context: Any) -> Any:
+    def _save_now(self, asked: Any, order: _Order) -> Any:
         # Not less than the job demands: it might not be able to start from such a step.
-        saved = self._save(context, require_all=asked.require_all or None)
+        saved = self._save(order, require_all=asked.require_all or None)
         if saved is None:  # of a dense-only hook
             what = "a full save has just covered this step"
             raise CallRefusedError(grpc.StatusCode.ABORTED, what)
@@ -254,19 +275,19 @@ class ControlServer:
             unfinished_workers=saved.unfinished_workers,
         )
 
-    def _stop_job(self, asked: Any, context: Any) -> Any:
+    def _stop_job(self, asked: Any, order: _Order) -> Any:
         self._request_stop(asked.reason)
         return response("StopJob")()
 
     # --- how ----------------------------------------------------------------------------------
 
-    def _place(self, context: Any, owner: str, reason: str, ttl_seconds: float | None) -> _Holder:
+    def _place(self, order: _Order, owner: str, reason: str, ttl_seconds: float | None) -> _Holder:
         size = len(owner.encode()) + len(reason.encode())
         if size > _MOST_TEXT_BYTES:
             what = f"owner and reason have {size} bytes, and may have {_MOST_TEXT_BYTES}"
             raise CallRefusedError(grpc.StatusCode.INVALID_ARGUMENT, what)
         with self._lock:
-            _check_presence(context)  # who has waited in vain would not know of the barrier
+            _check_presence(order.context)  # who has waited in vain would not know of the barrier
             try:
                 generation = self._barrier_op.place_barrier(self._session, ttl_seconds=ttl_seconds)
             except BarrierAlreadyPlacedError as error:
@@ -276,9 +297,12 @@ class ControlServer:
                 ) from error
             lease_id = secrets.token_hex(16)
             self._holder = _Holder(generation, lease_id, owner, reason, time.monotonic())
+            self._owners.append((lease_id, owner))
             return self._holder
 
-    def _remove(self, lease_id: str, *, owner: str, force: bool, anonymous: bool) -> None:
+    def _remove(
+        self, order: _Order, lease_id: str, *, owner: str, force: bool, anonymous: bool
+    ) -> None:
         with self._lock:
             view = self._barrier_op.look(self._session)
             holder = self._holder_of(view)
@@ -296,14 +320,16 @@ class ControlServer:
                 raise CallRefusedError(grpc.StatusCode.PERMISSION_DENIED, self._who_holds(view))
             # During a save it stays placed until that ends, and its holder is told until then.
             self._barrier_op.remove_barrier(self._session)
+            if not own:
+                order.holder = _name_of(holder)
 
-    def _save(self, context: Any, *, require_all: bool | None) -> Any:
+    def _save(self, order: _Order, *, require_all: bool | None) -> Any:
         if not self._saves.acquire(blocking=False):
             raise CallRefusedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MOST_SAVES} saves are waited for already"
             )
         try:
-            left = context.time_remaining()
+            left = order.context.time_remaining()
             if left is not None:
                 left = max(left - _TIMEOUT_MARGIN_SECONDS, _TIMEOUT_MARGIN_SECONDS)
             return self._saver_hook.trigger_save(
@@ -354,7 +380,7 @@ class ControlServer:
         if holder is None:
             return "the barrier is placed already, by nobody known"
         since = time.monotonic() - holder.placed_at
-        who = holder.owner[: _TOLD_CHARACTERS // 2] or "an original client"
+        who = _name_of(holder)[: _TOLD_CHARACTERS // 2]
         why = f": {holder.reason}" if holder.reason else ""
         text = f"the barrier was placed by {who} {since:.0f} s ago{why}"
         return text.replace("\n", "\\n")[:_TOLD_CHARACTERS]
@@ -376,10 +402,12 @@ class ControlServer:
     def _obey(self, method: str, requests: Iterator[bytes], context: Any) -> Any:
         """Carry out an order, and log what came of it."""
         asked, result = None, "done"
+        order = _Order(context)
         try:
             asked = _parse(method, requests, context)
+            order.owner = getattr(asked, "owner", "")
             with _failing(method):
-                return self._methods[method](asked, context)
+                return self._methods[method](asked, order)
         except CallRefusedError as error:
             result = str(error)
             raise
@@ -389,9 +417,10 @@ class ControlServer:
                 self._log.write(
                     method,
                     result,
-                    owner=getattr(asked, "owner", ""),
+                    owner=order.owner,
                     peer=context.peer(),
                     reason=getattr(asked, "reason", ""),
+                    holder=order.holder,
                 )
 
     def _publish(self, name: str, text: str) -> None:
@@ -412,6 +441,12 @@ def _failing(method: str) -> Iterator[None]:
         logging.warning("%s failed: %r", method, error)
         what = "monolith: " + str(getattr(error, "message", error)).partition("\n")[0]
         raise CallRefusedError(grpc.StatusCode.ABORTED, what) from error
+
+
+def _name_of(holder: _Holder | None) -> str:
+    if holder is None:
+        return "nobody known"
+    return holder.owner or "an original client"
 
 
 def _parse(method: str, requests: Iterator[bytes], context: Any) -> Any:

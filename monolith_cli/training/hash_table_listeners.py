@@ -10,15 +10,16 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from monolith_cli.checkpoint.assets import list_assets
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
-from monolith_cli.checkpoint.shard_set import list_assets
 from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error
-from monolith_cli.training.barrier_state import check_local, plain
+from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
 from monolith_cli.training.hash_table_utils import HASH_TABLES
 from monolith_cli.training.restarts import restart_of_graph
+from monolith_cli.training.save_path import check_save_path
 from monolith_cli.training.stock_table import HashTable, dump_name
 
 __all__ = ["HashTableCheckpointRestorerListener", "HashTableCheckpointSaverListener"]
@@ -48,12 +49,12 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
     Raises
     ------
     UsageError
-        There is no HashTable in the graph, or the path is a URL. It is a ValueError.
+        There is no HashTable in the graph, or the path is a URL or a pattern. It is a ValueError.
     """
 
     def __init__(self, basename: str | os.PathLike[str]) -> None:
         super().__init__()
-        check_local(os.fspath(basename))
+        check_save_path(os.fspath(basename))
         # Absolute, as other processes may run in other directories.
         self._basename = os.path.abspath(os.fspath(basename))
         self._names = [dump_name(table.name) for table in _tables_of_the_graph()]
@@ -100,7 +101,9 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
                     shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
     def _move(self, temporary: str, assets: str) -> None:
-        written = list_assets(temporary).singles
+        listing = list_assets(temporary)
+        listing.require_whole()
+        written = listing.singles
         missing = [name for name in self._names if name not in written]
         if missing:
             raise WriteError(
@@ -145,12 +148,12 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
     Raises
     ------
     UsageError
-        There is no HashTable in the graph, or the path is a URL. It is a ValueError.
+        There is no HashTable in the graph, or the path is a URL or a pattern. It is a ValueError.
     """
 
     def __init__(self, basename: str | os.PathLike[str]) -> None:
         super().__init__()
-        check_local(os.fspath(basename))
+        check_save_path(os.fspath(basename))
         self._model_dir = os.path.dirname(os.path.abspath(os.fspath(basename)))
         tables = _tables_of_the_graph()
         self._dumps = {
@@ -180,15 +183,16 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
             session.run(self._clear)
             return
         checkpoint = open_model_dir(self._model_dir).checkpoint(restart.step)
-        dumps = checkpoint.table_files().singles
+        listing = checkpoint.table_files()
+        listing.require_whole()
+        dumps = listing.singles
         feeds = {}
         for name, placeholder in self._dumps.items():
             if name not in dumps:
                 raise TableNotFoundError(
                     f"no dump of hash table {name!r}", path=f"{checkpoint.prefix}{ASSETS_SUFFIX}"
                 )
-            [shards] = dumps[name]
-            feeds[placeholder] = os.path.join(shards.directory, shards.base)
+            feeds[placeholder] = os.path.join(dumps[name].directory, name)
         session.run(self._restore, feeds)
         logging.info("Restored %d hash tables of step %s.", len(feeds), checkpoint.step)
 

@@ -34,6 +34,7 @@ from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.fingerprint import dataset_fingerprint, differences, fingerprint
 from monolith_cli.training.input_state import InputState, reason_of, state_of_graph
 from monolith_cli.training.restarts import restart_of_graph
+from monolith_cli.training.save_path import literal_prefix
 
 __all__ = ["Restored", "prepare_restore", "restore_iterator"]
 
@@ -171,7 +172,8 @@ def restore_saved(
         if chosen in prints and iterator._dataset is not None:
             _compare({chosen: prints[chosen]}, lambda: _eager_print(chosen, iterator), warn)
         try:
-            _restore_eager(iterator, saved.prefix, states[chosen])
+            with literal_prefix(saved.prefix) as prefix:
+                _restore_eager(iterator, prefix, states[chosen])
         except tf.errors.OpError as error:
             raise _misfit(saved.prefix, {chosen: states[chosen]}, error) from error
         return chosen in prints
@@ -183,7 +185,8 @@ def restore_saved(
     _compare(known, lambda: _graph_print(state, known), warn)
     keys = {own: states[there] for own, there in chosen_for.items()}
     try:
-        state.restore_all(session, saved.prefix, keys)
+        with literal_prefix(saved.prefix) as prefix:
+            state.restore_all(session, prefix, keys)
     except _SESSION_LOST:
         raise
     except tf.errors.OpError as error:

@@ -26,6 +26,7 @@ from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.lease import Heartbeat
 from monolith_cli.training.restarts import begin_restart, join_run, restart_of_graph
 from monolith_cli.training.run_state import ABSENT, ENDED, INPUT_ENDED, TRAINING
+from monolith_cli.training.save_path import check_save_path
 
 __all__ = [
     "ChiefSessionCreator",
@@ -82,9 +83,12 @@ def monitored_session(
 
     Raises
     ------
+    UsageError
+        The directory is a URL or a pattern. It is a ValueError.
     UnreachableError
         The deadline is over. It is a ConnectionError, here and in every `run`.
     """
+    check_save_path(os.fspath(model_dir))
     hooks = list(hooks)
     run_hook, barrier_hook = RunHook(index, barrier_op, model_dir), BarrierHook(index, barrier_op)
     creator: Any

@@ -19,8 +19,9 @@ from monolith_cli.formats.checkpoint_state import (
     format_monolith_checkpoint_state,
     read_monolith_checkpoint_state,
 )
-from monolith_cli.training.barrier_state import check_local, plain
+from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.restarts import restart_of_graph
+from monolith_cli.training.save_path import check_save_path
 
 __all__ = [
     "check_basenames",
@@ -43,11 +44,11 @@ def make_local_directory(path: str) -> None:
     Raises
     ------
     UsageError
-        It is a URL.
+        It is a URL, or TensorFlow takes it for a pattern.
     WriteError
         The operating system refused, or something else is in its place.
     """
-    check_local(path)
+    check_save_path(path)
     make_directory(path)
 
 

@@ -38,6 +38,7 @@ from monolith_cli.training.save_directory import (
     saver_def,
     write_table_type,
 )
+from monolith_cli.training.save_path import check_save_path
 from monolith_cli.training.save_requests import SESSION_LOST, SaveRequests, SaveResult
 from monolith_cli.training.tide_timer import TideTimer
 
@@ -68,7 +69,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     Parameters
     ----------
     checkpoint_dir
-        A local directory; made if it is not there.
+        A local directory; made if it is not there. Without `*`, `?`, `[` and backslashes anywhere
+        in its path: TensorFlow takes that for a pattern when it restores and deletes.
     save_secs, save_steps
         Exactly one of them: time, or steps, between two saves.
     saver, scaffold
@@ -184,9 +186,10 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         WriteError
             The directory cannot be made.
         UsageError
-            It is a URL, or tables are saved under another name.
+            The directory is a URL or a pattern, or tables are saved under another name.
         """
         make_local_directory(self._checkpoint_dir)
+        check_save_path(self._save_path)
         check_basenames(self._listeners, self._save_path)
         super().begin()
         for listener in self._guards:

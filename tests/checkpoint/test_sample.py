@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +277,44 @@ def test_force_replaces_the_step(tmp_path: Path) -> None:
         "monolith_checkpoint",
     ]
     assert len(names(tmp_path / "model.ckpt-2.assets")) == 2 * len(written.tables)
+
+
+def test_force_removes_what_a_killed_run_has_left(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    script = (
+        "import os, signal, sys; from monolith_cli.checkpoint.sample import write_sample;"
+        "write_sample(sys.argv[1], entries=5000, shards=2,"
+        " progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-I", "-c", script, model], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        (left,) = names(model)
+        assert left.startswith(".model.ckpt-1000.assets.")
+        write_sample(model, entries=10, step=7, force=True)
+        assert left in names(model)  # that is another step's
+        write_sample(model, entries=10, force=True)
+        assert not [name for name in names(model) if name.startswith(".")]
+        shutil.rmtree(model)
+
+
+def test_force_leaves_what_is_being_written(tmp_path: Path) -> None:
+    unknown = f".model.ckpt-1000.assets.{2**22 + 1}.{16 * 'a'}.tmp"  # no process has such a number
+    kept = [
+        f".model.ckpt-1000.assets.{os.getppid()}.{16 * 'a'}.tmp",
+        f".model.ckpt-10000.assets.{2**22 + 1}.{16 * 'a'}.tmp",
+        f".mine.{2**22 + 1}.{16 * 'a'}.tmp",
+        ".model.ckpt-1000.assets.tmp",
+    ]
+    gone = [
+        unknown,
+        f".checkpoint.{2**22 + 1}.{16 * 'b'}.tmp",
+        f".checkpoint.{10**18}.{16 * 'b'}.tmp",
+    ]
+    for name in [*kept, *gone]:
+        (tmp_path / name).mkdir()
+    write_sample(tmp_path, entries=10, force=True)
+    assert [name for name in names(tmp_path) if name.startswith(".")] == sorted(kept)
 
 
 def test_a_failure_leaves_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,19 @@ def test_remove_somebody_elses_by_force_only(job: OurJob, owner: str) -> None:
     assert not job.placed
 
 
+def test_force_is_advised_only_where_it_helps(job: OurJob) -> None:
+    job.place("ann@box", "", 0)
+    for code, what in (
+        ("PERMISSION_DENIED", "this job has no token, and so takes no orders: none is secret"),
+        ("ABORTED", "monolith: the session is closed"),
+        ("INTERNAL", "out of luck"),
+    ):
+        job.raises["RemoveBarrier"] = Refusal(code, what)
+        line = failed(call("barrier", "remove", job.model_dir), 5)
+        assert what.removeprefix("monolith: ") in line
+        assert "--force" not in line
+
+
 def test_remove_without_place(job: OurJob) -> None:
     done = call("barrier", "remove", job.model_dir)
     assert done == (0, "", "Note: no barrier is placed\n")
@@ -330,7 +343,8 @@ def test_wait_too_short(job: OurJob) -> None:
     line = failed(call("barrier", "wait", "--blocked", short, job.model_dir), 6)
     assert "worker 2 is not blocked after 0.2 s" in line
     line = failed(call("barrier", "wait", "--removed", short, job.model_dir), 6)
-    assert re.search(r"placed by bob@box 0\.\d s ago: a look after 0\.2 s", line)
+    what = r"the barrier that bob@box placed 0\.\d s ago \(reason: a look\) is still there"
+    assert re.search(what + r" after 0\.2 s$", line)
 
 
 def test_wait_for_what(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,9 +481,12 @@ def test_what_cannot_be_a_token(job: OurJob, tmp_path: Path, token: str) -> None
     secret.write_text(token)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(secret))
-        assert f"{secret}: no token" in failed(call("barrier", "place", job.model_dir), 2)
+        line = failed(call("barrier", "place", job.model_dir), 2)
+        assert f"{secret}: no token" in line
+        assert line.endswith("; MONOLITH_CONTROLLER_TOKEN_FILE names it")
         patch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(tmp_path / "none"))
-        assert "not there" in failed(call("barrier", "place", job.model_dir), 3)
+        line = failed(call("barrier", "place", job.model_dir), 3)
+        assert line.endswith("none: not there; MONOLITH_CONTROLLER_TOKEN_FILE names it")
 
 
 # --- what is no job -------------------------------------------------------------------------
@@ -537,7 +554,7 @@ def test_waits_are_no_longer_than_asked_for_when_a_job_hangs(job: OurJob) -> Non
 def test_a_job_that_hangs_half_way(job: OurJob) -> None:
     job.hangs.add("PlaceBarrier")
     line = failed(call("barrier", "place", job.model_dir), 6)
-    assert "it may still do it" in line
+    assert line.endswith("it may still do it; see 'monolith barrier status'")
 
 
 def test_other_programs(tmp_path: Path) -> None:
@@ -586,9 +603,12 @@ def test_address_files(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_no_address_file(tmp_path: Path) -> None:
-    line = failed(call("barrier", "status", tmp_path), 5)
-    assert "no job has left its address" in line
-    assert "--address" in line
+    for command in (["status"], ["place"], ["wait", "--removed"]):
+        line = failed(call("barrier", *command, tmp_path), 5)
+        assert line.endswith(
+            "no job has left its address (controller_server_addr.txt) here; it may be starting"
+            " again, or have no open port; give --address if you know where it listens"
+        )
     (tmp_path / "controller_server_addr.txt").mkdir()
     assert "not readable" in failed(call("barrier", "status", tmp_path), 3)
 

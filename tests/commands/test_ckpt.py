@@ -53,9 +53,9 @@ def test_everything(model: Path) -> None:
         "dense/kernel  float32  [300, 7]  8.2 KiB\n"
         "global_step   int64    []            8 B\n"
         "\n"
-        "file                                   size\n"
-        f"model.ckpt-300.index                  {index.stat().st_size} B\n"
-        "model.ckpt-300.data-00000-of-00001  8.2 KiB\n",
+        "file                                what                size\n"
+        f"model.ckpt-300.index                dense variables    {index.stat().st_size} B\n"
+        "model.ckpt-300.data-00000-of-00001  dense variables  8.2 KiB\n",
         "",
     )
     assert call("ckpt", "show", "--json", model).document == {
@@ -79,8 +79,12 @@ def test_everything(model: Path) -> None:
             for name, array in sorted(ARRAYS.items())
         ],
         "files": [
-            {"path": str(index), "bytes": index.stat().st_size},
-            {"path": str(index).replace("index", "data-00000-of-00001"), "bytes": 8436},
+            {"path": str(index), "bytes": index.stat().st_size, "what": "dense variables"},
+            {
+                "path": str(index).replace("index", "data-00000-of-00001"),
+                "bytes": 8436,
+                "what": "dense variables",
+            },
         ],
         "problems": [],
     }
@@ -225,7 +229,8 @@ def test_a_damaged_index(model: Path) -> None:
     assert done.code == 4
     assert done.document["dense_bytes"] is None
     assert len(done.document["tables"]) == 2
-    assert done.document["problems"] == [f"{path}: a block's checksum is wrong, at byte 0"]
+    (problem,) = done.document["problems"]
+    assert problem.startswith(f"{path}: a block's checksum is wrong, at byte 0; restore it")
     assert (done.error["file"], done.error["offset"]) == (str(path), 0)
 
 
@@ -248,7 +253,7 @@ def test_data_files_that_are_missing_or_short(tmp_path: Path) -> None:
         " step",
     ]
     done = call("ckpt", "show", tmp_path)
-    assert "model.ckpt-5.data-00001-of-00004  missing\n" in done.out
+    assert "model.ckpt-5.data-00001-of-00004  dense variables  missing\n" in done.out
     assert str(data[2]) in done.err.splitlines()[0]
     assert done.err.splitlines()[1].startswith(f"Error: {data[1]}: ")
 
@@ -257,10 +262,11 @@ def test_tables_that_are_not_whole(model: Path) -> None:
     (model / "model.ckpt-300.assets" / "a-00001-of-00002").unlink()
     done = call("ckpt", "show", "--json", model)
     assert done.code == 4
-    assert (done.document["tables"], done.document["table_bytes"]) == ([], None)
+    assert [table["name"] for table in done.document["tables"]] == ["b"]
+    assert done.document["table_bytes"] is None
     assert len(done.document["variables"]) == 3
     assert "a-00001-of-00002" in done.error["file"]
-    assert "\ntables cannot be read; 3 dense variables" in call("ckpt", "show", model).out
+    assert "\n1 table and more; 3 dense variables" in call("ckpt", "show", model).out
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
@@ -331,8 +337,8 @@ def test_neither_numpy_nor_tensorflow_is_imported(model: Path) -> None:
 
 
 def test_a_part_of_a_variable_that_is_missing(tmp_path: Path) -> None:
-    """TensorFlow's own writer wrote rows 0 to 6 of ten; it is a checkpoint that restores nothing."""
-    tf = tf_support.tf
+    """TensorFlow's own writer has written rows 0 to 6 of ten."""
+    tf = tf_support.tensorflow()
     tf.raw_ops.SaveV2(
         prefix=str(tmp_path / "model.ckpt-1"),
         tensor_names=["w", "w"],
@@ -346,3 +352,31 @@ def test_a_part_of_a_variable_that_is_missing(tmp_path: Path) -> None:
         " restore it, or take another step"
     )
     assert done.document["variables"][0]["slices"] == 2
+
+
+def test_what_else_is_there_has_a_name(model: Path) -> None:
+    """Files of the training system beside a step, which it leaves for its own next start."""
+    sync_flags = ["ONLINE", "dump_300", "stop_7", "limit_req_time"]
+    for name in ("clear_nn", "restore_ckpt", *sync_flags):
+        (model / name).touch()
+    pools = ["model.ckpt-300_item_pool_0_0_2", "model.ckpt-300_item_pool_1_0_2"]
+    for name in (*pools, "model.ckpt-300_item_pool_1_0_2_tmp", "model.ckpt-400_item_pool_1_0_2"):
+        (model / name).write_bytes(b"123")
+    (model / "ckpt.manifest-300").touch()
+    done = call("ckpt", "show", "--json", model)
+    assert done.code == 0
+    assert {Path(file["path"]).name: file["what"] for file in done.document["files"]} == {
+        "model.ckpt-300.index": "dense variables",
+        "model.ckpt-300.data-00000-of-00001": "dense variables",
+        "ckpt.manifest-300": "manifest",
+        **dict.fromkeys(pools, "item pool"),
+        **dict.fromkeys(["clear_nn", "restore_ckpt"], "flag: done already"),
+        **dict.fromkeys(
+            ["ONLINE", "dump_300", "stop_7", "limit_req_time"], "flag of sync training"
+        ),
+    }
+    assert (
+        "Note: worker 1's newest item pool is of step 400: a job that goes on from step 300 loads"
+        " none for it\n" in done.err
+    )
+    assert "model.ckpt-300_item_pool_0_0_2      item pool" in call("ckpt", "show", model).out

@@ -68,7 +68,7 @@ def test_every_hint_is_about_a_kind_and_an_option() -> None:
                 assert name.replace("-", "_") in known
 
 
-@pytest.mark.parametrize("folder", ["checkpoint", "tables", "iterators", "formats"])
+@pytest.mark.parametrize("folder", ["checkpoint", "tables", "iterators", "formats", "control"])
 def test_the_library_knows_of_no_option(folder: str) -> None:
     for path in (ROOT / "monolith_cli" / folder).rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():

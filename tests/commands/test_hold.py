@@ -115,8 +115,30 @@ def test_a_command_that_cannot_be_run(job: OurJob, tmp_path: Path) -> None:
     script.write_text("#!/bin/sh\n")
     done = hold(job, "--", str(script))
     assert (done.code, done.err) == (126, f"Error: {script}: Permission denied\n")
+    assert "a directory" in failed(hold(job, "--", str(tmp_path)), 126)
+    script.write_text("#!/no/such/shell -e\n")
+    script.chmod(0o755)
+    assert "a script for '/no/such/shell', which is not there" in failed(
+        hold(job, "--", str(script)), 126
+    )
+    assert job.changes == []  # nobody has stood still for it
+
+
+def test_what_only_an_attempt_can_tell(job: OurJob, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF\0of another machine")
+    program.chmod(0o755)
+    done = hold(job, "--", str(program))
+    assert (done.code, done.err) == (126, f"Error: {program}: Exec format error\n")
+    assert job.changes == ["PlaceBarrier", "RenewBarrier", "RemoveBarrier"]
     assert not job.placed
-    assert job.changes.count("RemoveBarrier") == 2
+
+
+def test_a_script_that_does_not_say_what_it_is_for(job: OurJob, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$1 from sh"; exit 3\n')
+    script.chmod(0o755)
+    assert hold(job, "--", str(script), "hello") == (3, "hello from sh\n", "")
 
 
 def test_streams_are_the_commands(job: OurJob) -> None:
@@ -186,7 +208,7 @@ def test_a_barrier_that_is_lost_meanwhile(tmp_path: Path, how: str) -> None:
     job = OurJob(tmp_path)
     go = tmp_path / "go"
     os.mkfifo(go)
-    with serving(job):
+    with serving(job) as address:
         ttl = "2s" if how == "dead" else "60s"
         script = f"echo run; cat {go}; echo done; exit 7"
         process = start(job, "--ttl", ttl, "--", "sh", "-c", script)
@@ -210,9 +232,46 @@ def test_a_barrier_that_is_lost_meanwhile(tmp_path: Path, how: str) -> None:
     assert "lost while the command ran" in err
     assert "the command has ended with 7" in err
     if how == "dead":
+        assert f"could not be removed: nobody listens at {address} any more; " in err
         assert "the barrier has ended by itself by now" in err
     else:
         assert f"run it again if it needed the pause; see 'monolith job log {tmp_path}'" in err
+
+
+def test_a_job_that_dies_meanwhile(tmp_path: Path) -> None:
+    """What ends the barrier then is neither its time nor the command that removes it."""
+    job = OurJob(tmp_path)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with serving(job) as address:
+        process = start(job, "--json", "--", "sh", "-c", f"echo run; cat {go}; exit 7")
+        assert process.stdout is not None
+        process.stdout.readline()
+    go.write_text("")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)  # it would try for ten seconds
+    out, err = process.communicate(timeout=10)
+    done = Done(process.returncode, out, err)
+    assert (done.code, done.error["kind"]) == (125, "refused")
+    assert done.error["message"].endswith(
+        "the barrier may have been lost while the command ran, and could not be removed: nobody"
+        f" listens at {address} any more; the command has ended with 7; the barrier ends when the"
+        " workers see that the chief is dead, or begin anew with another"
+    )
+
+
+def test_a_job_that_dies_before_all_stand(tmp_path: Path) -> None:
+    job = OurJob(tmp_path)
+    job.late = {1}
+    with serving(job) as address:
+        process = start(job, "--", "echo", "run")
+        until(lambda: job.placed)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (125, "")
+    assert f"nobody listens at {address} any more" in err or "before it answered" in err
+    assert "stale" not in err
 
 
 def test_a_chief_that_has_started_again_at_another_port(tmp_path: Path) -> None:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 from cli_support import MONOLITH, Done, call, environment, monolith
-from iterator_support import write_job, write_parts
+from iterator_support import commit, write_job, write_parts, write_states
 
-from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
+from monolith_cli.checkpoint.inputs import (
+    StepInputs,
+    WorkerInput,
+    write_input_state,
+    write_step_inputs,
+)
 from monolith_cli.formats.tfrecord import RecordWriter
 
 LS_KEYS = [
     "worker",
+    "name",
     "step",
     "bytes",
     "iterators",
@@ -108,6 +115,7 @@ def test_ls_as_json(model: Path) -> None:
     assert [list(row) for row in document] == [LS_KEYS] * 3
     assert document[1] == {
         "worker": 2,
+        "name": "input_worker_2",
         "step": 10,
         "bytes": 64,
         "iterators": 1,
@@ -137,9 +145,9 @@ def test_ls_marks_what_is_damaged_and_shows_the_others(model: Path) -> None:
     assert done.code == 4
     assert done.out == (
         "worker  step  behind  size  iterators\n"
-        "     1    20       0     -          -  damaged\n"
+        "     1    20       -     -          -  damaged\n"
         "     2    10      10  64 B          1\n"
-        "     3    20       0     -          -  gone; a job of ours goes on from step 10\n"
+        "     3    20       -     -          -  gone; a job of ours goes on from step 10\n"
     )
     warning, error = done.err.splitlines()
     assert warning.startswith(f"Warning: {model}/checkpoint_input_worker_3: names ")
@@ -147,7 +155,96 @@ def test_ls_marks_what_is_damaged_and_shows_the_others(model: Path) -> None:
     done = call("iterator", "ls", "--json", model)
     assert done.code == 4
     assert [row["problem"] is None for row in done.document] == [False, True, False]
+    assert [row["behind"] for row in done.document] == [None, 10, None]
     assert done.error["code"] == 4
+
+
+def test_whoever_is_not_where_the_model_is_is_found(model: Path) -> None:
+    """As the help and the documents say it, with jq."""
+    write_states(model / "input_worker_4.ckpt-20", IteratorV2=20)
+    write_input_state(str(model), 4)
+    (model / "input_worker_1.ckpt-20.index").write_bytes(b"")
+    for path in model.glob("input_worker_3.ckpt-20*"):
+        path.unlink()
+    text = call("iterator", "ls", "--json", model).out
+    query = ".[] | select(.behind != 0) | .name"
+    found = subprocess.run(["jq", query], input=text, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [f'"input_worker_{i}"' for i in (1, 2, 3)]
+
+
+def test_errors_of_states_say_what_to_do(model: Path) -> None:
+    (model / "checkpoint_input_worker_1").write_text("what?")
+    (model / "checkpoint_input_worker_2").write_text("")
+    for path in model.glob("input_worker_3.ckpt-20*"):
+        path.unlink()
+    (model / "input_worker_4.ckpt-20.index").write_bytes(b"")
+    rewritten = "restore it from a copy, or roll the input back, which writes it anew: there are"
+    problems = [row["problem"] for row in call("iterator", "ls", "--json", model).document]
+    assert problems[0].startswith(f"{model}/checkpoint_input_worker_1: ")
+    assert problems[0].endswith(f"; {rewritten} states of 10, 20")
+    assert problems[1] == (
+        f"{model}/checkpoint_input_worker_2: names no state; {rewritten} states of 10"
+    )
+    assert problems[2].endswith(f"which is gone; {rewritten} states of 10")
+    assert problems[3].endswith("restore it from a copy, or take another step")
+    # So it is.
+    for worker in (1, 2, 3):
+        done = call("iterator", "rollback", "--step", 10, "--worker", worker, model)
+        assert done.code == 0
+    assert [row["problem"] for row in call("iterator", "ls", "--json", model).document][:3] == (
+        [None] * 3
+    )
+
+
+def test_a_state_file_without_any_state(model: Path) -> None:
+    (model / "checkpoint_input_worker_9").write_text("what?")
+    problem = call("iterator", "ls", "--json", model).document[3]["problem"]
+    assert problem.endswith(
+        "; restore it from a copy, or remove it: there are no states, and the input starts over"
+    )
+
+
+def test_inputs_that_tensorflows_own_hook_has_saved(model: Path) -> None:
+    write_states(model / "input_chief_0.ckpt-20", IteratorV2=20)
+    write_states(model / "input.ckpt-10", IteratorV2=10)
+    (model / "checkpoint_input").write_text('model_checkpoint_path: "input.ckpt-10"\n')
+    (model / "checkpoint_input_ps_1").write_text('model_checkpoint_path: "input_ps_1.ckpt-10"\n')
+    done = call("iterator", "ls", model)
+    assert done.code == 4
+    assert done.out == (
+        "       worker  step  behind  size  iterators\n"
+        "            1    20       0  64 B          1\n"
+        "            2    10      10  64 B          1\n"
+        "            3    20       0  64 B          1\n"
+        "        input    10      10  64 B          1\n"
+        "input_chief_0    20       0  64 B          1  has no state file\n"
+        "   input_ps_1    10       -     -          -  gone\n"
+    )
+    assert done.err.startswith(
+        "Note: TensorFlow's own hook has saved input, input_chief_0, input_ps_1:"
+        " a job of ours does not restore that\n"
+    )
+    row = call("iterator", "ls", "--json", model).document[3]
+    assert (row["worker"], row["name"], row["resumes_from"]) == (None, "input", None)
+    rows = call("iterator", "ls", "--json", "--step", 15, model).document[3:]
+    assert [row["step"] for row in rows] == [10, None, None]
+    shown = call("iterator", "show", model / "input_chief_0.ckpt-20")
+    assert shown.code == 0
+    # What rolls back and what goes on is about workers alone.
+    assert call("iterator", "rollback", "--step", 10, model).code == 0
+
+
+def test_where_nobody_but_tensorflows_own_hook_has_saved(tmp_path: Path) -> None:
+    commit(tmp_path / "model", 20)
+    write_states(tmp_path / "model/input.ckpt-20", IteratorV2=20)
+    done = call("iterator", "ls", "--json", "--quiet", tmp_path / "model")
+    assert [(row["name"], row["behind"]) for row in done.document] == [("input", 0)]
+    done = call("iterator", "show", tmp_path / "model")
+    assert (done.code, done.err) == (
+        3,
+        f"Error: {tmp_path}/model: holds no iterator states of a job's workers; to show the one"
+        f" that is there, give its path: {tmp_path}/model/input.ckpt-20\n",
+    )
 
 
 def test_ls_tells_of_a_pending_rollback(model: Path) -> None:
@@ -227,6 +324,7 @@ def test_show_as_json(reading: Path, tmp_path: Path) -> None:
                 "of": 3,
                 "offset": 60,
                 "bytes": 100,
+                "compression": "",
                 "records": 3,
                 "why": None,
             },
@@ -322,6 +420,27 @@ def test_who_and_what_is_not_there(model: Path) -> None:
     assert json.loads(done.err.splitlines()[-1])["error"]["kind"] == "no_such_worker"
 
 
+@pytest.mark.parametrize(
+    "command", [["ls"], ["show"], ["show", "--raw"], ["peek", "--dataset", "inputs:train"]]
+)
+def test_a_state_that_is_no_workers_is_named(tmp_path: Path, command: list[str]) -> None:
+    """As `tf.train.Checkpoint` and a Saver leave it, with a state file and without."""
+    directory = tmp_path / "trained"
+    directory.mkdir()
+    write_states(directory / "it-3", it=1)
+    write_states(directory / "ckpt-5", it=2)
+    os.utime(directory / "ckpt-5.index", (1, 1))
+    write_parts(directory / "model-7")  # without any iterator
+    hint = "; to show the one that is there, give its path: "
+    done = call("iterator", *command, directory)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.endswith(f"{hint}{directory}/it-3\n")
+    (directory / "checkpoint").write_text('model_checkpoint_path: "ckpt-5"\n')
+    done = call("iterator", *command, directory)
+    assert done.err.endswith(f"{hint}{directory}/ckpt-5\n")
+    assert call("iterator", "show", directory / "ckpt-5").code == 0
+
+
 def test_several_workers_and_iterators(model: Path) -> None:
     done = call("iterator", "show", model)
     assert (done.code, done.out) == (2, "")
@@ -357,7 +476,10 @@ def test_a_state_without_iterators(tmp_path: Path) -> None:
     write_parts(tmp_path / "state")
     done = call("iterator", "show", tmp_path / "state")
     assert done.code == 3
-    assert done.err == f"Error: {tmp_path / 'state'}.index: holds no iterator states\n"
+    assert done.err == (
+        f"Error: {tmp_path / 'state'}.index: holds no iterator states; give the path of a"
+        " worker's state, or take the state of another step\n"
+    )
 
 
 def test_variables(reading: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,3 +513,93 @@ def test_an_input_that_is_no_file_is_not_waited_for(reading: Path, tmp_path: Pat
     done = call("iterator", "show", reading)
     assert done.code == 0
     assert f"the file is not there: {path}" in " ".join(done.out.split())
+
+
+def in_second_file(directory: Path, content: bytes) -> Path:
+    """A state in the second file of an input, with two batches of 8 lines in a buffer."""
+    path = directory / "part-1"
+    path.write_bytes(content)
+    write_parts(
+        directory / "state",
+        It={
+            "Prefetch": {"buffer_size": 2},
+            "Prefetch::0": {"status.code": 0, "buffer.size": 1, "buffer[0]": [b"1234"] * 8},
+            "Prefetch::1": {"status.code": 0, "buffer.size": 1, "buffer[0]": [b"1234"] * 8},
+            "Prefetch::BatchV2": {"input_impl_empty": 0},
+            "Prefetch::BatchV2::FlatMap": {
+                "element_index": 2,
+                "exhausted": 0,
+                "inputs[0]": str(path).encode(),
+            },
+            "Prefetch::BatchV2::FlatMap[1]::TFRecord": {"current_file_index": 0, "offset": 60},
+        },
+    )
+    return directory / "state"
+
+
+def records_of(directory: Path, count: int) -> bytes:
+    with RecordWriter(directory / "records") as writer:
+        for _ in range(count):
+            writer.write(b"1234")
+    return (directory / "records").read_bytes()
+
+
+def test_show_a_second_file_without_a_fingerprint(tmp_path: Path) -> None:
+    """The buffered batches have their sizes; what is not known is what came before the file."""
+    prefix = in_second_file(tmp_path, records_of(tmp_path, 5))
+    said = " ".join(call("iterator", "show", prefix).out.split())
+    why = "which files were read before this one is not known without a fingerprint"
+    assert f"buffered 16 records: 16 in Prefetch consumed not known: {why}" in said
+    assert "BatchV2 takes" not in said
+    reader = call("iterator", "show", "--json", prefix).document["iterators"][0]["readers"][0]
+    assert reader["buffered"] == [{"node": "Prefetch", "elements": 2, "records": 16}]
+    assert reader["consumed"]["why"] == why
+
+
+def test_show_a_file_that_is_cut(tmp_path: Path) -> None:
+    content = records_of(tmp_path, 5)
+    prefix = in_second_file(tmp_path, content + content[:7])
+    done = call("iterator", "show", prefix)
+    assert done.code == 0
+    said = " ".join(done.out.split())
+    assert (
+        f"cut {tmp_path}/part-1: the file is cut inside the header of a record, at byte 100" in said
+    )
+    (odd,) = call("iterator", "show", "--json", prefix).document["iterators"][0]["odd_ends"]
+    assert odd == {
+        "path": f"{tmp_path}/part-1",
+        "kind": "cut_header",
+        "content_bytes": 100,
+        "rest_bytes": 7,
+        "message": "the file is cut inside the header of a record, at byte 100: TensorFlow takes"
+        " that for its end",
+    }
+
+
+def test_show_a_compressed_file(tmp_path: Path) -> None:
+    """The offset is one in the content, and what TensorFlow never reads is named."""
+    stream = zlib.compress(records_of(tmp_path, 5))
+    prefix = in_second_file(tmp_path, stream + stream)
+    said = " ".join(call("iterator", "show", prefix).out.split())
+    assert "at byte 60 of the content of a ZLIB file, after 3 records" in said
+    assert (
+        f"unread {tmp_path}/part-1: TensorFlow reads the first ZLIB stream of a file only: the"
+        f" {len(stream)} bytes after it are never read"
+    ) in said
+    document = call("iterator", "show", "--json", prefix).document["iterators"][0]
+    assert document["readers"][0]["file"]["compression"] == "ZLIB"
+    assert [odd["kind"] for odd in document["odd_ends"]] == ["unread_rest"]
+
+
+def test_show_says_what_to_do_about_a_damaged_state(model: Path) -> None:
+    data = model / "input_worker_1.ckpt-20.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    for options in ([], ["--raw"]):
+        done = call("iterator", "show", "--worker", 1, *options, model)
+        assert done.code == 4
+        assert done.err.endswith("; restore it from a copy, or take another step\n")
+    (model / "input_worker_1.ckpt-20.index").write_bytes(b"")
+    done = call("iterator", "show", "--worker", 1, model)
+    assert (done.code, "restore it from a copy" in done.err) == (4, True)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
 from cli_support import Done, call
-from iterator_support import write_inputs, write_job
+from fake_jobs import OriginalJob, OurJob, serving, write_address
+from iterator_support import commit, write_inputs, write_job
+
+from monolith_cli.checkpoint.restart import restart_point
+from monolith_cli.errors import StepNotFoundError
 
 
 @pytest.fixture(autouse=True)
@@ -96,14 +102,127 @@ def test_where_an_input_would_have_started_over(model: Path) -> None:
     assert done.out == "worker  from step  to step\n     1  the start       10\n"
 
 
-def test_a_job_that_may_run(model: Path) -> None:
-    (model / "controller_server_addr.txt").write_text("10.1.2.3:4567")
-    done = rollback(model, "--step", 10, "--worker", 1)
+def files(model: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in model.iterdir()}
+
+
+GIVEN_UP = (
+    "what it saves from now on is given up when it starts next, from step 20, and if that step is"
+    " gone by then it cannot start: stop it, and ask again"
+)
+
+
+@pytest.mark.parametrize("kind", [OurJob, OriginalJob])
+def test_beside_a_running_job_it_is_refused(model: Path, kind: type[OriginalJob]) -> None:
+    job = kind(model)
+    with serving(job) as address:
+        before = files(model)
+        for step in (10, "latest"):
+            done = rollback(model, "--step", step)
+            assert (done.code, done.out) == (5, "")
+            assert done.err == (
+                f"Error: {model}: a job runs here: it answers at {address}, and is at step 120;"
+                " stop it first, with 'monolith job stop'; or do it all the same with --force\n"
+            )
+        assert rollback(model, "--step", 10, "--json").error["kind"] == "job_runs"
+        done = rollback(model, "--step", 10, "--dry-run")
+        assert done.code == 0
+        assert done.err.splitlines()[-1] == (
+            f"Warning: a job runs here: it answers at {address}, and is at step 120; stop it first"
+        )
+        assert files(model) == before
+    assert job.changes == []  # it is looked at, and no token is shown to it
+    assert all("authorization" not in metadata for metadata in job.metadata)
+
+
+def test_force_writes_beside_a_running_job(model: Path) -> None:
+    with serving(OurJob(model)) as address:
+        done = rollback(model, "--step", 10, "--force")
+        assert (done.code, done.err.splitlines()[-1]) == (
+            0,
+            f"Warning: a job runs here: it answers at {address}, and is at step 120; {GIVEN_UP}",
+        )
+        assert (model / "ckpt.override").exists()
+        done = rollback(model, "--step", "latest", "--force")
+        assert done.code == 0
+        assert "given up" not in done.err  # there is no override any more
+
+
+def test_force_does_not_come_from_the_environment(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONOLITH_ITERATOR_ROLLBACK_FORCE", "1")
+    with serving(OurJob(model)):
+        assert rollback(model, "--step", 10).code == 5
+
+
+def test_a_job_of_another_directory_is_no_obstacle(model: Path, tmp_path: Path) -> None:
+    """A port that a job has left is soon another one's."""
+    (tmp_path / "other").mkdir()
+    with serving(OurJob(tmp_path / "other")) as address:
+        write_address(model, address)
+        done = rollback(model, "--step", 10)
     assert done.code == 0
     assert done.err.splitlines()[-1] == (
-        "Warning: a job has left its address, 10.1.2.3:4567: if it still runs, what it saves from"
-        " now on is given up when it starts next, from step 20; stop it, and ask again"
+        f"Warning: the job may run: the job that listens at {address} is that of"
+        f" {tmp_path}/other; {GIVEN_UP}"
     )
+
+
+def test_a_stale_address_is_no_obstacle(model: Path) -> None:
+    with serving(OurJob(model)) as address:
+        pass
+    done = rollback(model, "--step", 10)
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == (
+        f"Warning: the job may run: nobody listens at {address} on this host, but it may run on"
+        f" another one; {GIVEN_UP}"
+    )
+    assert "may run" not in rollback(model, "--step", "latest").err
+
+
+def test_a_stale_address_of_this_host_by_its_name(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There somebody would answer if the job ran, so nothing is said."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    write_address(model, "10.1.2.3:4567")
+    done = rollback(model, "--step", 10)
+    assert (done.code, done.err) == (0, f"Note: {NEXT_START}")
+
+
+def test_what_listens_and_does_not_answer_is_not_waited_for(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        write_address(model, address)
+        started = time.monotonic()
+        done = rollback(model, "--step", 10)
+        assert time.monotonic() - started < 8
+    assert done.code == 0
+    assert done.err.splitlines()[-1].startswith("Warning: the job may run: ")
+
+
+def test_a_step_that_is_gone_when_the_job_starts(model: Path) -> None:
+    """The job went on, saved step 30, and deleted the one that the rollback was to go on from."""
+    rollback(model, "--step", 10)
+    for path in model.glob("model.ckpt-20*"):
+        path.unlink()
+    commit(model, 10, 30)
+    with pytest.raises(StepNotFoundError) as caught:
+        restart_point(model)
+    assert caught.value.kind == "override_stale"
+    assert str(caught.value) == (
+        f"{model}/ckpt.override: asks for the model of step 20: no step 20; remove it to go on from"
+        " the latest step, or roll the inputs back once more; the steps are 10, 30"
+    )
+    done = call("iterator", "ls", "--json", model)
+    assert (done.code, done.error["file"]) == (3, f"{model}/ckpt.override")
+    assert rollback(model, "--step", 10).code == 0
+    assert restart_point(model).step == 30
 
 
 @pytest.mark.parametrize(

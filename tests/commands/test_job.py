@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cli_support import call, failed
 from dump_support import write_model_dir
-from fake_jobs import OriginalJob, OurJob, Refusal, serving
+from fake_jobs import OriginalJob, OurJob, Refusal, serving, write_address
 
 pytestmark = pytest.mark.usefixtures("ann")
 
@@ -29,7 +29,7 @@ STATUS_KEYS = [
     "workers",
     "placed",
 ]
-LOG_KEYS = ["time", "method", "owner", "peer", "reason", "result"]
+LOG_KEYS = ["time", "method", "owner", "peer", "reason", "result", "holder"]
 
 
 # --- status ---------------------------------------------------------------------------------
@@ -113,7 +113,26 @@ def test_save_that_requires_all(job: OurJob) -> None:
 def test_save_that_takes_too_long(job: OurJob) -> None:
     job.hangs.add("SaveNow")
     line = failed(call("job", "save", "--timeout", "300ms", job.model_dir), 6)
-    assert "not saved in 0.3 s; it may be yet" in line
+    assert line.endswith("not saved in 0.3 s; it may be yet; see 'monolith job status'")
+
+
+def test_stop_that_is_not_answered(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monolith_cli.control.client.ANSWER_SECONDS", 0.5)
+    job.hangs.add("StopJob")
+    done = call("job", "stop", "--json", job.model_dir)
+    assert (done.code, done.error["kind"]) == (6, "may_be_done")
+    assert done.error["message"].endswith("it may still do it; see 'monolith job status'")
+
+
+def test_via_file_is_advised_where_there_is_one(tmp_path: Path) -> None:
+    assert "--via" not in failed(call("job", "status", tmp_path), 5)
+    for command in ("save", "stop"):
+        line = failed(call("job", command, tmp_path), 5)
+        assert line.endswith("give --address, or ask with --via file")
+    write_address(tmp_path, "127.0.0.1:1")
+    assert "--via" not in failed(call("job", "status", tmp_path), 5)
+    line = failed(call("job", "save", tmp_path), 5)
+    assert line.endswith("--via file asks a job that runs on another host")
 
 
 def test_save_that_fails(job: OurJob) -> None:
@@ -145,6 +164,60 @@ def test_save_of_an_original_job(tmp_path: Path) -> None:
         line = failed(call("job", "stop", tmp_path), 5)
         assert "--via file" in line
         assert job.changes == ["SaveCheckpoint"] * 3
+
+
+class SavingJob(OriginalJob):
+    """An original job whose commit is seen some time after its answer, as on a network's disk."""
+
+    def __init__(self, model_dir: Path, step: int, delay_seconds: float = 0.5) -> None:
+        super().__init__(model_dir)
+        self.step = step
+        self.delay_seconds = delay_seconds
+
+    def SaveCheckpoint(self, asked: Any) -> Any:
+        act = functools.partial(commit, Path(self.model_dir), self.step)
+        threading.Timer(self.delay_seconds, act).start()
+
+
+def test_first_save_of_an_original_job(tmp_path: Path) -> None:
+    with serving(SavingJob(tmp_path, step=7)) as address:
+        assert call("job", "save", tmp_path) == (0, f"7\t{tmp_path}/model.ckpt-7\n", "")
+        done = call("job", "save", tmp_path / "none", "--address", address)
+        assert "no such directory" in failed(done, 3)
+
+
+def test_a_first_save_that_does_not_come(original: OriginalJob) -> None:
+    """The original answers as usual though the save has failed."""
+    line = failed(call("job", "save", "--timeout", "700ms", original.model_dir), 6)
+    assert line == (
+        f"Error: {original.model_dir}: no newer checkpoint after 0.7 s; it may come yet, unless the"
+        " save has failed in the job"
+    )
+
+
+def test_a_save_of_an_original_job_that_has_failed_there(tmp_path: Path) -> None:
+    write_model_dir(tmp_path, step=100)  # and the job is at step 120
+    with serving(OriginalJob(tmp_path)):
+        line = failed(call("job", "save", "--timeout", "700ms", tmp_path), 6)
+    assert "no newer checkpoint than step 100 after 0.7 s" in line
+
+
+def test_a_save_of_an_original_job_that_has_started_over(tmp_path: Path) -> None:
+    write_model_dir(tmp_path, step=500)
+    job = SavingJob(tmp_path, step=130, delay_seconds=0)
+    job.global_step = 600
+    with serving(job):
+        assert call("job", "save", tmp_path).out == f"130\t{tmp_path}/model.ckpt-130\n"
+
+
+def test_the_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with serving(SavingJob(model, step=7)):
+        assert call("job", "save", "model").out == f"7\t{model}/model.ckpt-7\n"
+    with FileJob(model, saving(model, 8)):
+        assert call("job", "save", "--via", "file", "model").out == f"8\t{model}/model.ckpt-8\n"
 
 
 def test_stop(job: OurJob) -> None:
@@ -199,6 +272,26 @@ class FileJob(threading.Thread):
             time.sleep(0.01)
         self.seen = self.request.read_text()
         self.answer(self.request, self.response)
+
+
+def commit(model: Path, step: int) -> None:
+    """Write a checkpoint; the file that names it comes last, and at once."""
+    made = model.with_name(f"{model.name}-{step}")
+    write_model_dir(made, step=step)
+    state = made / "checkpoint"
+    state.write_text(state.read_text().replace(str(made), str(model)))
+    for path in sorted(made.iterdir(), key=lambda path: path == state):
+        if path == state or not (model / path.name).exists():
+            path.rename(model / path.name)
+
+
+def saving(model: Path, step: int, delay_seconds: float = 0) -> Callable[[Path, Path], Any]:
+    def save(request: Path, response: Path) -> None:
+        answering("OK")(request, response)
+        time.sleep(delay_seconds)
+        commit(model, step)
+
+    return save
 
 
 def answering(text: str) -> Callable[[Path, Path], Any]:
@@ -290,21 +383,7 @@ def test_a_request_that_comes_instead_of_ours_stays(tmp_path: Path) -> None:
 def test_save_by_file_waits_for_a_newer_step(tmp_path: Path) -> None:
     model = tmp_path / "model"
     write_model_dir(model, step=100)
-    write_model_dir(tmp_path / "newer", step=200)
-
-    def save(request: Path, response: Path) -> None:
-        answering("OK")(request, response)
-        time.sleep(0.5)
-        for path in sorted((tmp_path / "newer").iterdir(), key=lambda p: p.name == "checkpoint"):
-            if path.is_dir():
-                shutil.copytree(path, model / path.name, dirs_exist_ok=True)
-            elif path.name != "checkpoint":
-                shutil.copy(path, model)
-        text = (tmp_path / "newer" / "checkpoint").read_text()
-        (model / ".checkpoint").write_text(text.replace(str(tmp_path / "newer"), str(model)))
-        (model / ".checkpoint").rename(model / "checkpoint")
-
-    with FileJob(model, save) as job:
+    with FileJob(model, saving(model, 200, 0.5)) as job:
         done = call("job", "save", "--via", "file", "--json", model)
     assert job.seen.split() == ["action:", "TRIGGER_SAVE"]
     assert done.document == {
@@ -325,13 +404,17 @@ def test_save_by_file_when_nothing_newer_comes(tmp_path: Path) -> None:
 def test_first_save_by_file(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
-
-    def save(request: Path, response: Path) -> None:
-        answering("OK")(request, response)
-        write_model_dir(model, step=7)
-
-    with FileJob(model, save):
+    with FileJob(model, saving(model, 7)):
         assert call("job", "save", "--via", "file", model).out == f"7\t{model}/model.ckpt-7\n"
+
+
+@pytest.mark.parametrize("step", [100, 40])
+def test_save_by_file_without_a_higher_step(tmp_path: Path, step: int) -> None:
+    """Of a job that has made no step since, or that has started over."""
+    write_model_dir(tmp_path, step=100)
+    with FileJob(tmp_path, saving(tmp_path, step)):
+        done = call("job", "save", "--via", "file", "--timeout", "5s", tmp_path)
+    assert done.out == f"{step}\t{tmp_path}/model.ckpt-{step}\n"
 
 
 def test_usage_of_via_file(tmp_path: Path) -> None:
@@ -359,6 +442,10 @@ LINES = [
     '{"time": "2026-01-02T03:07:07.000+00:00", "method": "STOP", "owner": null,'
     ' "peer": "file", "reason": null, "result": "OK"}',
 ]
+FORCED = (
+    '{"time": "2026-01-02T03:08:07.000+00:00", "method": "RemoveBarrier", "owner": "bob@box",'
+    ' "peer": "ipv4:127.0.0.1:7", "reason": "by mistake", "result": "done", "holder": "ann@box"}'
+)
 SHOWN = [
     "2026-01-02T03:04:05.000+00:00  ann@box, ipv4:127.0.0.1:5  PlaceBarrier: slot 7  (done)\n",
     "2026-01-02T03:04:07.000+00:00  ipv4:127.0.0.1:6  ResumeTraining  (a wrong token)\n",
@@ -383,6 +470,15 @@ def test_log(tmp_path: Path) -> None:
         None,
         "file",
     ]
+
+
+def test_log_of_a_removal_by_force(tmp_path: Path) -> None:
+    (tmp_path / "control.log").write_text(FORCED + "\n")
+    assert call("job", "log", tmp_path).out == (
+        "2026-01-02T03:08:07.000+00:00  bob@box, ipv4:127.0.0.1:7  RemoveBarrier of what ann@box"
+        " placed: by mistake  (done)\n"
+    )
+    assert call("job", "log", "--json", tmp_path).document["holder"] == "ann@box"
 
 
 def test_log_that_others_write_into(tmp_path: Path) -> None:

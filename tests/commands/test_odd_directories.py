@@ -44,6 +44,11 @@ def test_only_the_index_is_missing(model: Path) -> None:
     assert done.code == 4
     assert done.document["tables"][0]["name"] == "t"
     assert (done.error["kind"], done.error["file"]) == ("missing_shard", str(index))
+    assert "Warning" not in done.err
+    assert [(Path(file["path"]).name, file["bytes"]) for file in done.document["files"]][:2] == [
+        ("model.ckpt-30.index", None),
+        ("model.ckpt-30.data-00000-of-00001", next(model.glob("*-30.data*")).stat().st_size),
+    ]
     assert call("table", "dump", "--columns", "fid", model).out.count("\n") == 3
 
 
@@ -54,14 +59,14 @@ def test_an_index_that_is_missing_because_the_step_is_being_deleted(
     (model / "model.ckpt-30.index").unlink()
     from monolith_cli.tables import counts
 
-    opened = counts.open_tables
+    opened = counts.find_tables
 
     def unlisted(*args: object, **kwargs: object) -> object:
         found = opened(*args, **kwargs)  # type: ignore[arg-type]  # whatever it takes
         write_checkpoint_state(model, [20])
         return found
 
-    monkeypatch.setattr(counts, "open_tables", unlisted)
+    monkeypatch.setattr(counts, "find_tables", unlisted)
     line = failed(call("ckpt-info", "--quiet", model), 3)
     assert "model.ckpt-30.index: gone" in line
 
@@ -133,6 +138,21 @@ def test_only_tables_are_left(model: Path) -> None:
     line = failed(call("ckpt-info", model), 3)
     assert "whose tables are here, but no index and no data of its dense variables" in line
     assert line.endswith(f"restore them, or give {model}/model.ckpt-30.assets")
+
+
+def test_nothing_is_written_into_another_directory(model: Path, tmp_path: Path) -> None:
+    """A job that starts from another's model: `checkpoint` of its directory points there."""
+    started = tmp_path / "started"
+    started.mkdir()
+    point_at(started, str(model / "model.ckpt-30"))
+    info = model / "ckpt.info-30"
+    done = call("ckpt-info", "--json", started)
+    assert (done.code, done.document["entries"], done.document["written"]) == (0, 3, None)
+    assert not info.exists()
+    assert f"Note: no ckpt.info was written: {info} is in another directory" in done.err
+    assert "; --force writes it\n" in done.err
+    assert call("ckpt-info", "--json", "--force", started).document["written"] == str(info)
+    assert "up to date" in call("ckpt-info", started).err
 
 
 # --- saves that died ------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_support import MONOLITH, call, environment
@@ -15,7 +18,11 @@ from dump_support import (
     table_meta,
     write_checkpoint_state,
     write_model_dir,
+    write_single_table,
 )
+from iterator_support import write_states
+
+from monolith_cli.checkpoint.inputs import write_input_state
 
 ENTRIES = [put_fixed64(1, 7 << 48 | n) for n in range(3)]
 
@@ -100,7 +107,7 @@ def test_a_check_says_what_it_makes_of_a_difference(model: Path) -> None:
     (model / "ckpt.info-300").write_text("")
     done = call("ckpt-info", "--check", "--quiet", model)
     assert done.code == 0
-    assert "ckpt.info-300: as it may be: the file is empty, as the training system" in done.out
+    assert "ckpt.info-300: as it may be: the file is empty, which means that" in done.out
     (model / "ckpt.info-300").unlink()
     done = call("ckpt-info", "--check", model)
     assert done.code == 3
@@ -110,9 +117,11 @@ def test_a_check_says_what_it_makes_of_a_difference(model: Path) -> None:
 def test_a_dump_of_many_tables_without_its_table_of_contents(tmp_path: Path) -> None:
     assets = write_model_dir(tmp_path / "m", 300, multis={"mt": {"a": ENTRIES}}, shards=1)
     (assets / "mt.meta-00000-of-00001").unlink()
-    done = call("ckpt-info", "--json", tmp_path / "m")
-    assert (done.code, done.document["slot_counts"]) == (0, {"7": 3})
-    assert "without a table of contents (.meta): counted as one table" in done.err
+    for command in (["ckpt-info"], ["ckpt-info", "--scan"], ["table", "ls"], ["table", "dump"]):
+        done = call(*command, "--json", tmp_path / "m")
+        assert (done.code, done.error["kind"]) == (4, "missing_shard")
+        assert done.error["file"] == f"{assets}/mt.meta-00000-of-00001"
+    assert not (tmp_path / "m" / "ckpt.info-300").exists()
 
 
 def test_a_table_of_contents_beyond_measure(tmp_path: Path) -> None:
@@ -127,3 +136,64 @@ def test_a_table_of_contents_beyond_measure(tmp_path: Path) -> None:
 def test_a_limit_beyond_measure(model: Path) -> None:
     done = call("table", "dump", "--limit", "99999999999999999999999", model)
     assert (done.code, done.out) == (2, "")
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON document."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+
+
+NAMED = [
+    (["ckpt-info"], "model_dir"),
+    (["ckpt-info", "--check"], "model_dir"),
+    (["ckpt", "show"], "model_dir"),
+    (["iterator", "show"], "path"),
+    (["iterator", "show", "--raw"], None),
+    (["iterator", "ls"], None),
+    (["iterator", "rollback", "--step", "300", "--dry-run"], "model_dir"),
+    (["table", "ls"], None),
+    (["table", "dump"], None),
+    (["table", "get", "--fids-from", "FIDS"], None),
+    (["sample", "--force", "--entries", "10"], "model_dir"),
+    (["ckpt-info", "--step", "7"], "file"),
+    (["ckpt", "show", "--step", "7"], "file"),
+    (["table", "dump", "--step", "7"], "file"),
+    (["table", "get", "--fids-from", "GONE"], "file"),
+    (["iterator", "show", "--worker", "7"], "file"),
+    (["sample"], "file"),
+]
+
+
+@pytest.mark.parametrize(("command", "key"), NAMED, ids=lambda value: str(value))
+def test_paths_that_are_no_utf8(tmp_path: Path, command: list[str], key: str | None) -> None:
+    """They are the same text in every document, and it is valid UTF-8."""
+    base = os.fsdecode(os.fsencode(tmp_path / "models-") + b"\xe9\xff")
+    model = Path(base) / "größe"
+    assets = write_model_dir(model, 300, singles={"t": ENTRIES}, shards=1)
+    write_single_table(assets, "t\udcff", ENTRIES)
+    write_states(model / "input_worker_0.ckpt-300", IteratorV2=7)
+    write_input_state(str(model), 0)
+    (model / "fids").write_text(f"{7 << 48}\n")
+    if "--check" in command:
+        assert call("ckpt-info", model).code == 0
+    words = {"FIDS": str(model / "fids"), "GONE": str(model / "gone")}
+    done = call(*(words.get(word, word) for word in command), "--json", model)
+    if key == "file":
+        assert done.out == ""
+        documents = [done.error]
+    else:
+        assert done.code == (4 if "ckpt" in command else 0), done.err  # its index is a stub
+        documents = [json.loads(line) for line in done.out.splitlines()]
+    for text in (text for document in documents for text in texts(document)):
+        text.encode()
+    if key is not None:
+        shown = str(tmp_path / "models-") + "\ufffd\ufffd/größe"
+        assert documents[0][key].startswith(shown)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from cli_support import call
+from dump_support import write_model_dir
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Settings
@@ -210,7 +213,13 @@ def test_defaults() -> None:
         "max_record_bytes": 64 << 20,
         "force": False,
     }
-    assert vars(settings) == {"debug": False, "quiet": False, "verbose": False, "json": False}
+    assert vars(settings) == {
+        "debug": False,
+        "quiet": False,
+        "verbose": False,
+        "json": False,
+        "error_keys": {},
+    }
 
 
 def test_all_given() -> None:
@@ -233,7 +242,13 @@ def test_all_given() -> None:
         "max_record_bytes": 1 << 20,
         "force": True,
     }
-    assert vars(settings) == {"debug": True, "quiet": True, "verbose": True, "json": True}
+    assert vars(settings) == {
+        "debug": True,
+        "quiet": True,
+        "verbose": True,
+        "json": True,
+        "error_keys": {},
+    }
 
 
 def test_slot_ranges_are_merged() -> None:
@@ -246,12 +261,122 @@ def test_environment_below_flag_above_default(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MONOLITH_EVERY_TABLE", "a* b*")
     monkeypatch.setenv("MONOLITH_EVERY_NO_VERIFY", "1")
     monkeypatch.setenv("MONOLITH_EVERY_QUIET", "true")
+    monkeypatch.setenv("MONOLITH_EVERY_FORCE", "1")
     settings, values = parse("model", "--jobs", "4")
     assert values["jobs"] == 4
     assert values["step"] == 12
     assert values["table"] == ("a*", "b*")
     assert values["no_verify"] is True
     assert settings.quiet is True
+    assert values["force"] is False  # that is never the environment's to say
+
+
+def test_force_is_never_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONOLITH_EVERY_FORCE", "1")
+    assert parse("model")[1]["force"] is False
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--jobs", "0"),
+        ("--jobs", "x"),
+        ("--step", "newest"),
+        ("--slot", "3 x"),
+        ("--fid", "1 two"),
+        ("--fid-version", "v3"),
+        ("--max-record-bytes", "0"),
+        ("--on-corrupt", "ignore"),
+        ("--no-verify", "perhaps"),
+        ("--json", "perhaps"),
+        ("--debug", "perhaps"),
+    ],
+)
+def test_wrong_values_of_variables(
+    monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    """The error names the variable, for nobody has typed the option."""
+    variable = f"MONOLITH_EVERY_{option[2:].replace('-', '_').upper()}"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(click.BadParameter) as refused:
+        parse("model")
+    message = refused.value.format_message()
+    assert message.startswith(f"Invalid value for '{option}' from {variable}: ")
+    if value not in ("perhaps", "3 x", "1 two"):
+        with pytest.raises(click.BadParameter) as refused:
+            parse("model", option, value)
+        assert "MONOLITH" not in refused.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "args", "message"),
+    [
+        ("MONOLITH_DEBUG", "x", ["ckpt-info", "m"], "'--debug' from MONOLITH_DEBUG: "),
+        (
+            "MONOLITH_BARRIER_PLACE_OWNER",
+            101 * "x",
+            ["barrier", "place", "m"],
+            "'--owner' from MONOLITH_BARRIER_PLACE_OWNER: ",
+        ),
+        (
+            "MONOLITH_OWNER",
+            101 * "x",
+            ["barrier", "place", "m"],
+            "'--owner' from MONOLITH_OWNER: ",
+        ),
+        (
+            "MONOLITH_ITERATOR_SHOW_STEP",
+            "all",
+            ["iterator", "show", "m"],
+            "'--step' from MONOLITH_ITERATOR_SHOW_STEP: 'all' makes no sense here",
+        ),
+        (
+            "MONOLITH_TABLE_DUMP_SHARD",
+            "3",
+            ["table", "dump", "m"],
+            "--shard 3 is not one of --nshards 1, 0 is the first; --shard is from"
+            " MONOLITH_TABLE_DUMP_SHARD; see",
+        ),
+        (
+            "MONOLITH_CKPT_INFO_TEXT",
+            "1",
+            ["ckpt-info", "--json", "m"],
+            "--text and --json exclude each other; --text is from MONOLITH_CKPT_INFO_TEXT; see",
+        ),
+        (
+            "MONOLITH_TABLE_LS_TABLE",
+            "user nobody",
+            ["table", "ls", "m"],
+            "'monolith table ls' shows their names; --table is from MONOLITH_TABLE_LS_TABLE",
+        ),
+        (
+            "MONOLITH_CKPT_INFO_STEP",
+            "7",
+            ["ckpt-info", "m"],
+            "no step 7; the steps are 300; --step is from MONOLITH_CKPT_INFO_STEP",
+        ),
+        (
+            "MONOLITH_TABLE_GET_FIDS_FROM",
+            "gone",
+            ["table", "get", "m"],
+            "gone: no such file; --fids-from is from MONOLITH_TABLE_GET_FIDS_FROM",
+        ),
+    ],
+)
+def test_errors_that_variables_have_caused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    value: str,
+    args: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model_dir(tmp_path / "m")
+    monkeypatch.setenv(variable, value)
+    done = call(*args)
+    assert done.code in (2, 3)
+    assert message in done.err
 
 
 @pytest.mark.parametrize(

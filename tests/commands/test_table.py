@@ -149,14 +149,52 @@ def test_pages(kind: str, request: pytest.FixtureRequest) -> None:
     while offset is not None:
         done = call("table", "dump", "--limit", 4, "--offset", offset, "--cursor", directory)
         *page, last = rows(done)
-        assert list(last) == ["next_offset"]
+        assert (list(last), last["step"]) == (["next_offset", "step"], 300)
         offset = last["next_offset"]
         found += [int(row["fid"]) for row in page]
         pages += 1
-        end = "the shard is exhausted" if offset is None else f"go on with --offset {offset}"
-        assert f"{end}\n" in done.err
+        more = f"go on with --step 300 --offset {offset}"
+        assert f"{'the shard is exhausted' if offset is None else more}\n" in done.err
     assert found == fids(call("table", "dump", directory))
     assert pages == 4
+
+
+def test_pages_keep_to_their_checkpoint(model: Path) -> None:
+    """A page that says no step says which one it reads; the cursor names it for the next."""
+    page = ["table", "dump", "--limit", 3, "--columns", "fid", "--cursor"]
+    first = call(*page, model)
+    last = rows(first)[-1]
+    assert last["step"] == 300
+    assert first.err == f"Note: 3 entries, go on with --step 300 --offset {last['next_offset']}\n"
+
+    write_model_dir(model, 400, singles={"a": A[5:], "b": B}, shards=2)
+    goes_on = [*page, "--offset", last["next_offset"], model]
+    note = "Note: step 400 is read, the latest; --step 400 keeps to it when another is saved"
+    assert note in call(*goes_on).err.splitlines()
+    assert rows(call(*goes_on))[-1]["step"] == 400
+    pinned = call(*goes_on, "--step", last["step"])
+    assert [int(row["fid"]) for row in rows(pinned)[:-1]] == [SLOT_3 + n for n in (3, 4, 5)]
+    assert "is read" not in pinned.err
+    assert "is read" not in call(*goes_on, "--quiet").err
+
+    parts = ["table", "dump", "--shard", 1, "--nshards", 2, model]
+    assert note in call(*parts).err.splitlines()
+    assert "is read" not in call(*parts, "--step", 400).err
+    assert "is read" not in call("table", "dump", model).err
+
+
+def test_pages_of_an_export_have_no_step(tmp_path: Path) -> None:
+    export = tmp_path / "export"
+    (export / "assets").mkdir(parents=True)
+    (export / "saved_model.pb").touch()
+    write_single_table(export / "assets", "a", A)
+    done = call("table", "dump", "--limit", 3, "--cursor", export)
+    assert done.code == 0
+    assert rows(done)[-1]["step"] is None
+    offset = rows(done)[-1]["next_offset"]
+    assert f"go on with --offset {offset}\n" in done.err
+    done = call("table", "dump", "--offset", offset, "--nshards", 1, export)
+    assert (done.err, len(rows(done))) == ("", 7)
 
 
 @pytest.mark.parametrize("nshards", [1, 2, 3, 7, 40])
@@ -272,6 +310,85 @@ def test_get_for_people(model: Path) -> None:
         "    norm     0.1\n",
         "",
     )
+
+
+def test_get_shows_what_is_not_finite(tmp_path: Path) -> None:
+    values = (float("nan"), float("inf"), float("-inf"), 0.5)
+    write_model_dir(tmp_path, singles={"t": [entry(7, values=values, norm=float("inf"))]})
+    done = call("table", "get", tmp_path, 7)
+    assert "  embedding  NaN inf -inf 0.5\n" in done.out
+    assert "    norm     inf\n" in done.out
+    assert (done.code, done.err) == (0, "Warning: 4 floats not finite\n")
+    done = call("table", "get", "--json", tmp_path, 7)
+    [row] = rows(done)
+    assert row["embedding"] == [None, None, None, 0.5]
+    assert row["opt"] == [{"adagrad": {"norm": [None]}}]
+    assert done.err == "Warning: 4 floats not finite, written as null\n"
+
+
+def test_get_lists_all_that_are_absent(model: Path) -> None:
+    done = call("table", "get", model, 9, 7, 8, "0xffffffffffffffff", "0xfffffffffffffffe", 9)
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == (
+        f"Error: {model}: feature ids 9, 8, -2 are not in any of the 2 tables"
+    )
+    done = call("table", "get", "--json", model, 9, 7, 8)
+    assert done.error["absent"] == ["9", "8"]
+    done = call("table", "get", "--json", "--json-number-ids", model, 9, 7, 8)
+    assert done.error["absent"] == [9, 8]
+    assert "absent" not in call("table", "get", "--json", "--table", "no", model, 9).error
+
+
+def test_get_of_absent_ones_beside_damage(model: Path) -> None:
+    """Damage is the worse of two errors; what was not found is listed all the same."""
+    path = model / "model.ckpt-300.assets" / "a-00001-of-00002"
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1
+    path.write_bytes(data)
+    done = call("table", "get", "--json", "--on-corrupt", "skip", model, 7, 8, SLOT_3 + 9)
+    assert (done.code, fids(done)) == (4, [7])
+    assert done.error["kind"] == "bad_data_crc"
+    assert done.error["absent"] == ["8", str(SLOT_3 + 9)]
+    assert "absent" not in call("table", "get", "--json", model, 7, 8).error
+
+
+def test_get_of_a_list(model: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text(f"# a list\n\n  0x7  # seven\r\n{SLOT_3 + 9}\n-1\n", encoding="utf-8-sig")
+    done = call("table", "get", "--json", "--fids-from", ids, model)
+    assert (done.code, fids(done)) == (0, [SLOT_3 + 9, -1, 7])
+    done = call("table", "get", "--json", "--fids-from", ids, model, SLOT_3)
+    assert (done.code, fids(done)) == (0, [SLOT_3, SLOT_3 + 9, -1, 7])
+    done = subprocess.run(
+        [MONOLITH, "table", "get", "--json", "--columns", "fid", "--fids-from", "-", model],
+        check=False,
+        capture_output=True,
+        input=b"7\n8\n",
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout) == (1, b'{"fid":"7"}\n')
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["absent"] == ["8"]
+
+
+def test_get_of_a_list_that_is_none(model: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    done = call("table", "get", "--json", "--fids-from", ids, model)
+    assert (done.code, done.error["kind"]) == (3, "not_found")
+    ids.write_text("7\n\n1e5\n")
+    done = call("table", "get", "--fids-from", ids, model)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"Error: {ids}: line 3: '1e5' is not a feature id;"
+        " write a decimal number, or 0x and hexadecimal digits\n"
+    )
+    ids.write_text("# nothing\n")
+    done = call("table", "get", "--fids-from", ids, model)
+    assert done == (0, "", f"Note: {ids}: no feature ids in it\n")
+    assert call("table", "get", "--fids-from", tmp_path, model).code == 3
+    script = f"{MONOLITH} table get --fids-from - {model} <&-"
+    closed = subprocess.run(["bash", "-c", script], check=False, capture_output=True, text=True)
+    assert (closed.returncode, closed.stdout) == (3, "")
+    assert closed.stderr == "Error: standard input: not readable: it was closed\n"
 
 
 def test_get_of_one_that_is_absent(model: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_barrier_that_is_not_removed_when_the_command_was_not_run(
     job.raises["RemoveBarrier"] = Refusal("UNAVAILABLE", "not now")
     job.late = {2}
     with connect(job.model_dir) as client:
-        held = hold(client, ["x"], reason="", owner="ann", ttl_seconds=60, timeout_seconds=0.3)
+        held = hold(client, ["true"], reason="", owner="ann", ttl_seconds=60, timeout_seconds=0.3)
     assert held.code == 125
     assert "worker 2 is not blocked after 0.3 s; the command was not run" in str(held.problem)
     assert held.not_removed is not None
@@ -266,6 +266,67 @@ def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
     thread.join()
     client.close()
     assert "has ended or begun anew before it answered" in told[0]
+
+
+def test_a_job_that_is_dead_when_it_is_asked_again(tmp_path: Path) -> None:
+    with serving(OurJob(tmp_path)) as address:
+        client = connect(tmp_path)
+    with pytest.raises(UnreachableError, match=f"nobody listens at {address} any more") as caught:
+        client.info()
+    client.close()
+    assert caught.value.kind == "nobody_listens"
+    assert caught.value.hint == "the job has ended or died since, or is starting again"
+
+
+@pytest.mark.parametrize("code", ["INTERNAL", "UNKNOWN", "DATA_LOSS", "OUT_OF_RANGE", "ABORTED"])
+def test_whatever_a_job_answers_its_address_is_not_stale(job: OurJob, code: str) -> None:
+    job.raises["SaveNow"] = Refusal(code, "out of luck")
+    with connect(job.model_dir) as client, pytest.raises(BusyError) as caught:
+        client.save(require_all=False, reason="", owner="ann", timeout_seconds=20)
+    assert caught.value.what == "SaveNow has failed in the job: out of luck"
+    assert caught.value.hint is None
+
+
+@pytest.mark.parametrize(
+    ("code", "details"), [("CANCELLED", "going away"), ("UNKNOWN", "Stream removed")]
+)
+def test_calls_that_end_with_the_server(job: OurJob, code: str, details: str) -> None:
+    job.raises["SaveNow"] = Refusal(code, details)
+    with connect(job.model_dir) as client, pytest.raises(UnreachableError) as caught:
+        client.save(require_all=False, reason="", owner="ann", timeout_seconds=20)
+    assert caught.value.kind == "session_ended"
+
+
+def test_an_original_job_that_has_answered_half(tmp_path: Path) -> None:
+    job = OriginalJob(tmp_path)
+    job.raises["GetTrainingStatus"] = Refusal("INTERNAL", "out of luck")
+    with serving(job), pytest.raises(BusyError) as caught:
+        connect(tmp_path)
+    assert caught.value.what == "GetTrainingStatus has failed in the job: out of luck"
+
+
+def test_trouble_at_the_first_call(job: OurJob) -> None:
+    """It may be a job, so nobody says that its address is stale."""
+    job.raises["GetInfo"] = Refusal("INTERNAL", "out of luck")
+    with pytest.raises(UnreachableError) as caught:
+        connect(job.model_dir)
+    assert "GetInfo has failed at 127.0.0.1:" in caught.value.what
+    assert "stale" not in str(caught.value)
+
+
+def test_only_a_save_has_unfinished_workers(job: OurJob) -> None:
+    job.raises["PlaceBarrier"] = Refusal("FAILED_PRECONDITION", "not while it starts")
+    with connect(job.model_dir) as client, pytest.raises(RefusedError) as caught:
+        client.place(reason="", owner="ann", ttl_seconds=None)
+    assert caught.value.what == "not while it starts"
+
+
+def test_a_commit_at_step_0(job: OurJob) -> None:
+    job.last_saved_step = 0
+    with connect(job.model_dir) as client:
+        assert client.first_info.last_saved_step == 0
+        job.last_saved_step = None
+        assert client.info().last_saved_step is None
 
 
 def test_a_job_that_has_come_back_at_another_address(tmp_path: Path) -> None:

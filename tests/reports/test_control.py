@@ -46,9 +46,15 @@ def test_what_is_waited_for() -> None:
     assert unblocked_text(info) == "worker 2 is not blocked"
     assert unblocked_text(info._replace(unblocked=[2, 3])) == "workers 2, 3 are not blocked"
     assert unblocked_text(info._replace(placed=False)) == "no barrier is placed"
-    assert held_text(info) == "the barrier is placed"
-    info = info._replace(owner="ann@box", placed_seconds_ago=65.0, reason="a look")
-    assert held_text(info) == "the barrier is placed by ann@box 1 min 5 s ago: a look"
+    assert held_text(info) == "the barrier is still there"
+    by_job = info._replace(action="Save")
+    assert held_text(by_job) == "the barrier that the job placed for a save is still there"
+    info = info._replace(owner="ann@box", placed_seconds_ago=65.0)
+    assert held_text(info) == "the barrier that ann@box placed 1 min 5 s ago is still there"
+    info = info._replace(owner="", reason="a look")
+    assert held_text(info) == (
+        "the barrier that was placed 1 min 5 s ago (reason: a look) is still there"
+    )
 
 
 def test_a_barrier() -> None:
@@ -89,6 +95,9 @@ def test_a_job() -> None:
         "workers      2",
         "barrier      not placed",
     ]
+    assert (
+        job_lines(info._replace(last_saved_step=0, saving=False), "box:80")[3] == "last saved   0"
+    )
 
 
 def test_a_saved_step() -> None:

@@ -8,20 +8,30 @@ from monolith_cli.reports.entries import (
     entries_lines,
     entry_lines,
     non_finite_warning,
+    step_note,
 )
 from monolith_cli.reports.text import Look
 
 
 def test_cursor() -> None:
-    assert cursor_line(2**62) == b'{"next_offset":"4611686018427387904"}\n'
-    assert cursor_line(None) == b'{"next_offset":null}\n'
-    assert cursor_note(1, 17) == "1 entry, go on with --offset 17"
-    assert cursor_note(1000, None) == "1,000 entries, the shard is exhausted"
+    assert cursor_line(2**62, 7) == b'{"next_offset":"4611686018427387904","step":7}\n'
+    assert cursor_line(None, None) == b'{"next_offset":null,"step":null}\n'
+    assert cursor_note(1, 17, 300) == "1 entry, go on with --step 300 --offset 17"
+    assert cursor_note(1, 17, None) == "1 entry, go on with --offset 17"
+    assert cursor_note(1000, None, 300) == "1,000 entries, the shard is exhausted"
+
+
+def test_which_step() -> None:
+    assert step_note(None) is None
+    assert step_note(300) == (
+        "step 300 is read, the latest; --step 300 keeps to it when another is saved"
+    )
 
 
 def test_non_finite() -> None:
     assert non_finite_warning(0) is None
     assert non_finite_warning(2) == "2 floats not finite, written as null"
+    assert non_finite_warning(1, null=False) == "1 float not finite"
 
 
 def test_long_embeddings_are_wrapped() -> None:

@@ -9,6 +9,8 @@ from monolith_cli.reports.text import (
     bytes_text,
     columns,
     count_text,
+    json_value,
+    name_json,
     name_text,
     share_text,
     width_of,
@@ -66,6 +68,13 @@ def test_counts() -> None:
 )
 def test_names(name: str, text: str) -> None:
     assert name_text(name) == text
+
+
+def test_names_in_json() -> None:
+    assert name_json("größe \udcff\udce9") == "größe \ufffd\ufffd"
+    assert name_json("\ud800x") == "\ufffd\ufffd\ufffdx"
+    document = {"\udcff": ["\udcff", {"n": (1, None, "\udcff")}], "n": 2.5}
+    assert json_value(document) == {"\ufffd": ["\ufffd", {"n": [1, None, "\ufffd"]}], "n": 2.5}
 
 
 def test_width() -> None:

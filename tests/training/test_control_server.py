@@ -108,7 +108,7 @@ def test_a_barrier_has_an_owner(tmp_path: Path) -> None:
         assert 0 <= info.placed_ms_ago < 10_000
         assert 50_000 < info.expires_in_ms <= 60_000
         assert (info.blocked_workers, info.unblocked_workers) == ([1], [])
-        assert info.last_saved_step == 0
+        assert not info.HasField("last_saved_step")
         assert not info.saving
         assert info.run_id
 
@@ -527,6 +527,31 @@ def test_the_log_has_a_line_for_each(tmp_path: Path) -> None:
     ]
     assert all(entry["time"].endswith("+00:00") for entry in entries)
     assert all(not entry["peer"].endswith(f":{port}") for entry in entries)
+
+
+def test_the_log_says_whose_barrier_it_was(tmp_path: Path) -> None:
+    with running(tmp_path) as job, job.client() as client:
+        lease = client("PlaceBarrier", owner="alice", ttl_ms=60_000).lease_id
+        client("RemoveBarrier", owner="bob", force=True)
+        refused("NOT_FOUND", lambda: client("RenewBarrier", lease_id=lease, ttl_ms=60_000))
+        refused("NOT_FOUND", lambda: client("RenewBarrier", lease_id="x", ttl_ms=60_000))
+        client("StopTraining")
+        client("RemoveBarrier", owner="bob", force=True)
+        job.barrier.place_barrier(job.job.raw, "Maintenance")
+        client("RemoveBarrier", owner="bob", force=True)
+        client("PlaceBarrier", owner="bob")
+        client("RemoveBarrier", owner="bob", force=True)  # his own
+    assert [(e["method"], e["owner"], e.get("holder")) for e in job.log()] == [
+        ("PlaceBarrier", "alice", None),
+        ("RemoveBarrier", "bob", "alice"),
+        ("RenewBarrier", "alice", None),
+        ("RenewBarrier", "", None),
+        ("StopTraining", "", None),
+        ("RemoveBarrier", "bob", "an original client"),
+        ("RemoveBarrier", "bob", "nobody known"),
+        ("PlaceBarrier", "bob", None),
+        ("RemoveBarrier", "bob", None),
+    ]
 
 
 def test_many_write_the_log_at_once(tmp_path: Path) -> None:

@@ -160,6 +160,16 @@ def test_the_next_elements(order: Order, function: str) -> None:
     assert after == before
 
 
+@pytest.mark.parametrize("name", ["run[1]", "run\\1", "run*"])
+def test_a_directory_that_tensorflow_takes_for_a_pattern(
+    order: Order, model: Path, name: str
+) -> None:
+    model.rename(model.parent / name)
+    order.prefix = str(model.parent / name / "input_worker_1.ckpt-10")
+    assert order.run("numbers", 3) == order.following
+    assert order.of("N") + order.of("W") == []
+
+
 def test_the_end(order: Order) -> None:
     assert len(order.run("numbers", 1000)) == 47
     assert order.of("D") == [{"elements": 47, "has_ended": True, "non_finite": 0}]

@@ -1,0 +1,98 @@
+"""What lies beside a checkpoint's dense variables and tables, and belongs to it or to its job."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.checkpoint.dense import FileSize
+from monolith_cli.checkpoint.names import (
+    META_SUFFIX,
+    is_one_shot_flag,
+    is_sync_flag,
+    parse_checkpoint_name,
+    parse_step_file,
+)
+from monolith_cli.checkpoint.shard_set import list_names
+from monolith_cli.errors import PathNotFoundError
+
+if TYPE_CHECKING:
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+
+__all__ = ["StepFiles", "list_step_files"]
+
+_WHAT = {
+    "info": "counts",
+    "inputs": "whose inputs",
+    "manifest": "manifest",
+    "checked": "check record",
+    "repaired": "repair record",
+    "item_pool": "item pool",
+}
+
+
+class StepFiles(NamedTuple):
+    """Files beside a checkpoint.
+
+    Attributes
+    ----------
+    files
+        Those of its step: meta graph, counts, records, item pools. Then those that steer its job,
+        if it is in a job's directory: flags of what was done already, and of sync training.
+    newer_pools
+        The workers whose newest item pool is of a later step. The training system takes each
+        worker's newest, whatever its step, and loads none that is newer than what it restores.
+    """
+
+    files: list[FileSize]
+    newer_pools: dict[int, int]
+
+
+def list_step_files(checkpoint: Checkpoint) -> StepFiles:
+    """The files beside a checkpoint, by their names alone; none where it has no step.
+
+    Raises
+    ------
+    NotReadableError
+        The operating system refused to list the directory.
+    """
+    if checkpoint.prefix is None or checkpoint.step is None:
+        return StepFiles([], {})
+    directory, base = os.path.split(checkpoint.prefix)
+    try:
+        names = list_names(directory or os.curdir)
+    except PathNotFoundError:
+        return StepFiles([], {})
+    files, flags = [], []
+    newest: dict[int, int] = {}
+    for name in names:
+        path = os.path.join(directory, name)
+        what = _what(name, base, checkpoint.step)
+        if what:
+            files.append(FileSize(path, _size(path), what))
+        elif is_one_shot_flag(name):
+            flags.append(FileSize(path, _size(path), "flag: done already"))
+        elif is_sync_flag(name):
+            flags.append(FileSize(path, _size(path), "flag of sync training"))
+        file = parse_step_file(name)
+        if file and file.kind == "item_pool" and not file.is_temporary and file.worker is not None:
+            newest[file.worker] = max(newest.get(file.worker, 0), file.step)
+    newer = {worker: step for worker, step in sorted(newest.items()) if step > checkpoint.step}
+    return StepFiles([*files, *flags], newer)
+
+
+def _what(name: str, base: str, step: int) -> str | None:
+    parts = parse_checkpoint_name(name)
+    if parts == (base.rpartition("-")[0], step, META_SUFFIX):
+        return "meta graph"
+    file = parse_step_file(name)
+    if file is None or file.step != step or file.is_temporary:
+        return None
+    return _WHAT.get(file.kind)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
