@@ -112,7 +112,29 @@ def _end_early(progress: Progress, link: Link, way: Way) -> Progress:
 def _skip(progress: Progress, link: Link, way: Way) -> Progress:
     if progress.span is Span.EPOCH:
         return progress._replace(flow=progress.why_in_epoch(), fallback=None)
-    return progress.staged(skip(max(0, link.node.number("i") or 0)))
+    node = link.node
+    skipped = max(0, node.number("i") or 0)
+    count = way.parameters(node).get("count")
+    if node.number("input_impl_empty") and not way.is_source(node):
+        # Only a symbolic checkpoint still has the input of one that has ended.
+        if not isinstance(count, int):
+            unknown = Unknown(f"whether {node.op} has skipped all is only in a fingerprint")
+            return progress._replace(fallback=None).given_up(unknown)
+        if skipped < count:
+            return progress._replace(flow=records(0), fallback=None)
+    if not skipped and count != 0 and _is_skipped_by_others(node, way):
+        unknown = Unknown(f"how much {node.op} has skipped is not in the state")
+        return progress._replace(fallback=None).given_up(unknown)
+    return progress.staged(skip(skipped))
+
+
+def _is_skipped_by_others(node: Node, way: Way) -> bool:
+    """Whether nodes above have had it pass over all it had: a symbolic checkpoint misses that."""
+    nodes = way.nodes
+    above = nodes[: nodes.index(node)]
+    return any(
+        each.base in ("FiniteSkip", "Shard") and each.number("input_impl_empty") for each in above
+    )
 
 
 def _shard(progress: Progress, link: Link, way: Way) -> Progress:

@@ -529,6 +529,30 @@ def test_a_symbolic_shuffle(tmp_path: Path, count: int, held: int) -> None:
     assert [sum(node.elements.values()) for node in state.state.root.walk()][1] == held
 
 
+def test_batches_of_batches(taken: Any) -> None:
+    """Their rows are no records."""
+    for each in taken(lambda files: files.records().batch(2).batch(3).shuffle(4, seed=1)):
+        for fingerprint in (True, False):
+            check(each.places(fingerprint)[0], each.records, in_order=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda files: one_file(files.plain[2]).batch(3).skip(2).skip(3),
+        lambda files: one_file(files.plain[2]).skip(2).skip(20),
+        lambda files: one_file(files.plain[2]).skip(5).shard(8, 7),
+        lambda files: one_file(files.plain[2]).skip(0).batch(4),
+    ],
+)
+def test_all_is_skipped(taken: Any, make: Make) -> None:
+    for each in taken(make):
+        for fingerprint in (True, False):
+            place = each.places(fingerprint)[0]
+            consumed = place.consumed
+            assert consumed.why or consumed.records == len(each.records), place
+
+
 def test_an_epoch_of_a_shuffle_that_is_empty_for_a_moment(taken: Any) -> None:
     """What is left in the lower one is not the size of an epoch; and the upper one begins anew."""
     for each in taken(lambda files: files.records().shuffle(100).shuffle(100).repeat()):
