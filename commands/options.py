@@ -573,7 +573,7 @@ def owner(function: F) -> F:
         metavar="NAME",
         default=user_at_host,
         show_default="user@host",
-        help="Who you are.",
+        help="Who you are. MONOLITH_OWNER says so for every command.",
     )(function)
 
 
