@@ -162,7 +162,7 @@ class DumpFile:
         PathNotFoundError
             It was deleted meanwhile.
         ChangedWhileReadError
-            It has another size, or is another file.
+            It has another size or time of modification, or is another file.
         """
         try:
             self.open().check_unchanged()
@@ -179,7 +179,14 @@ class DumpFile:
         return NotReadableError(f"not readable: {reason}", path=self.path)
 
     def skipped(self, damage: _native.Damage) -> Skipped:
-        """Damage that a reader of this file met, in words."""
+        """Damage that a reader of this file met, in words.
+
+        Raises
+        ------
+        PathNotFoundError, ChangedWhileReadError
+            The file went away, or was written to meanwhile: then nobody knows whether it is damaged.
+        """
+        self.check_unchanged()
         if damage.position == 0 and damage.kind in (*_AT_THE_START, "bad_block"):
             known = what_the_file_is(self.path)
             if known is not None:

@@ -27,6 +27,7 @@ class FileBytes : public Bytes {
     size_ = static_cast<uint64_t>(s.st_size);
     device_ = s.st_dev;
     inode_ = s.st_ino;
+    modified_ = s.st_mtim;
   }
 
   ~FileBytes() override { ::close(fd_); }
@@ -52,6 +53,9 @@ class FileBytes : public Bytes {
     if (::fstat(fd_, &s) != 0) throw IoError(errno, "stat");
     uint64_t now = static_cast<uint64_t>(s.st_size);
     if (now != size_) throw ChangedError(std::min(now, size_));
+    if (s.st_mtim.tv_sec != modified_.tv_sec || s.st_mtim.tv_nsec != modified_.tv_nsec) {
+      throw ChangedError(0);  // written to in place: nobody knows where
+    }
     if (::stat(path_.c_str(), &s) != 0) throw IoError(errno, "stat");
     if (s.st_ino != inode_ || s.st_dev != device_) throw ChangedError(0);
   }
@@ -68,6 +72,7 @@ class FileBytes : public Bytes {
   uint64_t size_;
   dev_t device_;
   ino_t inode_;
+  timespec modified_;
 };
 
 class MemoryBytes : public Bytes {

@@ -442,6 +442,20 @@ def replace(directory: Path) -> None:
     other.replace(path)
 
 
+def rewrite(directory: Path) -> None:
+    """In place, with what was there: the size stays, the time of modification does not."""
+    path = file_of(directory, "MonolithHashTable_two", 2)
+    with path.open("r+b") as file:
+        file.write(path.read_bytes())
+
+
+def spoil(directory: Path) -> None:
+    """In place, with something else: what was read of both is no damage of either."""
+    path = file_of(directory, "MonolithHashTable_two", 2)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+
+
 def delete_file(directory: Path) -> None:
     file_of(directory, "MonolithHashTable_two", 2).unlink()
 
@@ -463,6 +477,8 @@ def delete_index(directory: Path) -> None:
         (shrink, ChangedWhileReadError, "changed while it was read, at byte "),
         (grow, ChangedWhileReadError, "changed while it was read, at byte "),
         (replace, ChangedWhileReadError, "changed while it was read, at byte 0"),
+        (rewrite, ChangedWhileReadError, "changed while it was read, at byte 0"),
+        (spoil, ChangedWhileReadError, "changed while it was read, at byte 0"),
         (delete_file, PathNotFoundError, "gone: deleted since the checkpoint was found"),
         (delete_checkpoint, PathNotFoundError, "gone: deleted since the checkpoint was found"),
         # Nothing that was read is missing, but the checkpoint was being deleted.
