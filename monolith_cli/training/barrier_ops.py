@@ -482,13 +482,20 @@ class BarrierOp:
         """The generation whose callbacks are to run now, 0 if there is none."""
         return self._state.read(plain(session)).request.generation
 
-    def reset(self, session: Any) -> None:
+    def reset(self, session: Any, *, keep_own: bool = False) -> None:
         """Forget every placement and request of this object, and have no barrier placed.
 
         For a chief whose session has just been made, or ends.
+
+        Parameters
+        ----------
+        keep_own
+            Leave one alone that this object has placed through this very session.
         """
         raw = plain(session)
         with self._lock:
+            if keep_own and self._heartbeat is not None and self._heartbeat.session is raw:
+                return
             self._forget()
             status = self._state.read(raw)
             request = status.request._replace(placement=0, placement_action="").closed()
@@ -676,10 +683,11 @@ class BarrierOp:
             self._state.clear(raw, index)
         return same_run
 
-    def _step_back(self, session: Any, index: int) -> None:
+    def _step_back(self, session: Any, index: int, *, if_placed: bool = True) -> None:
         """Clear a worker's element if it is set."""
         raw = plain(session)
-        if self._state.read(raw).elements[index]:
+        status = self._state.read(raw)
+        if status.elements[index] and (if_placed or not status.placed):
             self._state.clear(raw, index)
 
     def _announce(self, raw: Any, index: int, status: Status) -> None:
@@ -711,10 +719,11 @@ class BarrierOp:
 
 
 class BarrierHook(tf.compat.v1.train.SessionRunHook):
-    """Stop a worker at the barrier between two steps, and before its first one.
+    """Stop a worker at the barrier between two steps, and before the first one of a session.
 
-    Costs one more fetch of one bool a step, about 20 µs with local variables. Put it after the
-    hooks that restore. The chief's hook never blocks; it begins and ends with no barrier placed.
+    Costs one more fetch of one bool a step, about 20 µs with local variables. It may be listed
+    before the hooks that restore, or after them: when it waits, all of them have. The chief's hook
+    never blocks; it begins without a barrier of sessions before, and ends without any.
 
     Parameters
     ----------
@@ -740,19 +749,35 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         self._barrier_index = index
         self._barrier_op = barrier_op
         self._run_id = ""
+        self._coord: Any = None
+        self._has_run = True
         self._run_args = v1.train.SessionRunArgs(barrier_op.barrier_placed_tensor)
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Wait here too: a worker that arrives at a placed barrier trains no step."""
+        """Forget what was of the session before; hooks that restore may not have done so yet."""
         if self._barrier_index == 0:
-            self._barrier_op.reset(session)
+            self._barrier_op.reset(session, keep_own=True)
             return
         self._run_id, _ = self._barrier_op.run.get(session)
-        if not self._wait(session):
-            coord.request_stop()
+        # At a placed barrier it stays: what a process that died there had finished stays true.
+        self._barrier_op._step_back(session, self._barrier_index, if_placed=False)
+        self._coord, self._has_run = coord, False
 
     def before_run(self, run_context: Any) -> Any:
-        """Ask for the barrier's first element."""
+        """Ask for the barrier's first element.
+
+        Before a session's first step wait here: a worker that arrives at a placed barrier trains
+        no step, and has restored what its callbacks save.
+
+        Raises
+        ------
+        tensorflow.errors.OutOfRangeError
+            The job has ended meanwhile, as inputs end: no step is trained.
+        """
+        if not self._has_run and not self._wait(run_context.session):
+            self._coord.request_stop()
+            raise tf.errors.OutOfRangeError(None, None, "the job has ended: no step is trained")
+        self._has_run = True
         return self._run_args
 
     def after_run(self, run_context: Any, run_values: Any) -> None:

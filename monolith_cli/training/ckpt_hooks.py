@@ -278,12 +278,15 @@ class WorkerCkptHelper:
         self._meta = _meta(self._graph, is_chief=index == 0)
         self._state = InputState(iterators_of_graph())
         self._fingerprint: Any = None
+        self._has_restorer = False
+        self._restored: Any = None  # the session, a weak reference
 
     def create_save_iterator_callback(self) -> Callable[[str, Any], bool | None]:
         """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.
 
-        It returns False if it has not saved what it should: the request is over, or the files
-        cannot be written, which is logged. What cannot be saved by its nature gives a warning.
+        It returns False if it has not saved what it should: the request is over, the restorer hook
+        has not restored in this session yet, or the files cannot be written, which is logged. What
+        cannot be saved by its nature gives a warning.
         Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
         four round trips to the parameter server.
         """
@@ -307,6 +310,7 @@ class WorkerCkptHelper:
 
     def _begin(self) -> None:
         """Take in iterators that have been made since, while the graph can still be changed."""
+        self._has_restorer = True
         iterators = iterators_of_graph()
         if [it.name for it in iterators] != [it.name for it in self._state.iterators]:
             self._state = InputState(iterators)
@@ -318,6 +322,11 @@ class WorkerCkptHelper:
     def _save(self, action: str, session: Any) -> bool | None:
         if action != SAVE_ACTION or self._is_off:
             return None
+        if not self._is_restored(session):
+            logging.warning(
+                "The input of worker %d is not saved: it is not restored yet.", self._index
+            )
+            return False
         request = running_request()
         step = int(get_ckpt_info(session).global_step)
 
@@ -339,6 +348,12 @@ class WorkerCkptHelper:
         except (OSError, tf.errors.OpError) as error:
             logging.error("The input of worker %d is not saved: %s", self._index, error)
             return False
+
+    def _is_restored(self, session: Any) -> bool:
+        """Whether the input is where it belongs; before that, it is where every session begins."""
+        if not self._has_restorer:
+            return True
+        return self._restored is not None and self._restored() is plain(session)
 
     def _is_of_the_past(self, request: RunningRequest, session: Any, step: int) -> bool:
         """Whether somebody has only placed the barrier, with the action of a save that is over."""
@@ -475,3 +490,4 @@ class _InputRestorerHook(tf.compat.v1.train.SessionRunHook):
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Restore; iterators have been initialised by now."""
         self._helper._restore(session)
+        self._helper._restored = weakref.ref(plain(session))
