@@ -29,6 +29,7 @@ from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import sync
+from monolith_cli.training import termination
 from monolith_cli.training.barrier_ops import BarrierOp, RunningRequest, running_request
 from monolith_cli.training.barrier_state import check_local, plain, shared_device
 from monolith_cli.training.fingerprint import differences, fingerprint
@@ -175,6 +176,10 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         self.unfinished_workers: list[int] = []
         _meta(v1.get_default_graph())
 
+    def begin(self) -> None:
+        """The barrier's workers stay for the last save."""
+        self._barrier_op.chief_end.begin_part(self)
+
     @property
     def barrier_op(self) -> BarrierOp:
         """The barrier."""
@@ -194,22 +199,28 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         self._generation, placed = self._barrier_op.begin_request(session, SAVE_ACTION)
         if not placed:
             logging.info("The barrier is placed already, and stays after this save.")
+        seconds = self._pending_seconds
         try:
             self.finished_workers = self._barrier_op.wait_until_acknowledged(
-                session, self._generation, self._max_pending_seconds, min(self._wait_seconds, 0.1)
+                session, self._generation, seconds, min(self._wait_seconds, 0.1)
             )
+            gone = self._barrier_op.get_gone_indices(session)
         except BaseException:
             with contextlib.suppress(Exception):  # of a session that is lost, say
                 self.release(session)
             raise
         self._set_unfinished()
-        if self.unfinished_workers:
-            logging.warning(
-                "Saving step %d without workers %s: not finished within %g s.",
-                global_step_value,
-                self.unfinished_workers,
-                self._max_pending_seconds,
-            )
+        for workers, why in (
+            ([i for i in self.unfinished_workers if i in gone], "they have left the job"),
+            (
+                [i for i in self.unfinished_workers if i not in gone],
+                f"not finished within {seconds:g} s",
+            ),
+        ):
+            if workers:
+                logging.warning(
+                    "Saving step %d without workers %s: %s.", global_step_value, workers, why
+                )
 
     def check(self, session: Any) -> None:
         """Look again who still stands, right before a commit; who has gone counts as unfinished."""
@@ -239,8 +250,18 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
             self._barrier_op.end_request(session)
 
     def end(self, session: Any, global_step_value: int) -> None:
-        """Leave no barrier of a save behind."""
+        """Leave no barrier of a save behind; this was the last one."""
         self.release(session)
+        self._barrier_op._end_chief(session, self)
+
+    @property
+    def _pending_seconds(self) -> float:
+        """Less after SIGTERM: the job must have ended in time."""
+        since = termination.seconds_since()
+        if since is None:
+            return self._max_pending_seconds
+        left = self._barrier_op.limits.sigterm_grace_seconds - since
+        return min(self._max_pending_seconds, max(1.0, left))
 
     def _set_unfinished(self) -> None:
         workers = range(1, self._barrier_op.capacity)

@@ -164,7 +164,7 @@ def test_names_and_collections(ops: Any, is_chief: bool) -> None:
         names = {variable.op.name for variable in mine}
         assert "default_barrier_op/barrier_var" in names
         assert "other_barrier_op/barrier_op_action" in names
-        assert len(names) == 16
+        assert len(names) == 22
         assert not empty
         assert not v1.trainable_variables()
         graph.get_tensor_by_name("default_barrier_op/index_placeholder:0")

@@ -182,7 +182,7 @@ class Job:
         for process in self.workers.values():
             process.stop.set()
         if self.session is not None:
-            self.chief.op.reset(self.session)
+            self.chief.hook.end(self.session)  # which workers wait for, if it has begun
         for process in self.workers.values():
             process.thread.join(20)
             assert not process.thread.is_alive()

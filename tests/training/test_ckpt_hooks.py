@@ -186,8 +186,8 @@ def test_only_for_its_own_action(hooks: Any, tmp_path: Path) -> None:
 def test_a_worker_that_has_not_restored_saves_nothing(hooks: Any, tmp_path: Path) -> None:
     save_steps(hooks, tmp_path, [10])
     worker = Worker(hooks, tmp_path)
-    worker.restorer.begin()
     with worker.graph.as_default():
+        worker.restorer.begin()
         for step in (20, 30):  # in each session anew
             with plain_session() as session:
                 before = names(tmp_path)

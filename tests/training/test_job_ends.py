@@ -5,8 +5,11 @@ What they commit while a worker comes back, and at their end, whatever ends them
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,10 @@ from monolith_cli.checkpoint.inputs import read_step_inputs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import chaos
-from chaos import NAMES, WITH_INPUT, ForkServer, Job, check, drain
+from chaos import BATCH, NAMES, WITH_INPUT, ForkServer, Job, check, drain
 
 LEASE_SECONDS = 3
+PENDING_SECONDS = 60.0  # that a save waits for workers
 NEVER = 10**9  # steps between two saves
 
 
@@ -45,7 +48,7 @@ class StockJob(Job):
         records: int = 24000,
         save_steps: int = NEVER,
         pause: float = 0.002,
-        pending_seconds: float = 40,
+        pending_seconds: float = PENDING_SECONDS,
         hook: dict[str, Any] | None = None,
         controller: dict[str, Any] | None = None,
     ) -> None:
@@ -130,5 +133,110 @@ def test_a_worker_that_comes_back_in_a_save(server: ForkServer, tmp_path: Path) 
         assert 0 < len(left) <= job.records // WITH_INPUT - 4 * 500
         assert len(job.left(2, saved)) < len(job.left(2, restored))
         job.wait_for(lambda: "Restored the input of worker 1" in job.said("worker_0"))
+    finally:
+        job.kill_all()
+
+
+# --- a job's end ------------------------------------------------------------------------------
+
+
+def assert_all_committed(job: StockJob, least_step: int) -> None:
+    """The latest step has every input, and all that was trained on."""
+    committed = check(job)
+    assert committed.step is not None
+    assert committed.step >= least_step
+    for worker in range(WITH_INPUT):
+        logged = {record for entry in job.consumed(worker) for record in entry["records"]}
+        # Who was let go from the last save's barrier may make one step more.
+        assert len(logged - committed.trained[worker]) <= BATCH
+
+
+@pytest.mark.parametrize("end_last", [False, True], ids=["barrier hook first", "barrier hook last"])
+def test_stop_at_step_in_every_process(server: ForkServer, tmp_path: Path, end_last: bool) -> None:
+    job = StockJob(server, tmp_path, {"last_step": 400, "end_last": end_last})
+    try:
+        job.begin()
+        assert job.codes() == {"chief_0": 0, "worker_0": 0, "worker_1": 0}
+        assert_all_committed(job, 400)
+    finally:
+        job.kill_all()
+
+
+def test_a_worker_that_waits_to_leave(server: ForkServer, tmp_path: Path) -> None:
+    """It is there for saves; once it is killed nobody waits for it, and it may come back."""
+    job = StockJob(server, tmp_path, {"workers_last_step": {"1": 100}}, pause=0.02)
+    try:
+        job.begin()
+        job.wait_for(lambda: "waits for the chief's last save" in job.said("worker_0"))
+        done(job.ask("save", "--require-all"))
+        assert job.step is not None
+        check(job)
+        job.processes["worker_0"].kill()
+        time.sleep(LEASE_SECONDS + 2)
+        began = time.monotonic()
+        save = job.ask("save", "--require-all")
+        output, _ = save.communicate(timeout=60)
+        assert "worker 1 has not saved its input" in output
+        assert time.monotonic() - began < PENDING_SECONDS / 2
+        assert "without workers [1]: they have left the job" in job.said("chief_0")
+        job.start("worker_0")
+        job.wait_for_lives("worker_0", "waits for the chief's last save", 2)
+        done(job.ask("save", "--require-all"))
+        # What a cluster does to end a job.
+        before = job.step
+        for name in NAMES[1:]:
+            os.kill(job.processes[name].pid, signal.SIGTERM)
+        assert job.codes() == {"chief_0": 0, "worker_0": 0, "worker_1": 0}
+        assert before is not None
+        assert job.step is not None
+        assert job.step > before
+        # Neither a port nor a token is left.
+        assert not {"controller_server_addr.txt", "controller_token"} & set(
+            os.listdir(job.model_dir)
+        )
+    finally:
+        job.kill_all()
+
+
+def test_a_last_save_that_fails_is_an_error_of_the_job(server: ForkServer, tmp_path: Path) -> None:
+    wanted = {"workers_last_step": {"1": 100}}
+    job = StockJob(server, tmp_path, wanted, pause=0.02, hook={"leave_after_seconds": 1})
+    try:
+        job.begin()
+        assert job.processes["worker_0"].wait(60) == 0
+        assert "leaves before the chief's last save" in job.said("worker_0")
+        began = time.monotonic()
+        done(job.ask("stop"))
+        assert job.processes["chief_0"].wait(60) == 1
+        assert time.monotonic() - began < PENDING_SECONDS / 2
+        assert "worker 1 has not saved its input" in job.said("chief_0")
+        assert job.step is None
+        # Who waits for that save does not end as if it had been made.
+        assert job.processes["worker_1"].wait(60) == 1
+        assert "its last save is not made" in job.said("worker_1")
+    finally:
+        job.kill_all()
+
+
+@pytest.mark.parametrize("way", ["port", "file"])
+def test_job_stop(server: ForkServer, tmp_path: Path, way: str) -> None:
+    job = StockJob(server, tmp_path, {}, controller={"QUERY_INTERVAL": 0.2})
+    try:
+        job.begin()
+        done(job.ask("stop", *(["--via", "file"] if way == "file" else [])))
+        assert job.codes() == {"chief_0": 0, "worker_0": 0, "worker_1": 0}
+        assert_all_committed(job, 1)
+    finally:
+        job.kill_all()
+
+
+def test_inputs_that_end(server: ForkServer, tmp_path: Path) -> None:
+    job = StockJob(server, tmp_path, {"stay": True}, records=1200, pause=0)
+    try:
+        job.begin()
+        assert job.codes() == {"chief_0": 0, "worker_0": 0, "worker_1": 0}
+        committed = check(job)
+        assert sum(map(len, committed.trained.values())) == job.records
+        assert not any(committed.left.values())
     finally:
         job.kill_all()
