@@ -646,7 +646,9 @@ class BarrierOp:
         if terminated is not None and terminated >= self.limits.sigterm_grace_seconds:
             return True
         limit = self.limits.leave_after_seconds
-        return None not in (since, limit) and time.monotonic() - since >= limit
+        if since is None or limit is None:
+            return False
+        return time.monotonic() - since >= limit
 
     def _end_chief(self, session: Any, part: Any) -> None:
         """A part of the chief has ended: after the last one there is no save any more."""

@@ -168,6 +168,7 @@ class LeavingWorker:
         self.since = time.monotonic()
         self._state = state
         self._index = index
+        self._lease_seconds = lease_seconds
         self._count = 0
         self._raise(self)
         self._heartbeat = Heartbeat(session, lease_seconds, self._raise, lambda: None)
@@ -226,8 +227,11 @@ class LeavingWorker:
                 logging.info("Worker %d waits for the chief's last save.", self._index)
             if status.mark != mark:
                 mark, moved_at = status.mark, now
-            elif now - moved_at >= status.request.lease_seconds:
-                what = f"no sign of life of the chief for {status.request.lease_seconds:g} s"
+            # The chief's value counts, which comes with its first request.
+            request = status.request
+            lease_seconds = request.lease_seconds if request.newest else self._lease_seconds
+            if now - moved_at >= lease_seconds:
+                what = f"no sign of life of the chief for {lease_seconds:g} s"
                 raise UnreachableError(
                     f"{what}: its last save is not made",
                     hint="start the job again, and it goes on from its last commit",
