@@ -203,6 +203,8 @@ class BarrierOp:
         raises the lease's counter; None by default.
     limits
         How long this process's worker waits to leave; of its `BarrierHook`.
+    chief_end
+        The chief's signs of life, and when it says that it has saved for the last time.
 
     Raises
     ------
@@ -621,19 +623,23 @@ class BarrierOp:
         if status.elements[index] and not status.placed:
             self._state.clear(raw, index)
 
-    def _stay(self, session: Any, index: int, run_id: str) -> None:
-        """Wait for the chief's last save, with a worker's session that is about to close; leave."""
+    def _stay(self, session: Any, index: int, run_id: str) -> bool:
+        """Wait for the chief's last save, with a worker's session that is about to close; leave.
+
+        Returns False if that was over before.
+        """
         raw = plain(session)
         waiting = self._begin_to_leave(raw, index)
         try:
-            if self.chief_end.session is not raw:  # else both end in one thread
-                waiting.stay(
-                    read=lambda: self._state.read(raw),
-                    stand=lambda: self._wait(raw, index, run_id, since=waiting.since),
-                    run_id=run_id,
-                    is_over=lambda: self._is_over(waiting.since),
-                    poll_seconds=min(self._wait_seconds, _STAY_POLL_SECONDS),
-                )
+            if self.chief_end.session is raw:  # both end in one thread
+                return True
+            return waiting.stay(
+                read=lambda: self._state.read(raw),
+                stand=lambda: self._wait(raw, index, run_id, since=waiting.since),
+                run_id=run_id,
+                is_over=lambda: self._is_over(waiting.since),
+                poll_seconds=min(self._wait_seconds, _STAY_POLL_SECONDS),
+            )
         finally:
             self._waiting.pop(index, None)
             waiting.stop()
@@ -907,6 +913,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         self._run_id = ""
         self._coord: Any = None
         self._has_run = True
+        self._runs = 0  # since it stood at the barrier
         self._run_args = v1.train.SessionRunArgs(barrier_op.barrier_placed_tensor)
 
     @property
@@ -950,6 +957,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Wait if it was set, and this is a worker; stop if the job is to end."""
+        self._runs += 1
         chief = self._barrier_op.chief_end
         is_terminated = termination.seconds_since() is not None
         if self._barrier_index > 0:
@@ -968,8 +976,15 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
             if self._barrier_index == 0:
                 self._barrier_op.reset(session)
                 self._barrier_op._end_chief(session, self)
-            else:
-                self._barrier_op._stay(session, self._barrier_index, self._run_id)
+            elif (
+                not self._barrier_op._stay(session, self._barrier_index, self._run_id)
+                and self._runs > 1  # one may have been under way
+            ):
+                logging.warning(
+                    "The chief has ended before worker %d: what this one has trained since the"
+                    " chief's last save is in no checkpoint.",
+                    self._barrier_index,
+                )
         except _SESSION_LOST as error:  # the barrier may well be gone before its workers
             if self._barrier_index == 0:
                 raise
@@ -980,6 +995,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
     def _wait(self, session: Any) -> bool:
         """Returns False if the job is to end."""
         outcome = self._barrier_op._wait(session, self._barrier_index, self._run_id)
+        self._runs = 0
         if outcome is not _Outcome.NEW_RUN:
             return outcome is _Outcome.GO_ON
         run = self._barrier_op.run

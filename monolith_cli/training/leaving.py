@@ -192,7 +192,7 @@ class LeavingWorker:
         run_id: str,
         is_over: Callable[[], bool],
         poll_seconds: float,
-    ) -> None:
+    ) -> bool:
         """Wait until the chief has saved for the last time, at the barrier whenever there is one.
 
         Parameters
@@ -203,6 +203,11 @@ class LeavingWorker:
             Of the caller's session, "" in TensorFlow's own.
         is_over
             Whether to wait no longer.
+
+        Returns
+        -------
+        bool
+            False if the chief had ended before.
 
         Raises
         ------
@@ -215,9 +220,9 @@ class LeavingWorker:
         while True:
             status, now = read(), time.monotonic()
             if status.chief < 0 or status.run_id == ENDED:
-                return
+                return mark is not None
             if not status.chief and not chief and status.run_id == run_id:
-                return  # it does not say when it has
+                return True  # it does not say when it has
             is_new = bool(chief) and status.chief not in (0, chief)
             if is_new or (run_id and status.run_id not in ("", run_id)):
                 what = "the chief has begun anew: this worker's part since the commit is missing"
@@ -238,7 +243,7 @@ class LeavingWorker:
                 )
             if is_over():
                 logging.warning("Worker %d leaves before the chief's last save.", self._index)
-                return
+                return True
             if now - logged_at >= _LOG_SECONDS:
                 logged_at = now
                 logging.info("Worker %d still waits for the chief's last save.", self._index)

@@ -422,7 +422,8 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         with contextlib.suppress(*_GONE):
             if self._index == 0:
                 self._run.end(session)
-            else:
+            # Whose input has ended does not come back: the chief need not wait for it.
+            elif self._run.get_presence(session)[self._index] != INPUT_ENDED:
                 self._run.set_presence(session, self._index, ABSENT)
 
     def _leave(self, session: Any) -> None:

@@ -208,6 +208,18 @@ def test_chief_and_worker_in_one_session(ops: Any, order: list[int]) -> None:
         assert time.monotonic() - began < 10
 
 
+def test_a_chief_that_has_ended_before(ops: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with job(ops, 1, 2) as (first, one, two):
+        for process in (one, one, one, two):
+            assert not process.run()
+        first.hook.end(first.session)
+        for process in (one, two):
+            assert ended(process.end_in_thread())
+            assert process.error is None
+    assert "The chief has ended before worker 1" in caplog.text
+    assert "before worker 2" not in caplog.text  # a step that may have been under way
+
+
 def test_a_chief_that_dies(ops: Any) -> None:
     with job(ops, 1) as (first, worker):
         thread = worker.end_in_thread()
