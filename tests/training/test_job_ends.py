@@ -69,12 +69,8 @@ class StockJob(Job):
         )
 
     def begin(self) -> None:
-        """Start all; workers once the chief is there, for which stock sessions do not wait."""
-        for name in NAMES[:2]:
-            self.start(name)
-        self.wait_for(lambda: self.is_training)
-        for name in NAMES[2:]:
-            self.start(name)
+        """Start all, and wait until they train."""
+        self.start_all()
         self.wait_for(lambda: all(self.consumed(worker) for worker in range(WITH_INPUT)))
 
     def ask(self, *arguments: str) -> subprocess.Popen[str]:
