@@ -213,9 +213,13 @@ class Job:
         for name in NAMES:
             # Workers of stock sessions do not wait until tables are restored.
             if self.is_stock and name == NAMES[2]:
-                chief = self.processes[NAMES[1]].has_ended
-                self.wait_for(lambda: self.is_training or self.stopped or chief.is_set())
+                self.wait_for(self._has_chief_begun)
             self.start(name, boundary, save)
+
+    def _has_chief_begun(self) -> bool:
+        """Or it stands still, or has ended."""
+        has_ended = self.processes[NAMES[1]].has_ended.is_set()
+        return self.is_training or self.stopped is not None or has_ended
 
     def kill_all(self) -> None:
         """As nearly at once as can be."""
@@ -542,6 +546,11 @@ def finish(job: Job, seconds: float = 180, *, last_step: int | None = None) -> C
     if last_step is not None:
         assert after.step is not None
         assert after.step >= last_step
+        for worker in range(WITH_INPUT):
+            logged = job.consumed(worker)[job.logged_before[worker] :]
+            missing = {r for entry in logged for r in entry["records"]} - after.trained[worker]
+            # Who was let go from the last save's barrier may make one step more.
+            assert len(missing) <= BATCH, f"worker {worker} has trained on {len(missing)} in vain"
         return after
     assert sum(map(len, after.trained.values())) == job.records
     assert not any(after.left.values())
