@@ -117,7 +117,6 @@ def set_arguments(name: str, values: dict[str, Any]) -> None:
         clocks.shift_this_process(**values)
         return
     cls = {
-        "BarrierHook": barrier_ops.BarrierHook,
         "BarrierOp": barrier_ops.BarrierOp,
         "BarrierSaverListener": ckpt_hooks.BarrierSaverListener,
         "ServerHook": controller.ServerHook,

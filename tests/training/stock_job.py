@@ -6,6 +6,7 @@
     {"stay": true}          run_until_inputs_end in place of a plain loop
     {"end_last": true}      BarrierHook comes last, and the saver's hook first
     {"workers_last_step": {"1": 100}}   of one worker, by its index
+    {"leave_after_seconds": {"1": 2}}   the same
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def train(options: argparse.Namespace, cluster: dict[str, list[str]], job: str, 
                 stop.create_barrier_callback(),
             ],
         )
-        barrier_hook = barrier_ops.BarrierHook(index, barrier)
+        limit = wanted.get("leave_after_seconds", {}).get(str(index))
+        limits = {} if limit is None else {"leave_after_seconds": limit}
+        barrier_hook = barrier_ops.BarrierHook(index, barrier, **limits)
         hooks: list[Any] = [helper.create_restorer_hook()]
         if not wanted.get("end_last"):
             hooks.insert(0, barrier_hook)

@@ -49,14 +49,12 @@ class StockJob(Job):
         save_steps: int = NEVER,
         pause: float = 0.002,
         pending_seconds: float = PENDING_SECONDS,
-        hook: dict[str, Any] | None = None,
         controller: dict[str, Any] | None = None,
     ) -> None:
         arguments = {
             "stock": wanted,
             "BarrierOp": {"lease_seconds": LEASE_SECONDS},
             "BarrierSaverListener": {"max_pending_seconds": pending_seconds},
-            "BarrierHook": hook or {},
             "controller": controller or {},
         }
         super().__init__(
@@ -195,8 +193,8 @@ def test_a_worker_that_waits_to_leave(server: ForkServer, tmp_path: Path) -> Non
 
 
 def test_a_last_save_that_fails_is_an_error_of_the_job(server: ForkServer, tmp_path: Path) -> None:
-    wanted = {"workers_last_step": {"1": 100}}
-    job = StockJob(server, tmp_path, wanted, pause=0.02, hook={"leave_after_seconds": 1})
+    wanted = {"workers_last_step": {"1": 100}, "leave_after_seconds": {"1": 1}}
+    job = StockJob(server, tmp_path, wanted, pause=0.02)
     try:
         job.begin()
         assert job.processes["worker_0"].wait(60) == 0
