@@ -16,7 +16,7 @@ lease              chief       a counter, raised while the chief lives and holds
 ================== =========== ===============================================================
 
 Beside them are those of `run_state`, of which the run id counts here: a barrier that a worker
-stands at ends when it changes.
+stands at ends when it changes. And those of `leaving`, which say who has ended, or is about to.
 
 A placement and a request for a save each raise the generation. The chief writes `request`, then
 element 0; a worker reads element 0, then `request`, then the rest. So a worker that sees a barrier
@@ -48,6 +48,7 @@ Why the races are harmless:
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from monolith_cli.training import termination
 from monolith_cli.training.barrier_state import (
     LEASE_SECONDS,
     BarrierState,
@@ -65,6 +67,14 @@ from monolith_cli.training.barrier_state import (
     shared_variables,
 )
 from monolith_cli.training.lease import Heartbeat
+from monolith_cli.training.leaving import (
+    LEFT,
+    ChiefEnd,
+    LeavingState,
+    LeavingWatch,
+    LeavingWorker,
+    Limits,
+)
 from monolith_cli.training.run_state import ABSENT, ENDED, RunState
 
 __all__ = [
@@ -79,6 +89,7 @@ __all__ = [
 v1 = tf.compat.v1
 
 _LOG_SECONDS = 60.0
+_STAY_POLL_SECONDS = 0.2
 _SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 BarrierCallback = Callable[[str, Any], object]
@@ -136,6 +147,14 @@ def running_request() -> RunningRequest | None:
 _running = threading.local()
 
 
+class _Outcome(enum.Enum):
+    """What a worker does after it has stood at the barrier."""
+
+    GO_ON = enum.auto()
+    NEW_RUN = enum.auto()
+    STOP = enum.auto()
+
+
 class BarrierOp:
     """The barrier's variables and all ops on them; one for each process of a job.
 
@@ -182,6 +201,10 @@ class BarrierOp:
     when_expired
         Called with a placement's generation when its time-to-live has ended, in the thread that
         raises the lease's counter; None by default.
+    limits
+        How long this process's worker waits to leave; of its `BarrierHook`.
+    chief_end
+        The chief's signs of life, and when it says that it has saved for the last time.
 
     Raises
     ------
@@ -223,8 +246,17 @@ class BarrierOp:
         self._ignored: dict[int, tuple[tuple[int, int, str], float]] = {}
         with shared_variables(name_prefix, is_chief) as variable:
             self.run = RunState(capacity, variable)
-            self._state = BarrierState(capacity, variable, self.run.variable_of_id)
+            self._leaving = LeavingState(capacity, variable)
+            self._state = BarrierState(
+                capacity, variable, self.run.variable_of_id, self._leaving.variables
+            )
         self.barrier_placed_tensor = self._state.placed_tensor
+        self._watch = LeavingWatch(self._lease_seconds)
+        self.chief_end = ChiefEnd(
+            self._leaving, self._watch, self._state.raise_lease, self._lease_seconds
+        )
+        self.limits = Limits.find(None, None)
+        self._waiting: dict[int, LeavingWorker] = {}
 
     @property
     def capacity(self) -> int:
@@ -386,8 +418,9 @@ class BarrierOp:
 
         From then on no worker begins the request's callbacks; one that has begun may still
         finish them, and does not count. Takes as long as the slowest worker, up to the timeout,
-        and one poll; the whole timeout if a worker's callback returns False. Does not hold the
-        lock meanwhile.
+        and one poll; the whole timeout if a worker's callback returns False. Does not wait for
+        workers that have left the job, or were killed while they waited to. Does not hold the lock
+        meanwhile.
 
         Returns
         -------
@@ -398,9 +431,12 @@ class BarrierOp:
         raw = plain(session)
         poll = min(self._wait_seconds, 0.1) if poll_seconds is None else poll_seconds
         deadline = time.monotonic() + timeout_seconds
-        while len(finished := self._finished(raw, generation)) < self._capacity - 1:
+        while True:
+            status = self._state.read(raw)
+            finished = self._finished_of(status, generation)
+            awaited = set(range(1, self._capacity)) - set(finished) - self._gone(status)
             left = deadline - time.monotonic()
-            if left <= 0:
+            if not awaited or left <= 0:
                 break
             time.sleep(min(poll, left))
         self.close_request(raw, generation)
@@ -435,6 +471,18 @@ class BarrierOp:
         """The other workers."""
         finished = self._finished(plain(session), generation)
         return sorted(set(range(1, self._capacity)) - set(finished))
+
+    def get_gone_indices(self, session: Any) -> list[int]:
+        """The workers that have left the job, or were killed while they waited to."""
+        return sorted(self._gone(self._state.read(plain(session))))
+
+    def stop_all(self, session: Any) -> None:
+        """Let every process of the job end, once the chief has saved for the last time.
+
+        The chief's `BarrierHook` ends its training after this step. Workers learn of it at the
+        barrier: of the chief's last save, or of its end.
+        """
+        self.chief_end.stop_all(plain(session))
 
     def has_chief_finished(self, session: Any, generation: int) -> bool:
         """Whether the chief's own callbacks have finished this generation, or a later one.
@@ -482,13 +530,20 @@ class BarrierOp:
         """The generation whose callbacks are to run now, 0 if there is none."""
         return self._state.read(plain(session)).request.generation
 
-    def reset(self, session: Any) -> None:
+    def reset(self, session: Any, *, keep_own: bool = False) -> None:
         """Forget every placement and request of this object, and have no barrier placed.
 
         For a chief whose session has just been made, or ends.
+
+        Parameters
+        ----------
+        keep_own
+            Leave one alone that this object has placed through this very session.
         """
         raw = plain(session)
         with self._lock:
+            if keep_own and self._heartbeat is not None and self._heartbeat.session is raw:
+                return
             self._forget()
             status = self._state.read(raw)
             request = status.request._replace(placement=0, placement_action="").closed()
@@ -539,8 +594,91 @@ class BarrierOp:
         """The elements that are clear; 0 is the placed flag."""
         return [i for i, blocked in enumerate(self._state.elements(plain(session))) if not blocked]
 
-    def _finished(self, raw: Any, generation: int) -> list[int]:
+    def wait_to_leave(self, session: Any, index: int) -> bool:
+        """Say that a worker only waits for the chief's last save; whether it waits no longer.
+
+        That is when the chief has ended, or `leave_after_seconds` are over. For a worker whose
+        steps go on meanwhile, say to look for the end; else `BarrierHook` does it.
+        """
+        raw = plain(session)
+        waiting = self._begin_to_leave(raw, index)
+        return self._leaving.get_chief(raw) < 0 or self._is_over(waiting.since)
+
+    def _begin_to_leave(self, raw: Any, index: int) -> LeavingWorker:
+        waiting = self._waiting.get(index)
+        if waiting is None:
+            waiting = LeavingWorker(self._leaving, raw, index, self._lease_seconds)
+            self._waiting[index] = waiting
+        return waiting
+
+    def _come_back(self, session: Any, index: int) -> None:
+        """For a worker's new session: it trains, and stands nowhere."""
+        waiting = self._waiting.pop(index, None)
+        if waiting is not None:
+            waiting.stop()
+        raw = plain(session)
+        self._leaving.set(raw, index, 0)
+        # At a placed barrier it stays: what a process that died there had finished stays true.
         status = self._state.read(raw)
+        if status.elements[index] and not status.placed:
+            self._state.clear(raw, index)
+
+    def _stay(self, session: Any, index: int, run_id: str) -> bool:
+        """Wait for the chief's last save, with a worker's session that is about to close; leave.
+
+        Returns False if that was over before.
+        """
+        raw = plain(session)
+        waiting = self._begin_to_leave(raw, index)
+        try:
+            if self.chief_end.session is raw:  # both end in one thread
+                return True
+            return waiting.stay(
+                read=lambda: self._state.read(raw),
+                stand=lambda: self._wait(raw, index, run_id, since=waiting.since),
+                run_id=run_id,
+                is_over=lambda: self._is_over(waiting.since),
+                poll_seconds=min(self._wait_seconds, _STAY_POLL_SECONDS),
+            )
+        finally:
+            self._waiting.pop(index, None)
+            waiting.stop()
+            self._step_back(raw, index)
+            waiting.leave()
+
+    def _is_over(self, since: float | None) -> bool:
+        """Whether a worker that waits to leave since then, or not at all, has waited enough."""
+        terminated = termination.seconds_since()
+        if terminated is not None and terminated >= self.limits.sigterm_grace_seconds:
+            return True
+        limit = self.limits.leave_after_seconds
+        if since is None or limit is None:
+            return False
+        return time.monotonic() - since >= limit
+
+    def _end_chief(self, session: Any, part: Any) -> None:
+        """A part of the chief has ended: after the last one there is no save any more."""
+        if not self.chief_end.end_part(part):
+            return
+        raw = plain(session)
+        try:
+            is_stopping = self.chief_end.is_stopping
+            self.chief_end.end_session(raw)
+            if is_stopping and 0 in self._state.read(raw).leaving[1:]:
+                self._state.set(raw, 0)  # whoever still trains learns of it there
+        except _SESSION_LOST as error:
+            logging.info("The workers are not told that the chief has ended: %s", error)
+
+    def _gone(self, status: Status) -> set[int]:
+        self._watch.note(status.leaving)
+        # Somebody may stand there who does not say that he is back.
+        back = {i for i, count in enumerate(status.leaving) if count == LEFT and status.elements[i]}
+        return self._watch.gone - back
+
+    def _finished(self, raw: Any, generation: int) -> list[int]:
+        return self._finished_of(self._state.read(raw), generation)
+
+    def _finished_of(self, status: Status, generation: int) -> list[int]:
         return [i for i in range(1, self._capacity) if status.has_finished(i, generation)]
 
     def _run_callbacks(self, raw: Any, index: int, request: Request, generation: int) -> None:
@@ -635,10 +773,12 @@ class BarrierOp:
         if is_over and self.when_expired is not None:
             self.when_expired(generation)
 
-    def _wait(self, session: Any, index: int, run_id: str) -> bool:
+    def _wait(
+        self, session: Any, index: int, run_id: str, *, since: float | None = None
+    ) -> _Outcome:
         """Wait; `run_id` is the caller's session's, "" for the first one seen.
 
-        Returns False if the run id is another one.
+        `since` is when the worker has begun to wait to leave, if it has.
         """
         if not 1 <= index < self._capacity:
             raise ValueError(
@@ -647,17 +787,18 @@ class BarrierOp:
             )
         ignored = self._ignored.get(index)
         if ignored is not None and time.monotonic() < ignored[1]:
-            return True
+            return _Outcome.GO_ON
         raw = plain(session)
         status = self._state.read(raw)
         same_run = not run_id or status.run_id == run_id
         if ignored is not None and status.placed and status.mark == ignored[0] and same_run:
             self._ignored[index] = (status.mark, time.monotonic() + self._wait_seconds)
-            return True
+            return _Outcome.GO_ON
         self._ignored.pop(index, None)
-        since = logged = time.monotonic()
+        moved_at = logged = time.monotonic()
         mark = status.mark
-        while status.placed and same_run:
+        # What is placed after the chief's end says that all are to end.
+        while status.placed and same_run and status.chief >= 0:
             self._announce(raw, index, status)
             time.sleep(self._wait_seconds)
             run_id = run_id or status.run_id
@@ -665,20 +806,25 @@ class BarrierOp:
             now = time.monotonic()
             same_run = not run_id or status.run_id == run_id
             if status.mark != mark:
-                mark, since = status.mark, now
-            elif status.placed and now - since >= status.request.lease_seconds:
+                mark, moved_at = status.mark, now
+            elif status.placed and now - moved_at >= status.request.lease_seconds:
                 self._leave_dead_chief(raw, index, status)
-                return True
+                return _Outcome.GO_ON
+            if status.placed and self._is_over(since):
+                logging.warning("Worker %d leaves the barrier, as it is to end.", index)
+                self._state.leave(raw, index, -status.request.newest)
+                return _Outcome.STOP
             if now - logged >= _LOG_SECONDS:
                 logged = now
                 logging.info("Worker %d waits at the barrier.", index)
         if status.elements[index]:
             self._state.clear(raw, index)
-        return same_run
+        if not same_run:
+            return _Outcome.NEW_RUN
+        return _Outcome.STOP if status.stopping else _Outcome.GO_ON
 
-    def _step_back(self, session: Any, index: int) -> None:
+    def _step_back(self, raw: Any, index: int) -> None:
         """Clear a worker's element if it is set."""
-        raw = plain(session)
         if self._state.read(raw).elements[index]:
             self._state.clear(raw, index)
 
@@ -711,10 +857,19 @@ class BarrierOp:
 
 
 class BarrierHook(tf.compat.v1.train.SessionRunHook):
-    """Stop a worker at the barrier between two steps, and before its first one.
+    """Stop a worker at the barrier between two steps, and before the first one of a session.
 
-    Costs one more fetch of one bool a step, about 20 µs with local variables. Put it after the
-    hooks that restore. The chief's hook never blocks; it begins and ends with no barrier placed.
+    Costs one more fetch of one bool a step, about 20 µs with local variables. It may be listed
+    before the hooks that restore, or after them: when it waits, all of them have. The chief's hook
+    never blocks; it begins without a barrier of sessions before, and ends without any.
+
+    In its `end` a worker's hook waits until the chief has saved for the last time, and stands at
+    the barrier of every save meanwhile; also where TensorFlow's own sessions end. It does not wait
+    where the chief has no `BarrierHook`. The chief's hook tells the workers when that is.
+
+    SIGTERM ends a process as if it ended by itself, after its step: the chief saves, and lets the
+    workers end too. That is so in the main thread, unless the process has a handler of its own, and
+    while there is a session. The second one ends the process at once.
 
     Parameters
     ----------
@@ -722,59 +877,127 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         0 for the chief, else the worker's number, below the barrier's capacity.
     barrier_op
         The process's `BarrierOp`.
+    leave_after_seconds
+        How long a worker waits for the chief's last save, as long as the chief lives. By default
+        what MONOLITH_LEAVE_AFTER_SECONDS says, or as long as it takes.
+    sigterm_grace_seconds
+        How long it waits after SIGTERM. By default what MONOLITH_SIGTERM_GRACE_SECONDS says, or 20.
 
     Raises
     ------
     ValueError
-        If the index is outside the barrier.
+        If the index is outside the barrier, or a time is none.
     tensorflow.errors.AbortedError
         From the session, which then recovers, when a worker at the barrier learns that the chief
         has begun a new run.
+    UnreachableError
+        From a worker's `end`: no sign of life of the chief for its lease, or it has begun anew. It
+        is a ConnectionError. What the worker has trained since the last commit is not saved.
     """
 
-    def __init__(self, index: int, barrier_op: BarrierOp) -> None:
+    def __init__(
+        self,
+        index: int,
+        barrier_op: BarrierOp,
+        *,
+        leave_after_seconds: float | None = None,
+        sigterm_grace_seconds: float | None = None,
+    ) -> None:
         if not 0 <= index < barrier_op.capacity:
             raise ValueError(
                 f"index {index} is outside the barrier, whose capacity is {barrier_op.capacity}"
             )
         self._barrier_index = index
         self._barrier_op = barrier_op
+        barrier_op.limits = Limits.find(leave_after_seconds, sigterm_grace_seconds)
         self._run_id = ""
+        self._coord: Any = None
+        self._has_run = True
+        self._runs = 0  # since it stood at the barrier
         self._run_args = v1.train.SessionRunArgs(barrier_op.barrier_placed_tensor)
 
-    def after_create_session(self, session: Any, coord: Any) -> None:
-        """Wait here too: a worker that arrives at a placed barrier trains no step."""
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a session that can end in good order."""
+        return self._coord is not None and not self._coord.should_stop()
+
+    def begin(self) -> None:
+        """Be there for SIGTERM."""
         if self._barrier_index == 0:
-            self._barrier_op.reset(session)
-            return
-        self._run_id, _ = self._barrier_op.run.get(session)
-        if not self._wait(session):
-            coord.request_stop()
+            self._barrier_op.chief_end.begin_part(self)
+        termination.watch(self)
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Forget what was of the session before; hooks that restore may not have done so yet."""
+        if self._barrier_index == 0:
+            self._barrier_op.reset(session, keep_own=True)
+            self._barrier_op.chief_end.begin_session(plain(session))
+        else:
+            self._run_id, _ = self._barrier_op.run.get(session)
+            self._barrier_op._come_back(session, self._barrier_index)
+            self._has_run = False
+        self._coord = coord
 
     def before_run(self, run_context: Any) -> Any:
-        """Ask for the barrier's first element."""
+        """Ask for the barrier's first element.
+
+        Before a session's first step wait here: a worker that arrives at a placed barrier trains
+        no step, and has restored what its callbacks save.
+
+        Raises
+        ------
+        tensorflow.errors.OutOfRangeError
+            The job has ended meanwhile, as inputs end: no step is trained.
+        """
+        if not self._has_run and not self._wait(run_context.session):
+            self._coord.request_stop()
+            raise tf.errors.OutOfRangeError(None, None, "the job has ended: no step is trained")
+        self._has_run = True
         return self._run_args
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Wait if it was set, and this is a worker; stop if the chief has ended meanwhile."""
-        is_placed = self._barrier_index > 0 and run_values.results
-        if is_placed and not self._wait(run_context.session):
+        """Wait if it was set, and this is a worker; stop if the job is to end."""
+        self._runs += 1
+        chief = self._barrier_op.chief_end
+        is_terminated = termination.seconds_since() is not None
+        if self._barrier_index > 0:
+            is_over = run_values.results and not self._wait(run_context.session)
+        else:
+            if is_terminated and not chief.is_stopping:
+                logging.info("Terminated: the job is to end after a last save.")
+                self._barrier_op.stop_all(run_context.session)
+            is_over = chief.is_stopping
+        if is_over or is_terminated:
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
-        """Leave no barrier behind, nor a worker that seems to stand at it."""
-        if self._barrier_index == 0:
-            self._barrier_op.reset(session)
-            return
+        """Leave no barrier behind; in a worker, when the chief has saved for the last time."""
         try:
-            self._barrier_op._step_back(session, self._barrier_index)
+            if self._barrier_index == 0:
+                self._barrier_op.reset(session)
+                self._barrier_op._end_chief(session, self)
+            elif (
+                not self._barrier_op._stay(session, self._barrier_index, self._run_id)
+                and self._runs > 1  # one may have been under way
+            ):
+                logging.warning(
+                    "The chief has ended before worker %d: what this one has trained since the"
+                    " chief's last save is in no checkpoint.",
+                    self._barrier_index,
+                )
         except _SESSION_LOST as error:  # the barrier may well be gone before its workers
+            if self._barrier_index == 0:
+                raise
             logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
+        finally:
+            termination.forget(self)
 
     def _wait(self, session: Any) -> bool:
-        """Returns False if the chief has ended: there is no other run to wait for."""
-        if self._barrier_op._wait(session, self._barrier_index, self._run_id):
-            return True
+        """Returns False if the job is to end."""
+        outcome = self._barrier_op._wait(session, self._barrier_index, self._run_id)
+        self._runs = 0
+        if outcome is not _Outcome.NEW_RUN:
+            return outcome is _Outcome.GO_ON
         run = self._barrier_op.run
         if run.get(session)[0] == ENDED:
             return False

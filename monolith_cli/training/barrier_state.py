@@ -62,6 +62,9 @@ class Status(NamedTuple):
     elements: Sequence[bool]
     acknowledged: Sequence[int]
     placed: bool
+    chief: int = 0
+    stopping: bool = False
+    leaving: Sequence[int] = ()
 
     def acknowledged_by(self, index: int) -> int:
         """The generation that a worker need not run again, 0 for none."""
@@ -92,6 +95,8 @@ class BarrierState:
         From `shared_variables`, in whose scope this is made.
     run_id
         The variable of the run id, which is part of a look at the barrier.
+    leaving
+        The variables of `LeavingState`, which are too.
 
     Attributes
     ----------
@@ -101,7 +106,9 @@ class BarrierState:
         The lease's counter, an int64 scalar.
     """
 
-    def __init__(self, capacity: int, variable: VariableFactory, run_id: Any) -> None:
+    def __init__(
+        self, capacity: int, variable: VariableFactory, run_id: Any, leaving: Sequence[Any]
+    ) -> None:
         barrier = variable("barrier_var", [False] * capacity, tf.bool)
         action = variable("barrier_op_action", "", tf.string)
         request = variable("request", "", tf.string)
@@ -145,11 +152,13 @@ class BarrierState:
                 barrier.read_value(),
                 acknowledged.read_value(),
                 tf.identity(placed),
+                *(each.read_value() for each in leaving),
             )
 
     def read(self, session: Any) -> Status:
         """Element 0, then the request, then the rest."""
-        request, lease, run_id, elements, acknowledged, placed = session.run(self._status)
+        request, lease, run_id, elements, acknowledged, placed, *rest = session.run(self._status)
+        chief, stopping, leaving = rest
         return Status(
             Request.parse(request),
             int(lease),
@@ -157,6 +166,9 @@ class BarrierState:
             elements,
             acknowledged,
             bool(placed),
+            int(chief),
+            bool(stopping),
+            leaving,
         )
 
     def is_placed(self, session: Any) -> bool:

@@ -29,6 +29,7 @@ from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import sync
+from monolith_cli.training import termination
 from monolith_cli.training.barrier_ops import BarrierOp, RunningRequest, running_request
 from monolith_cli.training.barrier_state import plain, shared_device
 from monolith_cli.training.fingerprint import differences, fingerprint
@@ -176,6 +177,10 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         self.unfinished_workers: list[int] = []
         _meta(v1.get_default_graph())
 
+    def begin(self) -> None:
+        """The barrier's workers stay for the last save."""
+        self._barrier_op.chief_end.begin_part(self)
+
     @property
     def barrier_op(self) -> BarrierOp:
         """The barrier."""
@@ -195,22 +200,28 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         self._generation, placed = self._barrier_op.begin_request(session, SAVE_ACTION)
         if not placed:
             logging.info("The barrier is placed already, and stays after this save.")
+        seconds = self._pending_seconds
         try:
             self.finished_workers = self._barrier_op.wait_until_acknowledged(
-                session, self._generation, self._max_pending_seconds, min(self._wait_seconds, 0.1)
+                session, self._generation, seconds, min(self._wait_seconds, 0.1)
             )
+            gone = self._barrier_op.get_gone_indices(session)
         except BaseException:
             with contextlib.suppress(Exception):  # of a session that is lost, say
                 self.release(session)
             raise
         self._set_unfinished()
-        if self.unfinished_workers:
-            logging.warning(
-                "Saving step %d without workers %s: not finished within %g s.",
-                global_step_value,
-                self.unfinished_workers,
-                self._max_pending_seconds,
-            )
+        for workers, why in (
+            ([i for i in self.unfinished_workers if i in gone], "they have left the job"),
+            (
+                [i for i in self.unfinished_workers if i not in gone],
+                f"not finished within {seconds:g} s",
+            ),
+        ):
+            if workers:
+                logging.warning(
+                    "Saving step %d without workers %s: %s.", global_step_value, workers, why
+                )
 
     def check(self, session: Any) -> None:
         """Look again who still stands, right before a commit; who has gone counts as unfinished."""
@@ -240,8 +251,18 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
             self._barrier_op.end_request(session)
 
     def end(self, session: Any, global_step_value: int) -> None:
-        """Leave no barrier of a save behind."""
+        """Leave no barrier of a save behind; this was the last one."""
         self.release(session)
+        self._barrier_op._end_chief(session, self)
+
+    @property
+    def _pending_seconds(self) -> float:
+        """Less after SIGTERM: the job must have ended in time."""
+        since = termination.seconds_since()
+        if since is None:
+            return self._max_pending_seconds
+        left = self._barrier_op.limits.sigterm_grace_seconds - since
+        return min(self._max_pending_seconds, max(1.0, left))
 
     def _set_unfinished(self) -> None:
         workers = range(1, self._barrier_op.capacity)
@@ -279,12 +300,15 @@ class WorkerCkptHelper:
         self._meta = _meta(self._graph, is_chief=index == 0)
         self._state = InputState(iterators_of_graph())
         self._fingerprint: Any = None
+        self._has_restorer = False
+        self._restored: Any = None  # the session, a weak reference
 
     def create_save_iterator_callback(self) -> Callable[[str, Any], bool | None]:
         """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.
 
-        It returns False if it has not saved what it should: the request is over, or the files
-        cannot be written, which is logged. What cannot be saved by its nature gives a warning.
+        It returns False if it has not saved what it should: the request is over, the restorer hook
+        has not restored in this session yet, or the files cannot be written, which is logged. What
+        cannot be saved by its nature gives a warning.
         Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
         four round trips to the parameter server.
         """
@@ -308,6 +332,7 @@ class WorkerCkptHelper:
 
     def _begin(self) -> None:
         """Take in iterators that have been made since, while the graph can still be changed."""
+        self._has_restorer = True
         iterators = iterators_of_graph()
         if [it.name for it in iterators] != [it.name for it in self._state.iterators]:
             self._state = InputState(iterators)
@@ -319,6 +344,11 @@ class WorkerCkptHelper:
     def _save(self, action: str, session: Any) -> bool | None:
         if action != SAVE_ACTION or self._is_off:
             return None
+        if not self._is_restored(session):
+            logging.warning(
+                "The input of worker %d is not saved: it is not restored yet.", self._index
+            )
+            return False
         request = running_request()
         step = int(get_ckpt_info(session).global_step)
 
@@ -340,6 +370,12 @@ class WorkerCkptHelper:
         except (OSError, tf.errors.OpError) as error:
             logging.error("The input of worker %d is not saved: %s", self._index, error)
             return False
+
+    def _is_restored(self, session: Any) -> bool:
+        """Whether the input is where it belongs; before that, it is where every session begins."""
+        if not self._has_restorer:
+            return True
+        return self._restored is not None and self._restored() is plain(session)
 
     def _is_of_the_past(self, request: RunningRequest, session: Any, step: int) -> bool:
         """Whether somebody has only placed the barrier, with the action of a save that is over."""
@@ -476,3 +512,4 @@ class _InputRestorerHook(tf.compat.v1.train.SessionRunHook):
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Restore; iterators have been initialised by now."""
         self._helper._restore(session)
+        self._helper._restored = weakref.ref(plain(session))

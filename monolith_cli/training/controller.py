@@ -157,6 +157,8 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         """Stop, if somebody has asked for it."""
         if self._stop_reason is not None:
             logging.info("Asked to stop: %s", self._stop_reason or "no reason given")
+            # Workers come to the last save's barrier, and end after it.
+            self._barrier_op.stop_all(run_context.session)
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
@@ -230,6 +232,8 @@ def get_stub_from_model_dir(model_dir: str | os.PathLike[str]) -> Any:
 class ControllerHook(tf.compat.v1.train.SessionRunHook):
     """Does in the chief what some process has asked for by an op: stop, or save.
 
+    A stop ends the training of every process that has a `BarrierHook`, after a last save of all.
+
     Costs one fetch of two bools a step.
 
     Parameters
@@ -295,6 +299,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         if self._barrier_op is None:
             return
         barrier = self._barrier_op
+        barrier.stop_all(session)
         try:
             generation = barrier.place_barrier(session, STOP_ACTION)
         except BarrierAlreadyPlacedError:
@@ -307,12 +312,15 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
             return
         try:
             deadline = time.monotonic() + _STOP_WAIT_SECONDS
-            while time.monotonic() < deadline:
-                if not barrier.get_unacknowledged_indices(session, generation):
+            while True:
+                late = set(barrier.get_unacknowledged_indices(session, generation))
+                late -= set(barrier.get_gone_indices(session))
+                if not late:
                     return
+                if time.monotonic() >= deadline:
+                    break
                 time.sleep(_POLL_SECONDS)
-            late = barrier.get_unacknowledged_indices(session, generation)
-            logging.warning("Workers %s have not learnt of the stop.", late)
+            logging.warning("Workers %s have not learnt of the stop.", sorted(late))
         finally:
             barrier.remove_barrier(session)
 

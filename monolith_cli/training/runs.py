@@ -23,7 +23,6 @@ from absl import logging
 from monolith_cli.errors import UnreachableError
 from monolith_cli.training.barrier_ops import BarrierHook, BarrierOp
 from monolith_cli.training.barrier_state import plain
-from monolith_cli.training.lease import Heartbeat
 from monolith_cli.training.restarts import begin_restart, join_run, restart_of_graph
 from monolith_cli.training.run_state import ABSENT, ENDED, INPUT_ENDED, TRAINING
 from monolith_cli.training.save_path import check_save_path
@@ -55,6 +54,8 @@ def monitored_session(
     scaffold: Any = None,
     config: Any = None,
     deadline_seconds: float = 600,
+    leave_after_seconds: float | None = None,
+    sigterm_grace_seconds: float | None = None,
 ) -> Any:
     """A `MonitoredSession` of one process of a job, chief or worker.
 
@@ -80,6 +81,8 @@ def monitored_session(
         In this order: what restores, then what saves, then the rest.
     deadline_seconds
         How long to wait for a parameter server, and for a chief that gives no sign of life.
+    leave_after_seconds, sigterm_grace_seconds
+        As `BarrierHook`: how long a worker stays for the chief's last save.
 
     Raises
     ------
@@ -90,7 +93,13 @@ def monitored_session(
     """
     check_save_path(os.fspath(model_dir))
     hooks = list(hooks)
-    run_hook, barrier_hook = RunHook(index, barrier_op, model_dir), BarrierHook(index, barrier_op)
+    run_hook = RunHook(index, barrier_op, model_dir)
+    barrier_hook = BarrierHook(
+        index,
+        barrier_op,
+        leave_after_seconds=leave_after_seconds,
+        sigterm_grace_seconds=sigterm_grace_seconds,
+    )
     creator: Any
     if index == 0:
         creator = ChiefSessionCreator(
@@ -116,12 +125,13 @@ def run_until_inputs_end(
     """Call `step` until the input has ended, then stay until every process's input has.
 
     Who stays runs the hooks, so that saves find everybody at the barrier, the last save too. The
-    chief returns when all workers have come to their end, workers when the chief has ended.
+    chief returns when all workers have come to their end, workers when the chief has ended, or
+    after the `leave_after_seconds` of their `BarrierHook`.
 
     Parameters
     ----------
     session
-        From `monitored_session`.
+        From `monitored_session`, or TensorFlow's own with a `BarrierHook` in every process.
     step
         One training step; raises `tf.errors.OutOfRangeError` when the input has ended.
     deadline_seconds
@@ -151,6 +161,8 @@ def run_until_inputs_end(
         with contextlib.suppress(*_GONE):  # the next run notices
             if index:
                 run.set_presence(session, index, INPUT_ENDED)
+                if barrier_op.wait_to_leave(session, index):
+                    return
             elif all(at == INPUT_ENDED for at in run.get_presence(session)[1:]):
                 return
         patience.check("the chief still trains" if index else "some worker still trains")
@@ -414,7 +426,8 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         with contextlib.suppress(*_GONE):
             if self._index == 0:
                 self._run.end(session)
-            else:
+            # Whose input has ended does not come back: the chief need not wait for it.
+            elif self._run.get_presence(session)[self._index] != INPUT_ENDED:
                 self._run.set_presence(session, self._index, ABSENT)
 
     def _leave(self, session: Any) -> None:
@@ -427,27 +440,10 @@ class _SignOfLife(tf.compat.v1.train.SessionRunHook):
 
     def __init__(self, barrier_op: BarrierOp) -> None:
         self._barrier_op = barrier_op
-        self._heartbeat: Heartbeat | None = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Begin, before anything is restored: that may take long."""
-        self._stop()
-        self._heartbeat = Heartbeat(
-            plain(session), self._barrier_op.lease_seconds, self._beat, lambda: None
-        )
-        self._heartbeat.start()
-
-    def end(self, session: Any) -> None:
-        """Leave no thread behind."""
-        self._stop()
-
-    def _beat(self, heartbeat: Heartbeat) -> None:
-        self._barrier_op.raise_lease(heartbeat.session)
-
-    def _stop(self) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
+        """Begin, before anything is restored: that may take long. `BarrierHook` ends it."""
+        self._barrier_op.chief_end.keep_alive(plain(session))
 
 
 class _Patience:

@@ -85,7 +85,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         All or none: from start to end, UTC, every day, the time between two saves is
         `tide_save_secs`. An end before the start is of the next day.
     ignore_save_errors
-        Whether a save that has failed twice is only logged.
+        Whether a save that has failed twice is only logged, the last one too.
     is_dense_only
         It saves dense variables only, into a directory of its own. A step that another hook of
         the same graph has just saved in full is left out.
@@ -98,7 +98,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         the second try of it too.
     require_all
         Whether a step is committed only if every worker's input was saved with it. A save on time
-        that fails for that is logged and left out; `trigger_save` raises.
+        that fails for that is logged and left out; `trigger_save` raises, and so does the last
+        save, at the session's end.
 
     Raises
     ------
@@ -235,12 +236,20 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
-        """Save the last step, unless it is saved; let nobody wait any longer."""
+        """Save the last step, unless it is saved; let nobody wait any longer.
+
+        Raises
+        ------
+        UnfinishedWorkersError
+            With `require_all`, as nobody tries again: some worker did not save its input.
+        tensorflow.errors.OpError, OSError
+            What went wrong, twice.
+        """
         try:
             last_step = int(session.run(self._global_step_tensor))
             is_missed = last_step == self._missed_step
             if is_missed or last_step != self._timer.last_triggered_step():
-                self._save(session, last_step)
+                self._save(session, last_step, is_last=True)
             self._serve(session)
             for listener in (*self._listeners, *self._guards):
                 listener.end(session, last_step)
@@ -321,7 +330,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             raise self._unfinished(result.unfinished_workers)
         return result, should_stop
 
-    def _save(self, session: Any, step: int) -> bool:
+    def _save(self, session: Any, step: int, *, is_last: bool = False) -> bool:
         """A save on time, as the base class asks for it; returns whether to stop training."""
         if self._is_creating:
             return False
@@ -330,7 +339,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             with self._lock:
                 _, should_stop = self._save_step(session, int(step), self._require_all)
         except (*_FAILED, UnfinishedWorkersError) as error:
-            if not (self._ignore_save_errors or isinstance(error, UnfinishedWorkersError)):
+            is_left_out = isinstance(error, UnfinishedWorkersError) and not is_last
+            if not (self._ignore_save_errors or is_left_out):
                 raise
             logging.error("Step %d is not saved: %s", step, error)
             self._missed_step = int(step)

@@ -1,10 +1,14 @@
 """Kill a job at any moment, and see whether what it committed fits together.
 
-    python tests/training/chaos.py [--kills 50] [--seed 1]
+    python tests/training/chaos.py [--kills 50] [--seed 1] [--job example]
 
 trains examples/train.py on loopback, kills all of its processes at once with -9, checks what lies
 in the model directory, and starts it again; as many times as asked for. At the end it lets the job
-come to its end. Prints a line a kill. `make chaos` runs it.
+come to its end. Prints a line a kill. `make chaos` runs it, with each of three kinds of job:
+
+- `example`: as it is, in sessions of `runs`.
+- `stock`: in TensorFlow's own sessions, its hooks in the original's order (stock_job.py).
+- `stop`: the same, and `StopAtStepHook` in every process ends it.
 """
 
 from __future__ import annotations
@@ -156,6 +160,7 @@ class Job:
         deadline: float = 60.0,
         arguments: dict[str, dict[str, Any]] | None = None,
     ) -> None:
+        self.is_stock = "stock" in (arguments or {})
         self.server = server
         self.directory = directory
         self.model_dir = directory / "model"
@@ -204,8 +209,17 @@ class Job:
     def start_all(self, boundary: str = "", save: int = 1) -> None:
         self.logged_before = [len(self.consumed(worker)) for worker in range(WITH_INPUT)]
         self._begun_before = self.said("chief_0").count("begins at step")
+        self._marker.unlink(missing_ok=True)
         for name in NAMES:
+            # Workers of stock sessions do not wait until tables are restored.
+            if self.is_stock and name == NAMES[2]:
+                self.wait_for(self._has_chief_begun)
             self.start(name, boundary, save)
+
+    def _has_chief_begun(self) -> bool:
+        """Or it stands still, or has ended."""
+        has_ended = self.processes[NAMES[1]].has_ended.is_set()
+        return self.is_training or self.stopped is not None or has_ended
 
     def kill_all(self) -> None:
         """As nearly at once as can be."""
@@ -264,6 +278,11 @@ class Job:
     @property
     def has_come_to_its_end(self) -> bool:
         return all(self.processes[name].code == 0 for name in NAMES if name != "ps_0")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a process has ended with an error by itself."""
+        return any(process.code not in (None, 0) for process in self.processes.values())
 
     def wait_for(self, condition: Callable[[], object], seconds: float = START_SECONDS) -> None:
         end = time.monotonic() + seconds
@@ -439,6 +458,13 @@ class Kill(NamedTuple):
         return f"| {self.moment} | {' | '.join(steps)} | {self.trained} | {self.left} |"
 
 
+# What is wanted of `stock_job`; None for the example itself.
+KINDS: dict[str, dict[str, Any] | None] = {
+    "example": None,
+    "stock": {"stay": True},
+    "stop": {"last_step": 2000},
+}
+
 HEADER = """\
 | killed | began at step | committed | records trained | left |
 |---|---:|---:|---:|---:|"""
@@ -509,13 +535,23 @@ def roll_back(job: Job, before: Committed) -> Committed:
     return rolled_back
 
 
-def finish(job: Job, seconds: float = 180) -> Committed:
-    """Let the job come to its end: every record is in the model, once."""
+def finish(job: Job, seconds: float = 180, *, last_step: int | None = None) -> Committed:
+    """Let the job come to its end: every record is in the model, once; or all up to that step."""
     before = check(job)
     job.start_all()
-    job.wait_for(lambda: job.has_come_to_its_end, seconds)
+    job.wait_for(lambda: job.has_come_to_its_end or job.has_failed, seconds)
+    assert job.has_come_to_its_end, {name: each.code for name, each in job.processes.items()}
     job.kill_all()
     after = check(job, before)
+    if last_step is not None:
+        assert after.step is not None
+        assert after.step >= last_step
+        for worker in range(WITH_INPUT):
+            logged = job.consumed(worker)[job.logged_before[worker] :]
+            missing = {r for entry in logged for r in entry["records"]} - after.trained[worker]
+            # Who was let go from the last save's barrier may make one step more.
+            assert len(missing) <= BATCH, f"worker {worker} has trained on {len(missing)} in vain"
+        return after
     assert sum(map(len, after.trained.values())) == job.records
     assert not any(after.left.values())
     return after
@@ -527,6 +563,7 @@ def main() -> int:
     parser.add_argument("--boundaries", type=int, default=None, help="of these (2 in 3)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--records", type=int, default=12000)
+    parser.add_argument("--job", choices=list(KINDS), default="example", help="(example)")
     parser.add_argument("--keep", action="store_true", help="keep the directory")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -540,13 +577,19 @@ def main() -> int:
     print(HEADER, flush=True)
     try:
         with ForkServer() as server:
-            job = Job(server, directory, records=options.records, save_steps=60)
+            stock = KINDS[options.job]
+            arguments = None if stock is None else {"stock": stock}
+            job = Job(
+                server, directory, records=options.records, save_steps=60, arguments=arguments
+            )
             for boundary in moments(options.kills, boundaries):
+                if stock is not None and boundary.endswith("rollback"):
+                    continue  # stock sessions refuse it
                 print(kill(job, boundary, chance).line, flush=True)
                 if job.has_come_to_its_end:
                     ends += 1
                     job.clear()
-            finish(job)
+            finish(job, last_step=(stock or {}).get("last_step"))
             ends += 1
     except BaseException:
         options.keep = True

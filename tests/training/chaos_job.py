@@ -10,7 +10,7 @@ Reads JSON objects from its standard input, a line each, and writes what has sta
 first save from the Nth on that comes there. It then writes the save's step to the marker.
 `arguments` of classes, {"BarrierOp": {"lease_seconds": 3}}, go before those of the example;
 "controller" stands for the module's constants, {"clock": {"seconds": 3600}} for a clock that is
-fast.
+fast, {"stock": {...}} for a job in TensorFlow's own sessions (`stock_job`).
 
 It ends with its standard input, and takes all processes with it.
 """
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.02
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests"), str(ROOT / "tests/training")]
     import tensorflow  # noqa: F401  (so that no process has to)
     import train
 
@@ -105,6 +105,13 @@ def set_arguments(name: str, values: dict[str, Any]) -> None:
 
     if name == "controller":
         vars(controller).update(values)
+        return
+    if name == "stock":
+        import stock_job
+        import train
+
+        os.environ["STOCK_JOB"] = json.dumps(values)
+        train.train = stock_job.train
         return
     if name == "clock":
         clocks.shift_this_process(**values)

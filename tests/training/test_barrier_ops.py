@@ -164,7 +164,7 @@ def test_names_and_collections(ops: Any, is_chief: bool) -> None:
         names = {variable.op.name for variable in mine}
         assert "default_barrier_op/barrier_var" in names
         assert "other_barrier_op/barrier_op_action" in names
-        assert len(names) == 16
+        assert len(names) == 22
         assert not empty
         assert not v1.trainable_variables()
         graph.get_tensor_by_name("default_barrier_op/index_placeholder:0")
@@ -641,16 +641,99 @@ def test_the_chief_never_blocks(ops: Any) -> None:
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "barrier-lease"])
 
 
+def first_run(hook: Any, session: Any) -> Any:
+    """A session's first run, as far as the hook is in it; returns what it asks for."""
+    hook.after_create_session(session, tensorflow().train.Coordinator())
+    return hook.before_run(tensorflow().compat.v1.train.SessionRunContext(None, session))
+
+
 def test_a_worker_that_comes_during_a_placement_waits_before_its_first_step(ops: Any) -> None:
     with job(ops, capacity=2) as j:
         hook = ops.BarrierHook(1, j.op)
         j.op.place_barrier(j.session, "Save")
-        thread = threading.Thread(target=hook.after_create_session, args=(j.session, None))
+        # Hooks that come later restore only now.
+        hook.after_create_session(j.session, tensorflow().train.Coordinator())
+        assert j.op.get_blocked_indices(j.session) == [0]
+        assert j.seen == ["MainThread Save"]
+        thread = threading.Thread(target=first_run, args=(hook, j.session), name="w1")
         thread.start()
         eventually(lambda: j.op.is_all_blocked(j.session))
         assert thread.is_alive()
         j.op.remove_barrier(j.session)
         thread.join(5)
+        assert not thread.is_alive()
+        assert j.seen == ["MainThread Save", "w1 Save"]
+
+
+def test_a_worker_that_comes_back_leaves_what_the_one_before_has_finished(ops: Any) -> None:
+    with job(ops, capacity=2) as j:
+        generation = j.op.place_barrier(j.session, "Save")
+        j.worker(1)
+        eventually(lambda: j.op.get_acknowledged_indices(j.session, generation) == [1])
+        # Dies here, and another process takes its place.
+        ops.BarrierHook(1, j.op).after_create_session(j.session, None)
+        assert j.op.get_acknowledged_indices(j.session, generation) == [1]
+
+
+@pytest.mark.parametrize("first", ["barrier", "restorer"])
+def test_a_worker_restores_before_it_stands_at_the_barrier(ops: Any, first: str) -> None:
+    """In any order of hooks."""
+    tf = tensorflow()
+    with tf.Graph().as_default():
+        seen: list[str] = []
+        op = ops.BarrierOp(
+            2, wait_seconds=POLL, barrier_callbacks=[lambda action, session: seen.append(action)]
+        )
+
+        class Restorer(tf.compat.v1.train.SessionRunHook):
+            def after_create_session(self, session: Any, coord: Any) -> None:
+                seen.append("restored")
+
+        class Placer(tf.compat.v1.train.SessionRunHook):
+            def after_create_session(self, session: Any, coord: Any) -> None:
+                op._state.place(
+                    session,
+                    op._state.read(session).request._replace(
+                        newest=5, generation=5, action="Save", lease_seconds=0.3
+                    ),
+                )
+
+        constant = tf.constant(1)
+        hooks = [ops.BarrierHook(1, op), Restorer()]
+        with monitored(
+            None, [Placer(), *(hooks if first == "barrier" else hooks[::-1])]
+        ) as session:
+            assert seen == ["restored"]
+            session.run(constant)
+            assert seen == ["restored", "Save"]
+
+
+def test_a_barrier_that_a_hook_of_the_same_session_has_placed_stays(ops: Any) -> None:
+    tf = tensorflow()
+    with tf.Graph().as_default():
+        op = ops.BarrierOp(2, wait_seconds=POLL)
+        shall_place, shall_fail = [True, False], [True, False, False]
+
+        class Placer(tf.compat.v1.train.SessionRunHook):
+            def after_create_session(self, session: Any, coord: Any) -> None:
+                if shall_place.pop(0):
+                    op.place_barrier(session, "Save")
+
+        class Fails(tf.compat.v1.train.SessionRunHook):
+            def after_run(self, run_context: Any, run_values: Any) -> None:
+                if shall_fail.pop(0):
+                    raise tf.errors.AbortedError(None, None, "a server is lost")
+
+        hooks = [Placer(), ops.BarrierHook(0, op), Fails()]
+        constant = tf.constant(1)
+        with tf.compat.v1.train.MonitoredSession(hooks=hooks) as session:
+            raw = session._tf_sess()
+            assert op.get_blocked_indices(raw) == [0]
+            # The next session begins without it.
+            session.run(constant)
+            assert session._tf_sess() is not raw
+            assert op.get_blocked_indices(session._tf_sess()) == []
+    eventually(lambda: not [t for t in threading.enumerate() if t.name == "barrier-lease"])
 
 
 def test_a_worker_that_died_at_the_barrier_starts_with_a_clear_element(ops: Any) -> None:
@@ -665,6 +748,7 @@ def test_the_chiefs_new_session_starts_without_a_barrier(ops: Any) -> None:
         hook = ops.BarrierHook(0, j.op)
         j.op.place_barrier(j.session)
         j.op.begin_request(j.session, "Save")
+        j.op._heartbeat.session = None  # as of one that is lost
         hook.after_create_session(j.session, None)
         assert j.op.is_none_blocked(j.session)
         j.op.begin_request(j.session, "Save")

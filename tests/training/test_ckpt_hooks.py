@@ -183,6 +183,28 @@ def test_only_for_its_own_action(hooks: Any, tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_worker_that_has_not_restored_saves_nothing(hooks: Any, tmp_path: Path) -> None:
+    save_steps(hooks, tmp_path, [10])
+    worker = Worker(hooks, tmp_path)
+    with worker.graph.as_default():
+        worker.restorer.begin()
+        for step in (20, 30):  # in each session anew
+            with plain_session() as session:
+                before = names(tmp_path)
+                assert worker.save(session, step) is False
+                assert names(tmp_path) == before
+                worker.restorer.after_create_session(session, None)
+                assert worker.save(session, step) is True
+                assert f"input_worker_1.ckpt-{step}.index" in names(tmp_path)
+
+
+def test_who_has_no_restorer_saves(hooks: Any, tmp_path: Path) -> None:
+    """Nor does one wait whose restorer hook is in no session."""
+    worker = Worker(hooks, tmp_path)
+    with worker.graph.as_default(), plain_session() as session:
+        assert worker.save(session, 10) is True
+
+
 def test_iterators_that_are_made_after_the_helper(hooks: Any, tmp_path: Path) -> None:
     for expected in ([0, 0], [2, 2]):
         worker = Worker(hooks, tmp_path)

@@ -130,6 +130,10 @@ class Observer:
     def presence(self) -> list[int]:
         return list(self._process.barrier.run.get_presence(self.session))
 
+    @property
+    def leaving(self) -> list[int]:
+        return list(self._process.barrier._leaving.get(self.session))
+
 
 def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
@@ -267,9 +271,10 @@ def test_a_worker_waits_for_a_chief_that_restores(runs: Any, target: str, tmp_pa
     observer.give()
     chief_thread.join(10)
     assert not worker.session.should_stop()
-    observer.give()
-    worker.session.run(worker.step)
+    with pytest.raises(tf.errors.OutOfRangeError, match="no step is trained"):
+        worker.session.run(worker.step)
     assert worker.session.should_stop()
+    worker.session.close()
 
 
 def test_a_worker_that_comes_after_the_end(runs: Any, target: str, tmp_path: Path) -> None:
@@ -286,10 +291,12 @@ def test_a_worker_that_ends_says_so(runs: Any, target: str, tmp_path: Path) -> N
     chief = Process(runs, target, 0, tmp_path)
     chief.open()
     observer = Observer(chief, target)
-    worker = Process(runs, target, 1, tmp_path)
+    worker = Process(runs, target, 1, tmp_path, leave_after_seconds=0.2)
     with worker.open():
         assert observer.presence == [0, 1]
+        assert observer.leaving == [0, 0]
     assert observer.presence == [0, 0]
+    assert observer.leaving == [0, -1]
 
 
 def out_of_range() -> None:
@@ -344,9 +351,7 @@ def test_whoever_stays_gives_up(
     process = chief if index == 0 else Process(runs, target, 1, tmp_path)
     session = chief.session if index == 0 else process.open()
     if index:
-        for hook in chief.session._hooks:
-            if isinstance(hook, runs._SignOfLife):
-                hook._stop()  # as if it were dead
+        chief.barrier.chief_end.close()  # as if it were dead
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=why):
         runs.run_until_inputs_end(

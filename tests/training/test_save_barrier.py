@@ -239,6 +239,7 @@ def test_a_worker_that_leaves_before_the_commit_is_unfinished(tmp_path: Path) ->
 def hold_up(job: Job) -> None:
     """Give no sign of life until the worker has left, as a chief that swaps would."""
     job.barrier_op._heartbeat.stop()
+    job.barrier_op.chief_end._heartbeat.stop()
     deadline = time.monotonic() + 10
     while 1 in job.barrier_op.get_blocked_indices(job.raw):
         assert time.monotonic() < deadline

@@ -1,0 +1,376 @@
+"""How the processes of a job leave it: workers after the chief's last save.
+
+Variables beside those of the barrier, initialised by the chief alone:
+
+============= =========== =====================================================================
+variable      written by  what
+============= =========== =====================================================================
+chief_session chief       a number for each of its sessions; negated when it has saved for the
+                          last time, 0 where nobody says so
+stopping      chief       all processes are to end, once that save is over
+leaving       worker i    element i: 0 while it trains, a counter that it raises while it waits
+                          to leave, LEFT when it has left
+============= =========== =====================================================================
+
+A worker that was killed while it waits is known by a counter that stands still for the lease.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+from monolith_cli.errors import UnreachableError, UsageError
+from monolith_cli.training.barrier_state import Status, VariableFactory
+from monolith_cli.training.lease import Heartbeat
+from monolith_cli.training.run_state import ENDED
+
+__all__ = [
+    "LEFT",
+    "ChiefEnd",
+    "LeavingState",
+    "LeavingWatch",
+    "LeavingWorker",
+    "Limits",
+]
+
+v1 = tf.compat.v1
+
+LEFT = -1
+GRACE_SECONDS = 20.0
+_LOG_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+_GOODBYE_SECONDS = 5.0  # that a chief gives workers that wait to leave
+
+
+class LeavingState:
+    """Makes the variables and the ops on them, and runs these: one round trip each.
+
+    Locks nothing, checks nothing, and takes plain sessions.
+
+    Parameters
+    ----------
+    capacity
+        Elements of `leaving`, as many as the barrier has.
+    variable
+        From `shared_variables`, in whose scope this is made.
+
+    Attributes
+    ----------
+    variables
+        Session of the chief, stopping, leaving: for whoever reads them with something else.
+    """
+
+    def __init__(self, capacity: int, variable: VariableFactory) -> None:
+        chief = variable("chief_session", 0, tf.int64)
+        stopping = variable("stopping", False, tf.bool)
+        leaving = variable("leaving", [0] * capacity, tf.int64)
+        self.variables = (chief, stopping, leaving)
+        self._who = v1.placeholder(tf.int32, [], name="leaving_index_placeholder")
+        self._number = v1.placeholder(tf.int64, [], name="leaving_placeholder")
+        self._set_chief = chief.assign(self._number).op
+        self._read_chief = chief.read_value()
+        self._stop = stopping.assign(True).op
+        self._set = leaving[self._who].assign(self._number).op
+        self._read = leaving.read_value()
+
+    def set_chief(self, session: Any, number: int) -> None:
+        """Say that the chief has this session."""
+        session.run(self._set_chief, {self._number: number})
+
+    def get_chief(self, session: Any) -> int:
+        """The number of the chief's session; negative after its last save."""
+        return int(session.run(self._read_chief))
+
+    def stop(self, session: Any) -> None:
+        """Say that all are to end."""
+        session.run(self._stop)
+
+    def set(self, session: Any, index: int, count: int) -> None:
+        """Say where a worker is: 0, a counter, or LEFT."""
+        session.run(self._set, {self._who: index, self._number: count})
+
+    def get(self, session: Any) -> Sequence[int]:
+        """Where all workers are."""
+        return [int(count) for count in session.run(self._read)]
+
+
+class Limits(NamedTuple):
+    """How long a worker waits to leave, in seconds.
+
+    Attributes
+    ----------
+    leave_after_seconds
+        None: as long as the chief lives.
+    sigterm_grace_seconds
+        After SIGTERM.
+    """
+
+    leave_after_seconds: float | None
+    sigterm_grace_seconds: float
+
+    @classmethod
+    def find(cls, leave_after_seconds: float | None, sigterm_grace_seconds: float | None) -> Limits:
+        """What was given, else what the environment says, else the default.
+
+        Raises
+        ------
+        UsageError
+            A time that is none. It is a ValueError.
+        """
+        grace = _seconds("sigterm_grace_seconds", sigterm_grace_seconds)
+        return cls(
+            _seconds("leave_after_seconds", leave_after_seconds),
+            GRACE_SECONDS if grace is None else grace,
+        )
+
+
+def _seconds(name: str, given: float | None) -> float | None:
+    if given is None:
+        name = f"MONOLITH_{name.upper()}"
+        text = os.environ.get(name, "")
+        if not text:
+            return None
+        try:
+            given = float(text)
+        except ValueError:
+            raise UsageError(f"{name} is no number of seconds: {text!r}") from None
+    if not (given >= 0 and math.isfinite(given)):
+        raise UsageError(f"{name} must be a number of seconds that is not negative: {given}")
+    return given
+
+
+class LeavingWorker:
+    """Raises a worker's counter for as long as it waits to leave.
+
+    Parameters
+    ----------
+    state, session, index
+        The session is a plain one.
+    lease_seconds
+        The time in which the counter must not stand still.
+
+    Attributes
+    ----------
+    since
+        When it began to wait, by `time.monotonic`.
+    """
+
+    def __init__(self, state: LeavingState, session: Any, index: int, lease_seconds: float) -> None:
+        self.session = session
+        self.since = time.monotonic()
+        self._state = state
+        self._index = index
+        self._lease_seconds = lease_seconds
+        self._count = 0
+        self._raise(self)
+        self._heartbeat = Heartbeat(session, lease_seconds, self._raise, lambda: None)
+        self._heartbeat.start()
+
+    def stop(self) -> None:
+        """Raise it no more."""
+        self._heartbeat.stop()
+        self._heartbeat.join(_GOODBYE_SECONDS)
+
+    def leave(self) -> None:
+        """Say that this worker has left."""
+        self.stop()
+        self._state.set(self.session, self._index, LEFT)
+
+    def stay(
+        self,
+        *,
+        read: Callable[[], Status],
+        stand: Callable[[], object],
+        run_id: str,
+        is_over: Callable[[], bool],
+        poll_seconds: float,
+    ) -> bool:
+        """Wait until the chief has saved for the last time, at the barrier whenever there is one.
+
+        Parameters
+        ----------
+        read, stand
+            Look at the barrier; stand at it for as long as it is placed.
+        run_id
+            Of the caller's session, "" in TensorFlow's own.
+        is_over
+            Whether to wait no longer.
+
+        Returns
+        -------
+        bool
+            False if the chief had ended before.
+
+        Raises
+        ------
+        UnreachableError
+            The chief has given no sign of life for its lease, or has begun anew from its last
+            commit. It is a ConnectionError.
+        """
+        chief, mark = 0, None
+        moved_at = logged_at = time.monotonic()
+        while True:
+            status, now = read(), time.monotonic()
+            if status.chief < 0 or status.run_id == ENDED:
+                return mark is not None
+            if not status.chief and not chief and status.run_id == run_id:
+                return True  # it does not say when it has
+            is_new = bool(chief) and status.chief not in (0, chief)
+            if is_new or (run_id and status.run_id not in ("", run_id)):
+                what = "the chief has begun anew: this worker's part since the commit is missing"
+                raise UnreachableError(what, hint="start this process again")
+            chief = chief or status.chief
+            if mark is None:
+                logging.info("Worker %d waits for the chief's last save.", self._index)
+            if status.mark != mark:
+                mark, moved_at = status.mark, now
+            # The chief's value counts, which comes with its first request.
+            request = status.request
+            lease_seconds = request.lease_seconds if request.newest else self._lease_seconds
+            if now - moved_at >= lease_seconds:
+                what = f"no sign of life of the chief for {lease_seconds:g} s"
+                raise UnreachableError(
+                    f"{what}: its last save is not made",
+                    hint="start the job again, and it goes on from its last commit",
+                )
+            if is_over():
+                logging.warning("Worker %d leaves before the chief's last save.", self._index)
+                return True
+            if now - logged_at >= _LOG_SECONDS:
+                logged_at = now
+                logging.info("Worker %d still waits for the chief's last save.", self._index)
+            if status.placed:
+                stand()
+            time.sleep(poll_seconds)
+
+    def _raise(self, _: object) -> None:
+        self._count += 1
+        self._state.set(self.session, self._index, self._count)
+
+
+class LeavingWatch:
+    """Tells by their counters which workers wait to leave, have left, or were killed meanwhile."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._seen: dict[int, tuple[int, float, float]] = {}  # count, first and last look
+
+    def note(self, leaving: Sequence[int]) -> None:
+        """Look at the counters. Costs nothing, and may be called from any thread."""
+        now = time.monotonic()
+        for index, count in enumerate(map(int, leaving)):
+            seen = self._seen.get(index)
+            first = seen[1] if seen and seen[0] == count else now
+            self._seen[index] = count, first, now
+
+    @property
+    def gone(self) -> set[int]:
+        """Who has left, or was killed while it waited."""
+        return {
+            index
+            for index, (count, first, last) in list(self._seen.items())
+            if count == LEFT or (count > 0 and last - first >= self._lease_seconds)
+        }
+
+    @property
+    def waiting(self) -> set[int]:
+        """Who waits to leave."""
+        seen = list(self._seen.items())
+        return {index for index, (count, *_) in seen if count > 0} - self.gone
+
+
+class ChiefEnd:
+    """Says, for the chief's session, that it lives, and when it has saved for the last time.
+
+    That is when all who may still save or hold the barrier have ended, whatever their order: each
+    begins and ends a part.
+
+    Parameters
+    ----------
+    state, watch
+        Of the job.
+    raise_lease
+        Raises the lease's counter through a plain session.
+    lease_seconds
+        The lease.
+    """
+
+    def __init__(
+        self, state: LeavingState, watch: LeavingWatch, raise_lease: Any, lease_seconds: float
+    ) -> None:
+        self._state = state
+        self._watch = watch
+        self._raise_lease = raise_lease
+        self._lease_seconds = lease_seconds
+        # Weakly: hooks of a session that could not be made never end.
+        self._parts: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._number = 0
+        self._heartbeat: Heartbeat | None = None
+        self.session: Any = None
+        self.is_stopping = False
+
+    def begin_part(self, part: Any) -> None:
+        """Somebody will end too."""
+        self._parts.add(part)
+
+    def keep_alive(self, session: Any) -> None:
+        """Raise the lease from now on, for as long as this plain session lives."""
+        if self._heartbeat is not None:
+            if self._heartbeat.session is session and self._heartbeat.is_alive():
+                return
+            self._heartbeat.stop()
+        self._heartbeat = Heartbeat(session, self._lease_seconds, self._beat, lambda: None)
+        self._heartbeat.start()
+
+    def begin_session(self, session: Any) -> None:
+        """Let workers stay for the last save of this plain session."""
+        self.is_stopping = False
+        self.session = session
+        self._number = max(self._number + 1, time.time_ns() // 1000)
+        self.keep_alive(session)
+        self._state.set_chief(session, self._number)
+
+    def stop_all(self, session: Any) -> None:
+        """Let every process end once the last save is over."""
+        self.is_stopping = True
+        self._state.stop(session)
+
+    def end_part(self, part: Any) -> bool:
+        """One has ended; returns whether it was the last one, and `end_session` is to follow."""
+        self._parts.discard(part)
+        return self.session is not None and not self._parts
+
+    def end_session(self, session: Any) -> None:
+        """Say that the last save is over, and let those go who wait for that.
+
+        Takes as long as they do, a poll or two, and five seconds at most.
+        """
+        try:
+            self._state.set_chief(session, -self._number)
+            deadline = time.monotonic() + _GOODBYE_SECONDS
+            while True:
+                self._watch.note(self._state.get(session))
+                if not self._watch.waiting or time.monotonic() >= deadline:
+                    return
+                time.sleep(_POLL_SECONDS)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give no more signs of life."""
+        self.session = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _beat(self, heartbeat: Heartbeat) -> None:
+        self._raise_lease(heartbeat.session)
+        self._watch.note(self._state.get(heartbeat.session))
