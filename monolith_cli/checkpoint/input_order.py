@@ -1,11 +1,14 @@
 """The order of the steps at which inputs have states: that of the model's steps.
 
 A state may be there without its model's step: of a save that is under way or was given up, or of a
-model that is gone. Such a step comes in by the time of its state.
+model that is gone. Such a step comes in by the time of its state; but one with a higher number than
+the latest is later, whatever its time. Times change when files are copied, and from a state that is
+too new a worker would leave records out.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -47,7 +50,9 @@ def order_of_inputs(model_dir: str, states: Mapping[str, Collection[int]]) -> li
     unlisted: dict[int, float] = {}
     for base, steps in states.items():
         for step in steps:
-            if step not in listed:
+            if step not in listed and latest is not None and step > latest:
+                unlisted[step] = math.inf
+            elif step not in listed:
                 time = index_time(os.path.join(model_dir, f"{base}-{step}")) or 0.0
                 unlisted[step] = min(time, unlisted.get(step, time))
     return order_of_steps(list(listed.items()), unlisted, latest)
