@@ -25,19 +25,19 @@ from monolith_cli.checkpoint.names import (
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
     StepFile,
+    input_base,
     parse_step_file,
     step_of,
     target_of_temporary,
 )
-from monolith_cli.checkpoint.removal import remove
-from monolith_cli.checkpoint.restart import (
+from monolith_cli.checkpoint.override import (
     Override,
-    RestartPoint,
-    is_spent,
     read_override,
-    remove_override,
-    restart_point,
+    what_is_left,
+    write_rest,
 )
+from monolith_cli.checkpoint.removal import remove
+from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.checkpoint.steps import (
     Recorded,
@@ -56,7 +56,7 @@ from monolith_cli.formats.checkpoint_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["CommittedSteps"]
 
@@ -116,6 +116,7 @@ class CommittedSteps:
         self._restored: int | None = None
         self._override: Override | None = None
         self._to_drop: set[int] = set()
+        self._held: set[int] = set()  # dropped, but for states that a rollback names
         self._of_others: set[str] = set()  # paths that others list, and drop
 
     @property
@@ -234,10 +235,17 @@ class CommittedSteps:
         """
         write_step_inputs(self._model_dir, StepInputs(step, run_id, {}))
 
-    def commit(self, step: int) -> None:
+    def commit(self, step: int, rest: Override | None = None) -> None:
         """Name that step in `checkpoint`, and end a rollback of inputs; then drop old steps.
 
-        A rollback that was asked for since the restart is left to the next one.
+        A rollback that was asked for since the restart is left to the next one. Iterator states
+        that `ckpt.override` names stay, when their step goes, for as long as it names them.
+
+        Parameters
+        ----------
+        rest
+            What this step leaves of the rollback that was honoured: the inputs of workers that have
+            not gone back by it yet.
 
         Raises
         ------
@@ -265,7 +273,7 @@ class CommittedSteps:
         self._latest, self._latest_at = step, commit_time(now, self.prefix(step))
         self._given_up.discard(step)
         self._to_drop.update(entry.step for entry in gone if entry.step is not None)
-        self._end_rollback(entry.step for entry in listed if entry.step is not None)
+        self._end_rollback(rest, [entry.step for entry in listed if entry.step is not None])
         self._drop()
 
     def _adopt(self) -> None:
@@ -330,16 +338,27 @@ class CommittedSteps:
             for each in recorded_checkpoints(CheckpointState(name))
         }
 
-    def _end_rollback(self, steps: Iterable[int]) -> None:
-        """Remove the override that this job or the one before it has honoured; no newer one."""
+    def _end_rollback(self, rest: Override | None, steps: Iterable[int]) -> None:
+        """Leave that of the override that this job or the one before has honoured; no newer one."""
+        honoured, self._override = self._override, rest
         try:
             override = read_override(self._model_dir)
-            if override and (
-                override == self._override or is_spent(self._model_dir, override, steps)
-            ):
-                remove_override(self._model_dir)
+            if override is None:
+                return  # somebody has taken it back
+            if honoured is None or not honoured.is_rest_of(override):
+                rest = what_is_left(self._model_dir, override, steps)
         except (StateFileError, NotReadableError):
             return  # so it is none that was honoured; whoever starts next is told
+        if rest != override:
+            write_rest(self._model_dir, rest)
+
+    def _named_inputs(self) -> dict[int, int]:
+        """By worker, the step of the iterator state that `ckpt.override` names."""
+        try:
+            override = read_override(self._model_dir)
+        except (StateFileError, NotReadableError, PathNotFoundError):
+            return {}
+        return dict(override.inputs) if override else {}
 
     def _drop(self) -> None:
         """Remove steps that are no longer listed, and what a killed removal has left of others."""
@@ -354,6 +373,7 @@ class CommittedSteps:
             step = step_of(name) if name.startswith(CKPT_INPUTS_PREFIX) else None
             if step is not None and step not in whole:
                 self._to_drop.add(step)
+        self._to_drop |= self._held - whole
         if self._to_drop:
             self._remove(self._to_drop.__contains__, keep_counts=True)
             self._to_drop = set()
@@ -366,6 +386,8 @@ class CommittedSteps:
         all_unfinished: bool = False,
     ) -> list[str]:
         names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
+        named = self._named_inputs()
+        self._held = {step for step in self._held if not goes(step)}
         gone: list[str] = []
         workers: set[int] = set()
         for name in names:
@@ -376,10 +398,14 @@ class CommittedSteps:
                 continue
             if not self._is_ours(file) or (keep_counts and file.kind == "info"):
                 continue
-            if goes(file.step):
-                gone.append(name)
-                if file.worker is not None:
-                    workers.add(file.worker)
+            if not goes(file.step):
+                continue
+            if _is_named(file, named):
+                self._held.add(file.step)
+                continue
+            gone.append(name)
+            if file.worker is not None:
+                workers.add(file.worker)
         # The model's index first: without it nothing offers the step, and while `ckpt.inputs` is
         # there without it, the rest is known to be left over. State files name no states that are
         # going.
@@ -388,7 +414,9 @@ class CommittedSteps:
         for name in order[:indexes]:
             remove(os.path.join(self._model_dir, name))
         for worker in sorted(workers):
-            write_input_state(self._model_dir, worker)
+            state = f"{input_base(worker)}-{named.get(worker)}"
+            latest = named[worker] if f"{state}{INDEX_SUFFIX}" in names else None
+            write_input_state(self._model_dir, worker, latest)
         for name in order[indexes:]:
             remove(os.path.join(self._model_dir, name))
         return gone
@@ -409,6 +437,17 @@ class CommittedSteps:
 
     def _place(self, path: str) -> str:
         return os.path.abspath(os.path.join(self._model_dir, path))
+
+
+def _is_named(file: StepFile, inputs: Mapping[int, int]) -> bool:
+    """Whether a rollback needs that file: a state, or what the inputs were at that step."""
+    if file.is_temporary:
+        return False
+    if file.kind == "inputs":
+        return file.step in inputs.values()
+    if file.kind != "input" or file.worker is None:
+        return False
+    return inputs.get(file.worker) == file.step
 
 
 def _removal_rank(name: str) -> int:

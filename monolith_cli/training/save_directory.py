@@ -136,9 +136,10 @@ def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> 
     """
     graph = plain(session).graph
     restart = restart_of_graph(graph, path)
-    if restart.override and step != _step_inside(restart.prefix, graph, step):
+    asked = restart.override.model_step if restart.override else None
+    if asked is not None and step != _step_inside(restart.prefix, graph, step):
         raise UsageError(
-            f"the session is at step {step}, but 'ckpt.override' asks for {restart.step}",
+            f"the session is at step {step}, but 'ckpt.override' asks for {asked}",
             path=path,
             hint="make the session with monolith_cli.training.runs, or remove ckpt.override",
         )

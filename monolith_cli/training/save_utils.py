@@ -24,10 +24,15 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     write_step_inputs,
 )
+from monolith_cli.checkpoint.override import Override
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, UnfinishedWorkersError, WriteError
 from monolith_cli.training.barrier_state import plain
-from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
+from monolith_cli.training.ckpt_hooks import (
+    BarrierSaverListener,
+    SavedInput,
+    get_saved_inputs,
+)
 from monolith_cli.training.save_directory import (
     check_basenames,
     check_written,
@@ -396,10 +401,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 barrier.check(session)
             workers = self._workers(session, require_all)
             override = self._restart.override
-            note = override.as_json() if override else None
+            rest = self._rest_of_rollback(session, override, workers) if override else None
+            note = override.as_note(rest) if override else None
             inputs = StepInputs(step, self._run_id(session), workers, note)
             write_step_inputs(self._checkpoint_dir, inputs)
-            self._commit(session, step)
+            self._commit(session, step, rest)
         except BaseException:
             # The stock listeners know of no failed save; the barrier must.
             with contextlib.suppress(*SESSION_LOST):
@@ -409,15 +415,15 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             raise
         return workers
 
-    def _commit(self, session: Any, step: int) -> None:
+    def _commit(self, session: Any, step: int, rest: Override | None) -> None:
         steps = self._start_steps()
         try:
-            steps.commit(step)
+            steps.commit(step, rest)
         except WriteError as error:
             if not steps.is_committed(step):
                 raise
             logging.error("Step %d is committed; older ones are not removed: %s", step, error)
-        self._restart = RestartPoint(step, steps.prefix(step))
+        self._restart = RestartPoint(step, steps.prefix(step), rest)
         if not self._is_dense_only:
             _full_saves[plain(session).graph] = step
 
@@ -465,20 +471,44 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
 
     def _workers(self, session: Any, require_all: bool) -> dict[int, WorkerInput]:
         """Whose input this save covers, as far as is known by now."""
-        fingerprints: dict[int, Any] = {}
+        saved: dict[int, SavedInput] = {}
         finished: dict[int, bool] = {}
         for barrier in self._barriers():
-            fingerprints = fingerprints or get_fingerprints(session)
+            saved = saved or get_saved_inputs(session)
             finished.update(dict.fromkeys(barrier.unfinished_workers, False))
             finished.update(dict.fromkeys(barrier.finished_workers, True))
-            if 0 in fingerprints or not barrier.has_chief_finished(session):
+            if 0 in saved or not barrier.has_chief_finished(session):
                 finished[0] = barrier.has_chief_finished(session)
         late = sorted(worker for worker, has in finished.items() if not has)
         if require_all and late:
             raise self._unfinished(late)
         return {
-            worker: WorkerInput(has, fingerprints.get(worker)) for worker, has in finished.items()
+            worker: WorkerInput(has, saved[worker].fingerprint if worker in saved else None)
+            for worker, has in finished.items()
         }
+
+    def _rest_of_rollback(
+        self, session: Any, override: Override, workers: dict[int, WorkerInput]
+    ) -> Override | None:
+        """What this save leaves of a rollback: who has not come with a state from after it.
+
+        A worker that has finished without saying anything has no input to go back with; one that
+        the barrier has no place for is of the job no more. Without a barrier nobody tells, and the
+        first commit ends the rollback.
+        """
+        barriers = self._barriers()
+        if not barriers:
+            return None
+        saved = get_saved_inputs(session)
+
+        def is_back(worker: int) -> bool:
+            entry, said = workers.get(worker), saved.get(worker)
+            if not (entry.finished if entry else worker == 0):
+                return False
+            return said is None or said.rollback_ns == override.written_ns
+
+        present = range(barriers[0].barrier_op.capacity)
+        return override.rest([worker for worker in present if not is_back(worker)])
 
     def _run_id(self, session: Any) -> str:
         for barrier in self._barriers():
