@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.inputs import (
     StepInputs,
+    read_step_inputs,
     worker_of,
     write_input_state,
     write_step_inputs,
 )
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
+    CHIEF_CLAIM,
     CKPT_INPUTS_PREFIX,
     INDEX_SUFFIX,
     MODEL_BASE,
@@ -46,7 +48,13 @@ from monolith_cli.checkpoint.steps import (
     index_time,
     recorded_checkpoints,
 )
-from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError, UsageError
+from monolith_cli.errors import (
+    DirectoryInUseError,
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+    UsageError,
+)
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
@@ -86,6 +94,8 @@ class CommittedSteps:
     keep_every_n_hours
         A step that leaves the list stays on disk if it is this much younger than the last that
         stayed so, or at first than the oldest listed.
+    check
+        Called before anything is written or removed; raises if the directory is another chief's.
 
     Raises
     ------
@@ -100,6 +110,7 @@ class CommittedSteps:
         *,
         max_to_keep: int | None = 5,
         keep_every_n_hours: float = 10_000.0,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         if max_to_keep is not None and max_to_keep < 0:
             raise UsageError(f"max_to_keep is {max_to_keep}; 0 keeps all")
@@ -107,6 +118,8 @@ class CommittedSteps:
         self._base = base
         self._max_to_keep = max_to_keep or 0
         self._keep_every_seconds = keep_every_n_hours * _HOUR_SECONDS
+        self._check = check
+        self._run_ids: set[str] = set()
         self._listed: list[_Listed] = []
         self._state = CheckpointState()  # as it was read or written last
         self._preserved_at = 0.0
@@ -208,9 +221,12 @@ class CommittedSteps:
 
         Raises
         ------
+        DirectoryInUseError
+            Another chief has taken the directory, or has committed there.
         WriteError
             The operating system refused.
         """
+        self._check()
         self._adopt()
         if self._latest is not None:
             return self._remove(self._is_uncommitted, all_unfinished=True)
@@ -233,6 +249,8 @@ class CommittedSteps:
         WriteError
             The operating system refused.
         """
+        self._check()
+        self._run_ids |= {run_id} - {""}
         write_step_inputs(self._model_dir, StepInputs(step, run_id, {}))
 
     def commit(self, step: int, rest: Override | None = None) -> None:
@@ -249,12 +267,15 @@ class CommittedSteps:
 
         Raises
         ------
+        DirectoryInUseError
+            Another chief has taken the directory, or has committed there.
         WriteError
             The operating system refused. The step is then committed if `is_committed` says so,
             and the next commit drops what this one could not.
         StateFileError, NotReadableError
             `monolith_checkpoint` does not parse, or cannot be read; nothing is committed.
         """
+        self._check()
         now = time.time()
         self._adopt()
         listed = [entry for entry in self._listed if entry.step != step]
@@ -280,6 +301,11 @@ class CommittedSteps:
         """Take what somebody else has committed since, another saver say, for committed.
 
         It counts as none of the steps to keep.
+
+        Raises
+        ------
+        DirectoryInUseError
+            It is of another chief, by its run id.
         """
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
@@ -287,6 +313,7 @@ class CommittedSteps:
         step = step_of(os.path.basename(state.model_checkpoint_path))
         if state == self._state or step is None:
             return
+        self._refuse_other_runs(state)
         own = [entry for entry in self._listed if entry.path not in self._of_others]
         to_drop, override = self._to_drop, self._override
         self.restart(RestartPoint(step, os.path.join(self._model_dir, f"{self._base}-{step}")))
@@ -305,6 +332,25 @@ class CommittedSteps:
             and os.path.lexists(self._place(entry.path) + INDEX_SUFFIX)
         ]
         self._listed.sort(key=lambda entry: entry.committed_at)
+
+    def _refuse_other_runs(self, state: CheckpointState) -> None:
+        """Steps that have come since, with the id of a run, are of another chief of ours."""
+        if not self._run_ids:
+            return
+        known = {entry.path for entry in self._listed}
+        known.update(self._state.all_model_checkpoint_paths)
+        for each in recorded_checkpoints(state):
+            path = self._path(each)
+            if each.step is None or known & {path, each.path} or path != each.name:
+                continue
+            inputs = read_step_inputs(self._model_dir, each.step)
+            if inputs and inputs.run_id and inputs.run_id not in self._run_ids:
+                raise DirectoryInUseError(
+                    f"step {each.step} has been committed by another job, of run {inputs.run_id}",
+                    path=self._model_dir,
+                    hint="stop one of them, and give it a directory of its own",
+                    kind="another_chief",
+                )
 
     def _retain(self, listed: list[_Listed]) -> tuple[list[_Listed], list[_Listed], float]:
         """What stays listed, what goes, and when something last left the list but stayed."""
@@ -393,7 +439,7 @@ class CommittedSteps:
         for name in names:
             file = parse_step_file(name)
             if file is None:
-                if all_unfinished and target_of_temporary(name) == CHECKPOINT:
+                if all_unfinished and target_of_temporary(name) in (CHECKPOINT, CHIEF_CLAIM):
                     gone.append(name)
                 continue
             if not self._is_ours(file) or (keep_counts and file.kind == "info"):
@@ -409,6 +455,8 @@ class CommittedSteps:
         # The model's index first: without it nothing offers the step, and while `ckpt.inputs` is
         # there without it, the rest is known to be left over. State files name no states that are
         # going.
+        if gone:
+            self._check()
         order = sorted(gone, key=_removal_rank)
         indexes = sum(name.endswith(INDEX_SUFFIX) for name in order)
         for name in order[:indexes]:

@@ -39,13 +39,11 @@ from monolith_cli.training.save_path import check_save_path
 __all__ = [
     "SAVE_ACTION",
     "BarrierSaverListener",
-    "SavedInput",
     "WorkerCkptHelper",
     "assign_ckpt_info",
     "disable_iterator_save_restore",
     "get_ckpt_info",
     "get_fingerprints",
-    "get_saved_inputs",
 ]
 
 v1 = tf.compat.v1
