@@ -74,7 +74,9 @@ def show(settings: Settings, /, model_dir: str, step: int | str, json: bool) -> 
                 show([""] if number else [])
                 look = look_of(sys.stdout)
                 show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
+            messages.warnings(*listing.warnings)
             steps.failed(*listing.problems)
+            checkpoint.warnings.clear()  # the problems say the same
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()

@@ -19,9 +19,10 @@ EXAMPLES = {
 
 EXIT_CODES = {
     1: "--check found a difference, or the file that is there says something else and was kept"
-    " (--force replaces it)",
+    " (--force replaces it); with --strict also a slot that is empty now",
     3: "no such directory, step, table or file, or it cannot be read or written",
-    4: "damaged data, a missing shard; with --on-corrupt skip at the end, after all counts",
+    4: "damaged data; at the end, after all counts, with --on-corrupt skip, and for tables that are"
+    " not whole or gone",
 }
 
 JSON_KEYS = {
@@ -40,13 +41,27 @@ JSON_KEYS = {
     ' "failures".',
     "skipped": "Only with --on-corrupt skip, where something was skipped. A list of objects, one a"
     ' damaged place: "file", "kind" and "offset" (a byte of the file as stored).',
+    "problems": "Only where tables or filters are not whole, and were left out: a list of what is"
+    " wrong, as on stderr.",
     "check": 'Only with --check, of undamaged data. An object: "file", "verdict" ("same", "more",'
-    ' "empty" or "different") and "differences", a list of objects with "slot" or "table", "file"'
-    ' and "dump".',
+    ' "empty", "rank_0", "gone" or "different"), "compared" ("entries", or "contents" where'
+    ' multi tables were not read) and "differences", a list of objects with "slot" or "table",'
+    ' "file" and "dump".',
 }
 
 
-@click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES, json_keys=JSON_KEYS)
+JSON_INTRO = (
+    "With --json the output is one object, or with --step all a list of objects, with these keys:"
+)
+
+
+@click.command(
+    cls=Command,
+    examples=EXAMPLES,
+    exit_codes=EXIT_CODES,
+    json_keys=JSON_KEYS,
+    json_intro=JSON_INTRO,
+)
 @options.model_dir
 @options.step()
 @options.option("--dry-run", is_flag=True, help="Count and show, write nothing.")
@@ -55,6 +70,11 @@ JSON_KEYS = {
     is_flag=True,
     help="Write nothing; compare with the ckpt.info-<step> that is there, and exit with 1 when it"
     " is wrong.",
+)
+@options.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 also for a slot or table of which only the file counts any.",
 )
 @options.option(
     "--text", is_flag=True, help="Print the text of ckpt.info-<step> in place of the report."
@@ -90,6 +110,7 @@ def ckpt_info(
     step: int | str,
     dry_run: bool,
     check: bool,
+    strict: bool,
     text: bool,
     force: bool,
     top: int | None,
@@ -110,12 +131,13 @@ def ckpt_info(
     counted by table name. The counts are shown and written to ckpt.info-<step> beside the
     checkpoint, which the training system reads.
 
-    Nothing is written for a part of a checkpoint (--table, --slot, --fid, damaged data skipped),
-    for --fid-version v1, where there is no step, and, unless --force, for a step that lies in
-    another directory, to which the 'checkpoint' file points. A file that is there and says
-    something else is kept, unless --force. Two differences are no mistake and are explained: a
-    file with more than the dump is right when entries have expired between counting and saving,
-    and an empty one is what the training system writes in some set-ups.
+    Nothing is written for a part of a checkpoint (--table, --slot, --fid; without damaged data or
+    tables that are not whole), for --fid-version v1, where there is no step, and, unless --force,
+    for a step in another directory, to which 'checkpoint' points. A file that is there and says
+    something else is kept, unless --force. Some differences are explained: entries may expire
+    between counting and saving, an empty file means that nobody counted, and full sync training
+    counts the tables of rank 0 alone. One that counts tables without a dump shows that the dump is
+    not whole.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")
@@ -150,6 +172,7 @@ def ckpt_info(
         scan_multi=scan,
         verify=not no_verify,
         skip_corrupt=on_corrupt == "skip",
+        partial=True,
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
@@ -166,6 +189,7 @@ def ckpt_info(
                     check=check,
                     dry_run=dry_run,
                     force=force,
+                    strict=strict,
                     elsewhere=checkpoint.is_elsewhere,
                     filtered=filtered,
                     fid_version=fid_version,
@@ -173,6 +197,8 @@ def ckpt_info(
             except PathNotFoundError as error:
                 add(error, "ckpt-info without --check writes it")
                 raise
+            scanned = scan or bool(slot or fid)
+            by_contents = not scanned and bool(counts.feature_counts)
             if text:
                 show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
                 messages.notes(f"written: {outcome.written}" if outcome.written else None)
@@ -185,6 +211,7 @@ def ckpt_info(
                         fid_version=fid_version,
                         written=outcome.written,
                         comparison=outcome.comparison,
+                        by_contents=by_contents,
                     )
                 )
             else:
@@ -195,13 +222,13 @@ def ckpt_info(
                         counts,
                         model_dir=model_dir,
                         step=checkpoint.step,
-                        scanned=scan or bool(slot or fid),
+                        scanned=scanned,
                         top=top,
                         look=look,
                     )
                 )
                 if outcome.comparison:
-                    show(["", *check_lines(outcome.comparison, top=top)])
+                    show(["", *check_lines(outcome.comparison, by_contents=by_contents, top=top)])
                 if outcome.written:
                     show(["", f"written: {outcome.written}"])
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
@@ -210,7 +237,8 @@ def ckpt_info(
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
             if outcome.failure and outcome.failure.kind == "bad_state_file":
                 add(outcome.failure, REPLACES)
-            steps.failed(outcome.failure)
+            others = [each for each in counts.problems if each is not outcome.failure]
+            steps.failed(outcome.failure, *others)
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()

@@ -42,7 +42,7 @@ SHOW_KEYS = {
     "behind": "How many steps the state is behind that; null where one of the two is not known.",
     "path": "The path of the state, without suffix.",
     "bytes": "The size of the states of all iterators.",
-    "iterators": "A list of objects: name, bytes, readers, nodes, and fingerprint, as"
+    "iterators": "A list of objects: name, bytes, readers, nodes, odd_ends, and fingerprint, as"
     " ckpt.inputs-<step> has it (null without one). With --raw in place of all this an object: by"
     " iterator a list of the state's parts, each with name and values (key, dtype, shape, bytes,"
     " and the value of a number or a short string, else null).",
@@ -50,8 +50,9 @@ SHOW_KEYS = {
     " unit (records, lines or elements); file; ended (whether it has read all there is); epoch"
     " (null if nothing repeats); read (how many in this epoch, or null); buffered; consumed.",
     "file": "In a reader: path; number and of (7 and 20 for file 7 of 20); offset (in a compressed"
-    " file, of the content); bytes, its size when the state was saved; records, how many lie before"
-    " the offset; why, if they could not be counted. Each may be null; null for other sources.",
+    " file, of the content); bytes, its size when the state was saved; compression (empty without);"
+    " records, how many lie before the offset; why, if they could not be counted. Each may be null;"
+    " null for other sources.",
     "buffered": "In a reader, a list of objects: node, elements (a batch is one), and records, how"
     " many they are (null if that is not known).",
     "consumed": "In a reader: records, how many training has got, and those that skip and shard"
@@ -60,6 +61,11 @@ SHOW_KEYS = {
     " training has got of those that the node counted_at has returned. Each may be null.",
     "nodes": "In an iterator, a list of the dataset's nodes, largest first: path, op, bytes of its"
     " values, elements in its buffer.",
+    "odd_ends": "In an iterator, a list of objects for files that end where TensorFlow sees no"
+    " fault: path; kind (cut_header: inside a record's header; cut_stream: inside a compressed"
+    " stream; unread_rest: behind the first ZLIB stream, which is all that is read); content_bytes,"
+    " where the end is in the content; rest_bytes, what is left after it (null for cut_stream);"
+    " message.",
     "remarks": "A list of texts: what else there is to say.",
 }
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.errors import MonolithError
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.found import FoundTables
 
 ENTRY_KEYS = {
     "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
@@ -43,7 +52,7 @@ LS_KEYS = {
     },
     exit_codes={
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard",
+        4: "damaged data, a missing shard; tables that are whole are listed",
     },
     json_keys=LS_KEYS,
     json_intro="With --json the output is a list of objects with these keys; with --step all a list"
@@ -91,6 +100,7 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.skipped import skipped_error
 
@@ -102,6 +112,7 @@ def ls(
         by_table=scan,
         verify=not no_verify,
         skip_corrupt=on_corrupt == "skip",
+        partial=True,
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
@@ -122,10 +133,23 @@ def ls(
                 show(tables_lines(counts.tables, look=look_of(sys.stdout)))
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
-            steps.failed(skipped_error(counts.skipped))
+            steps.failed(skipped_error(counts.skipped), *counts.problems)
+            if not counts.tables and not counts.problems:
+                steps.failed(no_tables_error(checkpoint))
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()
+
+
+def found_errors(
+    checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
+) -> list[MonolithError | None]:
+    """What was wrong with tables that were looked for, and read."""
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
+    from monolith_cli.tables.skipped import skipped_error
+
+    gone = no_tables_error(checkpoint) if found.is_empty else None
+    return [skipped_error(skipped), *found.problems, *found.filter_problems, gone]
 
 
 @click.command(
@@ -144,12 +168,13 @@ def ls(
     exit_codes={
         2: "wrong usage, a cursor that points at no entry too",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard; entries printed before that are valid",
+        4: "damaged data, a missing shard; entries printed before that are valid, and those of"
+        " tables that are whole are printed",
     },
     json_keys={
         **ENTRY_KEYS,
         "next_offset": "With --cursor, a key of the last line: the cursor to go on from, a string,"
-        " or null when the shard is exhausted.",
+        " or null when the shard is exhausted. There is no such line where a table is not whole.",
         "step": "The other key of that line: the step of the checkpoint that the page is of, a"
         " number, or null where it has none. Go on with --step and it: the latest checkpoint may be"
         " another one then.",
@@ -239,6 +264,9 @@ def dump(
     Entries come table by table, in the order of the files; with the same --table, --shard and
     --nshards the order and the cursors are always the same. All shards together are every entry
     once, if they are of one step. A page (--limit, --offset) takes time in proportion to its size.
+
+    Tables that are not whole are left out and named, and the dump ends with 4. It has no cursor
+    then, as those of all tables would not fit.
     """
     if shard >= nshards:
         raise click.UsageError(f"--shard {shard} is not one of --nshards {nshards}, 0 is the first")
@@ -252,6 +280,7 @@ def dump(
     from monolith_cli.reports.entries import (
         cursor_line,
         cursor_note,
+        no_cursor_warning,
         non_finite_warning,
         step_note,
     )
@@ -259,16 +288,21 @@ def dump(
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
-    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
-    from monolith_cli.tables.table import entry_stream, open_tables
+    from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
-    tables = open_tables(checkpoint, table, reading)
+    found = find_tables(checkpoint, table, reading)
+    tables = found.tables
     messages.notes(*checkpoint.notes)
     messages.warnings(*checkpoint.warnings)
+    if found.problems and offset:
+        messages.warnings(no_cursor_warning(offset))
+        end_with(found.problems, messages)
     out = sys.stdout.buffer
     with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
@@ -289,15 +323,18 @@ def dump(
             messages.notes(step_note(checkpoint.step))
         for data in dump:
             out.write(data)
-    if cursor:
+    if cursor and not found.problems:
         out.write(cursor_line(dump.next_offset, checkpoint.step))
     messages.took(f"{count_text(dump.entries, 'entry', 'entries')} read")
-    if limit is not None:
+    if found.problems and (cursor or limit is not None):
+        messages.warnings(no_cursor_warning())
+    elif limit is not None:
         messages.notes(cursor_note(dump.entries, dump.next_offset, checkpoint.step))
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(non_finite_warning(dump.non_finite), *odd, *damage_lines(skipped))
-    end_with([skipped_error(skipped)], messages)
+    messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
+    messages.warnings(*damage_lines(skipped))
+    end_with(found_errors(checkpoint, found, skipped), messages)
 
 
 @click.command(
@@ -311,12 +348,13 @@ def dump(
     exit_codes={
         1: "a feature id is in none of the tables",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard",
+        4: "damaged data, a missing shard; entries of tables that are whole are shown",
     },
     json_keys={
         **ENTRY_KEYS,
         "absent": "In the error, on standard error: a list of all feature ids that are in none of"
-        " the tables, strings, unless --json-number-ids.",
+        " the tables, strings, unless --json-number-ids. With --on-corrupt skip they may be in what"
+        " was left out.",
     },
     json_intro="With --json, every line is an object with these keys, or with those of --columns:",
     context_settings={"ignore_unknown_options": True},  # -5 is a fid
@@ -372,24 +410,26 @@ def get(
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.tables.found import find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
-    from monolith_cli.tables.skipped import distinct, skipped_error
+    from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import ReadOptions
-    from monolith_cli.tables.table import entry_stream, open_tables
+    from monolith_cli.tables.table import entry_stream
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     if fids_from is not None:
         fid += options.read_fids(fids_from)
     checkpoint = one_checkpoint(open_model_dir(model_dir), step)
     reading = ReadOptions(not no_verify, on_corrupt == "skip", max_record_bytes)
-    tables = open_tables(checkpoint, table, reading)
+    found = find_tables(checkpoint, table, reading)
+    tables = found.tables
     messages.notes(*checkpoint.notes)
     messages.warnings(*checkpoint.warnings)
     if not fid:
         messages.notes(f"{fids_from}: no feature ids in it")
         return
     with Progress("looking", quiet=settings.quiet) as progress:
-        found = find_entries(
+        matches = find_entries(
             entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
             fid,
@@ -401,16 +441,24 @@ def get(
             progress=progress,
         )
     if json:
-        show(line.decode() for line in found.lines)
+        show(line.decode() for line in matches.lines)
     else:
-        show(entries_lines(found.lines, look=look_of(sys.stdout)))
-    messages.took(f"{count_text(len(found.lines), 'entry', 'entries')} found")
-    skipped = distinct([*found.skipped, *(damage for each in tables for damage in each.skipped())])
+        show(entries_lines(matches.lines, look=look_of(sys.stdout)))
+    messages.took(f"{count_text(len(matches.lines), 'entry', 'entries')} found")
+    skipped = distinct(
+        [*matches.skipped, *(damage for each in tables for damage in each.skipped())]
+    )
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    non_finite = non_finite_warning(found.non_finite, null=json)
-    messages.warnings(non_finite, *odd, *damage_lines(skipped))
-    if found.absent:
-        ids = found.absent if json_number_ids else [str(each) for each in found.absent]
+    non_finite = non_finite_warning(matches.non_finite, null=json)
+    messages.warnings(*found.warnings, non_finite, *odd, *damage_lines(skipped))
+    if matches.absent:
+        ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
         settings.error_keys["absent"] = ids
-    absent = absent_error(found.absent, len(tables), model_dir, most=1 if json else None)
-    end_with([skipped_error(skipped), absent], messages)
+    absent = absent_error(
+        matches.absent,
+        len(tables),
+        model_dir,
+        most=1 if json else None,
+        partial=bool(found.problems),
+    )
+    end_with([*found_errors(checkpoint, found, skipped), absent], messages)

@@ -14,6 +14,7 @@ from monolith_cli import messages
 from monolith_cli.checkpoint.checkpoint import Checkpoint
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.tables import EntryFilter, Page, ReadOptions, Table, open_tables
+from monolith_cli.tables.table import SingleTable
 
 EXPORT = Path(__file__).parent.parent / ".." / "shared" / "data" / "monolith_export"
 
@@ -26,9 +27,12 @@ SKIP = ReadOptions(skip=True)
 
 @functools.cache
 def export_by_tensorflow() -> dict[str, list[bytes]]:
-    """The records of each table of the export, read by TensorFlow in order of server and shard."""
+    """The records of each table of the export, read by TensorFlow in order of shard.
+
+    All servers have copies of all tables.
+    """
     found: dict[str, list[bytes]] = {}
-    for path in sorted(EXPORT.glob("ps_*/*/assets/*-of-*")):
+    for path in sorted(EXPORT.glob("ps_0/*/assets/*-of-*")):
         name = path.name.rsplit("-", 3)[0]
         found.setdefault(name, []).extend(tf_support.read_records(path))
     return found
@@ -50,7 +54,13 @@ def open_all(
 def open_table(
     directory: str | os.PathLike[str], name: str = "t", options: ReadOptions | None = None
 ) -> Table:
-    """One of them."""
+    """One of them; a single one as its files are, in SNAPPY blocks too.
+
+    `open_tables` takes that for data of many tables that lacks its table of contents.
+    """
+    single = checkpoint_of(directory).table_files().singles.get(name)
+    if single is not None:
+        return SingleTable(name, single, options or ReadOptions())
     return open_all(directory, options)[name]
 
 

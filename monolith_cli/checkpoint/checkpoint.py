@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.checkpoint.assets import AssetsListing, list_assets
 from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, ckpt_info_name
-from monolith_cli.checkpoint.shard_set import AssetsListing, ShardSet, list_assets, list_names
-from monolith_cli.errors import MissingShardError, PathNotFoundError, StepNotFoundError
+from monolith_cli.checkpoint.shard_set import BrokenSet, list_names
+from monolith_cli.errors import PathNotFoundError, StepNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 
-__all__ = ["Checkpoint", "Offer", "TableFiles"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.errors import CorruptionError
+
+__all__ = ["Checkpoint", "Offer"]
 
 _NAMES_SHOWN = 5
 _GONE = "gone: deleted since the checkpoint was found"
-
-
-class TableFiles(NamedTuple):
-    """The dumps of a checkpoint by base name, in natural order.
-
-    A table has a set for every assets directory that holds a part of it: one in a training
-    directory, one for each server in an export. A multi table dump comes with its `.meta`.
-    """
-
-    singles: dict[str, list[ShardSet]]
-    multis: dict[str, list[tuple[ShardSet, ShardSet]]]
-    hash_filters: dict[str, list[ShardSet]]
 
 
 class Checkpoint:
@@ -48,6 +42,9 @@ class Checkpoint:
         Its files are not in the model directory, but where `checkpoint` points.
     has_index
         Whether the index of its dense variables was there.
+    problems
+        What is missing of it as a whole, such as a server of an export; a listing of its dumps has
+        them, too.
     notes, warnings
         Remarks for people: what was left out, or is read from an unexpected place; and what is not
         as it should be.
@@ -64,6 +61,7 @@ class Checkpoint:
         "listed_as",
         "notes",
         "prefix",
+        "problems",
         "step",
         "warnings",
     )
@@ -75,6 +73,7 @@ class Checkpoint:
         prefix: str | None = None,
         assets: list[str],
         notes: list[str] | None = None,
+        problems: Sequence[CorruptionError] = (),
         has_index: bool = False,
         bundles: dict[str, str] | None = None,
         listed_as: str | None = None,
@@ -84,6 +83,7 @@ class Checkpoint:
         self.prefix = prefix
         self.assets = assets
         self.notes = notes or []
+        self.problems = problems
         self.warnings: list[str] = []
         self.listed_as = listed_as
         self.is_elsewhere = is_elsewhere
@@ -137,38 +137,49 @@ class Checkpoint:
         listed = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
         return self.listed_as in listed
 
-    def table_files(self) -> TableFiles:
+    def table_files(self) -> AssetsListing:
         """List the dumps as they are now; what is no shard gets a line in `notes`.
+
+        A dump that several servers of an export have is one, with copies.
 
         Raises
         ------
-        MissingShardError, ShardMismatchError, NotReadableError
+        NotReadableError
             As `list_assets`.
         PathNotFoundError
             The checkpoint is gone, or a file is in place of an assets directory.
         """
-        files = TableFiles({}, {}, {})
-        for directory in self.assets:
-            try:
-                listing = list_assets(directory)
-            except (MissingShardError, PathNotFoundError):
-                self.require()
-                raise
-            self._shards[directory] = _shard_names(listing)
-            for base, shards in listing.singles.items():
-                files.singles.setdefault(base, []).append(shards)
-            for base, pair in listing.multis.items():
-                files.multis.setdefault(base, []).append(pair)
-            for base, shards in listing.hash_filters.items():
-                files.hash_filters.setdefault(base, []).append(shards)
-            if listing.ignored:
-                self._note_ignored(directory, listing.ignored)
-        return files
+        try:
+            listing = list_assets(*self.assets)
+        except PathNotFoundError:
+            self.require()
+            raise
+        listing.broken.extend(BrokenSet("", "server", each, []) for each in self.problems)
+        if listing.broken:
+            self.require()  # being deleted, it is not damaged
+        self._shards = _paths_by_directory(listing)
+        self._note_ignored(listing.ignored)
+        self._note_copies(listing)
+        return listing
 
-    def _note_ignored(self, directory: str, names: list[str]) -> None:
-        shown = ", ".join(names[:_NAMES_SHOWN])
-        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        note = f"{directory}: left out what is no shard of a table: {shown}{more}"
+    def _note_ignored(self, paths: list[str]) -> None:
+        by_directory: dict[str, list[str]] = {}
+        for path in paths:
+            by_directory.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
+        for directory, names in by_directory.items():
+            shown = ", ".join(names[:_NAMES_SHOWN])
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            self._note(f"{directory}: left out what is no shard of a table: {shown}{more}")
+
+    def _note_copies(self, listing: AssetsListing) -> None:
+        data = [pair[0] for pair in listing.multis.values()]
+        dumps = [*listing.singles.values(), *listing.hash_filters.values(), *data]
+        copied = sum(bool(shards.copies) for shards in dumps)
+        if copied:
+            what = "1 dump is" if copied == 1 else f"{copied} dumps are"
+            self._note(f"{what} in several servers' assets, in files of the same size: read once")
+
+    def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
 
@@ -210,8 +221,13 @@ class Offer(NamedTuple):
         return [f"left out: {why}" for _, why in sorted(self.withheld.items())]
 
 
-def _shard_names(listing: AssetsListing) -> set[str]:
-    sets = [*listing.singles.values(), *listing.hash_filters.values()]
-    for data, meta in listing.multis.values():
-        sets += [data, meta]
-    return {os.path.basename(path) for shards in sets for path in shards.paths}
+def _paths_by_directory(listing: AssetsListing) -> dict[str, set[str]]:
+    """The names of all shards that were listed, copies too, by directory."""
+    paths = [path for broken in listing.broken for path in broken.paths]
+    for shards in listing.sets():
+        paths += shards.paths
+        paths += (copy for _, copy in shards.copies)
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        names.setdefault(os.path.dirname(path), set()).add(os.path.basename(path))
+    return names

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import INDEX_SUFFIX
+from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
@@ -96,6 +97,7 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
             path = prefix + INDEX_SUFFIX
             what = "missing: what dense variables there are is not known without it"
             listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
+            listing.files.extend(_data_files(prefix))
             listing = listing._replace(is_whole=False)
             continue
         except MonolithError as error:
@@ -153,6 +155,17 @@ def _last_parts(bundle: TensorBundle) -> list[tuple[int, str] | None]:
             if last is None or last[0] < end:
                 ends[part.shard] = end, entry.name
     return ends
+
+
+def _data_files(prefix: str) -> list[FileSize]:
+    """The data files of a bundle by their names, where no index says how many there are."""
+    directory, base = os.path.split(prefix)
+    try:
+        names = list_names(directory or os.curdir)
+    except MonolithError:
+        return []
+    paths = [os.path.join(directory, name) for name in names if name.startswith(f"{base}.data-")]
+    return [FileSize(path, _size(path)) for path in paths]
 
 
 def _size(path: str) -> int | None:

@@ -32,12 +32,13 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     """The dumps of the newest version; None where the directory is no export.
 
     Of several sub graphs it is the newest version of which all have dumps that have any at all.
-    Variables of the others are those of that version, or of their newest.
+    Variables of the others are those of that version, or of their newest. A server that is missing
+    among those that are numbered is one of the checkpoint's `problems`.
 
     Raises
     ------
     MissingShardError
-        There is no such version, or a server is missing among those that are numbered.
+        There is no such version.
     NotReadableError
         The operating system refused to list a directory.
     """
@@ -58,16 +59,18 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     newest = max(max(graphs[graph]) for graph in dumps)
     if newest > version:
         notes.append(f"{directory}: version {newest} is not complete; read from {version}")
-    missing = _missing_servers([] if directory in graphs else graphs)
-    if missing:
-        raise MissingShardError(
+    missing = [
+        MissingShardError(
             "missing beside the other servers",
-            path=os.path.join(directory, missing[0]),
+            path=os.path.join(directory, server),
             hint="restore it, or give one server's directory",
         )
+        for server in _missing_servers([] if directory in graphs else graphs)
+    ]
     return Checkpoint(
         assets=[versions[version] for versions in dumps.values()],
         notes=notes,
+        problems=missing,
         bundles=_bundles(directory, graphs, version),
     )
 

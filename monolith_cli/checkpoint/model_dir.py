@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer, TableFiles
+from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer
 from monolith_cli.checkpoint.export_dir import export_checkpoint, holds_shards
 from monolith_cli.checkpoint.names import (
     ASSETS_SUFFIX,
@@ -21,7 +21,7 @@ from monolith_cli.checkpoint.training_dir import (
 )
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
 
-__all__ = ["Checkpoint", "ModelDir", "TableFiles", "open_model_dir"]
+__all__ = ["Checkpoint", "ModelDir", "open_model_dir"]
 
 _HINT = "give a model directory, one *.assets directory or an exported SavedModel"
 

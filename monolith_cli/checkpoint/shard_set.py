@@ -1,60 +1,76 @@
-"""Sharded files: complete sets, and all those of one assets directory."""
+"""Sharded files: which of them make a whole set, and what is wrong with one that is not."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.names import (
-    HASH_FILTER_PREFIX,
-    META_SUFFIX,
-    ShardName,
-    natural_key,
-    parse_shard_name,
-    shard_name,
-)
+from monolith_cli.checkpoint.names import ShardName, shard_name
 from monolith_cli.errors import (
+    CorruptionError,
     MissingShardError,
     NotReadableError,
     PathNotFoundError,
     ShardMismatchError,
 )
 
-__all__ = ["AssetsListing", "ShardSet", "list_assets", "list_names"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-_MISSING_HINT = "restore it, or take another step"
+__all__ = ["MISSING_HINT", "BrokenSet", "Shard", "ShardSet", "list_names", "set_of"]
+
+MISSING_HINT = "restore it, or take another step"
+_LEFTOVER_HINT = "move away what is left over from another dump"
 
 
 class ShardSet(NamedTuple):
-    """The files of one sharded dump: all that there are, in order of shard number."""
+    """The files of one sharded dump: all that there are, in order of shard number.
+
+    `directory` is where its first shard is. `copies` are pairs of one of `paths` and the same file
+    in the assets of another server, equally large.
+    """
 
     directory: str
     base: str
     paths: list[str]
+    copies: Sequence[tuple[str, str]] = ()
 
     @property
     def stored_bytes(self) -> int:
-        """The size of all shards together, in bytes as they are now on disk.
+        """The size of all shards together, in bytes as they are now on disk. Raises as `sizes`."""
+        return sum(self.sizes())
+
+    def sizes(self) -> list[int]:
+        """The size of each shard, in bytes as they are now on disk.
 
         Raises
         ------
         PathNotFoundError, NotReadableError
             A shard is gone or cannot be looked at.
         """
-        return sum(_file_bytes(path) for path in self.paths)
+        return [_file_bytes(path) for path in self.paths]
 
 
-class AssetsListing(NamedTuple):
-    """What an assets directory holds, by base name in natural order.
+class BrokenSet(NamedTuple):
+    """A dump that is not whole.
 
-    `multis` has each data set with its table of contents (`.meta`); `ignored` the names of
-    everything that is no shard.
+    Attributes
+    ----------
+    base
+        Its base name, without `.meta`.
+    kind
+        `single`, `multi` or `filter`, as far as names tell; `server` stands for all dumps of a
+        server of an export that is missing.
+    error
+        What is wrong: a MissingShardError, a ShardMismatchError, or copies that differ.
+    paths
+        Those of its files that are there, tables of contents too.
     """
 
-    singles: dict[str, ShardSet]
-    multis: dict[str, tuple[ShardSet, ShardSet]]
-    hash_filters: dict[str, ShardSet]
-    ignored: list[str]
+    base: str
+    kind: str
+    error: CorruptionError
+    paths: list[str]
 
 
 def list_names(directory: str) -> list[str]:
@@ -77,84 +93,66 @@ def list_names(directory: str) -> list[str]:
         raise NotReadableError(f"not readable: {error.strerror}", path=directory) from error
 
 
-def list_assets(directory: str) -> AssetsListing:
-    """Sort the files of an assets directory into complete sets.
+class Shard(NamedTuple):
+    """A shard where it is, with the parts of its name."""
 
-    One pass over the names; no file is opened.
+    path: str
+    name: ShardName
+
+
+def set_of(shards: list[Shard]) -> ShardSet | BrokenSet:
+    """What the shards of one base name are together, those of several directories too.
 
     Raises
     ------
-    MissingShardError
-        A number of a set is missing, or a `.meta` set has no data beside it.
-    ShardMismatchError
-        Two totals for one set, or for a `.meta` set and its data, or an index beyond the total.
     PathNotFoundError, NotReadableError
-        As `list_names`.
+        One of several files of the same name went away.
     """
-    shards: dict[str, list[ShardName]] = {}
-    ignored = []
-    for name in list_names(directory):
-        shard = parse_shard_name(name)
-        if shard is None:
-            ignored.append(name)
-        else:
-            shards.setdefault(shard.base, []).append(shard)
-    sets = {
-        base: _complete_set(directory, shards[base]) for base in sorted(shards, key=natural_key)
-    }
-    filters = {base: sets.pop(base) for base in list(sets) if base.startswith(HASH_FILTER_PREFIX)}
-    multis = {}
-    # The longest name first: x.meta.meta is about x.meta, which then is about nothing.
-    for base in sorted(sets, key=len, reverse=True):
-        if base.endswith(META_SUFFIX) and base in sets:
-            data_base = base.removesuffix(META_SUFFIX)
-            meta = sets.pop(base)
-            multis[data_base] = (_data_of(meta, sets.pop(data_base, None)), meta)
-    multis = {base: multis[base] for base in sorted(multis, key=natural_key)}
-    return AssetsListing(sets, multis, filters, ignored)
+    base, _, total = shards[0].name
+    paths: dict[int, str] = {}
+    copies = []
+    try:
+        for path, name in shards:
+            if name.total != total:
+                first = shards[0].path
+                here = os.path.dirname(first) == os.path.dirname(path)
+                other = os.path.basename(first) if here else first
+                raise ShardMismatchError(
+                    f"two totals: '{other}' is there as well", path=path, hint=_LEFTOVER_HINT
+                )
+            if name.number >= total:
+                raise ShardMismatchError(
+                    f"numbers begin at 0: shard {name.number} is not one of {total}",
+                    path=path,
+                    hint="move it away",
+                )
+            if paths.setdefault(name.number, path) != path:
+                copies.append((paths[name.number], path))
+        for index in range(total):
+            if index not in paths:
+                path = os.path.join(os.path.dirname(shards[0].path), shard_name(base, index, total))
+                raise MissingShardError(
+                    f"missing: {len(paths)} of {total} shards are there",
+                    path=path,
+                    hint=MISSING_HINT,
+                )
+        for original, copy in copies:
+            _compare_sizes(original, copy)
+    except CorruptionError as error:
+        return BrokenSet(base, "", error, [shard.path for shard in shards])
+    ordered = [paths[index] for index in range(total)]
+    return ShardSet(os.path.dirname(ordered[0]), base, ordered, tuple(copies))
 
 
-def _complete_set(directory: str, shards: list[ShardName]) -> ShardSet:
-    base, _, total = shards[0]
-    paths = {}
-    for shard in shards:
-        path = os.path.join(directory, shard_name(*shard))
-        if shard.total != total:
-            other = shard_name(*shards[0])
-            raise ShardMismatchError(
-                f"two totals: '{other}' is there as well",
-                path=path,
-                hint="move away what is left over from another dump",
-            )
-        if shard.number >= total:
-            raise ShardMismatchError(
-                f"numbers begin at 0: shard {shard.number} is not one of {total}",
-                path=path,
-                hint="move it away",
-            )
-        paths[shard.number] = path
-    for index in range(total):
-        if index not in paths:
-            path = os.path.join(directory, shard_name(base, index, total))
-            raise MissingShardError(
-                f"missing: {len(paths)} of {total} shards are there", path=path, hint=_MISSING_HINT
-            )
-    return ShardSet(directory, base, [paths[index] for index in range(total)])
-
-
-def _data_of(meta: ShardSet, data: ShardSet | None) -> ShardSet:
-    if data is None:
-        base, total = meta.base.removesuffix(META_SUFFIX), len(meta.paths)
-        missing = os.path.join(meta.directory, shard_name(base, 0, total))
-        raise MissingShardError(
-            f"missing, while its '{meta.base}' is there", path=missing, hint=_MISSING_HINT
+def _compare_sizes(path: str, copy: str) -> None:
+    here, there = _file_bytes(path), _file_bytes(copy)
+    if here != there:
+        raise CorruptionError(
+            f"has {there} bytes, but '{path}', which ought to be the same file, has {here}",
+            path=copy,
+            hint="export again, or give one server's directory",
+            kind="copies_differ",
         )
-    if len(data.paths) != len(meta.paths):
-        raise ShardMismatchError(
-            f"'{meta.base}' has {len(meta.paths)} shards, its data {len(data.paths)}",
-            path=meta.paths[0],
-        )
-    return data
 
 
 def _file_bytes(path: str) -> int:

@@ -34,6 +34,8 @@ class FilePlace(NamedTuple):
         Of the file when the state was saved; None if it is not known.
     records
         How many records lie before the offset.
+    compression
+        Empty if there is none; None if it is not known.
     """
 
     path: str | None
@@ -42,6 +44,7 @@ class FilePlace(NamedTuple):
     offset: int | None
     size_bytes: int | None
     records: Count
+    compression: str | None = None
 
 
 class Buffered(NamedTuple):

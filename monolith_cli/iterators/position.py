@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monolith_cli.iterators.chain import Chain
-from monolith_cli.iterators.kinds import INTERLEAVES
+from monolith_cli.iterators.chain import place_along
+from monolith_cli.iterators.kinds import INTERLEAVES, REPEATS
 from monolith_cli.iterators.place import Link, Place
 from monolith_cli.iterators.records import FILE_READERS
+from monolith_cli.iterators.source import is_exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def places(state: IteratorState, pipeline: Pipeline, counter: RecordCounter) -> 
         Counts records in files.
     """
     return [
-        Chain(links, pipeline, counter).place()
+        place_along(links, pipeline, counter)
         for _, end in state.root.inputs
         for links in _chains(end, [], {file.path for file in pipeline.files or ()})
     ]
@@ -47,7 +48,7 @@ def places(state: IteratorState, pipeline: Pipeline, counter: RecordCounter) -> 
 
 def _chains(node: Node, above: list[Link], files: set[str]) -> Iterator[list[Link]]:
     """The ways from a node to the sources that it reads from now; the files are those known."""
-    inputs = node.inputs
+    inputs = _live(node)
     if node.base == "FlatMap":
         opened = [pair for pair in inputs if pair[0] is not None]
         if not opened:
@@ -58,13 +59,36 @@ def _chains(node: Node, above: list[Link], files: set[str]) -> Iterator[list[Lin
             inputs = [pair for pair in inputs if pair[0] is None]
     elif node.base in (*INTERLEAVES, "DirectedInterleave"):
         inputs = [pair for pair in inputs if pair[0] is not None] or inputs
-    elif node.base == "Concatenate":
-        at = node.number("i")
-        inputs = [pair for pair in inputs if pair[0] == at] or inputs
     if not inputs:
         yield [*above, Link(node, None)]
     for number, inner in inputs:
         yield from _chains(inner, [*above, Link(node, number)], files)
+
+
+def _live(node: Node) -> list[tuple[int | None, Node]]:
+    """The inputs that it reads from; a symbolic checkpoint keeps those that are over, too."""
+    inputs = node.inputs
+    if node.base in REPEATS or node.base == "Concatenate":
+        at = node.number("i")
+        return [pair for pair in inputs if pair[0] == at] or inputs
+    if node.base == "ParallelInterleave":
+        ids = _open_inputs(node)
+        return [pair for pair in inputs if pair[0] is None or ids is None or pair[0] in ids]
+    return inputs
+
+
+def _open_inputs(node: Node) -> set[int] | None:
+    """Which of its inputs a parallel interleave has open; None if it does not say."""
+    ids: set[int] = set()
+    for group in ("current_elements", "future_elements"):
+        size = node.number(f"{group}.size")
+        if size is None:
+            return None
+        for i in range(min(size, len(node.values))):
+            number = node.number(f"{group}::{i} | .id")
+            if number is not None and not node.number(f"{group}::{i} | element_uninitialized"):
+                ids.add(number)
+    return ids
 
 
 def _file_of(node: Node) -> str | None:
@@ -79,7 +103,7 @@ def _reader_of(node: Node) -> Node | None:
         inputs = node.inputs
         if node.base == "FlatMap":
             inputs = [pair for pair in inputs if pair[0] is not None]
-            if not inputs and node.number("exhausted"):
+            if not inputs and is_exhausted(node):
                 return node
         if len(inputs) != 1:
             return None

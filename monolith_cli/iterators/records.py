@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import MonolithError
+from monolith_cli.iterators.content import Content, OddEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+
+    from monolith_cli._native import Damage, Reader
 
 __all__ = ["FILE_READERS", "Count", "FileKind", "RecordCounter"]
 
@@ -27,6 +29,16 @@ FILE_READERS = {
 
 _READ_BYTES = 1 << 20
 _LONGEST_RECORD = 2**31 - 1
+
+_HEAD_BYTES = 12
+"""Of a record: its length, and the checksum of that."""
+
+_BLOCK_HEAD_BYTES = 4
+"""Of a SNAPPY block: if less than that is left, TensorFlow takes it for the end."""
+
+_LOOK_AHEAD_BYTES = 64 << 20
+"""How far behind an offset the end of the file is looked for: about a third of a second."""
+
 _MAGIC = {b"\x1f\x8b": "GZIP", b"\x78\x01": "ZLIB", b"\x78\x9c": "ZLIB", b"\x78\xda": "ZLIB"}
 
 
@@ -73,6 +85,11 @@ class RecordCounter:
         Of files, in bytes, as they were when the state was saved.
     progress
         Called with the bytes read, and those to be read in the file.
+
+    Attributes
+    ----------
+    odd_ends
+        Those of the files that were read to their ends, by the files' paths.
     """
 
     def __init__(
@@ -86,6 +103,7 @@ class RecordCounter:
         self._known = sorted(set(known))
         self._sizes = sizes or {}
         self._progress = progress
+        self.odd_ends: dict[str, OddEnd] = {}
         self._counts: dict[tuple[str, FileKind, int | None], Count] = {}
 
     def count(self, path: str, kind: FileKind, offset: int | None = None) -> Count:
@@ -113,6 +131,16 @@ class RecordCounter:
             places.append(os.path.join(self._directory, name))
         return places
 
+    def compression(self, path: str, kind: FileKind) -> str | None:
+        """How a file is compressed; None if that is not known."""
+        if kind.compression is not None:
+            return kind.compression
+        place = self.place(path)
+        try:
+            return None if place is None else _sniffed(place)
+        except OSError:
+            return None
+
     def _count(self, path: str, kind: FileKind, offset: int | None) -> Count:
         if offset is not None and offset < 0:
             return Count(None, "the offset is no place in a file")
@@ -125,7 +153,7 @@ class RecordCounter:
                 return Count(None, f"the file had {self._sizes[path]} bytes, and has {size}")
             if offset is None and size == 0:
                 return Count(0)
-            return self._count_in(place, kind, offset)
+            return self._count_in(_File(path, place, kind), offset)
         except OSError as error:
             return Count(None, f"the file cannot be read: {error.strerror}")
         except MonolithError as error:
@@ -133,58 +161,111 @@ class RecordCounter:
         except (ValueError, EOFError) as error:
             return Count(None, f"the file is damaged: {error}")
 
-    def _count_in(self, place: str, kind: FileKind, offset: int | None) -> Count:
-        compression = _sniffed(place) if kind.compression is None else kind.compression
-        if kind.reader == "TFRecord":
-            if compression in ("GZIP", "ZLIB"):
-                return self._count_inflated(place, compression, offset)
-            return self._count_framed(place, compression, offset)
-        if kind.reader == "FixedLengthRecord":
-            return self._count_fixed(place, kind, compression, offset)
-        with open(place, "rb") as file:
-            return self._count_lines(_Inflated(file, compression, self._progress), offset)
+    def _count_in(self, file: _File, offset: int | None) -> Count:
+        kind = file.kind
+        compression = _sniffed(file.place) if kind.compression is None else kind.compression
+        if kind.reader == "TFRecord" and compression not in ("GZIP", "ZLIB"):
+            return self._count_framed(file, compression, offset)
+        if kind.reader == "FixedLengthRecord" and (offset is not None or not compression):
+            return _fixed(os.stat(file.place).st_size, kind, compression, offset)
+        with open(file.place, "rb") as stream:
+            content = Content(stream, compression, self._progress)
+            if kind.reader == "TFRecord":
+                return self._count_inflated(file, content, compression, offset)
+            if kind.reader == "TextLine":
+                return self._count_lines(file, content, compression, offset)
+            length = content.skip(None)
+            self._note_end(file, content, length, compression)
+        return _fixed(length, kind, compression, None)
 
-    def _count_framed(self, place: str, compression: str, offset: int | None) -> Count:
+    def _count_framed(self, file: _File, compression: str, offset: int | None) -> Count:
         from monolith_cli._native import Reader
         from monolith_cli.formats.tfrecord import DumpFile
 
-        file = DumpFile(place, compression.lower() or "plain", _LONGEST_RECORD).open()
-        end = file.stream_bytes if offset is None else offset
-        if end > file.stream_bytes:
-            return Count(None, f"the file ends at byte {file.stream_bytes}, before that offset")
-        reader, records = Reader(file, 0, end, verify=False), 0
+        opened = DumpFile(file.place, compression.lower() or "plain", _LONGEST_RECORD).open()
+        length = opened.stream_bytes
+        end = length if offset is None else offset
+        if end > length:
+            return Count(None, f"the file ends at byte {length}, before that offset")
+        reader = Reader(opened, 0, end, verify=False)
+        records = self._skip_all(reader, end)
+        if reader.failed:
+            damage = reader.damages[0]
+            if offset is not None or not self._note_cut(file, damage, compression):
+                return Count(None, f"the file is damaged at byte {damage.position}")
+        elif reader.position != end:
+            return Count(None, "no record of the file begins at that offset: it is another file")
+        if offset is not None and length - offset <= _LOOK_AHEAD_BYTES:
+            ahead = Reader(opened, offset, length, verify=False)
+            self._skip_all(ahead, length)
+            if ahead.failed:
+                self._note_cut(file, ahead.damages[0], compression)
+        return Count(records)
+
+    def _skip_all(self, reader: Reader, end: int) -> int:
+        records = 0
         while True:
             found = reader.skip(100_000)
             records += found
             self._progress(reader.position, end)
-            if reader.failed:
-                return Count(None, f"the file is damaged at byte {reader.position}")
-            if reader.done or not found:
-                break
-        if reader.position != end:
-            return Count(None, "no record of the file begins at that offset: it is another file")
-        return Count(records)
+            if reader.failed or reader.done or not found:
+                return records
 
-    def _count_inflated(self, place: str, compression: str, offset: int | None) -> Count:
+    def _note_cut(self, file: _File, damage: Damage, compression: str) -> bool:
+        """Whether the end of a file is one that TensorFlow takes for a proper one."""
+        snappy = compression or ("SNAPPY" if damage.kind == "truncated_block" else "")
+        if damage.kind == "truncated_header":
+            kind, rest = "cut_header", damage.end - damage.position
+        elif damage.kind == "truncated_block" and damage.length < _BLOCK_HEAD_BYTES:
+            kind, rest = "cut_stream", None
+        else:
+            return False
+        self.odd_ends[file.path] = OddEnd(file.path, kind, damage.position, rest, snappy)
+        return True
+
+    def _count_inflated(
+        self, file: _File, content: Content, compression: str, offset: int | None
+    ) -> Count:
         records, position = 0, 0
-        with open(place, "rb") as file:
-            content = _Inflated(file, compression, self._progress)
-            while offset is None or position < offset:
-                head = content.read(12)
-                if not head and offset is None:
-                    return Count(records)
-                if len(head) < 12:
+        while offset is None or position < offset:
+            size = _skip_record(content)
+            if size < _HEAD_BYTES:
+                if offset is not None:
                     raise EOFError("it ends inside a record")
-                size = struct.unpack_from("<Q", head)[0] + 4
-                if size > _LONGEST_RECORD or content.skip(size) < size:
-                    raise EOFError("it ends inside a record")
-                position += 12 + size
-                records += 1
+                self._note_end(file, content, position, compression, size)
+                return Count(records)
+            position += size
+            records += 1
         if position != offset:
             return Count(None, "no record of the file begins at that offset: it is another file")
+        try:
+            while position - offset <= _LOOK_AHEAD_BYTES:
+                size = _skip_record(content)
+                if size < _HEAD_BYTES:
+                    self._note_end(file, content, position, compression, size)
+                    break
+                position += size
+        except (ValueError, EOFError):
+            pass  # TensorFlow will say so
         return Count(records)
 
-    def _count_lines(self, content: _Inflated, offset: int | None) -> Count:
+    def _note_end(
+        self, file: _File, content: Content, position: int, compression: str, left: int = 0
+    ) -> None:
+        """Note how a file ends whose content has been read to its end."""
+        kind, rest = "", None
+        if content.unread_bytes:
+            kind, rest = "unread_rest", content.unread_bytes
+        elif left:
+            kind, rest = "cut_header", left
+        elif content.is_cut:
+            kind = "cut_stream"
+        if kind:
+            self.odd_ends[file.path] = OddEnd(file.path, kind, position, rest, compression)
+
+    def _count_lines(
+        self, file: _File, content: Content, compression: str, offset: int | None
+    ) -> Count:
         lines, position, last = 0, 0, b"\n"
         while offset is None or position < offset:
             left = _READ_BYTES if offset is None else min(_READ_BYTES, offset - position)
@@ -196,102 +277,58 @@ class RecordCounter:
             last = data[-1:]
         if offset is not None and position < offset:
             return Count(None, f"the file ends at byte {position}, before that offset")
+        if offset is None:
+            self._note_end(file, content, position, compression)
         if last != b"\n":  # the last line of a file may have no end
             if offset is not None and content.read(1):
                 return Count(None, "no line of the file begins at that offset: it is another file")
             lines += 1
+        if offset is not None and compression:
+            self._look_ahead(file, content, position, compression)
         return Count(lines)
 
-    def _count_fixed(
-        self, place: str, kind: FileKind, compression: str, offset: int | None
-    ) -> Count:
-        size, header, footer = kind.record_bytes, kind.header_bytes, kind.footer_bytes
-        if not size or header is None or footer is None:
-            return Count(None, "the length of its records is not known")
-        if offset is None:
-            if compression:
-                with open(place, "rb") as file:
-                    length = _Inflated(file, compression, self._progress).skip(None)
-            else:
-                length = os.stat(place).st_size
-            length -= header + footer
-        else:
-            # In a compressed file the reader is ahead by the footer, which it must not return.
-            length = max(0, offset - header - (footer if compression else 0))
-        if length % size:
-            return Count(None, "its records are not of the length that they had")
-        return Count(length // size)
+    def _look_ahead(self, file: _File, content: Content, position: int, compression: str) -> None:
+        """See how a file ends, if that is not far behind what was read."""
+        try:
+            ahead = content.skip(_LOOK_AHEAD_BYTES)
+        except ValueError:
+            return  # TensorFlow will say so
+        if ahead < _LOOK_AHEAD_BYTES:
+            self._note_end(file, content, position + ahead, compression)
 
 
-class _Inflated:
-    """The content of a file that may be compressed."""
+class _File(NamedTuple):
+    """A file as the job had it, where it is now, and how it is read."""
 
-    def __init__(
-        self, file: BinaryIO, compression: str, progress: Callable[[int, int], object]
-    ) -> None:
-        self._file = file
-        self._progress = progress
-        self._size = os.fstat(file.fileno()).st_size
-        self._bits = {"": None, "GZIP": 31, "ZLIB": 15}.get(compression, 0)
-        if self._bits == 0:
-            raise ValueError(f"compression {compression}")
-        self._stream: Any = self._new_stream()
-        self._pending = b""
-        self._at = 0  # in what is pending
+    path: str
+    place: str
+    kind: FileKind
 
-    def read(self, size: int) -> bytes:
-        """As much as that, less at the end."""
-        import zlib
 
-        parts, left = [], size
-        while left > 0:
-            if self._at == len(self._pending):
-                try:
-                    self._pending, self._at = self._more(), 0
-                except zlib.error as error:
-                    raise ValueError(str(error)) from error
-                if not self._pending:
-                    break
-            part = self._pending[self._at : self._at + left]
-            parts.append(part)
-            self._at += len(part)
-            left -= len(part)
-        return b"".join(parts)
+def _skip_record(content: Content) -> int:
+    """Pass over a record; return its bytes with its frame, or those of a header that is cut."""
+    head = content.read(_HEAD_BYTES)
+    if len(head) < _HEAD_BYTES:
+        return len(head)
+    size: int = struct.unpack_from("<Q", head)[0] + 4
+    if size > _LONGEST_RECORD or content.skip(size) < size:
+        raise EOFError("it ends inside a record")
+    return _HEAD_BYTES + size
 
-    def skip(self, size: int | None) -> int:
-        """Pass over as much as that, or all; return how much it was."""
-        skipped = 0
-        while size is None or skipped < size:
-            left = _READ_BYTES if size is None else min(_READ_BYTES, size - skipped)
-            found = len(self.read(left))
-            if not found:
-                break
-            skipped += found
-        return skipped
 
-    def _more(self) -> bytes:
-        if self._stream is None:
-            data = self._file.read(_READ_BYTES)
-            self._progress(self._file.tell(), self._size)
-            return data
-        while True:
-            if self._stream.eof:  # a file may be several, one after the other
-                rest = self._stream.unused_data
-                self._stream = self._new_stream()
-            else:
-                rest = self._stream.unconsumed_tail
-            data = rest or self._file.read(_READ_BYTES // 4)
-            self._progress(self._file.tell(), self._size)
-            if not data:
-                return b""
-            found: bytes = self._stream.decompress(data, _READ_BYTES)
-            if found:
-                return found
-
-    def _new_stream(self) -> Any:
-        import zlib
-
-        return None if self._bits is None else zlib.decompressobj(self._bits)
+def _fixed(length: int, kind: FileKind, compression: str, offset: int | None) -> Count:
+    """Records of a fixed length in a content of so many bytes, or before an offset."""
+    size, header, footer = kind.record_bytes, kind.header_bytes, kind.footer_bytes
+    if not size or header is None or footer is None:
+        return Count(None, "the length of its records is not known")
+    if offset is None:
+        length -= header + footer
+    else:
+        # In a compressed file the reader is ahead by the footer, which it must not return.
+        length = max(0, offset - header - (footer if compression else 0))
+    if length % size:
+        return Count(None, "its records are not of the length that they had")
+    return Count(length // size)
 
 
 def _sniffed(place: str) -> str:

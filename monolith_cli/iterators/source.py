@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monolith_cli.iterators.records import FileKind, RecordCounter
     from monolith_cli.iterators.state import Node
 
-__all__ = ["Source", "is_list"]
+__all__ = ["Source", "is_exhausted", "is_list"]
 
 _FILE_ORDER = {"TensorSlice", "Shard", "FiniteTake", "FiniteSkip", "FiniteRepeat", "ForeverRepeat"}
 """Nodes that file names may come through, and still come in the order of the fingerprint."""
@@ -120,7 +120,8 @@ class Source:
         if files and before is not None:
             number = before % len(files) + 1
         size = files[known[0]].size_bytes if known else None
-        self.file = FilePlace(path, number, len(files) or None, offset, size, inside)
+        packed = kind.compression if path is None else self._counter.compression(path, kind)
+        self.file = FilePlace(path, number, len(files) or None, offset, size, inside, packed)
         if before is None and any(node.base in INTERLEAVES for node in self._nodes):
             return Count(None, "several files are read at a time")
         if before is None:
@@ -135,6 +136,8 @@ class Source:
         before = self._files_before(path, files)
         reader = self._pipeline.reader
         stages = self._pipeline.stages_in_file()
+        if path is None and before is not None and files:
+            path = files[before % len(files)].path
         if path is None or before is None or reader is None or stages is None:
             return Count(None, "how much of a file is on the way is not known")
         left = [node for node in self._nodes if self.is_in_file(node)]
@@ -146,7 +149,8 @@ class Source:
         file = files[before % len(files)] if files else None
         size = file.size_bytes if file else None
         number = before % len(files) + 1 if files else None
-        self.file = FilePlace(path, number, len(files) or None, None, size, inside)
+        packed = self._counter.compression(path, kind)
+        self.file = FilePlace(path, number, len(files) or None, None, size, inside, packed)
         return self._count_before(before, files, kind) or inside
 
     def _count_before(
@@ -208,10 +212,18 @@ def is_list(node: Node) -> bool:
     return node.base == "FlatMap" and all(number is None for number, _ in node.inputs)
 
 
+def is_exhausted(flat_map: Node) -> bool:
+    """Whether a flat map that has nothing open had all there is.
+
+    In a symbolic checkpoint one that is over need not say so; but it has opened something.
+    """
+    return bool(flat_map.number("exhausted") or flat_map.number("element_index"))
+
+
 def _is_not_begun(node: Node) -> bool:
     if node.base in SHUFFLES:
         return not node.number("slices_size") and not node.number("epoch")
-    return node.base == "FlatMap" and not node.number("exhausted")
+    return node.base == "FlatMap" and not is_exhausted(node)
 
 
 def _name_nodes(node: Node) -> list[Node]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.variant import parse_state_part
+from monolith_cli.iterators.kinds import SHUFFLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,7 +181,11 @@ def required_entries(bundle: TensorBundle) -> list[TensorEntry]:
     """
     entries = state_entries(bundle)
     if not entries:
-        raise PathNotFoundError("holds no iterator states", path=bundle.index_path)
+        raise PathNotFoundError(
+            "holds no iterator states",
+            path=bundle.index_path,
+            hint="give the path of a worker's state, or take the state of another step",
+        )
     return entries
 
 
@@ -230,6 +235,9 @@ def _read_state(bundle: TensorBundle, entry: TensorEntry) -> IteratorState:
             _take_in(root, part)
         except ValueError as error:
             raise _bad_state(bundle, entry, error) from error
+    for node in root.walk():
+        if node.base in SHUFFLES:
+            _leave_out_given(node)
     return IteratorState(iterator_name(entry), entry.size_bytes, parts, root)
 
 
@@ -277,6 +285,16 @@ def _take_in_element(node: Node, part: StatePart) -> None:
         node.elements[rows.pop() if len(rows) == 1 else None] += 1
     elif any(part.get(code) for code in _CODES) and not part.get("end_of_input"):
         node.elements[None] += 1  # an error that is still to be raised
+
+
+def _leave_out_given(shuffle: Node) -> None:
+    """Leave out elements that were given out long ago: symbolic checkpoints keep their slots."""
+    held = shuffle.number("num_elements")
+    stored = shuffle.elements
+    if held is None or not 0 <= held < sum(stored.values()):
+        return
+    rows = next(iter(stored)) if len(stored) == 1 else None
+    shuffle.elements = Counter({rows: held} if held else {})
 
 
 def _bad_state(bundle: TensorBundle, entry: TensorEntry, error: ValueError) -> CorruptionError:

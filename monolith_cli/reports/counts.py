@@ -20,7 +20,7 @@ from monolith_cli.reports.text import (
 
 if TYPE_CHECKING:
     from monolith_cli.formats.tfrecord import Skipped
-    from monolith_cli.tables.ckpt_info_file import Comparison, Difference
+    from monolith_cli.tables.comparison import Comparison, Difference
     from monolith_cli.tables.counts import CheckpointCounts, TableCount
     from monolith_cli.tables.hash_filters import HashFilterSummary
 
@@ -52,7 +52,8 @@ def counts_lines(
     yield f"{where}, {'no step' if step is None else f'step {step}'}"
     entries = count_text(counts.entries, "entry", "entries")
     unverified = [table for table in counts.tables if not table.verified]
-    verified = ", all verified" if counts.tables and not unverified else ""
+    whole = counts.tables and not unverified and not counts.problems
+    verified = ", all verified" if whole else ""
     yield f"{entries} in {count_text(len(counts.tables), 'table')}{verified}"
     slots = sorted(counts.slot_counts.items(), key=lambda item: (-item[1], item[0]))
     if slots:
@@ -67,9 +68,11 @@ def counts_lines(
     for summary in counts.hash_filters:
         yield ""
         yield _hash_filter_line(summary)
-    if unverified:
+    if unverified or counts.problems:
         yield ""
         yield from _not_verified(unverified, scanned, bool(counts.skipped))
+    if counts.problems:
+        yield f"not counted: {count_text(len(counts.problems), 'dump')} not whole"
 
 
 def _not_verified(tables: Sequence[TableCount], scanned: bool, damaged: bool) -> Iterator[str]:
@@ -125,13 +128,25 @@ def _bars(
         )
 
 
-def check_lines(comparison: Comparison, *, top: int | None = None) -> Iterator[str]:
-    """What a check found: a verdict, and a row a difference."""
+def check_lines(
+    comparison: Comparison, *, by_contents: bool = False, top: int | None = None
+) -> Iterator[str]:
+    """What a check found: a verdict, and a row a difference.
+
+    Parameters
+    ----------
+    by_contents
+        Whether multi tables were counted by their tables of contents.
+    """
+    contents = " (of multi tables the tables of contents; their data was not read)"
+    dump = f"the dump{contents if by_contents else ''}"
     if comparison.verdict == "same":
-        yield f"{name_text(comparison.path)}: matches the dump"
+        yield f"{name_text(comparison.path)}: matches {dump}"
         return
     explanation = comparison.explanation
-    what = "differs from the dump" if explanation is None else f"as it may be: {explanation}"
+    what = f"differs from {dump}" if explanation is None else f"as it may be: {explanation}"
+    if comparison.verdict == "gone":
+        what = "counts tables that are gone"
     yield f"{name_text(comparison.path)}: {what}"
     shown = comparison.differences if top is None else comparison.differences[:top]
     cells = [("slot or table", "file", "dump")]
@@ -172,8 +187,9 @@ def counts_document(
     fid_version: str,
     written: str | None,
     comparison: Comparison | None = None,
+    by_contents: bool = False,
 ) -> dict[str, object]:
-    """The JSON document. The keys of `check`, `hash_filters` and `skipped` come last, if at all."""
+    """The JSON document. The keys from `hash_filters` on come last, if at all."""
     document: dict[str, object] = {
         "model_dir": model_dir,
         "step": step,
@@ -201,10 +217,13 @@ def counts_document(
             {"file": damage.path, "kind": damage.kind, "offset": damage.offset}
             for damage in counts.skipped
         ]
+    if counts.problems:
+        document["problems"] = [name_json(str(problem)) for problem in counts.problems]
     if comparison is not None:
         document["check"] = {
             "file": comparison.path,
             "verdict": comparison.verdict,
+            "compared": "contents" if by_contents else "entries",
             "differences": [
                 {
                     ("slot" if isinstance(d.key, int) else "table"): (

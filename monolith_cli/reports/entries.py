@@ -12,6 +12,7 @@ __all__ = [
     "cursor_note",
     "entries_lines",
     "entry_lines",
+    "no_cursor_warning",
     "non_finite_warning",
     "step_note",
 ]
@@ -35,6 +36,13 @@ def cursor_note(entries: int, next_offset: int | None, step: int | None) -> str:
         return f"{page}, the shard is exhausted"
     pinned = "" if step is None else f"--step {step} "
     return f"{page}, go on with {pinned}--offset {next_offset}"
+
+
+def no_cursor_warning(offset: int = 0) -> str:
+    """Why there is no cursor, or what one cannot be used for, where tables are left out."""
+    if offset:
+        return f"nothing is read from cursor {offset} on, which counts tables that are not whole"
+    return "no cursor to go on from: tables that are not whole are left out"
 
 
 def step_note(step: int | None) -> str | None:

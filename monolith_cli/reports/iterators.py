@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.formats.variant import StatePart
     from monolith_cli.iterators.inputs import IteratorPosition
-    from monolith_cli.iterators.place import Place
+    from monolith_cli.iterators.place import FilePlace, Place
     from monolith_cli.iterators.records import Count
     from monolith_cli.iterators.state import Node
     from monolith_cli.iterators.workers import WorkerState
@@ -101,6 +101,7 @@ def input_lines(
         for place in iterator.places:
             yield from _aligned(_place_rows(place), look)
         yield from _aligned(_shuffle_rows(iterator), look)
+        yield from _aligned(_odd_end_rows(iterator), look)
         yield from _node_lines(iterator.state.root, look)
         yield from _fingerprint_lines(iterator, look)
 
@@ -130,8 +131,7 @@ def _place_rows(place: Place) -> Iterator[tuple[str, str]]:
             number = f", one of {file.total} files"
         yield "reads", name + number
         if file.offset is not None:
-            size = "" if file.size_bytes is None else f" of {file.size_bytes:,}"
-            yield "at", f"byte {file.offset:,}{size}, {_before(file.records, unit)}"
+            yield "at", f"{_offset_text(file)}, {_before(file.records, unit)}"
     elif place.ended:
         yield "reads", "nothing more: the input has ended"
     elif place.is_drained:
@@ -149,6 +149,25 @@ def _place_rows(place: Place) -> Iterator[tuple[str, str]]:
         yield "read", text + (f" of epoch {place.epoch}" if place.epoch else "")
     yield "buffered", _buffered_text(place)
     yield "consumed", _consumed_text(place)
+
+
+def _offset_text(file: FilePlace) -> str:
+    """Where a reader is: the offset in the content, and of a compressed file also its own size."""
+    size = file.size_bytes
+    if not file.compression and (size is None or file.offset is None or file.offset <= size):
+        return f"byte {file.offset:,}" + ("" if size is None else f" of {size:,}")
+    of = f"a {file.compression or 'compressed'} file"
+    return f"byte {file.offset:,} of the content of {of}" + (
+        "" if size is None else f" of {size:,} bytes"
+    )
+
+
+def _odd_end_rows(iterator: IteratorPosition) -> Iterator[tuple[str, str]]:
+    for odd in iterator.odd_ends:
+        yield _ODD_ENDS[odd.kind], f"{name_text(odd.path)}: {odd}"
+
+
+_ODD_ENDS = {"cut_header": "cut", "cut_stream": "cut", "unread_rest": "unread"}
 
 
 def _before(count: Count, unit: str) -> str:
@@ -351,6 +370,16 @@ def input_document(state: WorkerState, iterators: Sequence[IteratorPosition]) ->
                     )
                     if node.path or node.size_bytes
                 ],
+                "odd_ends": [
+                    {
+                        "path": name_json(odd.path),
+                        "kind": odd.kind,
+                        "content_bytes": odd.content_bytes,
+                        "rest_bytes": odd.rest_bytes,
+                        "message": str(odd),
+                    }
+                    for odd in iterator.odd_ends
+                ],
                 "fingerprint": iterator.fingerprint,
             }
             for iterator in iterators
@@ -373,6 +402,7 @@ def _place_document(place: Place) -> dict[str, object]:
             "of": file.total,
             "offset": file.offset,
             "bytes": file.size_bytes,
+            "compression": file.compression,
             "records": file.records.records,
             "why": file.records.why,
         },

@@ -9,107 +9,33 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import (
     AlreadyExistsError,
-    DifferentError,
     MonolithError,
     PathNotFoundError,
     StateFileError,
     WriteError,
 )
 from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info, write_ckpt_info
+from monolith_cli.tables.comparison import Comparison, compare
 from monolith_cli.tables.skipped import skipped_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.tables.counts import CheckpointCounts
 
 __all__ = [
-    "Comparison",
-    "Difference",
     "Outcome",
     "check_ckpt_info",
-    "compare",
+    "lost_tables_error",
+    "no_tables_error",
     "reason_not_to_write",
     "save_ckpt_info",
     "settle_ckpt_info",
 ]
 
 
-class Difference(NamedTuple):
-    """One slot (a number) or one table (a name) on which file and dump disagree."""
-
-    key: int | str
-    in_file: int
-    in_dump: int
-
-    def __str__(self) -> str:
-        what = f"slot {self.key}" if isinstance(self.key, int) else f"table {self.key}"
-        return f"{what} has {self.in_file} in the file, {self.in_dump} in the dump"
-
-
-class Comparison(NamedTuple):
-    """A ckpt.info file against the counts of its checkpoint.
-
-    `verdict` is one of
-
-    - `same`: they agree.
-    - `more`: the file has more, nowhere less. Counts of the live table may exceed those of the
-      dump, which leaves out entries that have expired.
-    - `empty`: the file has no counts at all, as the training system writes it in some set-ups.
-    - `different`: anything else; the file is wrong.
-    """
-
-    path: str
-    verdict: str
-    differences: list[Difference]
-
-    @property
-    def explanation(self) -> str | None:
-        """Why a difference is not held against the file; None where there is nothing to explain."""
-        if self.verdict == "empty":
-            return "the file is empty, as the training system writes it in some set-ups"
-        if self.verdict == "more":
-            extra = sum(difference.in_file - difference.in_dump for difference in self.differences)
-            return (
-                f"the file counts {extra} more than the dump has; that is right if they expired"
-                " before the tables were saved"
-            )
-        return None
-
-    def error(self) -> DifferentError | None:
-        """The error of a check, where the file is wrong."""
-        if self.verdict != "different":
-            return None
-        return DifferentError(
-            f"does not match the dump: {_summary(self.differences)}",
-            path=self.path,
-        )
-
-
-def compare(path: str, file: CkptInfo, dump: CkptInfo) -> Comparison:
-    """Compare what the file at `path` says with the counts of the dump.
-
-    A slot or table that one of them does not mention counts as 0 there.
-    """
-    pairs: list[tuple[int | str, int, int]] = [
-        (slot, file.slot_counts.get(slot, 0), dump.slot_counts.get(slot, 0))
-        for slot in sorted(file.slot_counts.keys() | dump.slot_counts.keys())
-    ]
-    pairs += [
-        (name, file.feature_counts.get(name, 0), dump.feature_counts.get(name, 0))
-        for name in sorted(file.feature_counts.keys() | dump.feature_counts.keys())
-    ]
-    differences = [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
-    if not differences:
-        verdict = "same"
-    elif not file.slot_counts and not file.feature_counts:
-        verdict = "empty"
-    elif all(difference.in_file > difference.in_dump for difference in differences):
-        verdict = "more"
-    else:
-        verdict = "different"
-    return Comparison(path, verdict, differences)
-
-
-def check_ckpt_info(path: str | None, dump: CkptInfo) -> Comparison:
+def check_ckpt_info(path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None) -> Comparison:
     """Compare the file at `path` with the counts of its checkpoint; writes nothing.
 
     Raises
@@ -121,7 +47,39 @@ def check_ckpt_info(path: str | None, dump: CkptInfo) -> Comparison:
     """
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
-    return compare(path, read_ckpt_info(path), dump)
+    return compare(path, read_ckpt_info(path), dump, rank_0)
+
+
+def no_tables_error(checkpoint: Checkpoint) -> MonolithError | None:
+    """The error of a checkpoint in which no table was found, if its ckpt.info counts entries."""
+    return _tables_gone(checkpoint.ckpt_info_path, CkptInfo({}, {}))
+
+
+def lost_tables_error(checkpoint: Checkpoint, names: Iterable[str]) -> MonolithError | None:
+    """The error of a checkpoint whose ckpt.info names other tables than these multi tables.
+
+    Slots are not compared, as counting them would take reading.
+    """
+    dump = CkptInfo({}, dict.fromkeys(names, 0))
+    path = checkpoint.ckpt_info_path
+    try:
+        comparison = check_ckpt_info(path, dump)
+    except MonolithError:
+        return None
+    return comparison.error() if comparison.lost else None
+
+
+def _tables_gone(
+    path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None
+) -> MonolithError | None:
+    """The error of a file that is there and counts tables of which there is no dump."""
+    if path is None:
+        return None
+    try:
+        comparison = check_ckpt_info(path, dump, rank_0)
+    except MonolithError:
+        return None  # whoever checks or writes it will say so
+    return comparison.error() if comparison.verdict == "gone" else None
 
 
 class Outcome(NamedTuple):
@@ -150,13 +108,16 @@ def settle_ckpt_info(
     check: bool = False,
     dry_run: bool = False,
     force: bool = False,
+    strict: bool = False,
     elsewhere: bool = False,
     filtered: bool = False,
     fid_version: str = "v2",
 ) -> Outcome:
     """Check the file against the counts, or write it, or neither.
 
-    Counts that leave out damaged data are neither checked nor written; the damage is the failure.
+    Counts that leave out damaged data, or tables that are not whole, are neither checked nor
+    written; that is the failure. Nor is anything written where the file that is there counts
+    entries of tables that are gone.
 
     Parameters
     ----------
@@ -170,6 +131,8 @@ def settle_ckpt_info(
         Replace a file that is there, whatever it says; write one elsewhere.
     elsewhere
         The file belongs into another directory than the one that was counted.
+    strict
+        Fail where the file counts entries of a slot or table, and the dump has none of it at all.
     filtered, fid_version
         How it was counted, as in `reason_not_to_write`.
 
@@ -178,20 +141,25 @@ def settle_ckpt_info(
     PathNotFoundError, StateFileError
         With `check`: as `check_ckpt_info`.
     """
-    if check and not counts.skipped:
-        comparison = check_ckpt_info(path, counts.ckpt_info())
+    if check and counts.is_whole:
+        comparison = check_ckpt_info(path, counts.everything(), counts.rank_0)
         why = comparison.explanation
         return Outcome(
             note=None if why is None else f"{path}: {why}",
-            failure=comparison.error(),
+            failure=comparison.error(strict=strict),
             comparison=comparison,
         )
+    judged = counts.is_whole and not filtered and fid_version == "v2"
+    if judged and not (force and counts.tables):
+        gone = _tables_gone(path, counts.everything(), counts.rank_0)
+        if gone is not None:
+            return Outcome(failure=gone)
     reason = reason_not_to_write(
         path,
         tables=bool(counts.tables),
         filtered=filtered,
         fid_version=fid_version,
-        skipped=bool(counts.skipped),
+        skipped=not counts.is_whole,
     )
     outcome = save_ckpt_info(
         path,
@@ -200,9 +168,13 @@ def settle_ckpt_info(
         force=force,
         elsewhere=elsewhere,
         dry_run=dry_run or check,
+        everything=counts.everything(),
+        rank_0=counts.rank_0,
+        strict=strict,
     )
-    if counts.skipped:
-        outcome = outcome._replace(failure=skipped_error(counts.skipped))
+    if not counts.is_whole:
+        failure = skipped_error(counts.skipped) or counts.problems[0]
+        outcome = outcome._replace(failure=failure)
     return outcome
 
 
@@ -227,7 +199,7 @@ def reason_not_to_write(
     fid_version
         The version of the fids that slots were taken from; the file holds v2 slots.
     skipped
-        Damaged data was left out.
+        Damaged data was left out, or a table that is not whole.
     """
     if path is None:
         return "there is no step"
@@ -238,7 +210,7 @@ def reason_not_to_write(
     if fid_version != "v2":
         return f"the slots are those of {fid_version} feature ids"
     if skipped:
-        return "damaged data was left out of the counts"
+        return "damaged or incomplete data was left out of the counts"
     return None
 
 
@@ -250,6 +222,9 @@ def save_ckpt_info(
     force: bool = False,
     elsewhere: bool = False,
     dry_run: bool = False,
+    everything: CkptInfo | None = None,
+    rank_0: CkptInfo | None = None,
+    strict: bool = False,
 ) -> Outcome:
     """Write the file, unless there is a reason not to.
 
@@ -262,22 +237,27 @@ def save_ckpt_info(
     ----------
     path
         Where the file belongs; may be None only with a reason.
+    dump
+        What to write.
     reason
         What `reason_not_to_write` said.
-    elsewhere
+    elsewhere, strict
         As in `settle_ckpt_info`.
+    everything, rank_0
+        What a file that is there is compared with, as in `compare`; `dump` by default.
     """
     if dry_run:
         return Outcome()
     if path is None or reason is not None:
         return Outcome(note=f"no ckpt.info was written: {reason or 'there is no step'}")
     try:
+        settled = (everything or dump, rank_0, strict)
         if force:
             write_ckpt_info(path, dump)
         elif elsewhere:
             what = f"no ckpt.info was written: {path} is in another directory, that of the step"
-            return _keep(path, dump) or Outcome(note=what, elsewhere=True)
-        elif (kept := _write_or_keep(path, dump)) is not None:
+            return _keep(path, *settled) or Outcome(note=what, elsewhere=True)
+        elif (kept := _write_or_keep(path, dump, *settled)) is not None:
             return kept
     except WriteError as error:
         if error.kind == "read_only" and not force:
@@ -288,11 +268,13 @@ def save_ckpt_info(
     return Outcome(written=path)
 
 
-def _write_or_keep(path: str, dump: CkptInfo) -> Outcome | None:
+def _write_or_keep(
+    path: str, dump: CkptInfo, everything: CkptInfo, rank_0: CkptInfo | None, strict: bool
+) -> Outcome | None:
     """Write the file (None), or say of one that is there why it stays."""
     attempts = 3  # somebody else may write it between the look and the writing, or remove it
     while True:
-        kept = _keep(path, dump)
+        kept = _keep(path, everything, rank_0, strict)
         if kept is not None:
             return kept
         try:
@@ -305,10 +287,10 @@ def _write_or_keep(path: str, dump: CkptInfo) -> Outcome | None:
             return None
 
 
-def _keep(path: str, dump: CkptInfo) -> Outcome | None:
+def _keep(path: str, dump: CkptInfo, rank_0: CkptInfo | None, strict: bool) -> Outcome | None:
     """What to say of a file that is there and stays; None if there is none."""
     try:
-        comparison = compare(path, read_ckpt_info(path), dump)
+        comparison = check_ckpt_info(path, dump, rank_0)
     except PathNotFoundError:
         return None
     except StateFileError as error:
@@ -316,17 +298,13 @@ def _keep(path: str, dump: CkptInfo) -> Outcome | None:
     if comparison.verdict == "same":
         return Outcome(note=f"{path}: up to date, not written again")
     if comparison.explanation is not None:
-        return Outcome(note=f"{path}: kept, {comparison.explanation}", kept=True)
+        note = f"{path}: kept, {comparison.explanation}"
+        return Outcome(note=note, kept=True, failure=comparison.error(strict=strict))
+    if comparison.verdict == "gone":
+        return Outcome(failure=comparison.error())
     return Outcome(
         failure=AlreadyExistsError(
-            f"says something else and was kept: {_summary(comparison.differences)}",
+            f"says something else and was kept: {comparison.summary}",
             path=path,
         )
     )
-
-
-def _summary(differences: list[Difference]) -> str:
-    """The largest difference, and how many others there are."""
-    largest = max(differences, key=lambda difference: abs(difference.in_file - difference.in_dump))
-    others = len(differences) - 1
-    return f"{largest}" + (f", and {others} more differ" if others else "")

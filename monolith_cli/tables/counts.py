@@ -11,10 +11,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
+from monolith_cli.checkpoint.copies import compare_copies
 from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.fid import version_number
 from monolith_cli.formats.ckpt_info import CkptInfo
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
+from monolith_cli.tables.found import FoundTables, find_tables
 from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
 from monolith_cli.tables.multi import (
     MultiDump,
@@ -25,7 +27,7 @@ from monolith_cli.tables.multi import (
 from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
-from monolith_cli.tables.table import MultiTable, Table, open_tables
+from monolith_cli.tables.table import MultiTable, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -43,6 +45,10 @@ __all__ = [
 ]
 
 
+_RANK_0 = "_0"
+"""What names of rank 0's tables end in."""
+
+
 class CountOptions(NamedTuple):
     """What is counted, and how.
 
@@ -55,13 +61,16 @@ class CountOptions(NamedTuple):
     fid_version
         `v1` or `v2`: which bits of a fid are its slot.
     scan_multi
-        Read the data of multi tables too. Selecting entries does so in any case.
+        Read the data of multi tables too, and compare the copies of files that several servers of
+        an export have. Selecting entries reads the data in any case.
     by_table
         With that, count slots, dims and optimizers of each multi table; a second pass.
     verify
         Check the records' checksums.
     skip_corrupt
         Read on behind damage, and list it.
+    partial
+        Count what is whole where tables are not, and list what is wrong with those in `problems`.
     max_record_bytes
         Longer records are damage.
     jobs
@@ -76,6 +85,7 @@ class CountOptions(NamedTuple):
     by_table: bool = False
     verify: bool = True
     skip_corrupt: bool = False
+    partial: bool = False
     max_record_bytes: int = MAX_RECORD_BYTES
     jobs: int | None = None
 
@@ -137,8 +147,14 @@ class CheckpointCounts:
         A summary of each occurrence filter.
     skipped
         Damage that was skipped.
+    problems
+        Only with `CountOptions.partial`: what is wrong with tables and filters that are not whole,
+        and were left out.
     warnings
         Oddities that are no damage, a phrase each.
+    rank_0
+        The counts of rank 0 alone, as full sync training writes them: of the dumps, or tables in
+        them, whose names end in `_0`.
     """
 
     def __init__(self) -> None:
@@ -149,15 +165,31 @@ class CheckpointCounts:
         self.unattributed = 0
         self.hash_filters: list[HashFilterSummary] = []
         self.skipped: list[Skipped] = []
+        self.problems: list[CorruptionError] = []
         self.warnings: list[str] = []
+        self.rank_0 = CkptInfo({}, {})
 
     @property
     def entries(self) -> int:
         """All entries together."""
         return sum(table.entries for table in self.tables) + self.unattributed
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was left out, neither damaged data nor tables that are not whole."""
+        return not self.skipped and not self.problems
+
     def ckpt_info(self) -> CkptInfo:
-        """What `ckpt.info-<step>` has to say: slots of single tables, names of multi tables."""
+        """What `ckpt.info-<step>` has to say: slots of single tables, or names of multi tables.
+
+        With any multi table the training system writes those alone.
+        """
+        if self.feature_counts:
+            return CkptInfo({}, dict(self.feature_counts))
+        return CkptInfo(dict(self.single_slot_counts), {})
+
+    def everything(self) -> CkptInfo:
+        """Both: what a `ckpt.info-<step>` may have, whoever wrote it."""
         return CkptInfo(dict(self.single_slot_counts), dict(self.feature_counts))
 
 
@@ -192,7 +224,7 @@ def count_checkpoint(
     UsageError
         No such version of feature ids, or a slot that it has not.
     CorruptionError
-        Damage, unless it is to be skipped; a missing shard or a damaged table of contents always.
+        Damage, unless it is to be skipped; a table that is not whole, unless `options.partial`.
     TableNotFoundError
         A pattern matches no table.
     PathNotFoundError, NotReadableError
@@ -267,13 +299,16 @@ class _Count:
 
     def run(self) -> CheckpointCounts:
         options = self.options
-        tables = open_tables(self.checkpoint, options.patterns, self.read_options)
+        found = find_tables(self.checkpoint, options.patterns, self.read_options)
+        self._note_problems(found)
+        tables = found.tables
         self.single_paths = {f.path for t in tables if t.kind == "single" for f in t.files}
         multis = [table for table in tables if isinstance(table, MultiTable)]
         dumps = list({id(dump): dump for table in multis for dump in table.dumps}.values())
         read_multis = bool(options.scan_multi or self.filter)
         # Whole files need no search for where their tables lie; else each table is read by itself.
-        whole = not (options.patterns or self.filter or options.by_table or options.skip_corrupt)
+        by_table = bool(options.patterns or options.by_table or found.problems)
+        whole = not (by_table or self.filter or options.skip_corrupt)
         extents = [
             extent for table in tables if table.kind == "single" for extent in table.extents()
         ]
@@ -281,12 +316,6 @@ class _Count:
             extents += [Extent(file, 0, file.stream_bytes, None) for d in dumps for file in d.files]
         elif read_multis:
             extents += self._multi_extents(dumps, {table.name for table in multis})
-        if not tables:
-            self._warn(
-                "no hash tables: the model has none, its tables are elsewhere, or they are gone"
-            )
-        for table in tables:
-            self._warn(_lost_contents(table))
         self._read(EntryStream(extents))
         for table in tables:
             self.counts.tables.append(self._table_count(table, read_multis, whole))
@@ -296,18 +325,45 @@ class _Count:
             self.counts.unattributed = sum(
                 self.tallies[key].entries for key in self.tallies if key[1] is None
             )
-        self._sum_up()
-        filters = self.checkpoint.table_files().hash_filters if not options.patterns else {}
-        for name, sets in filters.items():
+        if not read_multis:
+            for dump in dumps:
+                self._note(dump.too_small())
+        self._sum_up(dumps)
+        filters = found.files.hash_filters if not options.patterns else {}
+        for name, shards in filters.items():
             try:
-                summary = summarize_hash_filter(name, sets, self.read_options)
+                summary = summarize_hash_filter(name, shards, self.read_options)
             except CorruptionError as error:
                 if not options.skip_corrupt:
                     raise
                 self._note([_skipped_filter(error)])
             else:
                 self.counts.hash_filters.append(summary)
+        if options.scan_multi:
+            copies = [pair for table in tables for pair in table.copies]
+            copies += [pair for shards in filters.values() for pair in shards.copies]
+            self._compare_copies(list(dict.fromkeys(copies)))
         return self.counts
+
+    def _note_problems(self, found: FoundTables) -> None:
+        self.counts.warnings += found.warnings
+        for problem in (*found.problems, *found.filter_problems):
+            self._problem(problem)
+
+    def _problem(self, problem: CorruptionError) -> None:
+        if not self.options.partial:
+            raise problem
+        self.counts.problems.append(problem)
+
+    def _compare_copies(self, copies: list[tuple[str, str]]) -> None:
+        if not copies:
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for problem in pool.map(lambda pair: compare_copies(*pair), copies):
+                if problem is not None:
+                    self._problem(problem)
 
     def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
         extents = []
@@ -400,7 +456,7 @@ class _Count:
             for piece in pieces:
                 self._keep(piece)
 
-    def _sum_up(self) -> None:
+    def _sum_up(self, dumps: Sequence[MultiDump]) -> None:
         single, everything = _Tally(), _Tally()
         for (path, _), tally in self.tallies.items():
             everything.add(tally)
@@ -411,19 +467,22 @@ class _Count:
         self.counts.feature_counts = {
             table.name: table.entries for table in self.counts.tables if table.kind == "multi"
         }
+        self.counts.rank_0 = self._rank_0(dumps)
 
-
-def _lost_contents(table: Table) -> str | None:
-    """A word about a single table in SNAPPY blocks, which the training system never writes."""
-    if table.kind == "multi":
-        return None
-    odd = next((file for file in table.files if file.open().compression == "snappy"), None)
-    if odd is None:
-        return None
-    return (
-        f"{odd.path}: compressed like a dump of many tables, but without a table of contents"
-        " (.meta): counted as one table"
-    )
+    def _rank_0(self, dumps: Sequence[MultiDump]) -> CkptInfo:
+        names: dict[str, int] = {}
+        for dump in dumps:
+            for name, entries in dump.entries().items():
+                if dump.base.endswith(_RANK_0) or name.endswith(_RANK_0):
+                    names[name] = names.get(name, 0) + entries
+        if dumps:
+            return CkptInfo({}, names)
+        slots = _Tally()
+        for table in self.counts.tables:
+            if table.name.endswith(_RANK_0):
+                for slot, count in (table.slot_counts or {}).items():
+                    slots.slots[slot] = slots.slots.get(slot, 0) + count
+        return CkptInfo(dict(sorted(slots.slots.items())), {})
 
 
 def _skipped_filter(error: CorruptionError) -> Skipped:

@@ -45,9 +45,7 @@ class HashFilterSummary(NamedTuple):
     failures: int
 
 
-def summarize_hash_filter(
-    name: str, sets: list[ShardSet], options: ReadOptions
-) -> HashFilterSummary:
+def summarize_hash_filter(name: str, shards: ShardSet, options: ReadOptions) -> HashFilterSummary:
     """Read the first record of each split; the cells themselves are not read.
 
     Raises
@@ -55,9 +53,8 @@ def summarize_hash_filter(
     CorruptionError
         One of them is damaged, or holds no HashFilterSplitMetaDump.
     """
-    paths = [path for shards in sets for path in shards.paths]
     elements = cells = failures = 0
-    for path in paths:
+    for path in shards.paths:
         record = read_first_record(path, max_record_bytes=options.max_record_bytes)
         if record is None:
             continue
@@ -72,8 +69,8 @@ def summarize_hash_filter(
         failures += meta.failure_count
     return HashFilterSummary(
         name,
-        len(paths),
-        sum(shards.stored_bytes for shards in sets),
+        len(shards.paths),
+        shards.stored_bytes,
         elements,
         cells,
         elements / cells if cells else None,

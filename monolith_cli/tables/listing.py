@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.checkpoint.dense import DenseVariable, FileSize, list_dense
 from monolith_cli.checkpoint.step_files import list_step_files
 from monolith_cli.errors import MonolithError
-from monolith_cli.tables.table import open_tables
+from monolith_cli.tables.ckpt_info_file import lost_tables_error, no_tables_error
+from monolith_cli.tables.found import FoundTables, find_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monolith_cli.checkpoint.checkpoint import Checkpoint, TableFiles
-    from monolith_cli.checkpoint.shard_set import ShardSet
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
 
 __all__ = ["CheckpointListing", "TableListing", "list_checkpoint"]
 
@@ -51,10 +51,10 @@ class CheckpointListing(NamedTuple):
     Attributes
     ----------
     tables
-        Single ones, then multi ones, then filters, in natural order; none if some of their files
-        are missing or damaged.
+        Single ones, then multi ones, then filters, in natural order; without those that are not
+        whole.
     table_bytes
-        Of all their files, tables of contents included; None where they are left out.
+        Of all their files, tables of contents included; None where some are left out.
     variables
         See `DenseListing`.
     dense_bytes
@@ -63,6 +63,8 @@ class CheckpointListing(NamedTuple):
         Those of the checkpoint but the tables', beginning with the tensor bundles'.
     problems
         What is damaged or missing.
+    warnings
+        What is odd and no error: a phrase each.
     """
 
     tables: list[TableListing]
@@ -71,6 +73,7 @@ class CheckpointListing(NamedTuple):
     dense_bytes: int | None
     files: list[FileSize]
     problems: list[MonolithError]
+    warnings: list[str]
 
 
 def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
@@ -87,10 +90,18 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     problems = list(dense.problems)
     tables: list[TableListing] = []
     table_bytes: int | None = None
+    warnings: list[str] = []
     try:
-        sets = checkpoint.table_files()
-        tables = list(_tables(checkpoint, sets))
-        table_bytes = sum(shards.stored_bytes for shards in _all_sets(sets))
+        found = find_tables(checkpoint)
+        lost = [*found.problems, *found.filter_problems]
+        problems += lost
+        if not lost:
+            gone = _gone(checkpoint, found)
+            problems += [gone] if gone else []
+        warnings = found.warnings
+        tables = list(_tables(found))
+        if not lost:
+            table_bytes = sum(shards.stored_bytes for shards in found.files.sets())
     except MonolithError as error:
         problems.append(error)
     beside = list_step_files(checkpoint)
@@ -102,23 +113,22 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     ]
     checkpoint.require()
     return CheckpointListing(
-        tables, table_bytes, dense.variables, dense.size_bytes, files, problems
+        tables, table_bytes, dense.variables, dense.size_bytes, files, problems, warnings
     )
 
 
-def _tables(checkpoint: Checkpoint, files: TableFiles) -> Iterator[TableListing]:
-    for table in open_tables(checkpoint):
+def _gone(checkpoint: Checkpoint, found: FoundTables) -> MonolithError | None:
+    """What `ckpt.info` tells of tables that are gone."""
+    if found.is_empty:
+        return no_tables_error(checkpoint)
+    names = [table.name for table in found.tables if table.kind == "multi"]
+    return lost_tables_error(checkpoint, names)
+
+
+def _tables(found: FoundTables) -> Iterator[TableListing]:
+    for table in found.tables:
         yield TableListing(
             table.name, table.kind, table.promised_entries, table.shards, table.stored_bytes
         )
-    for name, sets in files.hash_filters.items():
-        shards = sum(len(one.paths) for one in sets)
-        yield TableListing(name, "filter", None, shards, sum(one.stored_bytes for one in sets))
-
-
-def _all_sets(files: TableFiles) -> Iterator[ShardSet]:
-    for sets in (*files.singles.values(), *files.hash_filters.values()):
-        yield from sets
-    for pairs in files.multis.values():
-        for pair in pairs:
-            yield from pair
+    for name, shards in found.files.hash_filters.items():
+        yield TableListing(name, "filter", None, len(shards.paths), shards.stored_bytes)

@@ -88,11 +88,17 @@ def find_entries(
 
 
 def absent_error(
-    absent: Sequence[int], tables: int, path: str, *, most: int | None = None
+    absent: Sequence[int],
+    tables: int,
+    path: str,
+    *,
+    most: int | None = None,
+    partial: bool = False,
 ) -> EntryNotFoundError | None:
     """The error for feature ids that are in none of so many tables; None where none is absent.
 
-    It names all of them, or `most` and the number of the others.
+    It names all of them, or `most` and the number of the others. `partial` means that tables were
+    left out, in which they may be.
     """
     if not absent:
         return None
@@ -102,4 +108,6 @@ def absent_error(
         ids += f" (and {len(absent) - len(shown)} more)"
     subject = f"feature id {ids} is" if len(shown) == 1 else f"feature ids {ids} are"
     where = "the table" if tables == 1 else f"any of the {tables} tables"
+    if partial:
+        where = "any table that is whole"
     return EntryNotFoundError(f"{subject} not in {where}", path=path)

@@ -24,12 +24,22 @@ if TYPE_CHECKING:
     Stop = Callable[[], bool]
     """Whether nobody waits for the answer any more."""
 
-__all__ = ["MultiDump", "ShardExtents", "extra_records", "find_extents", "too_few_records"]
+__all__ = [
+    "MultiDump",
+    "ShardExtents",
+    "extra_records",
+    "find_extents",
+    "read_contents",
+    "too_few_records",
+]
 
 _CONTENTS_HINT = "restore it: without it nobody knows which entries belong to which table"
 
 _MOST_ENTRIES = 2**63 - 1
 """What ckpt.info has room for (an int64)."""
+
+_LEAST = 16 * 3 / 64
+"""Bytes of a record on disk: its frame has 16 bytes, and 3 bytes of Snappy stand for 64 at most."""
 
 _STEP = 1 << 14
 """Records between two looks at whether to stop."""
@@ -65,25 +75,95 @@ class MultiDump:
     Raises
     ------
     CorruptionError
-        A table of contents is damaged.
+        A table of contents is damaged, or empty where it cannot be.
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `read_records`.
     """
 
     def __init__(self, data: ShardSet, meta: ShardSet, options: ReadOptions) -> None:
         self.base = data.base
-        self.stored_bytes = data.stored_bytes
+        self.copies = [*data.copies, *meta.copies]
         self.options = options
         self.files = [DumpFile(path, "snappy", options.max_record_bytes) for path in data.paths]
-        self.contents = [_read_contents(path, options) for path in meta.paths]
+        self.contents = [read_contents(path, options) for path in meta.paths]
+        self._meta_paths = meta.paths
+        self._sizes = data.sizes()
+        self._check_contents()
+        self._too_small = [
+            shard for shard, size in enumerate(self._sizes) if size < self.expected(shard) * _LEAST
+        ]
         self._found: dict[int, ShardExtents] = {}
 
+    def _check_contents(self) -> None:
+        """Whether a table of contents is empty where it cannot be: every one names all tables."""
+        if any(self._sizes) or any(self.contents):
+            for path, contents, size in zip(
+                self._meta_paths, self.contents, self._sizes, strict=True
+            ):
+                if not contents:
+                    raise CorruptionError(
+                        f"an empty table of contents, beside {size} bytes of entries"
+                        if size
+                        else "an empty table of contents, while others of the dump name tables",
+                        path=path,
+                        hint=_CONTENTS_HINT,
+                        kind="empty_contents",
+                    )
+
+    def warnings(self) -> list[str]:
+        """Oddities of the tables of contents: a phrase each."""
+        names = [{table.table_name for table in contents} for contents in self.contents]
+        every = set().union(*names)
+        return [
+            f"{path}: names {len(here)} of the {len(every)} tables that the tables of contents of"
+            f" '{self.base}' name together: it may be cut short"
+            for path, here in zip(self._meta_paths, names, strict=True)
+            if len(here) < len(every)
+        ]
+
+    def shortfall(self) -> RecordCountError | None:
+        """The error of data files that are too small for what is promised, by their size alone.
+
+        None means nothing: only reading the files tells.
+        """
+        if not self._too_small:
+            return None
+        error = self._shortfall(self._too_small[0])
+        others = len(self._too_small) - 1
+        if others:
+            error.hint = f"restore it, like {others} more of its dump"
+        return error
+
+    def too_small(self) -> list[Skipped]:
+        """The same as damage, a place a file; `entries` leaves out what was in them."""
+        errors = map(self._shortfall, self._too_small)
+        return [
+            Skipped(error.path or "", error.kind, error.what, error.offset or 0, 0, 0, False)
+            for error in errors
+        ]
+
+    def _shortfall(self, shard: int) -> RecordCountError:
+        promised, size = self.expected(shard), self._sizes[shard]
+        nothing = f"no bytes, where its table of contents promises {promised} records"
+        few = f"too small for the {promised} records that its table of contents promises"
+        return RecordCountError(
+            few if size else nothing,
+            path=self.files[shard].path,
+            offset=size,
+            hint="restore it",
+            kind=None if size else "empty_shard",
+        )
+
     def entries(self) -> dict[str, int]:
-        """Entries by table, as the tables of contents have them, in order of first mention."""
+        """Entries by table, as the tables of contents have them, in order of first mention.
+
+        Those of files that are too small for them are left out.
+        """
         counts: dict[str, int] = {}
-        for contents in self.contents:
+        for shard, contents in enumerate(self.contents):
             for table in contents:
-                counts[table.table_name] = counts.get(table.table_name, 0) + table.num_entries
+                entries = 0 if shard in self._too_small else table.num_entries
+                counts[table.table_name] = counts.get(table.table_name, 0) + entries
         return counts
 
     def expected(self, shard: int) -> int:
@@ -162,7 +242,8 @@ def extra_records(file: DumpFile, extra: int) -> str | None:
     )
 
 
-def _read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
+def read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
+    """What one table of contents says. Raises as `MultiDump`."""
     contents = []
     try:
         records = read_records(path, max_record_bytes=options.max_record_bytes)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from monolith_cli.errors import TableNotFoundError
 from monolith_cli.formats.tfrecord import DumpFile
 from monolith_cli.tables.multi import MultiDump, extra_records, find_extents
 from monolith_cli.tables.pages import Page, Pager
@@ -15,12 +13,11 @@ from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOpt
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import ShardSet
     from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.columns import Columns
 
-__all__ = ["MultiTable", "SingleTable", "Table", "entry_stream", "open_tables"]
+__all__ = ["MultiTable", "SingleTable", "Table", "entry_stream"]
 
 
 class Table:
@@ -67,6 +64,11 @@ class Table:
     def promised_entries(self) -> int | None:
         """How many entries a table of contents says there are; None for a single table."""
         return None
+
+    @property
+    def copies(self) -> list[tuple[str, str]]:
+        """Pairs of a file, tables of contents too, and one that another server has of it."""
+        raise AttributeError("copies")
 
     def extents(self, jobs: int = 1) -> list[Extent]:
         """Where its entries lie. Costs one pass over a multi dump's files the first time, by `jobs`
@@ -171,18 +173,14 @@ class Table:
 
 
 class SingleTable(Table):
-    """A table with files of its own, in one assets directory or in several."""
+    """A table with files of its own."""
 
     kind = "single"
 
-    def __init__(self, name: str, sets: Sequence[ShardSet], options: ReadOptions) -> None:
+    def __init__(self, name: str, shards: ShardSet, options: ReadOptions) -> None:
         super().__init__(name, options)
-        self._files = [
-            DumpFile(path, "plain", options.max_record_bytes)
-            for shards in sets
-            for path in shards.paths
-        ]
-        self._sets = sets
+        self._files = [DumpFile(path, "plain", options.max_record_bytes) for path in shards.paths]
+        self._set = shards
 
     @property
     def files(self) -> list[DumpFile]:
@@ -190,7 +188,11 @@ class SingleTable(Table):
 
     @property
     def stored_bytes(self) -> int:
-        return sum(shards.stored_bytes for shards in self._sets)
+        return self._set.stored_bytes
+
+    @property
+    def copies(self) -> list[tuple[str, str]]:
+        return list(self._set.copies)
 
     def extents(self, jobs: int = 1) -> list[Extent]:
         return [Extent(file, 0, file.stream_bytes, self.name) for file in self._files]
@@ -212,6 +214,10 @@ class MultiTable(Table):
     @property
     def promised_entries(self) -> int:
         return sum(dump.entries().get(self.name, 0) for dump in self.dumps)
+
+    @property
+    def copies(self) -> list[tuple[str, str]]:
+        return [pair for dump in self.dumps for pair in dump.copies]
 
     def extents(self, jobs: int = 1) -> list[Extent]:
         find_extents(self.dumps, jobs)
@@ -239,46 +245,6 @@ class MultiTable(Table):
             for file, shard in zip(dump.files, dump.all_extents(), strict=True)
         ]
         return [warning for warning in found if warning]
-
-
-def open_tables(
-    checkpoint: Checkpoint,
-    patterns: Sequence[str] = (),
-    options: ReadOptions | None = None,
-) -> list[Table]:
-    """The tables of a checkpoint: single ones first, then multi ones, by name in natural order.
-
-    Reads directories and tables of contents (`.meta`), no entries.
-
-    Parameters
-    ----------
-    patterns
-        Names, or shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if
-        one matches. One that is the very name of a table means that table alone. None: all.
-
-    Raises
-    ------
-    TableNotFoundError
-        A pattern matches no table.
-    MissingShardError, ShardMismatchError
-        A dump is not whole.
-    CorruptionError
-        A table of contents is damaged.
-    PathNotFoundError, NotReadableError
-        Files went away, or cannot be read.
-    """
-    options = options or ReadOptions()
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    files = checkpoint.table_files()
-    tables: list[Table] = [SingleTable(name, sets, options) for name, sets in files.singles.items()]
-    holders: dict[str, list[MultiDump]] = {}
-    for pairs in files.multis.values():
-        for data, meta in pairs:
-            dump = MultiDump(data, meta, options)
-            for name in dump.entries():
-                holders.setdefault(name, []).append(dump)
-    tables += [MultiTable(name, holders[name], options) for name in sorted(holders)]
-    return _matching(tables, patterns, checkpoint)
 
 
 def entry_stream(
@@ -311,23 +277,3 @@ def entry_stream(
             if extent.table is None
         ]
     return EntryStream(extents)
-
-
-def _matching(tables: list[Table], patterns: Sequence[str], checkpoint: Checkpoint) -> list[Table]:
-    if not patterns:
-        return tables
-    from fnmatch import fnmatchcase
-
-    names = {table.name for table in tables}
-    wanted: set[str] = set()
-    for pattern in patterns:
-        # A name may look like a pattern: `user[0]` would else never be the table of that name.
-        found = {pattern} & names or {name for name in names if fnmatchcase(name, pattern)}
-        if not found:
-            where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
-            raise TableNotFoundError(
-                f"no table matches {pattern!r}",
-                path=None if where is None else os.fspath(where),
-            )
-        wanted |= found
-    return [table for table in tables if table.name in wanted]

@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from monolith_cli.checkpoint.assets import list_assets
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
-from monolith_cli.checkpoint.shard_set import list_assets
 from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error
 from monolith_cli.training.barrier_state import plain
@@ -108,7 +108,9 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
                     shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
     def _move(self, temporary: str, assets: str) -> None:
-        written = list_assets(temporary).singles
+        listing = list_assets(temporary)
+        listing.require_whole()
+        written = listing.singles
         missing = [name for name in self._names if name not in written]
         if missing:
             raise WriteError(
@@ -188,15 +190,16 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
             session.run(self._clear)
             return
         checkpoint = open_model_dir(self._model_dir).checkpoint(restart.step)
-        dumps = checkpoint.table_files().singles
+        listing = checkpoint.table_files()
+        listing.require_whole()
+        dumps = listing.singles
         feeds = {}
         for name, placeholder in self._dumps.items():
             if name not in dumps:
                 raise TableNotFoundError(
                     f"no dump of hash table {name!r}", path=f"{checkpoint.prefix}{ASSETS_SUFFIX}"
                 )
-            [shards] = dumps[name]
-            feeds[placeholder] = os.path.join(shards.directory, shards.base)
+            feeds[placeholder] = os.path.join(dumps[name].directory, name)
         session.run(self._restore, feeds)
         logging.info("Restored %d hash tables of step %s.", len(feeds), checkpoint.step)
 

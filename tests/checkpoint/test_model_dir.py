@@ -168,7 +168,12 @@ def test_an_export_of_several_servers_in_natural_order(tmp_path: Path) -> None:
     assert model.steps() == []
     (checkpoint,) = model.checkpoints()
     assert checkpoint.notes == []
-    assert [len(sets) for sets in checkpoint.table_files().singles.values()] == [11]
+    [shards] = checkpoint.table_files().singles.values()
+    assert (len(shards.paths), len(shards.copies)) == (1, 10)
+    checkpoint.table_files()
+    assert checkpoint.notes == [
+        "1 dump is in several servers' assets, in files of the same size: read once"
+    ]
     with pytest.raises(StepNotFoundError, match="no step 5"):
         model.checkpoint(5)
 
@@ -198,9 +203,10 @@ def test_servers_without_a_version_in_common(tmp_path: Path) -> None:
 
 def test_a_server_that_is_missing(tmp_path: Path) -> None:
     touch(tmp_path, "ps_0/1/assets/t-00000-of-00001", "ps_2/1/assets/t-00000-of-00001")
-    with pytest.raises(MissingShardError) as caught:
-        open_model_dir(tmp_path)
-    assert str(caught.value) == (
+    checkpoint = open_model_dir(tmp_path).checkpoint()
+    [broken] = checkpoint.table_files().broken
+    assert isinstance(broken.error, MissingShardError)
+    assert str(broken.error) == (
         f"{tmp_path / 'ps_1'}: missing beside the other servers; restore it, or give one server's"
         " directory"
     )
@@ -226,7 +232,7 @@ def test_an_export_that_shares_the_dumps_of_the_checkpoint(tmp_path: Path) -> No
     touch(tmp_path, "ps_0/1/variables/", "entry/1/assets/vocabulary.txt")
     checkpoint = open_model_dir(tmp_path).checkpoint()
     assert checkpoint.assets == []
-    assert checkpoint.table_files() == ({}, {}, {})
+    assert checkpoint.table_files() == ({}, {}, {}, [], [], [])
     assert checkpoint.notes == [
         f"{tmp_path}: this export holds no tables; it shares those of the checkpoint"
     ]
@@ -235,11 +241,14 @@ def test_an_export_that_shares_the_dumps_of_the_checkpoint(tmp_path: Path) -> No
 @pytest.mark.skipif(not EXPORT.is_dir(), reason="the export of ../shared/data is not there")
 @pytest.mark.parametrize(("path", "servers"), [("", 3), ("ps_1", 1), ("ps_2/1622716114", 1)])
 def test_an_export_made_by_monolith(path: str, servers: int) -> None:
-    files = open_model_dir(EXPORT / path).checkpoint().table_files()
+    checkpoint = open_model_dir(EXPORT / path).checkpoint()
+    files = checkpoint.table_files()
     assert len(files.singles) == 20
-    assert {len(sets) for sets in files.singles.values()} == {servers}
-    assert {len(shards.paths) for sets in files.singles.values() for shards in sets} == {4}
-    assert (files.multis, files.hash_filters) == ({}, {})
+    assert {len(shards.paths) for shards in files.singles.values()} == {4}
+    assert {len(shards.copies) for shards in files.singles.values()} == {4 * (servers - 1)}
+    assert (files.multis, files.hash_filters, files.broken, files.warnings) == ({}, {}, [], [])
+    note = "20 dumps are in several servers' assets, in files of the same size: read once"
+    assert checkpoint.notes == ([note] if servers > 1 else [])
 
 
 @pytest.mark.skipif(not EXPORT.is_dir(), reason="the export of ../shared/data is not there")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -323,6 +324,7 @@ def test_show_as_json(reading: Path, tmp_path: Path) -> None:
                 "of": 3,
                 "offset": 60,
                 "bytes": 100,
+                "compression": "",
                 "records": 3,
                 "why": None,
             },
@@ -474,7 +476,10 @@ def test_a_state_without_iterators(tmp_path: Path) -> None:
     write_parts(tmp_path / "state")
     done = call("iterator", "show", tmp_path / "state")
     assert done.code == 3
-    assert done.err == f"Error: {tmp_path / 'state'}.index: holds no iterator states\n"
+    assert done.err == (
+        f"Error: {tmp_path / 'state'}.index: holds no iterator states; give the path of a"
+        " worker's state, or take the state of another step\n"
+    )
 
 
 def test_variables(reading: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,3 +513,93 @@ def test_an_input_that_is_no_file_is_not_waited_for(reading: Path, tmp_path: Pat
     done = call("iterator", "show", reading)
     assert done.code == 0
     assert f"the file is not there: {path}" in " ".join(done.out.split())
+
+
+def in_second_file(directory: Path, content: bytes) -> Path:
+    """A state in the second file of an input, with two batches of 8 lines in a buffer."""
+    path = directory / "part-1"
+    path.write_bytes(content)
+    write_parts(
+        directory / "state",
+        It={
+            "Prefetch": {"buffer_size": 2},
+            "Prefetch::0": {"status.code": 0, "buffer.size": 1, "buffer[0]": [b"1234"] * 8},
+            "Prefetch::1": {"status.code": 0, "buffer.size": 1, "buffer[0]": [b"1234"] * 8},
+            "Prefetch::BatchV2": {"input_impl_empty": 0},
+            "Prefetch::BatchV2::FlatMap": {
+                "element_index": 2,
+                "exhausted": 0,
+                "inputs[0]": str(path).encode(),
+            },
+            "Prefetch::BatchV2::FlatMap[1]::TFRecord": {"current_file_index": 0, "offset": 60},
+        },
+    )
+    return directory / "state"
+
+
+def records_of(directory: Path, count: int) -> bytes:
+    with RecordWriter(directory / "records") as writer:
+        for _ in range(count):
+            writer.write(b"1234")
+    return (directory / "records").read_bytes()
+
+
+def test_show_a_second_file_without_a_fingerprint(tmp_path: Path) -> None:
+    """The buffered batches have their sizes; what is not known is what came before the file."""
+    prefix = in_second_file(tmp_path, records_of(tmp_path, 5))
+    said = " ".join(call("iterator", "show", prefix).out.split())
+    why = "which files were read before this one is not known without a fingerprint"
+    assert f"buffered 16 records: 16 in Prefetch consumed not known: {why}" in said
+    assert "BatchV2 takes" not in said
+    reader = call("iterator", "show", "--json", prefix).document["iterators"][0]["readers"][0]
+    assert reader["buffered"] == [{"node": "Prefetch", "elements": 2, "records": 16}]
+    assert reader["consumed"]["why"] == why
+
+
+def test_show_a_file_that_is_cut(tmp_path: Path) -> None:
+    content = records_of(tmp_path, 5)
+    prefix = in_second_file(tmp_path, content + content[:7])
+    done = call("iterator", "show", prefix)
+    assert done.code == 0
+    said = " ".join(done.out.split())
+    assert (
+        f"cut {tmp_path}/part-1: the file is cut inside the header of a record, at byte 100" in said
+    )
+    (odd,) = call("iterator", "show", "--json", prefix).document["iterators"][0]["odd_ends"]
+    assert odd == {
+        "path": f"{tmp_path}/part-1",
+        "kind": "cut_header",
+        "content_bytes": 100,
+        "rest_bytes": 7,
+        "message": "the file is cut inside the header of a record, at byte 100: TensorFlow takes"
+        " that for its end",
+    }
+
+
+def test_show_a_compressed_file(tmp_path: Path) -> None:
+    """The offset is one in the content, and what TensorFlow never reads is named."""
+    stream = zlib.compress(records_of(tmp_path, 5))
+    prefix = in_second_file(tmp_path, stream + stream)
+    said = " ".join(call("iterator", "show", prefix).out.split())
+    assert "at byte 60 of the content of a ZLIB file, after 3 records" in said
+    assert (
+        f"unread {tmp_path}/part-1: TensorFlow reads the first ZLIB stream of a file only: the"
+        f" {len(stream)} bytes after it are never read"
+    ) in said
+    document = call("iterator", "show", "--json", prefix).document["iterators"][0]
+    assert document["readers"][0]["file"]["compression"] == "ZLIB"
+    assert [odd["kind"] for odd in document["odd_ends"]] == ["unread_rest"]
+
+
+def test_show_says_what_to_do_about_a_damaged_state(model: Path) -> None:
+    data = model / "input_worker_1.ckpt-20.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    for options in ([], ["--raw"]):
+        done = call("iterator", "show", "--worker", 1, *options, model)
+        assert done.code == 4
+        assert done.err.endswith("; restore it from a copy, or take another step\n")
+    (model / "input_worker_1.ckpt-20.index").write_bytes(b"")
+    done = call("iterator", "show", "--worker", 1, model)
+    assert (done.code, "restore it from a copy" in done.err) == (4, True)

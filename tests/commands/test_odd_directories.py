@@ -44,6 +44,11 @@ def test_only_the_index_is_missing(model: Path) -> None:
     assert done.code == 4
     assert done.document["tables"][0]["name"] == "t"
     assert (done.error["kind"], done.error["file"]) == ("missing_shard", str(index))
+    assert "Warning" not in done.err
+    assert [(Path(file["path"]).name, file["bytes"]) for file in done.document["files"]][:2] == [
+        ("model.ckpt-30.index", None),
+        ("model.ckpt-30.data-00000-of-00001", next(model.glob("*-30.data*")).stat().st_size),
+    ]
     assert call("table", "dump", "--columns", "fid", model).out.count("\n") == 3
 
 
@@ -54,14 +59,14 @@ def test_an_index_that_is_missing_because_the_step_is_being_deleted(
     (model / "model.ckpt-30.index").unlink()
     from monolith_cli.tables import counts
 
-    opened = counts.open_tables
+    opened = counts.find_tables
 
     def unlisted(*args: object, **kwargs: object) -> object:
         found = opened(*args, **kwargs)  # type: ignore[arg-type]  # whatever it takes
         write_checkpoint_state(model, [20])
         return found
 
-    monkeypatch.setattr(counts, "open_tables", unlisted)
+    monkeypatch.setattr(counts, "find_tables", unlisted)
     line = failed(call("ckpt-info", "--quiet", model), 3)
     assert "model.ckpt-30.index: gone" in line
 

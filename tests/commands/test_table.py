@@ -339,6 +339,19 @@ def test_get_lists_all_that_are_absent(model: Path) -> None:
     assert "absent" not in call("table", "get", "--json", "--table", "no", model, 9).error
 
 
+def test_get_of_absent_ones_beside_damage(model: Path) -> None:
+    """Damage is the worse of two errors; what was not found is listed all the same."""
+    path = model / "model.ckpt-300.assets" / "a-00001-of-00002"
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1
+    path.write_bytes(data)
+    done = call("table", "get", "--json", "--on-corrupt", "skip", model, 7, 8, SLOT_3 + 9)
+    assert (done.code, fids(done)) == (4, [7])
+    assert done.error["kind"] == "bad_data_crc"
+    assert done.error["absent"] == ["8", str(SLOT_3 + 9)]
+    assert "absent" not in call("table", "get", "--json", model, 7, 8).error
+
+
 def test_get_of_a_list(model: Path, tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text(f"# a list\n\n  0x7  # seven\r\n{SLOT_3 + 9}\n-1\n", encoding="utf-8-sig")

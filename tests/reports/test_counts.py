@@ -7,7 +7,7 @@ from typing import Any
 
 from monolith_cli.reports.counts import check_lines, counts_document, counts_lines
 from monolith_cli.reports.text import Look
-from monolith_cli.tables.ckpt_info_file import Comparison, Difference
+from monolith_cli.tables.comparison import Comparison, Difference
 
 
 def table(name: str, kind: str, entries: int, *, verified: bool = True) -> SimpleNamespace:
@@ -24,6 +24,7 @@ def counts(**changes: Any) -> Any:
         "tables": [table("item", "single", 1010), table("user", "single", 2000)],
         "hash_filters": [],
         "skipped": [],
+        "problems": [],
     }
     return SimpleNamespace(**values | changes)
 
@@ -136,7 +137,13 @@ def test_check() -> None:
         "         a\\nb      0     3",
     ]
     assert list(check_lines(COMPARISON, top=1))[-1] == "... and 1 more difference"
-    assert list(check_lines(Comparison("f", "same", []))) == ["f: matches the dump"]
+    same = Comparison("f", "same", [])
+    assert list(check_lines(same)) == ["f: matches the dump"]
+    assert list(check_lines(same, by_contents=True)) == [
+        "f: matches the dump (of multi tables the tables of contents; their data was not read)"
+    ]
+    gone = Comparison("f", "gone", [Difference("a", 3, 0)], ["a"])
+    assert next(check_lines(gone)) == "f: counts tables that are gone"
 
 
 def test_check_document() -> None:
@@ -146,6 +153,7 @@ def test_check_document() -> None:
     assert document["check"] == {
         "file": "m/ckpt.info-5",
         "verdict": "different",
+        "compared": "entries",
         "differences": [
             {"slot": 7, "file": 1200, "dump": 10},
             {"table": "a\nb", "file": 0, "dump": 3},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from monolith_cli.errors import (
     AlreadyExistsError,
+    CorruptionError,
     DifferentError,
+    MissingShardError,
     PathNotFoundError,
     StateFileError,
     WriteError,
@@ -20,65 +23,14 @@ from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.ckpt_info import CkptInfo, format_ckpt_info
 from monolith_cli.formats.tfrecord import Skipped
 from monolith_cli.tables.ckpt_info_file import (
-    Difference,
     Outcome,
     check_ckpt_info,
-    compare,
     reason_not_to_write,
     save_ckpt_info,
     settle_ckpt_info,
 )
 
 DUMP = CkptInfo({0: 3, 7: 10}, {"user": 5, "item": 0})
-
-
-@pytest.mark.parametrize(
-    ("file", "verdict"),
-    [
-        (DUMP, "same"),
-        (CkptInfo({7: 10, 0: 3}, {"user": 5}), "same"),  # 0 and not mentioned are the same
-        (CkptInfo({0: 3, 7: 12}, {"user": 5}), "more"),
-        (CkptInfo({0: 3, 7: 10, 9: 1}, {"user": 6}), "more"),
-        (CkptInfo({}, {}), "empty"),
-        (CkptInfo({0: 3, 7: 9}, {"user": 5}), "different"),
-        (CkptInfo({0: 4, 7: 9}, {"user": 5}), "different"),
-        (CkptInfo({0: 3, 7: 10}, {}), "different"),
-        (CkptInfo({0: 3}, {"user": 5}), "different"),
-    ],
-)
-def test_verdicts(file: CkptInfo, verdict: str) -> None:
-    assert compare("m/ckpt.info-5", file, DUMP).verdict == verdict
-
-
-def test_nothing_equals_nothing() -> None:
-    assert compare("f", CkptInfo({}, {}), CkptInfo({}, {"t": 0})).verdict == "same"
-
-
-def test_explanations() -> None:
-    more = compare("f", CkptInfo({0: 3, 7: 12}, {"user": 6}), DUMP)
-    assert more.differences == [Difference(7, 12, 10), Difference("user", 6, 5)]
-    assert more.explanation == (
-        "the file counts 3 more than the dump has; that is right if they expired before the tables"
-        " were saved"
-    )
-    assert more.error() is None
-    empty = compare("f", CkptInfo({}, {}), DUMP)
-    assert empty.explanation == (
-        "the file is empty, as the training system writes it in some set-ups"
-    )
-    assert compare("f", DUMP, DUMP).explanation is None
-
-
-def test_the_error_names_the_largest_difference() -> None:
-    error = compare("m/ckpt.info-5", CkptInfo({0: 4, 7: 1}, {"user": 5}), DUMP).error()
-    assert isinstance(error, DifferentError)
-    assert str(error) == (
-        "m/ckpt.info-5: does not match the dump: slot 7 has 1 in the file, 10 in the dump,"
-        " and 1 more differ"
-    )
-    error = compare("f", CkptInfo(DUMP.slot_counts, {"user": 4}), DUMP).error()
-    assert error is not None
-    assert "table user has 4 in the file, 5 in the dump" in str(error)
 
 
 def test_check_reads_the_file(tmp_path: Path) -> None:
@@ -223,20 +175,32 @@ def test_a_link_to_nothing(tmp_path: Path) -> None:
 class Counts:
     """What settling needs of `CheckpointCounts`."""
 
-    def __init__(self, skipped: int = 0) -> None:
+    def __init__(self, skipped: int = 0, dump: CkptInfo = DUMP) -> None:
+        self.dump = dump
+        self.problems: list[CorruptionError] = []
+        self.rank_0 = CkptInfo({}, {})
         self.skipped = [
             Skipped("m/t-0", "bad_data_crc", "damaged", 40 * number, 40 * number, 50, True)
             for number in range(1, skipped + 1)
         ]
 
-    tables = ("a table",)
+    tables: Sequence[str] = ("a table",)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.skipped and not self.problems
 
     def ckpt_info(self) -> CkptInfo:
-        return DUMP
+        return CkptInfo({}, self.dump.feature_counts) if self.dump.feature_counts else self.dump
+
+    def everything(self) -> CkptInfo:
+        return self.dump
 
 
-def settle(path: Path | None, skipped: int = 0, **options: Any) -> Outcome:
-    counts: Any = Counts(skipped)
+def settle(
+    path: Path | None, skipped: int = 0, counts: Counts | None = None, **options: Any
+) -> Outcome:
+    counts: Any = counts or Counts(skipped)
     return settle_ckpt_info(None if path is None else str(path), counts, **options)
 
 
@@ -248,6 +212,7 @@ def test_settling(tmp_path: Path) -> None:
     assert "no step" in str(settle(None).note)
     assert not path.exists()
     assert settle(path).written == str(path)
+    assert path.read_bytes() == format_ckpt_info(CkptInfo({}, DUMP.feature_counts))
     checked = settle(path, check=True)
     assert checked.comparison is not None
     assert checked.comparison.verdict == "same"
@@ -258,11 +223,9 @@ def test_settling_a_check(tmp_path: Path) -> None:
     path = tmp_path / "ckpt.info-5"
     path.write_bytes(b"")
     outcome = settle(path, check=True)
-    assert outcome.note == (
-        f"{path}: the file is empty, as the training system writes it in some set-ups"
-    )
+    assert outcome.note == (f"{path}: the file is empty, which means that nobody counted")
     assert outcome.failure is None
-    path.write_bytes(format_ckpt_info(CkptInfo({0: 1}, {})))
+    path.write_bytes(format_ckpt_info(CkptInfo({0: 1, 7: 10}, {"user": 5})))
     assert isinstance(settle(path, check=True).failure, DifferentError)
     path.unlink()
     with pytest.raises(PathNotFoundError):
@@ -278,3 +241,50 @@ def test_settling_after_damage(tmp_path: Path, options: dict[str, Any]) -> None:
     )
     assert outcome.comparison is None
     assert not path.exists()
+
+
+def test_tables_that_are_gone(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(format_ckpt_info(DUMP))
+    nothing = Counts(dump=CkptInfo({}, {}))
+    nothing.tables = ()
+    for options in ({}, {"check": True}, {"dry_run": True}, {"force": True}):
+        failure = settle(path, counts=nothing, **options).failure
+        assert isinstance(failure, CorruptionError)
+        assert (failure.kind, failure.path) == ("table_gone", str(path))
+    assert settle(path, counts=nothing, filtered=True).failure is None
+    assert path.read_bytes() == format_ckpt_info(DUMP)
+    path.write_bytes(b"")  # nobody counted
+    assert settle(path, counts=nothing).failure is None
+    path.unlink()
+    assert settle(path, counts=nothing).failure is None
+
+
+def test_tables_without_entries_are_written_by_force_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(format_ckpt_info(CkptInfo({0: 3}, {})))
+    empty = Counts(dump=CkptInfo({}, {}))
+    assert isinstance(settle(path, counts=empty).failure, CorruptionError)
+    assert settle(path, counts=empty, force=True).written == str(path)
+
+
+def test_strictly_a_slot_does_not_vanish(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(format_ckpt_info(CkptInfo({0: 3, 7: 10, 9: 1}, DUMP.feature_counts)))
+    for check in (True, False):
+        outcome = settle(path, check=check)
+        assert outcome.failure is None
+        assert str(outcome.note).endswith("; slot 9: all 1 gone or expired")
+        failure = settle(path, check=check, strict=True).failure
+        assert str(failure) == f"{path}: slot 9: all 1 gone or expired"
+        assert isinstance(failure, DifferentError)
+
+
+@pytest.mark.parametrize("options", [{}, {"check": True}, {"force": True}])
+def test_settling_what_is_not_whole(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "ckpt.info-5"
+    counts = Counts()
+    counts.problems = [MissingShardError("missing", path="t-0"), MissingShardError("missing")]
+    outcome = settle(path, counts=counts, **options)
+    assert outcome.failure is counts.problems[0]
+    assert (outcome.comparison, path.exists()) == (None, False)

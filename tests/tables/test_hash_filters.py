@@ -115,5 +115,13 @@ def test_a_missing_split(filtered: Path) -> None:
     with pytest.raises(PathNotFoundError) as caught:
         summarize_hash_filter("hash_filter_0", sets, ReadOptions())
     assert caught.value.path == str(path)
+    checkpoint = checkpoint_of(filtered)
     with pytest.raises(MissingShardError):
-        summary(filtered)
+        count_checkpoint(checkpoint)
+    counts = count_checkpoint(checkpoint, CountOptions(partial=True))
+    assert (counts.entries, counts.hash_filters) == (41, [])
+    assert [problem.path for problem in counts.problems] == [str(path)]
+    # Where tables are picked, filters are not looked at.
+    picked = count_checkpoint(checkpoint, CountOptions(patterns=["*_a"]))
+    assert (picked.entries, picked.problems) == (30, [])
+    assert [warning.partition(": ")[0] for warning in picked.warnings] == [str(path)]

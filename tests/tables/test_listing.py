@@ -39,7 +39,7 @@ def test_a_checkpoint(model: Path) -> None:
     assert listing.dense_bytes == 16
     index = str(model / "model.ckpt-7.index")
     assert listing.files[0] == FileSize(index, Path(index).stat().st_size)
-    assert listing.problems == []
+    assert (listing.problems, listing.warnings) == ([], [])
 
 
 def test_one_problem_hides_nothing_else(model: Path) -> None:
@@ -47,7 +47,7 @@ def test_one_problem_hides_nothing_else(model: Path) -> None:
     (model / "model.ckpt-7.data-00000-of-00001").write_bytes(bytes(15))
     listing = list_checkpoint(open_model_dir(model).checkpoint())
     assert [type(problem) for problem in listing.problems] == [CorruptionError, MissingShardError]
-    assert (listing.tables, listing.table_bytes) == ([], None)
+    assert ([table.name for table in listing.tables], listing.table_bytes) == (["a"], None)
     assert (len(listing.variables), listing.dense_bytes) == (2, 16)
     assert listing.problems[0].offset == 15
 

@@ -141,7 +141,10 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
 def test_fewer_entries_than_promised(tmp_path: Path, missing: int) -> None:
     path = one_file(tmp_path)
     ds.write_plain(path, ALL[: 21 - missing])
-    for table in open_all(tmp_path).values():
+    if missing == 21:
+        with pytest.raises(RecordCountError, match="no bytes, where"):
+            open_all(tmp_path)
+    for table in open_all(tmp_path).values() if missing < 21 else ():
         with pytest.raises(RecordCountError) as caught:
             table.page()
         assert str(caught.value) == (
@@ -207,8 +210,30 @@ def test_every_flipped_bit_of_a_table_of_contents(tmp_path: Path) -> None:
 
 def test_an_empty_table_of_contents(tmp_path: Path) -> None:
     path = one_file(tmp_path)
-    path.with_name("Multi.meta-00000-of-00001").write_bytes(b"")
+    meta = path.with_name("Multi.meta-00000-of-00001")
+    meta.write_bytes(b"")
+    with pytest.raises(CorruptionError) as caught:
+        open_all(tmp_path, SKIP)
+    assert caught.value.kind == "empty_contents"
+    assert str(caught.value) == (
+        f"{meta}: an empty table of contents, beside {path.stat().st_size} bytes of entries;"
+        " restore it: without it nobody knows which entries belong to which table"
+    )
+    path.write_bytes(b"")
     assert open_all(tmp_path) == {}
+
+
+def test_an_empty_table_of_contents_beside_others(tmp_path: Path) -> None:
+    """The training system names all tables in each of them, those without entries too."""
+    assets = ds.write_model_dir(tmp_path, multis={"Multi": TABLES}, shards=3)
+    meta = ds.shard_path(assets, "Multi.meta", 1, 3)
+    meta.write_bytes(b"")
+    ds.shard_path(assets, "Multi", 1, 3).write_bytes(b"")
+    with pytest.raises(CorruptionError) as caught:
+        open_all(tmp_path)
+    assert str(caught.value).startswith(
+        f"{meta}: an empty table of contents, while others of the dump name tables; restore it"
+    )
 
 
 # --- damage ---------------------------------------------------------------------------------
@@ -412,7 +437,7 @@ def test_a_table_of_contents_that_vanishes(tmp_path: Path) -> None:
     checkpoint = checkpoint_of(tmp_path)
     files = checkpoint.table_files()
     meta.unlink()
-    [(data, contents)] = files.multis["Multi"]
+    data, contents = files.multis["Multi"]
     with pytest.raises(PathNotFoundError) as caught:
         MultiDump(data, contents, ReadOptions())
     assert caught.value.path == str(meta)

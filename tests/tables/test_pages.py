@@ -201,8 +201,13 @@ def test_threads_page_at_the_same_time(directory: Path) -> None:
 PAGE_IN_A_PROCESS = """\
 import json, sys
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.tables import open_tables
-[table] = open_tables(open_model_dir(sys.argv[1]).checkpoint(), ["t"])
+from monolith_cli.tables import ReadOptions, open_tables
+from monolith_cli.tables.table import SingleTable
+checkpoint = open_model_dir(sys.argv[1]).checkpoint()
+singles = checkpoint.table_files().singles
+[table] = (
+    [SingleTable("t", singles["t"], ReadOptions())] if singles else open_tables(checkpoint, ["t"])
+)
 page = table.page(int(sys.argv[2]), 30, shard=1, nshards=2)
 print(json.dumps([[entry.hex() for entry in page.entries], page.next_offset, page.done]))
 """
@@ -287,7 +292,7 @@ def test_every_malformed_cursor_is_refused(tmp_path: Path, compression: str) -> 
                 table.page(1 + position, 1)
             assert str(caught.value).endswith(
                 f"cursor {position + 1} points at no record of this shard; use one that a page of"
-                " the same table and shard ended with, or 0"
+                " the same step, table and shard ended with, or 0"
             )
 
 

@@ -1,0 +1,212 @@
+"""Assets directories: which dumps they hold, which of them are whole, and what else is there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.checkpoint.names import (
+    HASH_FILTER_PREFIX,
+    META_SUFFIX,
+    natural_key,
+    parse_shard_name,
+    shard_name,
+)
+from monolith_cli.checkpoint.shard_set import (
+    MISSING_HINT,
+    BrokenSet,
+    Shard,
+    ShardSet,
+    list_names,
+    set_of,
+)
+from monolith_cli.errors import CorruptionError, MissingShardError, ShardMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+__all__ = ["AssetsListing", "list_assets"]
+
+
+class AssetsListing(NamedTuple):
+    """What assets directories hold, by base name in natural order.
+
+    Attributes
+    ----------
+    singles, hash_filters
+        Whole dumps.
+    multis
+        Whole dumps, each data set with its table of contents (`.meta`).
+    broken
+        Dumps that are not whole.
+    ignored
+        Paths of everything that is no shard; of names that are in several directories the first.
+    warnings
+        What is odd and no error: a phrase each.
+    """
+
+    singles: dict[str, ShardSet]
+    multis: dict[str, tuple[ShardSet, ShardSet]]
+    hash_filters: dict[str, ShardSet]
+    broken: list[BrokenSet]
+    ignored: list[str]
+    warnings: list[str]
+
+    def require_whole(self) -> None:
+        """Raise what is wrong with the first dump that is not whole, if there is one.
+
+        Raises
+        ------
+        MissingShardError
+            A number of a set is missing, or one of a `.meta` set and its data.
+        ShardMismatchError
+            Two totals for one set, or for a `.meta` set and its data, or an index beyond the total.
+        CorruptionError
+            Copies of a file that differ in size.
+        """
+        if self.broken:
+            raise self.broken[0].error
+
+    def sets(self) -> list[ShardSet]:
+        """All whole sets, tables of contents too."""
+        pairs = [shards for pair in self.multis.values() for shards in pair]
+        return [*self.singles.values(), *self.hash_filters.values(), *pairs]
+
+
+def list_assets(*directories: str) -> AssetsListing:
+    """Sort the files of assets directories into sets.
+
+    Files of the same name in several directories, those of servers of an export, are one file: the
+    first is taken, and the others are its copies. One pass over the names; no file is opened, and
+    only sizes of copies are looked at.
+
+    Raises
+    ------
+    PathNotFoundError, NotReadableError
+        As `list_names`; or a copy went away.
+    """
+    shards: dict[str, list[Shard]] = {}
+    others: dict[str, str] = {}
+    for directory in directories:
+        for name in list_names(directory):
+            path = os.path.join(directory, name)
+            parsed = parse_shard_name(name)
+            if parsed is None:
+                others.setdefault(name, path)
+            else:
+                shards.setdefault(parsed.base, []).append(Shard(path, parsed))
+    sets = {base: set_of(shards[base]) for base in sorted(shards, key=natural_key)}
+    warnings = []
+    if len(directories) > 1:
+        warnings = [w for found in sets.values() for w in _partly_copied(shards[found.base], found)]
+    filters = {base: sets.pop(base) for base in list(sets) if base.startswith(HASH_FILTER_PREFIX)}
+    multis = _take_multis(sets)
+    in_the_way = _in_the_way(sets, shards, others)
+    warnings += [_unloadable(*which, paths) for which, paths in in_the_way.items()]
+    warned = {path for paths in in_the_way.values() for path in paths}
+    broken = [each for each in multis.values() if isinstance(each, BrokenSet)]
+    singles, hash_filters = _whole(sets, "single", broken), _whole(filters, "filter", broken)
+    return AssetsListing(
+        singles,
+        {base: each for base, each in multis.items() if not isinstance(each, BrokenSet)},
+        hash_filters,
+        sorted(broken, key=lambda each: natural_key(each.base)),
+        [path for path in others.values() if path not in warned],
+        warnings,
+    )
+
+
+def _take_multis(
+    sets: dict[str, ShardSet | BrokenSet],
+) -> dict[str, tuple[ShardSet, ShardSet] | BrokenSet]:
+    """Take the sets with a table of contents out of all, in natural order, and those with them."""
+    multis = {}
+    # The longest name first: x.meta.meta is about x.meta, which then is about nothing.
+    for base in sorted(sets, key=len, reverse=True):
+        if base.endswith(META_SUFFIX) and base in sets:
+            data_base = base.removesuffix(META_SUFFIX)
+            multis[data_base] = _pair(sets.pop(base), sets.pop(data_base, None), data_base)
+    return {base: multis[base] for base in sorted(multis, key=natural_key)}
+
+
+def _pair(
+    meta: ShardSet | BrokenSet, data: ShardSet | BrokenSet | None, base: str
+) -> tuple[ShardSet, ShardSet] | BrokenSet:
+    """A data set with its table of contents."""
+    if isinstance(meta, ShardSet) and isinstance(data, ShardSet):
+        if len(data.paths) == len(meta.paths):
+            return data, meta
+        error: CorruptionError = ShardMismatchError(
+            f"'{meta.base}' has {len(meta.paths)} shards, its data {len(data.paths)}",
+            path=meta.paths[0],
+        )
+    elif isinstance(data, BrokenSet):
+        error = data.error
+    elif isinstance(meta, BrokenSet):
+        error = meta.error
+    else:
+        missing = os.path.join(meta.directory, shard_name(base, 0, len(meta.paths)))
+        error = MissingShardError(
+            f"missing, while its '{meta.base}' is there", path=missing, hint=MISSING_HINT
+        )
+    return BrokenSet(base, "multi", error, [*(data.paths if data else []), *meta.paths])
+
+
+def _whole(
+    sets: dict[str, ShardSet | BrokenSet], kind: str, broken: list[BrokenSet]
+) -> dict[str, ShardSet]:
+    """Those that are whole; the others go to `broken`, with their kind."""
+    whole = {}
+    for base, found in sets.items():
+        if isinstance(found, BrokenSet):
+            broken.append(found._replace(kind=kind))
+        else:
+            whole[base] = found
+    return whole
+
+
+def _partly_copied(shards: list[Shard], whole: ShardSet | BrokenSet) -> Iterator[str]:
+    """A phrase for each directory that has some shards of a whole set, and not all."""
+    if isinstance(whole, BrokenSet):
+        return
+    held: dict[str, set[int]] = {}
+    for path, name in shards:
+        held.setdefault(os.path.dirname(path), set()).add(name.number)
+    for directory, numbers in held.items():
+        if len(numbers) < len(whole.paths):
+            lacking = next(n for n in range(len(whole.paths)) if n not in numbers)
+            yield (
+                f"{directory}: holds {len(numbers)} of {len(whole.paths)} shards of '{whole.base}';"
+                f" '{whole.paths[lacking]}' was read for what it lacks"
+            )
+
+
+def _in_the_way(
+    singles: Collection[str], shards: dict[str, list[Shard]], others: dict[str, str]
+) -> dict[tuple[str, str], list[str]]:
+    """Files that the training system takes for shards of a single table, and are none.
+
+    Its restore counts what matches `<table>-*`, and opens `-of-<that number>`. By that table, and
+    by the base name of the other one, or for what is no shard the file's name.
+    """
+    names = [(name, name, path) for name, path in others.items()]
+    for base, each in shards.items():
+        first = {os.path.basename(path): path for path, _ in reversed(each)}
+        names += [(name, base, path) for name, path in sorted(first.items())]
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, owner, path in names:
+        end = name.find("-")
+        while end >= 0:
+            base = name[:end]
+            if base in singles and base != owner:
+                found.setdefault((base, owner), []).append(path)
+            end = name.find("-", end + 1)
+    return found
+
+
+def _unloadable(table: str, owner: str, paths: list[str]) -> str:
+    why = f"the training system takes it for a shard of '{table}', and cannot restore that table"
+    if os.path.basename(paths[0]) == owner:
+        return f"{paths[0]}: {why}; remove this file"
+    others = f", like {len(paths) - 1} more of table '{owner}'" if len(paths) > 1 else ""
+    return f"{paths[0]}: {why}{others}; keep table '{owner}' elsewhere, or rename it"

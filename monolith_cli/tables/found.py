@@ -1,0 +1,243 @@
+"""The tables of a checkpoint: those that are whole, and what is wrong with the others.
+
+A table is whole or left out: of one that several dumps hold parts of, no part may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
+from monolith_cli.checkpoint.shard_set import MISSING_HINT
+from monolith_cli.errors import (
+    CorruptionError,
+    MissingShardError,
+    MonolithError,
+    TableNotFoundError,
+)
+from monolith_cli.formats.tfrecord import DumpFile
+from monolith_cli.tables.multi import MultiDump, read_contents
+from monolith_cli.tables.stream import ReadOptions
+from monolith_cli.tables.table import MultiTable, SingleTable, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from monolith_cli.checkpoint.assets import AssetsListing
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.checkpoint.shard_set import BrokenSet, ShardSet
+
+__all__ = ["FoundTables", "find_tables", "open_tables"]
+
+
+class FoundTables(NamedTuple):
+    """What `find_tables` found.
+
+    Attributes
+    ----------
+    tables
+        The whole tables that are asked for: single ones first, then multi ones, by name in natural
+        order.
+    problems
+        What is wrong with dumps of tables that are asked for, or may be: of a multi dump without
+        its table of contents nobody knows the tables. These tables are left out.
+    filter_problems
+        What is wrong with occurrence filters; none where tables are picked.
+    warnings
+        What is odd and no error, and what is wrong with all that is not asked for: a phrase each.
+    files
+        All dumps, whatever was asked for.
+    """
+
+    tables: list[Table]
+    problems: list[CorruptionError]
+    filter_problems: list[CorruptionError]
+    warnings: list[str]
+    files: AssetsListing
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no tables, not even such that are not whole."""
+        return not self.tables and not self.problems
+
+
+def open_tables(
+    checkpoint: Checkpoint,
+    patterns: Sequence[str] = (),
+    options: ReadOptions | None = None,
+) -> list[Table]:
+    """The tables of a checkpoint: single ones first, then multi ones, by name in natural order.
+
+    Reads directories, tables of contents (`.meta`), and of each single table the beginning of a
+    file. `find_tables` goes on with what is whole, where this raises.
+
+    Parameters
+    ----------
+    patterns
+        Names, or shell patterns (`*`, `?`, `[…]`) of names, one or several; a table is wanted if
+        one matches. One that is the very name of a table means that table alone. None: all.
+
+    Raises
+    ------
+    TableNotFoundError
+        A pattern matches no table.
+    MissingShardError, ShardMismatchError
+        A dump of a wanted table is not whole.
+    CorruptionError
+        A table of contents is damaged, or promises more than its data can be; copies of a file
+        differ in size.
+    PathNotFoundError, NotReadableError
+        Files went away, or cannot be read.
+    """
+    found = find_tables(checkpoint, patterns, options)
+    if found.problems:
+        raise found.problems[0]
+    return found.tables
+
+
+def find_tables(
+    checkpoint: Checkpoint,
+    patterns: Sequence[str] = (),
+    options: ReadOptions | None = None,
+) -> FoundTables:
+    """The whole tables of a checkpoint, and what is wrong with others; else as `open_tables`.
+
+    With `options.skip` a data file that is too small is no problem of the dump, but damage to be
+    met when it is read.
+
+    Raises
+    ------
+    TableNotFoundError
+        A pattern matches no table, not even one that is not whole.
+    PathNotFoundError, NotReadableError
+        As `open_tables`.
+    """
+    options = options or ReadOptions()
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    files = checkpoint.table_files()
+    lost = [_lost(broken, options) for broken in files.broken if broken.kind != "filter"]
+    singles: list[Table] = []
+    for name, shards in files.singles.items():
+        table = SingleTable(name, shards, options)
+        if _is_snappy(table.files):
+            lost.append(_Lost(_lost_contents(shards), None))
+        else:
+            singles.append(table)
+    warnings = list(files.warnings)
+    holders: dict[str, list[MultiDump]] = {}
+    for data, meta in files.multis.values():
+        try:
+            dump = MultiDump(data, meta, options)
+        except CorruptionError as error:
+            lost.append(_Lost(error, _names_in(meta.paths, options)))
+            continue
+        warnings += dump.warnings()
+        short = None if options.skip else dump.shortfall()
+        if short is not None:
+            lost.append(_Lost(short, frozenset(dump.entries())))
+            continue
+        for name in dump.entries():
+            holders.setdefault(name, []).append(dump)
+    if lost:
+        checkpoint.require()  # being deleted, it is not damaged
+    elif not singles and not holders:
+        warnings.append(
+            "no hash tables: the model has none, its tables are elsewhere, or they are gone"
+        )
+    partly_lost = frozenset[str]().union(*(each.tables or () for each in lost))
+    multis = [
+        MultiTable(name, holders[name], options)
+        for name in sorted(holders)
+        if name not in partly_lost
+    ]
+    return _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files)
+
+
+class _Lost(NamedTuple):
+    """A dump that is not whole: why, and its tables; None where nobody knows."""
+
+    error: CorruptionError
+    tables: frozenset[str] | None
+
+
+def _lost(broken: BrokenSet, options: ReadOptions) -> _Lost:
+    if broken.kind == "single" and not _is_snappy(map(DumpFile, broken.paths)):
+        return _Lost(broken.error, frozenset([broken.base]))
+    contents = [path for path in broken.paths if _is_contents(path, broken.base)]
+    return _Lost(broken.error, _names_in(contents, options))
+
+
+def _choose(
+    tables: list[Table],
+    lost: list[_Lost],
+    patterns: list[str],
+    checkpoint: Checkpoint,
+    warnings: list[str],
+    files: AssetsListing,
+) -> FoundTables:
+    filters = [broken.error for broken in files.broken if broken.kind == "filter"]
+    if not patterns:
+        return FoundTables(tables, [each.error for each in lost], filters, warnings, files)
+    known = {table.name for table in tables}.union(*(each.tables or () for each in lost))
+    wanted: set[str] = set()
+    for pattern in patterns:
+        # A name may look like a pattern: `user[0]` would else never be the table of that name.
+        matching = {pattern} & known or {name for name in known if fnmatchcase(name, pattern)}
+        if not matching and all(each.tables is not None for each in lost):
+            where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
+            raise TableNotFoundError(
+                f"no table matches {pattern!r}",
+                path=None if where is None else os.fspath(where),
+            )
+        wanted |= matching
+    problems: list[CorruptionError] = []
+    for each in lost:
+        if each.tables is None or wanted & each.tables:
+            problems.append(each.error)
+        else:
+            warnings.append(str(each.error))
+    warnings += map(str, filters)
+    chosen = [table for table in tables if table.name in wanted]
+    return FoundTables(chosen, problems, [], warnings, files)
+
+
+def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:
+    """The tables that those tables of contents name that can be read; None without any.
+
+    Each names all tables of its dump.
+    """
+    names: set[str] = set()
+    for path in contents:
+        try:
+            names.update(table.table_name for table in read_contents(path, options))
+        except MonolithError:
+            continue
+    return frozenset(names) if names else None
+
+
+def _is_contents(path: str, base: str) -> bool:
+    name = parse_shard_name(os.path.basename(path))
+    return name is not None and name.base == base + META_SUFFIX
+
+
+def _is_snappy(files: Iterable[DumpFile]) -> bool:
+    """Whether one of the files is in SNAPPY blocks, as the training system writes many tables."""
+    for file in files:
+        try:
+            if file.open().compression == "snappy":
+                return True
+        except MonolithError:
+            continue  # whoever reads it will say so
+    return False
+
+
+def _lost_contents(shards: ShardSet) -> MissingShardError:
+    """The error of data of many tables without its tables of contents, which appear last."""
+    name = shard_name(shards.base + META_SUFFIX, 0, len(shards.paths))
+    return MissingShardError(
+        "missing, while data of many tables is there: the save is not whole",
+        path=os.path.join(shards.directory, name),
+        hint=MISSING_HINT,
+    )
