@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import threading
 import weakref
@@ -31,6 +32,8 @@ __all__ = ["ChiefClaim"]
 
 _BEAT_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
+
+_LOOKS_A_COLLECTION = 3
 
 _TRIES = 5
 """At a claim that others take and leave at the same time."""
@@ -99,6 +102,11 @@ class ChiefClaim:
         self._stop()
         self._beat = _Beat(self, session)
         self._beat.start()
+
+    def note_run(self) -> None:
+        """The session runs: it has been made."""
+        if self._beat is not None:
+            self._beat.has_run = True
 
     def check(self) -> None:
         """Make sure that the directory is still this chief's, before something changes there.
@@ -207,19 +215,24 @@ class _Beat(threading.Thread):
     def __init__(self, claim: ChiefClaim, session: Any) -> None:
         super().__init__(name="chief-claim", daemon=True)
         self.stopped = threading.Event()
+        self.has_run = False
         self._claim = weakref.ref(claim)
         self._session = weakref.ref(session)
 
     def run(self) -> None:
-        waited = 0.0
+        looks = beats = 0
         while not self.stopped.wait(_LOOK_SECONDS):
+            looks += 1
+            if not self.has_run and looks % _LOOKS_A_COLLECTION == 0:
+                # One whose making has failed is closed by nobody, and left to this.
+                gc.collect()
             claim, session = self._claim(), self._session()
             if claim is None or session is None or getattr(session, "_closed", False):
                 return
-            waited += _LOOK_SECONDS
-            if waited >= _BEAT_SECONDS:
-                waited = 0.0
+            if looks * _LOOK_SECONDS >= (beats + 1) * _BEAT_SECONDS:
+                beats += 1
                 claim.raise_counter()
+            del claim, session
 
 
 @atexit.register

@@ -267,6 +267,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         """Ask for the global step; first of all let a saver mark what has been restored."""
         self._requests.note_thread()
         if self._is_new_session:
+            self._claim.note_run()
             self._mark_restored(run_context.session)
             self._is_new_session = False
         return super().before_run(run_context)

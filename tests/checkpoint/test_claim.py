@@ -92,12 +92,16 @@ def test_a_malformed_claim(tmp_path: Path, text: str) -> None:
 
 
 @linux
-def test_a_process_that_lives_or_has_ended() -> None:
+def test_a_process_that_lives_or_has_ended(tmp_path: Path) -> None:
     assert not is_gone(Claim.of_this_process())
     command = "from monolith_cli.checkpoint.claim import Claim; import sys\n"
     command += "print(Claim.of_this_process().as_bytes().decode(), flush=True); sys.stdin.read()"
     with subprocess.Popen(
-        [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

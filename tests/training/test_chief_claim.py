@@ -232,6 +232,7 @@ def chief_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+        cwd=directory,  # the checkout would come before what is installed
     ) as process:
         try:
             assert process.stdout is not None
