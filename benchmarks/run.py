@@ -31,6 +31,7 @@ from samples import Samples
 MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "equal": count_cat.equal,
     "varied": count_cat.varied,
+    "two-cats": count_cat.side_by_side,
     "tensorflow": count_tensorflow.measure,
     "scan": scan_cramjam.measure,
     "names": names_meta.measure,

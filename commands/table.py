@@ -100,7 +100,6 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
-    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.skipped import skipped_error
 
@@ -135,7 +134,7 @@ def ls(
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
             steps.failed(skipped_error(counts.skipped), *counts.problems)
             if not counts.tables and not counts.problems:
-                steps.failed(no_tables_error(checkpoint))
+                steps.failed(gone(checkpoint))
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()
@@ -145,11 +144,17 @@ def found_errors(
     checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
 ) -> list[MonolithError | None]:
     """What was wrong with tables that were looked for, and read."""
-    from monolith_cli.tables.ckpt_info_file import no_tables_error
     from monolith_cli.tables.skipped import skipped_error
 
-    gone = no_tables_error(checkpoint) if found.is_empty else None
-    return [skipped_error(skipped), *found.problems, *found.filter_problems, gone]
+    empty = gone(checkpoint) if found.is_empty else None
+    return [skipped_error(skipped), *found.problems, *found.filter_problems, empty]
+
+
+def gone(checkpoint: Checkpoint) -> MonolithError | None:
+    """What is wrong with a checkpoint without tables, where its ckpt.info counts some."""
+    from monolith_cli.tables.ckpt_info_file import no_tables_error
+
+    return no_tables_error(checkpoint)
 
 
 @click.command(
@@ -288,7 +293,7 @@ def dump(
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
-    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.found import NO_TABLES, find_tables
     from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
     from monolith_cli.tables.table import entry_stream
@@ -332,7 +337,8 @@ def dump(
         messages.notes(cursor_note(dump.entries, dump.next_offset, checkpoint.step))
     skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(*found.warnings, non_finite_warning(dump.non_finite), *odd)
+    messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
+    messages.warnings(non_finite_warning(dump.non_finite), *odd)
     messages.warnings(*damage_lines(skipped))
     end_with(found_errors(checkpoint, found, skipped), messages)
 
@@ -410,7 +416,7 @@ def get(
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import usable_processors
-    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.found import NO_TABLES, find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
     from monolith_cli.tables.skipped import distinct
     from monolith_cli.tables.stream import ReadOptions
@@ -450,7 +456,8 @@ def get(
     )
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     non_finite = non_finite_warning(matches.non_finite, null=json)
-    messages.warnings(*found.warnings, non_finite, *odd, *damage_lines(skipped))
+    messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
+    messages.warnings(non_finite, *odd, *damage_lines(skipped))
     if matches.absent:
         ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
         settings.error_keys["absent"] = ids

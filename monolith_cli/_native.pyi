@@ -24,6 +24,11 @@ def check_frames(implementation: str, data: bytes) -> tuple[int, int]:
     How many whole frames `data` starts with, and how many of those have good data.
     """
 
+def matches(implementation: str, mask: bytes, want: bytes, data: bytes) -> list[bool]:
+    """
+    Which of the frames that `data` starts with equal `want`, as far as `mask` keeps their bytes.
+    """
+
 def frame_records(records: Sequence[bytes]) -> bytes:
     """The records in TFRecord frames."""
 

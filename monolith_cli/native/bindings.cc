@@ -103,15 +103,16 @@ void read_on(Reader& reader, F part) {
 }
 
 uint64_t count(Reader& reader, Counter& counter, const Filter* filter) {
-  const int64_t before = counter.entries;
-  HeadReader heads;
+  uint64_t counted = 0;
+  HeadReader heads(reader);
   read_on(reader, [&] {
     return each_entry(reader, heads, filter, [&](const Frame&, const EntryHead& head) {
       counter.add(head);
+      ++counted;
       return true;
     });
   });
-  return static_cast<uint64_t>(counter.entries - before);
+  return counted;
 }
 
 uint64_t skip(Reader& reader, uint64_t n) {
@@ -188,7 +189,7 @@ std::pair<nb::bytes, uint64_t> read_frames(Reader& reader, uint64_t limit, uint6
   Buffer out;
   uint64_t n = 0;
   if (limit > 0) {
-    HeadReader heads;
+    HeadReader heads(reader);
     read_on(reader, [&] {
       return each_entry(reader, heads, filter, [&](const Frame& frame, const EntryHead&) {
         out.append(frame.data - kHeaderBytes, static_cast<size_t>(kFrameBytes + frame.length));
@@ -204,7 +205,7 @@ std::pair<nb::bytes, uint64_t> read_frames(Reader& reader, uint64_t limit, uint6
 template <class F>
 void each_whole_entry(Reader& reader, const Filter* filter, F take) {
   Entry entry;
-  HeadReader heads;
+  HeadReader heads(reader);
   read_on(reader, [&] {
     while (const Frame* frame = reader.next()) {
       if (filter != nullptr) {
@@ -417,7 +418,38 @@ std::pair<size_t, size_t> check_frames(const std::string& name, const nb::bytes&
   in.append(data_of(data), data.size());
   std::vector<Frame> frames(in.size() / kFrameBytes + 1);
   Walk walk = k.walk(in.data(), in.size(), in.size(), 0, UINT32_MAX, frames.data(), frames.size());
-  return {walk.frames, k.verify(frames.data(), walk.frames)};
+  const size_t good = k.verify(frames.data(), walk.frames);
+  Walk read = k.read(in.data(), in.size(), in.size(), 0, UINT32_MAX, nullptr, frames.data(), nullptr,
+                     frames.size());
+  if (read.frames != good) throw std::runtime_error("read() finds other frames than verify()");
+  return {walk.frames, good};
+}
+
+std::vector<bool> matches(const std::string& name, const nb::bytes& mask, const nb::bytes& want,
+                          const nb::bytes& data) {
+  const Kernels& k = kernels_named(name);
+  const size_t n = want.size();
+  if (mask.size() != n || n > kLongestShape) throw nb::value_error("no shape");
+  auto shape = std::make_unique<Shape>();
+  std::memset(shape->mask, 0, sizeof shape->mask);
+  std::memset(shape->want, 0, sizeof shape->want);
+  std::memcpy(shape->mask + Shape::lead(n), mask.c_str(), n);
+  std::memcpy(shape->want + Shape::lead(n), want.c_str(), n);
+  shape->length = n;
+  Shapes shapes;
+  for (size_t index = 0; index < 2 * Shapes::kLengths; ++index) shapes.set(index, shape.get());
+  Buffer in;
+  in.append(data_of(data), data.size());
+  const size_t most = in.size() / kFrameBytes + 1;
+  std::vector<Frame> frames(most);
+  std::vector<const Shape*> like(most), compared(most);
+  Walk read = k.read(in.data(), in.size(), in.size(), 0, UINT32_MAX, &shapes, frames.data(),
+                     like.data(), most);
+  k.compare(frames.data(), read.frames, shapes, compared.data());
+  if (like != compared) throw std::runtime_error("read() finds other shapes than compare()");
+  std::vector<bool> out;
+  for (size_t i = 0; i < read.frames; ++i) out.push_back(like[i] != nullptr);
+  return out;
 }
 
 PyObject* changed_error = nullptr;
@@ -467,6 +499,9 @@ NB_MODULE(_native, m) {
   m.def("check_frames", &check_frames, "implementation"_a, "data"_a,
         "How many whole frames `data` starts with, and how many of those have good data.");
 
+  m.def("matches", &matches, "implementation"_a, "mask"_a, "want"_a, "data"_a,
+        "Which of the frames that `data` starts with equal `want`, as far as `mask` keeps their bytes.");
+
   m.def("frame_records", &frame_records, "records"_a, "The records in TFRecord frames.");
   m.def("encode_entries", &encode, "fids"_a, "embedding"_a, "dims"_a = nb::none(),
         "times"_a = nb::none(), "optimizers"_a = std::vector<OptimizerArg>(),
@@ -510,8 +545,8 @@ NB_MODULE(_native, m) {
   nb::class_<Counter>(m, "Counter", "Entries by slot, with what else counting sees.")
       .def("__init__", [](Counter* c, int v) { new (c) Counter(version_of(v)); },
            "fid_version"_a = 2)
-      .def_ro("entries", &Counter::entries)
-      .def_prop_ro("dim_min", [](const Counter& c) { return c.entries ? c.dim_min : 0; })
+      .def_prop_ro("entries", &Counter::entries)
+      .def_prop_ro("dim_min", [](const Counter& c) { return std::min(c.dim_min, c.dim_max); })
       .def_ro("dim_max", &Counter::dim_max)
       .def("slot_counts", &slot_counts, nb::sig("def slot_counts(self) -> dict[int, int]"))
       .def_ro("types", &Counter::types);

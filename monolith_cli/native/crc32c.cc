@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "bytes.h"
 
@@ -126,42 +127,106 @@ alignas(64) constexpr uint64_t kMoveToLast[8] = {move_first(48), move_second(48)
                                                  move_second(32), move_first(16), move_second(16),
                                                  0, 0};
 
-TARGET static inline __m512i move(__m512i bytes, __m512i by) {
-  return _mm512_xor_si512(_mm512_clmulepi64_epi128(bytes, by, 0x00),
-                          _mm512_clmulepi64_epi128(bytes, by, 0x11));
+// (a & b) ^ c and a ^ b ^ c, as the instruction that does any of these wants to be told.
+constexpr int kAndXor = 0x6a, kXorXor = 0x96;
+
+TARGET static inline __m512i move_onto(__m512i bytes, __m512i by, __m512i next) {
+  return _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(bytes, by, 0x00),
+                                   _mm512_clmulepi64_epi128(bytes, by, 0x11), next, kXorXor);
 }
 
-// Sixty-four bytes at a time: what was read is moved over the next ones by two multiplications. The
-// odd bytes come first, behind zeros that the start state makes up for.
-TARGET static size_t verify(const Frame* frames, size_t n) {
+TARGET static inline __m512i differences(__m512i bytes, const Shape& shape, size_t at) {
+  return _mm512_ternarylogic_epi64(bytes, _mm512_load_si512(shape.mask + at),
+                                   _mm512_load_si512(shape.want + at), kAndXor);
+}
+
+// What checking a payload of some length begins with. Made anew only where the length changes.
+struct Opening {
+  size_t length = SIZE_MAX;
+  size_t head;     // the bytes before whole steps, 1 to 64
+  __mmask64 wanted;
+  __m512i start;
+
+  TARGET void set(size_t n) {
+    length = n;
+    head = ((n - 1) & 63) + 1;
+    wanted = ~uint64_t{0} << (64 - head);
+    start = _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(kTables.head64[head])));
+  }
+};
+
+// Checks one payload and its checksum, and on the way compares it to a shape of its length; without
+// one, pass null: it compiles to two functions. Sixty-four bytes at a time: what was read is moved
+// over the next ones by two multiplications. The odd bytes come first, behind zeros that the start
+// state makes up for.
+template <class MaybeShape>
+TARGET static inline bool check(const uint8_t* data, const Opening& o, MaybeShape shape,
+                                bool& alike) {
+  constexpr bool kCompare = !std::is_same_v<MaybeShape, std::nullptr_t>;
+  if (o.length == 0) return mask_crc(0) == load<uint32_t>(data);
+  __m512i bytes = _mm512_maskz_loadu_epi8(o.wanted, data + o.head - 64);
+  __m512i differs{};
+  if constexpr (kCompare) differs = differences(bytes, *shape, 0);
+  bytes = _mm512_xor_si512(bytes, o.start);
   const __m512i by64 = _mm512_load_si512(kMove64);
-  const __m512i to_last = _mm512_load_si512(kMoveToLast);
-  for (size_t i = 0; i < n; ++i) {
-    const Frame& f = frames[i];
-    uint32_t crc = 0;
-    if (f.length > 0) {
-      const size_t head = ((f.length - 1) & 63) + 1;
-      const __mmask64 wanted = ~uint64_t{0} << (64 - head);
-      __m512i bytes = _mm512_maskz_loadu_epi8(wanted, f.data - (64 - head));
-      const __m128i start = _mm_cvtsi32_si128(static_cast<int>(kTables.head64[head]));
-      bytes = _mm512_xor_si512(bytes, _mm512_zextsi128_si512(start));
-      const uint8_t* const end = f.data + f.length;
-      for (const uint8_t* p = f.data + head; p < end; p += 64) {
-        bytes = _mm512_xor_si512(move(bytes, by64), _mm512_loadu_si512(p));
-      }
-      const __m512i last = _mm512_maskz_mov_epi64(0xc0, bytes);
-      const __m512i moved = _mm512_xor_si512(move(bytes, to_last), last);
-      const __m256i two = _mm256_xor_si256(_mm512_castsi512_si256(moved),
-                                           _mm512_extracti64x4_epi64(moved, 1));
-      const __m128i one = _mm_xor_si128(_mm256_castsi256_si128(two),
-                                        _mm256_extracti128_si256(two, 1));
-      uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(one)));
-      state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(one, 1)));
-      crc = ~static_cast<uint32_t>(state);
+  for (size_t at = o.head; at < o.length; at += 64) {
+    const __m512i next = _mm512_loadu_si512(data + at);
+    bytes = move_onto(bytes, by64, next);
+    if constexpr (kCompare) {
+      differs = _mm512_or_si512(differs, differences(next, *shape, at + 64 - o.head));
     }
-    if (mask_crc(crc) != load<uint32_t>(f.data + f.length)) return i;
+  }
+  if constexpr (kCompare) alike = _mm512_test_epi64_mask(differs, differs) == 0;
+  const __m512i last = _mm512_maskz_mov_epi64(0xc0, bytes);
+  const __m512i moved = move_onto(bytes, _mm512_load_si512(kMoveToLast), last);
+  const __m256i two = _mm256_xor_si256(_mm512_castsi512_si256(moved),
+                                       _mm512_extracti64x4_epi64(moved, 1));
+  const __m128i one = _mm_xor_si128(_mm256_castsi256_si128(two),
+                                    _mm256_extracti128_si256(two, 1));
+  uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(one)));
+  state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(one, 1)));
+  return mask_crc(~static_cast<uint32_t>(state)) == load<uint32_t>(data + o.length);
+}
+
+TARGET static size_t verify(const Frame* frames, size_t n) {
+  bool alike;
+  Opening o;
+  for (size_t i = 0; i < n; ++i) {
+    if (frames[i].length != o.length) o.set(frames[i].length);
+    if (!check(frames[i].data, o, nullptr, alike)) return i;
   }
   return n;
+}
+
+TARGET static inline bool length_ok(const uint8_t* p);
+
+// One pass: while one payload is multiplied, the next header is found already.
+TARGET static Walk read(const uint8_t* p, size_t n, uint64_t own, uint64_t position,
+                        uint64_t max_length, const Shapes* shapes, Frame* out, const Shape** like,
+                        size_t max_frames) {
+  size_t at = 0, frames = 0;
+  Opening o;
+  while (true) {
+    if (at >= own) return {frames, at, Stop::end, 0};
+    if (frames == max_frames) return {frames, at, Stop::full, 0};
+    const size_t left = n - at;
+    if (left < kHeaderBytes) return {frames, at, Stop::header, 0};
+    const uint64_t length = load<uint64_t>(p + at);
+    if (!length_ok(p + at)) return {frames, at, Stop::bad_length, length};
+    if (length > max_length) return {frames, at, Stop::too_long, length};
+    if (left < kFrameBytes + length) return {frames, at, Stop::data, length};
+    Frame& f = out[frames];
+    f = {p + at + kHeaderBytes, length, position + at};
+    const Shape* shape = shapes == nullptr ? nullptr : shapes->of(f);
+    bool alike = false;
+    if (length != o.length) o.set(length);
+    const bool good = shape == nullptr ? check(f.data, o, nullptr, alike)
+                                       : check(f.data, o, shape, alike);
+    if (!good) return {frames, at, Stop::bad_data, length};
+    if (shapes != nullptr) like[frames] = alike ? shape : nullptr;
+    ++frames;
+    at += kFrameBytes + length;
+  }
 }
 
 #define WIDE_MULTIPLY

@@ -4,6 +4,7 @@
 // instruction, with what AVX2 and AVX-512 add to the former, else slicing by eight. All sets give the same results.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,7 +25,7 @@ struct Frame {
   uint64_t position;    // of the frame's header in the stream
 };
 
-// Why walk() stopped.
+// Why walk() or read() stopped.
 enum class Stop : uint8_t {
   end,         // the next frame is not owned
   full,        // `out` is
@@ -32,16 +33,49 @@ enum class Stop : uint8_t {
   data,        // the frame's data is not there whole
   bad_length,  // the length's checksum is wrong
   too_long,
+  bad_data,    // read() only: the data's checksum is wrong
 };
 
 struct Walk {
   size_t frames;      // how many were stored
   uint64_t consumed;  // bytes of whole frames, from the start
   Stop stop;
-  uint64_t length;    // with the last three, what the header says
+  uint64_t length;    // with the last four, what the header says
 };
 
 constexpr size_t kMatchStep = 64;
+constexpr size_t kLongestShape = 960;  // bytes; longer messages take longer anyway
+
+// What messages of one length look like that have some tags and lengths in common: of their bytes,
+// those that `mask` keeps equal `want`. In both, a message's last byte ends a step, and there are
+// zeros around it.
+struct Shape {
+  size_t length = SIZE_MAX;
+  alignas(kMatchStep) uint8_t mask[kLongestShape + kMatchStep];
+  alignas(kMatchStep) uint8_t want[kLongestShape + kMatchStep];
+
+  // Where a message of a length begins in them.
+  static size_t lead(size_t length) { return -length % kMatchStep; }
+};
+
+// Shapes, one for a length, or two: what comes last is a varint of one byte or of more.
+class Shapes {
+ public:
+  static constexpr size_t kLengths = 128;
+  static size_t index_of(const Frame& f) {
+    return 2 * (f.length % kLengths) + (f.data[f.length - 2] >> 7);
+  }
+  // The shape that a message may have; null if none of its length is known.
+  const Shape* of(const Frame& f) const {
+    if (f.length < 2) return nullptr;
+    const Shape* shape = known_[index_of(f)];
+    return shape != nullptr && shape->length == f.length ? shape : nullptr;
+  }
+  void set(size_t index, const Shape* shape) { known_[index] = shape; }
+
+ private:
+  std::array<const Shape*, 2 * kLengths> known_{};
+};
 
 struct Kernels {
   const char* name;
@@ -54,12 +88,15 @@ struct Kernels {
   // Checks the data of frames; returns the index of the first bad one, or n. Reads up to 8 bytes
   // past the payload.
   size_t (*verify)(const Frame* frames, size_t n);
+  // walk() and verify() in one: stops before the first frame with bad data. With `shapes`, `like`
+  // gets the shape that each frame has, or null. May read kMatchStep - 1 bytes past a payload.
+  Walk (*read)(const uint8_t* p, size_t n, uint64_t own, uint64_t position, uint64_t max_length,
+               const Shapes* shapes, Frame* out, const Shape** like, size_t max_frames);
+  // The same for frames whose data is taken for good.
+  void (*compare)(const Frame* frames, size_t n, const Shapes& shapes, const Shape** like);
   // The first offset below n - 11 where a header with length <= max_length has a valid checksum,
   // or n if there is none.
   size_t (*find_header)(const uint8_t* p, size_t n, uint64_t max_length);
-  // Does p, masked, equal `want` in its first n bytes? Reads up to kMatchStep - 1 bytes past them,
-  // which the masks must clear.
-  bool (*matches)(const uint8_t* p, const uint8_t* mask, const uint8_t* want, size_t n);
 };
 
 const Kernels& kernels();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "reader.h"
@@ -60,56 +61,54 @@ struct EntryHead : Visitor {
 //
 // How a message parses depends only on its tags, its lengths and the top bits of its varints.
 // Records of a table differ in little else than values, so a record of the same length whose shape
-// bytes equal those of one that was parsed before parses the same way: one masked comparison
-// instead of a walk. Anything else is walked, and becomes the shape remembered for its length.
+// bytes equal those of one that was parsed before parses the same way: one masked comparison, which
+// the reader makes when it checks the record, instead of a walk. Anything else is walked, and becomes
+// the shape remembered for its length.
 class HeadReader {
  public:
+  explicit HeadReader(Reader& reader) : reader_(reader) { reader_.use(&shapes_); }
+  ~HeadReader() { reader_.use(nullptr); }
+  HeadReader(const HeadReader&) = delete;
+  HeadReader& operator=(const HeadReader&) = delete;
+
+  // Reads the head of the reader's last record; false if that is no entry.
   __attribute__((always_inline)) bool read(const Frame& frame, EntryHead& head) {
-    const size_t n = static_cast<size_t>(frame.length);
-    if (n > kLongest || n < 2) return parse_entry(frame.data, n, head);
-    // The timestamp comes last; where it is 0 in some entries, those have shapes of their own.
-    const size_t long_varint = frame.data[n - 2] >> 7;
-    std::unique_ptr<Shape>& known = shapes_[2 * (n % kLengths) + long_varint];
-    if (!known) known.reset(new Shape);
-    Shape& shape = *known;
-    if (shape.length != n || !kernels_.matches(frame.data, shape.mask, shape.want, n)) {
-      return learn(frame, shape, head);
+    if (const Shape* like = reader_.like()) {
+      head = head_of(frame, like);
+      return true;
     }
-    head = shape.head;
-    if (shape.fid_at != kNoFid) head.fid = load<int64_t>(frame.data + shape.fid_at);
-    return true;
+    EntryHead parsed;  // so that `head` may stay in registers
+    const bool good = parse(frame, parsed);
+    head = parsed;
+    return good;
   }
 
  private:
-  static constexpr size_t kLongest = 960;  // bytes; longer records take longer anyway
-  static constexpr size_t kLengths = 128;
   static constexpr size_t kNoFid = SIZE_MAX;
 
-  struct Shape {
-    size_t length = SIZE_MAX;
+  struct Known : Shape {
     size_t fid_at = kNoFid;
     EntryHead head;
-    // Padded with zeros, so that comparing whole steps may run over the end.
-    alignas(kMatchStep) uint8_t mask[kLongest + kMatchStep];
-    alignas(kMatchStep) uint8_t want[kLongest + kMatchStep];
   };
 
   // Parses, and clears in the mask what may differ. Unknown fields stay in it whole.
   struct Learner : EntryHead {
-    Learner(const uint8_t* data, Shape& shape) : data(data), shape(shape) {}
+    Learner(const uint8_t* data, size_t n, Known& known)
+        : data(data), mask(known.mask + Shape::lead(n)), known(known) {}
     const uint8_t* data;
-    Shape& shape;
+    uint8_t* mask;
+    Known& known;
 
-    void any_bytes(const uint8_t* p, size_t n) { std::memset(shape.mask + (p - data), 0, n); }
+    void any_bytes(const uint8_t* p, size_t n) { std::memset(mask + (p - data), 0, n); }
     void any_varint(const uint8_t* p, const uint8_t* end) {
-      std::memset(shape.mask + (p - data), 0x80, static_cast<size_t>(end - p));
+      std::memset(mask + (p - data), 0x80, static_cast<size_t>(end - p));
     }
     void any_floats(const Floats& f) {
       for (size_t i = 0; i < f.count; ++i) any_bytes(f.p + i * f.stride, 4);
     }
     void id(int64_t v, const uint8_t* at) {
       fid = v;
-      shape.fid_at = static_cast<size_t>(at - data);
+      known.fid_at = static_cast<size_t>(at - data);
       any_bytes(at, 8);
     }
     void timestamp(int64_t, const uint8_t* at, const uint8_t* end) { any_varint(at, end); }
@@ -124,24 +123,53 @@ class HeadReader {
     }
   };
 
-  bool learn(const Frame& frame, Shape& shape, EntryHead& head) {
+  __attribute__((noinline)) bool parse(const Frame& frame, EntryHead& head) {
+    if (frame.length > kLongestShape || frame.length < 2) {
+      return parse_entry(frame.data, static_cast<size_t>(frame.length), head);
+    }
+    // What was learned since the reader compared this one may fit it.
+    const Shape* shape;
+    kernels_.compare(&frame, 1, shapes_, &shape);
+    if (shape == nullptr) return learn(frame, head);
+    head = head_of(frame, shape);
+    return true;
+  }
+
+  static EntryHead head_of(const Frame& frame, const Shape* shape) {
+    const Known& known = *static_cast<const Known*>(shape);
+    EntryHead head = known.head;
+    if (known.fid_at != kNoFid) head.fid = load<int64_t>(frame.data + known.fid_at);
+    return head;
+  }
+
+  bool learn(const Frame& frame, EntryHead& head) {
     const size_t n = static_cast<size_t>(frame.length);
-    shape.length = SIZE_MAX;
-    shape.fid_at = kNoFid;
-    std::memset(shape.mask, 0xff, n);
-    std::memset(shape.mask + n, 0, sizeof shape.mask - n);
-    Learner learner(frame.data, shape);
+    const size_t index = Shapes::index_of(frame);
+    std::unique_ptr<Known>& owned = known_[index];
+    if (owned) reader_.use(&shapes_);  // which may have found its old shape in records to come
+    else owned.reset(new Known);
+    Known& known = *owned;
+    shapes_.set(index, nullptr);
+    known.fid_at = kNoFid;
+    std::memset(known.mask, 0, sizeof known.mask);
+    std::memset(known.mask + Shape::lead(n), 0xff, n);
+    Learner learner(frame.data, n, known);
     if (!parse_entry(frame.data, n, learner)) return false;
     head = learner;
-    for (size_t i = 0; i < n; ++i) shape.want[i] = frame.data[i] & shape.mask[i];
-    std::memset(shape.want + n, 0, sizeof shape.want - n);
-    shape.head = head;
-    shape.length = n;
+    std::memset(known.want, 0, sizeof known.want);
+    for (size_t i = 0; i < n; ++i) {
+      known.want[Shape::lead(n) + i] = frame.data[i] & learner.mask[i];
+    }
+    known.head = head;
+    known.length = n;
+    shapes_.set(index, &known);
     return true;
   }
 
   const Kernels& kernels_ = kernels();
-  std::array<std::unique_ptr<Shape>, 2 * kLengths> shapes_;
+  Reader& reader_;
+  Shapes shapes_;
+  std::array<std::unique_ptr<Known>, 2 * Shapes::kLengths> known_;
 };
 
 // Calls take(frame, head) for each record up to a pause that the filter wants, until it returns
@@ -165,7 +193,6 @@ struct Counter {
 
   void add(const EntryHead& head) {
     ++slots[slot_of(head.fid, version)];
-    ++entries;
     if (head.dim == last_dim && head.types == last_types) return;
     last_dim = head.dim;
     last_types = head.types;
@@ -174,9 +201,11 @@ struct Counter {
     types |= head.types;
   }
 
+  // A counter of its own would be a second memory cell that each entry waits for.
+  int64_t entries() const { return std::accumulate(slots.begin(), slots.end(), int64_t{0}); }
+
   FidVersion version;
   std::vector<int64_t> slots;
-  int64_t entries = 0;
   uint64_t dim_min = std::numeric_limits<uint64_t>::max();
   uint64_t dim_max = 0;
   uint32_t types = 0;

@@ -366,19 +366,23 @@ bool Reader::refill() {
       damaged_by_edge(0, false);
       continue;
     }
-    Walk walk = kernels().walk(at(position_), have, options_.end - position_, position_,
-                               source_->max_record(), frames_.data(), frames_.size());
+    const Kernels& k = kernels();
+    Walk walk;
+    if (options_.verify) {
+      walk = k.read(at(position_), have, options_.end - position_, position_,
+                    source_->max_record(), shapes_, frames_.data(), like_.data(), frames_.size());
+    } else {
+      walk = k.walk(at(position_), have, options_.end - position_, position_,
+                    source_->max_record(), frames_.data(), frames_.size());
+      if (shapes_ != nullptr) k.compare(frames_.data(), walk.frames, *shapes_, like_.data());
+    }
+    bad_data_ = walk.stop == Stop::bad_data;
+    position_ += walk.consumed;
     if (walk.frames > 0) {
-      count_ = options_.verify ? kernels().verify(frames_.data(), walk.frames) : walk.frames;
-      if (count_ < walk.frames) {
-        bad_data_ = true;
-        position_ = frames_[count_].position;
-        if (count_ == 0) continue;
-      } else {
-        position_ += walk.consumed;
-      }
+      count_ = walk.frames;
       return true;
     }
+    if (bad_data_) continue;
     if (walk.stop == Stop::data) {
       uint64_t whole = kFrameBytes + walk.length;
       if (whole > size_ - position_ && source_->compression() == Compression::plain) {

@@ -62,6 +62,14 @@ class Reader {
   // Lets next() go on for some 64 MiB more, so that whoever calls can look for signals in between.
   void go_on() { pause_at_ = position() + (uint64_t{64} << 20); }
 
+  // From now on, like() knows these shapes; null for none, and whenever one of them changes or goes.
+  void use(const Shapes* shapes) {
+    shapes_ = shapes;
+    like_.fill(nullptr);
+  }
+  // Which of the shapes the last record has; null for none.
+  const Shape* like() const { return like_[next_ - 1]; }
+
   // The next checked record, or null at the end of the range, at damage, or for a pause: after null
   // a reader that is not done() pauses.
   const Frame* next() { return next_ < count_ || refill() ? &frames_[next_++] : nullptr; }
@@ -116,6 +124,8 @@ class Reader {
   uint64_t stored_base_ = 0;
 
   std::array<Frame, 128> frames_;
+  const Shapes* shapes_ = nullptr;
+  std::array<const Shape*, 128> like_{};  // of frames_
   size_t next_ = 0, count_ = 0;
   uint64_t position_ = 0;  // of the first record that is not in frames_
   uint64_t first_ = 0;

@@ -94,7 +94,8 @@ class Comparison(NamedTuple):
         if self.verdict == "gone":
             return _gone_error(self)
         if self.verdict == "more" and strict and self.absent:
-            return DifferentError("; ".join(_gone_or_expired(self.absent)), path=self.path)
+            what = "; ".join(_gone_or_expired(self.absent))
+            return DifferentError(what, path=self.path, hint="see whether that was meant")
         if self.verdict != "different":
             return None
         return DifferentError(

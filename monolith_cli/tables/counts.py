@@ -11,12 +11,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
-from monolith_cli.checkpoint.copies import compare_copies
 from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.fid import version_number
 from monolith_cli.formats.ckpt_info import CkptInfo
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
-from monolith_cli.tables.found import FoundTables, find_tables
+from monolith_cli.tables.found import NO_TABLES, FoundTables, find_tables
 from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
 from monolith_cli.tables.multi import (
     MultiDump,
@@ -346,6 +345,7 @@ class _Count:
         return self.counts
 
     def _note_problems(self, found: FoundTables) -> None:
+        self._warn(NO_TABLES if found.is_empty else None)
         self.counts.warnings += found.warnings
         for problem in (*found.problems, *found.filter_problems):
             self._problem(problem)
@@ -359,6 +359,8 @@ class _Count:
         if not copies:
             return
         from concurrent.futures import ThreadPoolExecutor
+
+        from monolith_cli.checkpoint.copies import compare_copies
 
         with ThreadPoolExecutor(self.jobs) as pool:
             for problem in pool.map(lambda pair: compare_copies(*pair), copies):

@@ -6,7 +6,6 @@ A table is whole or left out: of one that several dumps hold parts of, no part m
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import BrokenSet, ShardSet
 
-__all__ = ["FoundTables", "find_tables", "open_tables"]
+__all__ = ["NO_TABLES", "FoundTables", "find_tables", "open_tables"]
+
+NO_TABLES = "no hash tables: the model has none, its tables are elsewhere, or they are gone"
+"""What there is to say where none were found and some were wanted."""
 
 
 class FoundTables(NamedTuple):
@@ -142,10 +144,6 @@ def find_tables(
             holders.setdefault(name, []).append(dump)
     if lost:
         checkpoint.require()  # being deleted, it is not damaged
-    elif not singles and not holders:
-        warnings.append(
-            "no hash tables: the model has none, its tables are elsewhere, or they are gone"
-        )
     partly_lost = frozenset[str]().union(*(each.tables or () for each in lost))
     multis = [
         MultiTable(name, holders[name], options)
@@ -180,6 +178,8 @@ def _choose(
     filters = [broken.error for broken in files.broken if broken.kind == "filter"]
     if not patterns:
         return FoundTables(tables, [each.error for each in lost], filters, warnings, files)
+    from fnmatch import fnmatchcase
+
     known = {table.name for table in tables}.union(*(each.tables or () for each in lost))
     wanted: set[str] = set()
     for pattern in patterns:
@@ -223,13 +223,17 @@ def _is_contents(path: str, base: str) -> bool:
 
 
 def _is_snappy(files: Iterable[DumpFile]) -> bool:
-    """Whether one of the files is in SNAPPY blocks, as the training system writes many tables."""
+    """Whether they are in SNAPPY blocks, as the training system writes many tables.
+
+    The first file tells that is not empty.
+    """
     for file in files:
         try:
-            if file.open().compression == "snappy":
-                return True
+            opened = file.open()
         except MonolithError:
             continue  # whoever reads it will say so
+        if opened.stored_bytes:
+            return opened.compression == "snappy"
     return False
 
 

@@ -251,7 +251,7 @@ void read_everything(Reader& reader, int how) {
     return f;
   }();
   if (how == 0) {
-    HeadReader heads;
+    HeadReader heads(reader);
     each_entry(reader, heads, below(2) ? &filter : nullptr,
                [&](const Frame&, const EntryHead& head) {
                  counter.add(head);

@@ -95,6 +95,30 @@ def test_frames_are_checked_alike_by_all_implementations(
         assert _native.check_frames(name, framed[:-1]) == (len(records) - 1, len(records) - 1)
 
 
+@given(st.integers(2, 960), st.binary(max_size=960), st.data())
+def test_shapes_are_compared_alike_by_all_implementations(
+    length: int, noise: bytes, draw: st.DataObject
+) -> None:
+    keep = st.sampled_from([0, 0x80, 0xFF])
+    some = draw.draw(st.lists(keep, min_size=1, max_size=20))
+    mask = bytes(some[i % len(some)] for i in range(length))
+    first = noise.ljust(length, b"\x5a")[:length]
+    want = bytes(a & b for a, b in zip(first, mask, strict=True))
+    records = [first, first + b"a", first[:-1], b"", first]
+    at = draw.draw(st.one_of(st.integers(0, length - 1), st.sampled_from([0, length - 1])))
+    changed = bytearray(first)
+    changed[at] ^= 1 << draw.draw(st.integers(0, 7))
+    records.append(bytes(changed))
+    expected = [
+        len(record) == length
+        and all(r & m == w for r, m, w in zip(record, mask, want, strict=True))
+        for record in records
+    ]
+    framed = _native.frame_records(records)
+    for name in _native.implementations():
+        assert _native.matches(name, mask, want, framed) == expected
+
+
 def test_unknown_implementation() -> None:
     with pytest.raises(ValueError, match="implementation"):
         _native.crc32c_by("abacus", b"", 0)

@@ -276,7 +276,7 @@ def test_strictly_a_slot_does_not_vanish(tmp_path: Path) -> None:
         assert outcome.failure is None
         assert str(outcome.note).endswith("; slot 9: all 1 gone or expired")
         failure = settle(path, check=check, strict=True).failure
-        assert str(failure) == f"{path}: slot 9: all 1 gone or expired"
+        assert str(failure) == f"{path}: slot 9: all 1 gone or expired; see whether that was meant"
         assert isinstance(failure, DifferentError)
 
 
