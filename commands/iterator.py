@@ -355,13 +355,15 @@ def peek(
         " that its input would have gone on from, null for the start) and after.",
         "override": "What ckpt.override says: an object of model_step and inputs (by worker, the"
         " step); null if no input goes on from another step than the model's.",
-        "replaced": "What it said before, if that had not taken effect; else null.",
+        "replaced": "What it said before, as far as that had not taken effect; else null. Its"
+        " model_step is null where only inputs were left.",
         "files": "A list of the names of what is written, in that order; of ckpt.override also"
         " where it is removed.",
         "dry_run": "Whether nothing was written.",
     },
     files={
-        "MODEL_DIR/ckpt.override": "The rollback, until the job's first checkpoint after it.",
+        "MODEL_DIR/ckpt.override": "The rollback, until the job has saved every input that was"
+        " rolled back; from its first checkpoint on with model_step null.",
         "MODEL_DIR/checkpoint_input_worker_<i>": "The state file of a worker; an original job"
         " goes on from what it names as the latest.",
     },

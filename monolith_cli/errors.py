@@ -17,6 +17,7 @@ __all__ = [
     "CursorError",
     "DatasetError",
     "DifferentError",
+    "DirectoryInUseError",
     "EntryNotFoundError",
     "MissingShardError",
     "MonolithError",
@@ -210,6 +211,15 @@ class UnfinishedWorkersError(MonolithError, RuntimeError):
     """Workers that have not saved their input in time, where all were required."""
 
     kind = "unfinished_workers"
+
+
+class DirectoryInUseError(MonolithError, RuntimeError):
+    """A directory that is another chief's, or that a command has left in the middle of a change.
+
+    Nothing has been written there, and nothing will be.
+    """
+
+    kind = "in_use"
 
 
 class UnreachableError(MonolithError, ConnectionError):

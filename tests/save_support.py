@@ -111,8 +111,9 @@ def steps(directory: str | os.PathLike[str]) -> list[int]:
 
 
 def names(directory: str | os.PathLike[str]) -> set[str]:
-    """The files, but TensorFlow's summaries."""
-    return {name for name in os.listdir(directory) if not name.startswith("events.out")}
+    """The files, but TensorFlow's summaries and the claim of who saves there now."""
+    others = ("events.out", "chief_claim")
+    return {name for name in os.listdir(directory) if not name.startswith(others)}
 
 
 def listener(name: str = "", calls: list[str] | None = None, **actions: Any) -> Any:

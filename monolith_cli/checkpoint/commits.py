@@ -14,30 +14,32 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.inputs import (
     StepInputs,
+    read_step_inputs,
     worker_of,
     write_input_state,
     write_step_inputs,
 )
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
+    CHIEF_CLAIM,
     CKPT_INPUTS_PREFIX,
     INDEX_SUFFIX,
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
     StepFile,
+    input_base,
     parse_step_file,
     step_of,
     target_of_temporary,
 )
-from monolith_cli.checkpoint.removal import remove
-from monolith_cli.checkpoint.restart import (
+from monolith_cli.checkpoint.override import (
     Override,
-    RestartPoint,
-    is_spent,
     read_override,
-    remove_override,
-    restart_point,
+    what_is_left,
+    write_rest,
 )
+from monolith_cli.checkpoint.removal import remove
+from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.checkpoint.steps import (
     Recorded,
@@ -46,7 +48,13 @@ from monolith_cli.checkpoint.steps import (
     index_time,
     recorded_checkpoints,
 )
-from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError, UsageError
+from monolith_cli.errors import (
+    DirectoryInUseError,
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+    UsageError,
+)
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
@@ -56,7 +64,7 @@ from monolith_cli.formats.checkpoint_state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["CommittedSteps"]
 
@@ -86,6 +94,8 @@ class CommittedSteps:
     keep_every_n_hours
         A step that leaves the list stays on disk if it is this much younger than the last that
         stayed so, or at first than the oldest listed.
+    check
+        Called before anything is written or removed; raises if the directory is another chief's.
 
     Raises
     ------
@@ -100,6 +110,7 @@ class CommittedSteps:
         *,
         max_to_keep: int | None = 5,
         keep_every_n_hours: float = 10_000.0,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         if max_to_keep is not None and max_to_keep < 0:
             raise UsageError(f"max_to_keep is {max_to_keep}; 0 keeps all")
@@ -107,6 +118,8 @@ class CommittedSteps:
         self._base = base
         self._max_to_keep = max_to_keep or 0
         self._keep_every_seconds = keep_every_n_hours * _HOUR_SECONDS
+        self._check = check
+        self._run_ids: set[str] = set()
         self._listed: list[_Listed] = []
         self._state = CheckpointState()  # as it was read or written last
         self._preserved_at = 0.0
@@ -116,6 +129,7 @@ class CommittedSteps:
         self._restored: int | None = None
         self._override: Override | None = None
         self._to_drop: set[int] = set()
+        self._held: set[int] = set()  # dropped, but for states that a rollback names
         self._of_others: set[str] = set()  # paths that others list, and drop
 
     @property
@@ -207,9 +221,12 @@ class CommittedSteps:
 
         Raises
         ------
+        DirectoryInUseError
+            Another chief has taken the directory, or has committed there.
         WriteError
             The operating system refused.
         """
+        self._check()
         self._adopt()
         if self._latest is not None:
             return self._remove(self._is_uncommitted, all_unfinished=True)
@@ -232,21 +249,33 @@ class CommittedSteps:
         WriteError
             The operating system refused.
         """
+        self._check()
+        self._run_ids |= {run_id} - {""}
         write_step_inputs(self._model_dir, StepInputs(step, run_id, {}))
 
-    def commit(self, step: int) -> None:
+    def commit(self, step: int, rest: Override | None = None) -> None:
         """Name that step in `checkpoint`, and end a rollback of inputs; then drop old steps.
 
-        A rollback that was asked for since the restart is left to the next one.
+        A rollback that was asked for since the restart is left to the next one. Iterator states
+        that `ckpt.override` names stay, when their step goes, for as long as it names them.
+
+        Parameters
+        ----------
+        rest
+            What this step leaves of the rollback that was honoured: the inputs of workers that have
+            not gone back by it yet.
 
         Raises
         ------
+        DirectoryInUseError
+            Another chief has taken the directory, or has committed there.
         WriteError
             The operating system refused. The step is then committed if `is_committed` says so,
             and the next commit drops what this one could not.
         StateFileError, NotReadableError
             `monolith_checkpoint` does not parse, or cannot be read; nothing is committed.
         """
+        self._check()
         now = time.time()
         self._adopt()
         listed = [entry for entry in self._listed if entry.step != step]
@@ -265,13 +294,18 @@ class CommittedSteps:
         self._latest, self._latest_at = step, commit_time(now, self.prefix(step))
         self._given_up.discard(step)
         self._to_drop.update(entry.step for entry in gone if entry.step is not None)
-        self._end_rollback(entry.step for entry in listed if entry.step is not None)
+        self._end_rollback(rest, [entry.step for entry in listed if entry.step is not None])
         self._drop()
 
     def _adopt(self) -> None:
         """Take what somebody else has committed since, another saver say, for committed.
 
         It counts as none of the steps to keep.
+
+        Raises
+        ------
+        DirectoryInUseError
+            It is of another chief, by its run id.
         """
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
@@ -279,6 +313,7 @@ class CommittedSteps:
         step = step_of(os.path.basename(state.model_checkpoint_path))
         if state == self._state or step is None:
             return
+        self._refuse_other_runs(state)
         own = [entry for entry in self._listed if entry.path not in self._of_others]
         to_drop, override = self._to_drop, self._override
         self.restart(RestartPoint(step, os.path.join(self._model_dir, f"{self._base}-{step}")))
@@ -297,6 +332,25 @@ class CommittedSteps:
             and os.path.lexists(self._place(entry.path) + INDEX_SUFFIX)
         ]
         self._listed.sort(key=lambda entry: entry.committed_at)
+
+    def _refuse_other_runs(self, state: CheckpointState) -> None:
+        """Steps that have come since, with the id of a run, are of another chief of ours."""
+        if not self._run_ids:
+            return
+        known = {entry.path for entry in self._listed}
+        known.update(self._state.all_model_checkpoint_paths)
+        for each in recorded_checkpoints(state):
+            path = self._path(each)
+            if each.step is None or known & {path, each.path} or path != each.name:
+                continue
+            inputs = read_step_inputs(self._model_dir, each.step)
+            if inputs and inputs.run_id and inputs.run_id not in self._run_ids:
+                raise DirectoryInUseError(
+                    f"step {each.step} has been committed by another job, of run {inputs.run_id}",
+                    path=self._model_dir,
+                    hint="stop one of them, and give it a directory of its own",
+                    kind="another_chief",
+                )
 
     def _retain(self, listed: list[_Listed]) -> tuple[list[_Listed], list[_Listed], float]:
         """What stays listed, what goes, and when something last left the list but stayed."""
@@ -330,16 +384,27 @@ class CommittedSteps:
             for each in recorded_checkpoints(CheckpointState(name))
         }
 
-    def _end_rollback(self, steps: Iterable[int]) -> None:
-        """Remove the override that this job or the one before it has honoured; no newer one."""
+    def _end_rollback(self, rest: Override | None, steps: Iterable[int]) -> None:
+        """Leave that of the override that this job or the one before has honoured; no newer one."""
+        honoured, self._override = self._override, rest
         try:
             override = read_override(self._model_dir)
-            if override and (
-                override == self._override or is_spent(self._model_dir, override, steps)
-            ):
-                remove_override(self._model_dir)
+            if override is None:
+                return  # somebody has taken it back
+            if honoured is None or not honoured.is_rest_of(override):
+                rest = what_is_left(self._model_dir, override, steps)
         except (StateFileError, NotReadableError):
             return  # so it is none that was honoured; whoever starts next is told
+        if rest != override:
+            write_rest(self._model_dir, rest)
+
+    def _named_inputs(self) -> dict[int, int]:
+        """By worker, the step of the iterator state that `ckpt.override` names."""
+        try:
+            override = read_override(self._model_dir)
+        except (StateFileError, NotReadableError, PathNotFoundError):
+            return {}
+        return dict(override.inputs) if override else {}
 
     def _drop(self) -> None:
         """Remove steps that are no longer listed, and what a killed removal has left of others."""
@@ -354,6 +419,7 @@ class CommittedSteps:
             step = step_of(name) if name.startswith(CKPT_INPUTS_PREFIX) else None
             if step is not None and step not in whole:
                 self._to_drop.add(step)
+        self._to_drop |= self._held - whole
         if self._to_drop:
             self._remove(self._to_drop.__contains__, keep_counts=True)
             self._to_drop = set()
@@ -366,29 +432,39 @@ class CommittedSteps:
         all_unfinished: bool = False,
     ) -> list[str]:
         names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
+        named = self._named_inputs()
+        self._held = {step for step in self._held if not goes(step)}
         gone: list[str] = []
         workers: set[int] = set()
         for name in names:
             file = parse_step_file(name)
             if file is None:
-                if all_unfinished and target_of_temporary(name) == CHECKPOINT:
+                if all_unfinished and target_of_temporary(name) in (CHECKPOINT, CHIEF_CLAIM):
                     gone.append(name)
                 continue
             if not self._is_ours(file) or (keep_counts and file.kind == "info"):
                 continue
-            if goes(file.step):
-                gone.append(name)
-                if file.worker is not None:
-                    workers.add(file.worker)
+            if not goes(file.step):
+                continue
+            if _is_named(file, named):
+                self._held.add(file.step)
+                continue
+            gone.append(name)
+            if file.worker is not None:
+                workers.add(file.worker)
         # The model's index first: without it nothing offers the step, and while `ckpt.inputs` is
         # there without it, the rest is known to be left over. State files name no states that are
         # going.
+        if gone:
+            self._check()
         order = sorted(gone, key=_removal_rank)
         indexes = sum(name.endswith(INDEX_SUFFIX) for name in order)
         for name in order[:indexes]:
             remove(os.path.join(self._model_dir, name))
         for worker in sorted(workers):
-            write_input_state(self._model_dir, worker)
+            state = f"{input_base(worker)}-{named.get(worker)}"
+            latest = named[worker] if f"{state}{INDEX_SUFFIX}" in names else None
+            write_input_state(self._model_dir, worker, latest)
         for name in order[indexes:]:
             remove(os.path.join(self._model_dir, name))
         return gone
@@ -409,6 +485,17 @@ class CommittedSteps:
 
     def _place(self, path: str) -> str:
         return os.path.abspath(os.path.join(self._model_dir, path))
+
+
+def _is_named(file: StepFile, inputs: Mapping[int, int]) -> bool:
+    """Whether a rollback needs that file: a state, or what the inputs were at that step."""
+    if file.is_temporary:
+        return False
+    if file.kind == "inputs":
+        return file.step in inputs.values()
+    if file.kind != "input" or file.worker is None:
+        return False
+    return inputs.get(file.worker) == file.step
 
 
 def _removal_rank(name: str) -> int:

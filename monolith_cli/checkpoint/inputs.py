@@ -86,7 +86,8 @@ class StepInputs(NamedTuple):
     Attributes
     ----------
     override
-        The rollback of inputs that ends with this step, as JSON; None without one.
+        The rollback of inputs that was honoured until this step, as JSON, and in `left` the workers
+        that still have to go back by it; None without one.
     """
 
     step: int

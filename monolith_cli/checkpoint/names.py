@@ -12,12 +12,15 @@ from typing import NamedTuple
 __all__ = [
     "ASSETS_SUFFIX",
     "CHECKPOINT",
+    "CHIEF_CLAIM",
     "CKPT_INFO_PREFIX",
     "CKPT_INPUTS_PREFIX",
+    "CKPT_MANIFEST_PREFIX",
     "CKPT_OVERRIDE",
     "HASH_FILTER_PREFIX",
     "INDEX_SUFFIX",
     "INPUT_WORKER_PREFIX",
+    "JOURNAL",
     "META_SUFFIX",
     "MODEL_BASE",
     "MONOLITH_CHECKPOINT",
@@ -27,6 +30,7 @@ __all__ = [
     "begins_input",
     "ckpt_info_name",
     "ckpt_inputs_name",
+    "ckpt_manifest_name",
     "input_base",
     "input_state_name",
     "is_one_shot_flag",
@@ -43,9 +47,12 @@ __all__ = [
 
 CHECKPOINT = "checkpoint"
 MONOLITH_CHECKPOINT = "monolith_checkpoint"
+CHIEF_CLAIM = "chief_claim"
+JOURNAL = ".monolith-journal.json"
 MODEL_BASE = "model.ckpt"
 CKPT_INFO_PREFIX = "ckpt.info-"
 CKPT_INPUTS_PREFIX = "ckpt.inputs-"
+CKPT_MANIFEST_PREFIX = "ckpt.manifest-"
 CKPT_OVERRIDE = "ckpt.override"
 INPUT_WORKER_PREFIX = "input_worker_"
 HASH_FILTER_PREFIX = "hash_filter_"
@@ -217,6 +224,11 @@ def ckpt_info_name(step: int) -> str:
 def ckpt_inputs_name(step: int) -> str:
     """The name of the file that says whose input states belong to a step."""
     return f"{CKPT_INPUTS_PREFIX}{step}"
+
+
+def ckpt_manifest_name(step: int) -> str:
+    """The name of the file that says which files and tables belong to a step."""
+    return f"{CKPT_MANIFEST_PREFIX}{step}"
 
 
 def input_base(worker: int) -> str:

@@ -184,7 +184,7 @@ class DumpFile:
         Raises
         ------
         PathNotFoundError, ChangedWhileReadError
-            The file went away, or was written to meanwhile: then nobody knows whether it is damaged.
+            The file went away, or was written to meanwhile: what was met then is no damage.
         """
         self.check_unchanged()
         if damage.position == 0 and damage.kind in (*_AT_THE_START, "bad_block"):

@@ -21,14 +21,14 @@ from monolith_cli.checkpoint.inputs import (
 )
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE, input_base, input_state_name
-from monolith_cli.checkpoint.restart import (
+from monolith_cli.checkpoint.override import (
     Override,
-    RestartPoint,
-    is_spent,
     read_override,
     remove_override,
+    what_is_left,
     write_override,
 )
+from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
     CorruptionError,
@@ -138,8 +138,8 @@ def roll_back(
     restart, steps = _latest_commit(path)
     assert restart.step is not None
     earlier = read_override(path)
-    if earlier and is_spent(path, earlier, steps):
-        earlier = None
+    if earlier:
+        earlier = what_is_left(path, earlier, steps)
     to = restart.step if step is None else step
     states = list_inputs(list_names(path))
     order = order_of_inputs(path, {input_base(worker): states[worker] for worker in states})
@@ -154,13 +154,15 @@ def roll_back(
     _check(path, to, meant, states, [at for at in order if not _is_later(order, at, restart.step)])
 
     inputs = dict.fromkeys(meant, to)
-    if earlier and earlier.model_step == restart.step and workers:
+    if earlier and earlier.model_step in (None, restart.step) and workers:
         inputs = {**earlier.inputs, **inputs}
     # Without being named a worker goes on from the model's step.
     inputs = {worker: inputs[worker] for worker in sorted(inputs) if inputs[worker] != restart.step}
     notes += _late_notes(path, to, meant)
     notes += _replaced_notes(earlier, restart.step, inputs, meant)
-    before = RestartPoint(earlier.model_step, None, earlier) if earlier else restart
+    before = restart._replace(override=earlier)
+    if earlier and earlier.model_step is not None:
+        before = before._replace(step=earlier.model_step)
     moves = [Move(worker, find_input_step(path, worker, before), to) for worker in meant]
     files = [input_state_name(worker) for worker in meant]
     if inputs or os.path.lexists(os.path.join(path, CKPT_OVERRIDE)):
@@ -322,7 +324,7 @@ def _replaced_notes(
     notes = []
     verb = "replaces" if inputs else "ends"
     gone = {worker: at for worker, at in earlier.inputs.items() if inputs.get(worker) != at}
-    if earlier.model_step != model_step:
+    if earlier.model_step not in (None, model_step):
         notes.append(f"{verb} a rollback of the model to step {earlier.model_step}")
     if gone:
         notes.append(f"{verb} a rollback of {_inputs_text(gone)}")

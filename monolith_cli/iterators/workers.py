@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from monolith_cli.checkpoint.override import Override
+
 __all__ = ["InputDir", "WorkerState", "find_state", "list_workers", "open_inputs"]
 
 _STATE_FILE = re.compile(rf"{re.escape(input_state_name(0)[:-1])}([0-9]+)")
@@ -214,12 +216,17 @@ class InputDir:
             return
         override = self._restart.override
         if override:
-            self.model_step = override.model_step
-            inputs = ", ".join(f"{i} from step {at}" for i, at in sorted(override.inputs.items()))
-            self.notes.append(
-                f"a rollback is pending: the job's next run begins with the model of step"
-                f" {override.model_step}, worker {inputs}"
-            )
+            self.notes.append(self._rollback_note(override))
+
+    def _rollback_note(self, override: Override) -> str:
+        inputs = ", ".join(f"{i} from step {at}" for i, at in sorted(override.inputs.items()))
+        if override.model_step is None:
+            return f"a rollback is not done yet: when it comes, worker {inputs}"
+        self.model_step = override.model_step
+        return (
+            f"a rollback is pending: the job's next run begins with the model of step"
+            f" {override.model_step}, worker {inputs}"
+        )
 
     def _step_inputs(self, step: int | None) -> StepInputs | None:
         if step is None:

@@ -58,7 +58,7 @@ def rollback_document(done: Rollback) -> dict[str, object]:
     }
 
 
-def _override(model_step: int, inputs: Mapping[int, int]) -> dict[str, object]:
+def _override(model_step: int | None, inputs: Mapping[int, int]) -> dict[str, object]:
     """As `ckpt.override` has it."""
     return {
         "model_step": model_step,

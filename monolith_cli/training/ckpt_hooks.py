@@ -12,7 +12,7 @@ import os
 import shutil
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from absl import logging
@@ -120,16 +120,41 @@ def get_ckpt_info(session: Any) -> Any:
     return message.FromString(raw.run(_meta(raw.graph).read))
 
 
-def get_fingerprints(session: Any) -> dict[int, Any]:
-    """By worker, the fingerprint of the input whose state it has saved last; 0 is the chief.
+class SavedInput(NamedTuple):
+    """What a worker says of the input whose state it has saved.
+
+    Attributes
+    ----------
+    fingerprint
+        What it is; None where that is not known.
+    rollback_ns
+        The time of the rollback that the worker has gone back by in this session, which tells it
+        from others; None without one.
+    """
+
+    fingerprint: Any
+    rollback_ns: int | None
+
+
+def get_saved_inputs(session: Any) -> dict[int, SavedInput]:
+    """By worker, the input whose state it has saved last; 0 is the chief.
 
     One round trip to the parameter server.
     """
     raw = plain(session)
     workers, texts = raw.run(_meta(raw.graph).inputs)
     return {
-        int(worker): json.loads(text) for worker, text in zip(workers, texts, strict=True) if text
+        int(worker): SavedInput(*json.loads(text))
+        for worker, text in zip(workers, texts, strict=True)
     }
+
+
+def get_fingerprints(session: Any) -> dict[int, Any]:
+    """By worker, the fingerprint of the input whose state it has saved last; 0 is the chief.
+
+    One round trip to the parameter server.
+    """
+    return {worker: said.fingerprint for worker, said in get_saved_inputs(session).items()}
 
 
 def disable_iterator_save_restore() -> None:
@@ -302,6 +327,7 @@ class WorkerCkptHelper:
         self._fingerprint: Any = None
         self._has_restorer = False
         self._restored: Any = None  # the session, a weak reference
+        self._rollback_ns: int | None = None
 
     def create_save_iterator_callback(self) -> Callable[[str, Any], bool | None]:
         """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.
@@ -402,7 +428,7 @@ class WorkerCkptHelper:
             for name in names:
                 sync(os.path.join(temporary, name))
             meta = self._meta
-            text = json.dumps(self._get_fingerprint())
+            text = json.dumps(SavedInput(self._get_fingerprint(), self._rollback_ns))
             session.run(meta.insert, {meta.index: [self._index], meta.input: [text]})
             if not is_asked_for():
                 return False
@@ -455,6 +481,9 @@ class WorkerCkptHelper:
             logging.info("The input of %s is not restored: nothing to restore.", who)
             return
         restart = restart_of_graph(self._graph, self._model_dir)
+        override = restart.override
+        goes_back = override is not None and self._index in override.inputs
+        self._rollback_ns = override.written_ns if override and goes_back else None
         step = find_input_step(self._model_dir, self._index, restart)
         if step is None or (restart.step is not None and step != restart.input_step(self._index)):
             self._tell_missing(restart, step)

@@ -20,7 +20,7 @@ from monolith_cli.training.hash_table_utils import (
     iterate_table_and_apply,
     table_device,
 )
-from monolith_cli.training.save_path import check_save_path
+from monolith_cli.training.save_path import absolute_path, check_save_path
 
 __all__ = ["FidSlotCountSaverListener"]
 
@@ -58,7 +58,7 @@ class FidSlotCountSaverListener(tf.compat.v1.train.CheckpointSaverListener):
 
     def __init__(self, model_dir: str | os.PathLike[str]) -> None:
         super().__init__()
-        self._model_dir = os.fspath(model_dir)
+        self._model_dir = absolute_path(model_dir)
         check_save_path(self._model_dir)
         self._counts: list[Any] = []
         tables = tf.compat.v1.get_collection(HASH_TABLES)

@@ -371,9 +371,10 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
     """
 
     def __init__(self, model_dir: str | os.PathLike[str], hook: ControllerHook) -> None:
-        self._action_path = os.path.join(os.fspath(model_dir), ACTION_FILE)
-        self._response_path = os.path.join(os.fspath(model_dir), RESPONSE_FILE)
-        self._log = ControlLog(os.fspath(model_dir))
+        directory = os.path.abspath(os.fspath(model_dir))
+        self._action_path = os.path.join(directory, ACTION_FILE)
+        self._response_path = os.path.join(directory, RESPONSE_FILE)
+        self._log = ControlLog(directory)
         self._hook = hook
         self._made: tuple[Any, Any] | None = None  # a session that has not run yet, its coordinator
         self._stopped: threading.Event | None = None

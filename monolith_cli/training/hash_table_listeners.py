@@ -59,16 +59,21 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         self._basename = os.path.abspath(os.fspath(basename))
         self._names = [dump_name(table.name) for table in _tables_of_the_graph()]
         self._directory = tf.compat.v1.placeholder(tf.string, [], name="hash_table_save_directory")
-        saves = [
-            table.save(tf.strings.join([self._directory, f"/{dump_name(table.name)}"]))
-            for table in _tables_of_the_graph()
-        ]
-        self._save = tf.group(*[table.as_op() for table in saves])
+        self._save = {
+            name: table.save(tf.strings.join([self._directory, f"/{name}"])).written_entries
+            for name, table in zip(self._names, _tables_of_the_graph(), strict=True)
+        }
+        self._saved: tuple[int | None, dict[str, int]] = (None, {})
 
     @property
     def basename(self) -> str:
         """The absolute path that names of checkpoints begin with."""
         return self._basename
+
+    def saved_entries(self, step: int) -> dict[str, int]:
+        """By the name of a dump, how many entries it got; empty if another step was saved last."""
+        saved_step, entries = self._saved
+        return entries if saved_step == step else {}
 
     def before_save(self, session: Any, global_step_value: int) -> None:
         """Save the tables.
@@ -86,11 +91,13 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         temporary = os.path.join(parent, f".{os.path.basename(assets)}{_TEMPORARY}")
         try:
             make_directory(temporary)
-            session.run(self._save, {self._directory: temporary})
+            counts = session.run(self._save, {self._directory: temporary})
             make_directory(assets)
             self._move(temporary, assets)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        entries = {name: int(count) for name, count in counts.items()}
+        self._saved = int(global_step_value), entries
         logging.info("Saved %d hash tables into %s.", len(self._names), assets)
 
     def _remove_leftovers(self, parent: str, base: str) -> None:

@@ -92,6 +92,7 @@ def monitored_session(
         The deadline is over. It is a ConnectionError, here and in every `run`.
     """
     check_save_path(os.fspath(model_dir))
+    model_dir = os.path.abspath(os.fspath(model_dir))
     hooks = list(hooks)
     run_hook = RunHook(index, barrier_op, model_dir)
     barrier_hook = BarrierHook(
@@ -193,7 +194,7 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
         # A session that recovers is made wherever its `run` is called.
         self._graph = v1.get_default_graph()
         self._barrier_op = barrier_op
-        self._model_dir = model_dir
+        self._model_dir = os.path.abspath(os.fspath(model_dir))
         self._scaffold = scaffold or v1.train.Scaffold()
         self._master = master
         self._config = config
@@ -378,7 +379,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         self, index: int, barrier_op: BarrierOp, model_dir: str | os.PathLike[str]
     ) -> None:
         self._index = index
-        self._model_dir = model_dir
+        self._model_dir = os.path.abspath(os.fspath(model_dir))
         self._run = barrier_op.run
         self._run_id = b""
         self._args = v1.train.SessionRunArgs(self._run.id_tensor) if index else None

@@ -88,14 +88,17 @@ def saver_def(saver: Any, path: str) -> Any:
     return found
 
 
-def check_written(written: str, prefix: str) -> None:
+def check_written(written: str | None, prefix: str) -> None:
     """Make sure that a saver has written what is about to be committed.
 
     Raises
     ------
     UsageError
-        It has given its files other names, as one with `pad_step_number` does.
+        It has given its files other names, as one with `pad_step_number` does; or has written
+        none, as one without variables.
     """
+    if written is None:
+        raise UsageError(f"the saver has written nothing for {prefix}: nothing is committed")
     if os.path.abspath(written) != os.path.abspath(prefix):
         raise UsageError(f"the saver has written {written}, not {prefix}: nothing is committed")
     if not os.path.lexists(prefix + INDEX_SUFFIX):
@@ -136,9 +139,10 @@ def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> 
     """
     graph = plain(session).graph
     restart = restart_of_graph(graph, path)
-    if restart.override and step != _step_inside(restart.prefix, graph, step):
+    asked = restart.override.model_step if restart.override else None
+    if asked is not None and step != _step_inside(restart.prefix, graph, step):
         raise UsageError(
-            f"the session is at step {step}, but 'ckpt.override' asks for {restart.step}",
+            f"the session is at step {step}, but 'ckpt.override' asks for {asked}",
             path=path,
             hint="make the session with monolith_cli.training.runs, or remove ckpt.override",
         )

@@ -16,9 +16,15 @@ from collections.abc import Iterator
 from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import UsageError
 
-__all__ = ["check_save_path", "literal_prefix"]
+__all__ = ["absolute_path", "check_save_path", "literal_prefix"]
 
 _PATTERN = frozenset("*?[\\")
+
+
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """The same place wherever the process goes later; a URL as it is."""
+    path = os.fspath(path)
+    return path if "://" in path else os.path.abspath(path)
 
 
 def check_save_path(path: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from monolith_cli.errors import DirectoryInUseError
+
 __all__ = ["SESSION_LOST", "SaveRequests", "SaveResult"]
 
 SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
@@ -115,6 +117,8 @@ class SaveRequests:
         ------
         tensorflow.errors.OpError
             The session is lost.
+        DirectoryInUseError
+            Another chief has taken the directory.
         """
         if not self._waiting:
             return False
@@ -128,7 +132,7 @@ class SaveRequests:
                 request.succeed(result)
             except Exception as error:
                 request.fail(error)
-                if isinstance(error, SESSION_LOST):
+                if isinstance(error, (*SESSION_LOST, DirectoryInUseError)):
                     _fail_all(waiting, error)
                     raise
                 logging.error("A save that was asked for has failed: %s", error)

@@ -1,8 +1,8 @@
 """Saves of a training job: in order, committed by one rename, and never half taken for whole.
 
 A save of step S goes through the barrier and the inputs' states, the tables, `ckpt.info-S`, the
-dense variables, `ckpt.inputs-S`, and last `checkpoint`, which alone commits. The barrier, tables
-and counts are listeners; this module has the rest.
+dense variables, `ckpt.inputs-S`, `ckpt.manifest-S`, and last `checkpoint`, which alone commits. The
+barrier, tables and counts are listeners; this module has the rest.
 """
 
 from __future__ import annotations
@@ -24,10 +24,23 @@ from monolith_cli.checkpoint.inputs import (
     read_step_inputs,
     write_step_inputs,
 )
+from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_inputs_name
+from monolith_cli.checkpoint.override import Override
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.errors import MonolithError, UnfinishedWorkersError, WriteError
+from monolith_cli.errors import (
+    DirectoryInUseError,
+    MonolithError,
+    UnfinishedWorkersError,
+    WriteError,
+)
 from monolith_cli.training.barrier_state import plain
-from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
+from monolith_cli.training.chief_claim import ChiefClaim
+from monolith_cli.training.ckpt_hooks import (
+    BarrierSaverListener,
+    SavedInput,
+    get_saved_inputs,
+)
 from monolith_cli.training.save_directory import (
     check_basenames,
     check_written,
@@ -38,7 +51,7 @@ from monolith_cli.training.save_directory import (
     saver_def,
     write_table_type,
 )
-from monolith_cli.training.save_path import check_save_path
+from monolith_cli.training.save_path import absolute_path, check_save_path
 from monolith_cli.training.save_requests import SESSION_LOST, SaveRequests, SaveResult
 from monolith_cli.training.tide_timer import TideTimer
 
@@ -51,6 +64,9 @@ _FAILED = (tf.errors.OpError, OSError)
 
 # The step that a hook with everything in it has saved last.
 _full_saves: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary()
+
+# The hooks with everything in them.
+_full_hooks: weakref.WeakKeyDictionary[tf.Graph, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
 
 
 class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
@@ -74,16 +90,21 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     save_secs, save_steps
         Exactly one of them: time, or steps, between two saves.
     saver, scaffold
-        At most one. Without either the only saver of the graph's collection is taken.
+        At most one. Without either the only saver of the graph's collection is taken. One with
+        `skip_save`, as ranks other than the root have it, saves nothing: listeners are called, and
+        the directory is left to the root. One with `setup_ps_initialized_state(session)` gets that
+        call before the first run of each session, when everything has been restored.
     checkpoint_basename
         What the names of checkpoints begin with.
     listeners
-        `CheckpointSaverListener` objects, in their order; `BarrierSaverListener` first.
+        `CheckpointSaverListener` objects, in their order; `BarrierSaverListener` first. One that
+        saves tables may have a method `saved_entries(step)`, which returns for the manifest how
+        many entries each dump holds, by its name.
     save_graph_def
         Whether to write `graph.pbtxt`, a `.meta` for each step, and `monolith_checkpoint`.
     tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs
-        All or none: from start to end, UTC, every day, the time between two saves is
-        `tide_save_secs`. An end before the start is of the next day.
+        Outside of start to end, UTC, every day, the time between two saves is `tide_save_secs`. An
+        end before the start is of the next day. Without `tide_save_secs` the times do nothing.
     ignore_save_errors
         Whether a save that has failed twice is only logged, the last one too.
     is_dense_only
@@ -104,8 +125,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     Raises
     ------
     ValueError
-        Both or none of `save_secs` and `save_steps`, both of `saver` and `scaffold`, or some but
-        not all of the tide's arguments, or ones that are no times.
+        Both or none of `save_secs` and `save_steps`, both of `saver` and `scaffold`, or
+        `tide_save_secs` without all of the tide's times, or ones that are no times.
     """
 
     def __init__(
@@ -131,7 +152,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         *,
         require_all: bool = False,
     ) -> None:
-        checkpoint_dir = os.fspath(checkpoint_dir)
+        # A process may go elsewhere later, and others of the job are elsewhere already.
+        checkpoint_dir = absolute_path(checkpoint_dir)
         super().__init__(
             checkpoint_dir,
             save_secs=save_secs,
@@ -156,15 +178,18 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         )
         self._steps: CommittedSteps | None = None
         self._restart = RestartPoint()
+        self._claim = ChiefClaim(checkpoint_dir)
         self._lock = threading.RLock()  # a save
         self._requests = SaveRequests()
         self._missed_step: int | None = None
+        self._step_without_saver: int | None = None
+        self._is_new_session = False
         self._is_creating = False
         self._is_saving = False
 
     @property
     def timer(self) -> Any:
-        """The timer that says when to save, a `SecondOrStepTimer`."""
+        """When to save: a `SecondOrStepTimer` with `enable()` and `disable()` for saves on time."""
         return self._timer
 
     @property
@@ -182,8 +207,13 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     def begin(self) -> None:
         """Find the global step, and let listeners build what they need.
 
+        Where a chief has died on another host it takes half a minute to see that it is gone.
+
         Raises
         ------
+        DirectoryInUseError
+            Another chief lives that saves into this directory; or a command has been cut off that
+            moves or removes steps, and has to be run again.
         WriteError
             The directory cannot be made.
         UsageError
@@ -192,6 +222,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         make_local_directory(self._checkpoint_dir)
         check_save_path(self._save_path)
         check_basenames(self._listeners, self._save_path)
+        if not self._is_without_saver:
+            self._claim.look()
         super().begin()
         for listener in self._guards:
             listener.begin()
@@ -204,33 +236,47 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         UsageError
             The session was not restored from the checkpoint that is the latest there, or that
             `ckpt.override` asks for. Or another hook of the session saves into this directory.
+        DirectoryInUseError
+            As `begin`; from then on also every step and save.
         MonolithError
             The directory cannot be written, or its state files do not parse.
         """
         self._requests.open(coord)
         self._missed_step = None
-        claim_directory(coord, self._checkpoint_dir)
+        self._is_new_session, self._step_without_saver = True, None
+        graph = plain(session).graph
+        if not self._is_without_saver:
+            claim_directory(coord, self._checkpoint_dir)
+            self._claim.hold(plain(session))
         for listener in self._barriers():
             listener.release(session)
         if not self._is_dense_only:  # the job may have gone back from what it saved
-            _full_saves.pop(plain(session).graph, None)
-        self._restart = self._find_restart(session)
-        self._start_steps().restart(self._restart)
+            _full_saves.pop(graph, None)
+            _full_hooks.setdefault(graph, weakref.WeakSet()).add(self)
+        if not self._is_without_saver:
+            self._restart = self._find_restart(session)
+            self._start_steps().restart(self._restart)
         self._is_creating = self._no_first_save
         try:
             super().after_create_session(session, coord)
         finally:
             self._is_creating = False
-        if self._save_graph_def:
+        if self._save_graph_def and not self._is_without_saver:
             write_table_type(self._checkpoint_dir, self._table_type)
 
     def before_run(self, run_context: Any) -> Any:
-        """Ask for the global step."""
+        """Ask for the global step; first of all let a saver mark what has been restored."""
         self._requests.note_thread()
+        if self._is_new_session:
+            self._claim.note_run()
+            self._mark_restored(run_context.session)
+            self._is_new_session = False
         return super().before_run(run_context)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Save if it is time, and for those who wait in `trigger_save`."""
+        if self._claim.is_lost:
+            self._claim.check()
         super().after_run(run_context, run_values)
         if self._serve(run_context.session):
             run_context.request_stop()
@@ -255,6 +301,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 listener.end(session, last_step)
         finally:
             self._requests.end()
+            self._claim.release()
             with contextlib.suppress(*SESSION_LOST):
                 for listener in self._barriers():
                     listener.release(session)
@@ -276,7 +323,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         session
             The chief's.
         ignore_save_errors
-            Log what goes wrong, whatever is listed below, and return None.
+            Log what goes wrong, whatever is listed below but the first, and return None.
         require_all
             As the hook's, which is the default.
         timeout_seconds
@@ -287,10 +334,12 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         -------
         SaveResult or None
             The committed step: this save's, or the same step's that was committed before. None
-            where a dense-only hook leaves a step out.
+            where a dense-only hook leaves a step out, or the saver saves nothing.
 
         Raises
         ------
+        DirectoryInUseError
+            The directory is another chief's by now. Nothing was removed.
         UnfinishedWorkersError
             With `require_all`: some worker did not save its input. Nothing is committed, unless
             it was before.
@@ -308,7 +357,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 return self._requests.ask(require_all, timeout_seconds)
             result, _ = self._save_now(plain(session), require_all)
         except (*_FAILED, MonolithError) as error:
-            if not ignore_save_errors:
+            if not ignore_save_errors or isinstance(error, DirectoryInUseError):
                 raise
             logging.error("Not saved: %s", error)
             return None
@@ -351,6 +400,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self, session: Any, step: int, require_all: bool
     ) -> tuple[SaveResult | None, bool]:
         """Save under the lock; returns the result, and whether to stop training."""
+        if self._is_without_saver:
+            return None, self._save_without_saver(session, step)
         steps = self._start_steps(session)
         graph = plain(session).graph
         if steps.is_committed(step):
@@ -367,7 +418,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             cleared = steps.clear_uncommitted()
             if cleared:
                 logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
-            steps.begin(step, self._run_id(session))
+            run_id = self._run_id(session)
+            if self._is_dense_only and self._barriers():
+                for hook in _full_hooks.get(graph, ()):
+                    hook._mark_inputs_of(session, step, run_id)
+            steps.begin(step, run_id)
             # Each thread has a default graph of its own.
             with graph.as_default(), self._guarded(session, step) as wanting:
                 try:
@@ -380,6 +435,52 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         finally:
             self._is_saving = False
         return _result(step, steps.prefix(step), workers), should_stop or bool(wanting)
+
+    def _save_without_saver(self, session: Any, step: int) -> bool:
+        """Run the listeners, of tables say; another process writes the rest, and commits."""
+        if step == self._step_without_saver:
+            return False
+        graph = plain(session).graph
+        should_stop = False
+        with graph.as_default(), self._guarded(session, step) as wanting:
+            for listener in self._listeners:
+                listener.before_save(session, step)
+            for listener in self._listeners:
+                should_stop = bool(listener.after_save(session, step)) or should_stop
+        self._step_without_saver = step
+        return should_stop or bool(wanting)
+
+    def _mark_inputs_of(self, session: Any, step: int, run_id: str) -> None:
+        """Have the states that workers save for a dense-only step count as uncommitted here."""
+        with self._lock:
+            steps = self._start_steps(session)
+            there = (ckpt_inputs_name(step), f"{self._basename}-{step}{INDEX_SUFFIX}")
+            paths = [os.path.join(self._checkpoint_dir, name) for name in there]
+            if not steps.is_committed(step) and not any(map(os.path.lexists, paths)):
+                steps.begin(step, run_id)
+
+    def _mark_restored(self, session: Any) -> None:
+        """Call `setup_ps_initialized_state` of a saver that restores lost servers alone."""
+        try:
+            mark = getattr(self._get_saver(), "setup_ps_initialized_state", None)
+        except RuntimeError:  # there is none, or several
+            return
+        if callable(mark):
+            mark(plain(session))
+            logging.info(
+                "Parameter servers are marked as initialised. One that loses its memory alone is"
+                " restored alone: the model then mixes the step of its checkpoint with the later"
+                " one of the others."
+            )
+
+    @property
+    def _is_without_saver(self) -> bool:
+        """Whether the saver saves nothing, as that of a rank other than the root."""
+        try:
+            saver = self._get_saver()
+        except RuntimeError:  # there is none, or several
+            return False
+        return bool(getattr(saver, "skip_save", getattr(saver, "_skip_save", False)))
 
     def _write(self, session: Any, step: int, require_all: bool) -> dict[int, WorkerInput]:
         """Everything up to the commit; returns whose input it covers."""
@@ -406,10 +507,12 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 barrier.check(session)
             workers = self._workers(session, require_all)
             override = self._restart.override
-            note = override.as_json() if override else None
+            rest = self._rest_of_rollback(session, override, workers) if override else None
+            note = override.as_note(rest) if override else None
             inputs = StepInputs(step, self._run_id(session), workers, note)
             write_step_inputs(self._checkpoint_dir, inputs)
-            self._commit(session, step)
+            self._write_manifest(inputs)
+            self._commit(session, step, rest)
         except BaseException:
             # The stock listeners know of no failed save; the barrier must.
             with contextlib.suppress(*SESSION_LOST):
@@ -419,15 +522,32 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             raise
         return workers
 
-    def _commit(self, session: Any, step: int) -> None:
+    def _write_manifest(self, inputs: StepInputs) -> None:
+        entries: dict[str, int] = {}
+        for listener in self._listeners:
+            count = getattr(listener, "saved_entries", None)
+            if callable(count):
+                entries.update(count(inputs.step))
+        manifest = make_manifest(
+            self._checkpoint_dir,
+            self._basename,
+            inputs.step,
+            inputs.run_id,
+            workers={worker for worker, entry in inputs.workers.items() if entry.finished},
+            entries=entries,
+        )
+        write_step_manifest(self._checkpoint_dir, manifest)
+
+    def _commit(self, session: Any, step: int, rest: Override | None) -> None:
         steps = self._start_steps()
         try:
-            steps.commit(step)
+            steps.commit(step, rest)
         except WriteError as error:
             if not steps.is_committed(step):
                 raise
             logging.error("Step %d is committed; older ones are not removed: %s", step, error)
-        self._restart = RestartPoint(step, steps.prefix(step))
+        self._claim.note_commit()
+        self._restart = RestartPoint(step, steps.prefix(step), rest)
         if not self._is_dense_only:
             _full_saves[plain(session).graph] = step
 
@@ -475,20 +595,44 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
 
     def _workers(self, session: Any, require_all: bool) -> dict[int, WorkerInput]:
         """Whose input this save covers, as far as is known by now."""
-        fingerprints: dict[int, Any] = {}
+        saved: dict[int, SavedInput] = {}
         finished: dict[int, bool] = {}
         for barrier in self._barriers():
-            fingerprints = fingerprints or get_fingerprints(session)
+            saved = saved or get_saved_inputs(session)
             finished.update(dict.fromkeys(barrier.unfinished_workers, False))
             finished.update(dict.fromkeys(barrier.finished_workers, True))
-            if 0 in fingerprints or not barrier.has_chief_finished(session):
+            if 0 in saved or not barrier.has_chief_finished(session):
                 finished[0] = barrier.has_chief_finished(session)
         late = sorted(worker for worker, has in finished.items() if not has)
         if require_all and late:
             raise self._unfinished(late)
         return {
-            worker: WorkerInput(has, fingerprints.get(worker)) for worker, has in finished.items()
+            worker: WorkerInput(has, saved[worker].fingerprint if worker in saved else None)
+            for worker, has in finished.items()
         }
+
+    def _rest_of_rollback(
+        self, session: Any, override: Override, workers: dict[int, WorkerInput]
+    ) -> Override | None:
+        """What this save leaves of a rollback: who has not come with a state from after it.
+
+        A worker that has finished without saying anything has no input to go back with; one that
+        the barrier has no place for is of the job no more. Without a barrier nobody tells, and the
+        first commit ends the rollback.
+        """
+        barriers = self._barriers()
+        if not barriers:
+            return None
+        saved = get_saved_inputs(session)
+
+        def is_back(worker: int) -> bool:
+            entry, said = workers.get(worker), saved.get(worker)
+            if not (entry.finished if entry else worker == 0):
+                return False
+            return said is None or said.rollback_ns == override.written_ns
+
+        present = range(barriers[0].barrier_op.capacity)
+        return override.rest([worker for worker in present if not is_back(worker)])
 
     def _run_id(self, session: Any) -> str:
         for barrier in self._barriers():
@@ -522,6 +666,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         """The directory's steps; a session tells where it is, if nobody has yet."""
         if self._steps is None:
             if session is not None:
+                self._claim.hold(plain(session))
                 self._restart = self._find_restart(session)
             saver = saver_def(self._get_saver(), self._checkpoint_dir)
             self._steps = CommittedSteps(
@@ -529,6 +674,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
                 self._basename,
                 max_to_keep=saver.max_to_keep,
                 keep_every_n_hours=saver.keep_checkpoint_every_n_hours,
+                check=self._claim.check,
             )
             self._steps.restart(self._restart)
         return self._steps

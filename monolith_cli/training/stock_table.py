@@ -72,6 +72,7 @@ class HashTable:
         self._name = name
         self._dim_size = int(dim_size)
         self._after: list[Any] = []
+        self._done: Any = None
         with tf.compat.v1.name_scope(None), tf.control_dependencies(None):
             # The names, not those of the ops, say what is shared between graphs and processes.
             scope = "monolith_hash_table/" + re.sub("[^A-Za-z0-9_.-]", "_", name)
@@ -239,6 +240,11 @@ class HashTable:
 
         return self._then("Save", write, tf.convert_to_tensor(basename, tf.string))
 
+    @property
+    def written_entries(self) -> Any:
+        """Of what `save` returns: how many entries its dump holds, an int64 scalar."""
+        return self._done
+
     def restore(self, basename: Any) -> HashTable:
         """Take the content of a dump, whoever wrote it, in place of what is there.
 
@@ -293,7 +299,7 @@ class HashTable:
         done = self._locked(name, body, *inputs)
         after = object.__new__(HashTable)
         after.__dict__.update(self.__dict__)
-        after._after = [done.op]
+        after._after, after._done = [done.op], done
         with tf.control_dependencies(after._after), tf.device(self._rows.index.device):
             after._table = tf.identity(self._rows.index)
         return after

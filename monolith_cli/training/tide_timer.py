@@ -12,23 +12,28 @@ _MINUTES_A_DAY = 24 * 60
 
 
 class TideTimer(tf.compat.v1.train.SecondOrStepTimer):
-    """Triggers after seconds or steps, but between two times of the day after other seconds.
+    """Triggers after seconds or steps, but outside of two times of the day after other seconds.
+
+    The tide, from start to end, is when a job has the machines that it usually has; outside of it
+    they may be taken away, so it saves at another rate.
 
     Parameters
     ----------
     every_secs, every_steps
         Exactly one of them.
     start_hour, start_minute, end_hour, end_minute
-        All or none; UTC. The end does not belong to the tide, and is of the next day if it comes
-        before the start. Where both are the same there is no tide. 24:00 is the end of a day.
+        UTC; with `tide_secs` all of them. The end does not belong to the tide, and is of the next
+        day if it comes before the start. Where both are the same the tide lasts the whole day.
+        24:00 is the end of a day.
     tide_secs
-        Given with them: the seconds that count then, instead of `every_secs` or `every_steps`.
+        The seconds that count outside of the tide, instead of `every_secs` or `every_steps`.
+        Without it there is no tide, whatever the times are.
 
     Raises
     ------
     ValueError
-        Both or none of `every_secs` and `every_steps`; some but not all of the tide's arguments;
-        ones that are no times.
+        Both or none of `every_secs` and `every_steps`; `tide_secs` without all of the times; ones
+        that are no times.
     """
 
     def __init__(
@@ -45,24 +50,34 @@ class TideTimer(tf.compat.v1.train.SecondOrStepTimer):
         self._usual = (every_secs, every_steps)
         self._tide_secs = tide_secs
         self._tide = (0, 0)
-        given = (start_hour, start_minute, end_hour, end_minute, tide_secs)
-        if all(value is None for value in given):
+        self._is_enabled = True
+        if tide_secs is None:
             return
-        if any(value is None for value in given):
-            raise ValueError("a tide needs the hour and minute of its start and end, and its time")
+        if None in (start_hour, start_minute, end_hour, end_minute):
+            raise ValueError("a tide needs the hour and minute of its start and end")
         self._tide = (_minutes(start_hour, start_minute), _minutes(end_hour, end_minute))
 
+    def enable(self) -> None:
+        """Trigger again, as from the start."""
+        self._is_enabled = True
+
+    def disable(self) -> None:
+        """Trigger no more, until `enable`."""
+        self._is_enabled = False
+
     def should_trigger_for_step(self, step: int) -> bool:
-        """As the base class, by the time of day."""
-        every = (self._tide_secs, None) if self._is_tide() else self._usual
+        """As the base class, by the time of day; never while it is disabled."""
+        if not self._is_enabled:
+            return False
+        every = self._usual if self._is_tide() else (self._tide_secs, None)
         self._every_secs, self._every_steps = every
         return bool(super().should_trigger_for_step(step))
 
     def _is_tide(self) -> bool:
         if self._tide_secs is None:
-            return False
+            return True
         start, end = self._tide
-        length = end - start if end >= start else end - start + _MINUTES_A_DAY
+        length = end - start if end > start else end - start + _MINUTES_A_DAY
         return (_utc_minutes() - start) % _MINUTES_A_DAY < length
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +15,8 @@ from monolith_cli.checkpoint import commits, inputs
 from monolith_cli.checkpoint.commits import CommittedSteps
 from monolith_cli.checkpoint.inputs import StepInputs, write_input_state, write_step_inputs
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.checkpoint.restart import RestartPoint, read_override, restart_point
+from monolith_cli.checkpoint.override import Override, read_override
+from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.errors import NotReadableError, StateFileError, UsageError, WriteError
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
@@ -24,6 +26,14 @@ from monolith_cli.formats.checkpoint_state import (
 )
 
 HOUR = 3600.0
+
+
+class Killed(BaseException):
+    """In place of a kill -9: nothing in the way of it is to catch it."""
+
+
+def kill(*_: object) -> None:
+    raise Killed
 
 
 def save_model(directory: Path, step: int, base: str = "model.ckpt") -> None:
@@ -651,6 +661,136 @@ def test_a_rollback_whose_chief_died_right_after_the_commit(tmp_path: Path) -> N
     assert restart_point(tmp_path).step == 40
 
 
+def roll_back(directory: Path, model_step: int, **inputs: int) -> Override:
+    """Ask for it, and go back by it as a chief does; worker 1 is `w1`."""
+    said = {"model_step": model_step, "inputs": {name[1:]: at for name, at in inputs.items()}}
+    (directory / "ckpt.override").write_text(json.dumps(said))
+    override = restart_point(directory).override
+    assert override is not None
+    return override
+
+
+def commit_part(
+    steps: CommittedSteps, directory: Path, step: int, override: Override, *late: int
+) -> Override | None:
+    """A commit that these workers had no part in."""
+    save(directory, step)
+    rest = override.rest(late)
+    note = override.as_note(rest)
+    write_step_inputs(str(directory), StepInputs(step, "run", {}, note))
+    steps.commit(step, rest)
+    return rest
+
+
+def test_a_rollback_stays_for_workers_that_are_late(tmp_path: Path) -> None:
+    commit(begin(tmp_path), tmp_path, 10, 20)
+    asked = roll_back(tmp_path, 20, w0=10, w1=10, w2=10)
+    steps = begin(tmp_path)
+    rest = commit_part(steps, tmp_path, 30, asked, 1, 2)
+    said = json.loads((tmp_path / "ckpt.override").read_text())
+    assert said == {
+        "model_step": None,
+        "inputs": {"1": 10, "2": 10},
+        "written_ns": asked.written_ns,
+    }
+    point = restart_point(tmp_path)
+    assert point == RestartPoint(30, str(tmp_path / "model.ckpt-30"), rest)
+    assert [point.input_step(worker) for worker in (0, 1, 2, 3)] == [30, 10, 10, 30]
+    # A worker that joins does so from where the job is, wherever its run has begun.
+    assert restart_point(tmp_path, run_step=20) == point
+
+    assert rest is not None
+    rest = commit_part(steps, tmp_path, 40, rest, 2)
+    assert json.loads((tmp_path / "ckpt.override").read_text())["inputs"] == {"2": 10}
+    assert rest is not None
+    assert commit_part(steps, tmp_path, 50, rest) is None
+    assert not (tmp_path / "ckpt.override").exists()
+    assert restart_point(tmp_path).override is None
+
+
+def test_a_chief_that_dies_before_it_has_changed_the_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(begin(tmp_path), tmp_path, 10, 20)
+    asked = roll_back(tmp_path, 20, w0=10, w1=10)
+    before = (tmp_path / "ckpt.override").read_bytes()
+    steps = begin(tmp_path)
+    monkeypatch.setattr(commits, "write_rest", kill)
+    with pytest.raises(Killed):
+        commit_part(steps, tmp_path, 30, asked, 1)
+    monkeypatch.undo()
+    assert (tmp_path / "ckpt.override").read_bytes() == before
+    point = restart_point(tmp_path)
+    assert (point.step, point.input_step(0), point.input_step(1)) == (30, 30, 10)
+
+    steps = begin(tmp_path)  # the next one, which dies there as well
+    monkeypatch.setattr(commits, "write_rest", kill)
+    assert point.override is not None
+    with pytest.raises(Killed):
+        commit_part(steps, tmp_path, 40, point.override)
+    monkeypatch.undo()
+    assert restart_point(tmp_path).override is None
+    commit(begin(tmp_path), tmp_path, 50)
+    assert not (tmp_path / "ckpt.override").exists()
+
+
+def test_what_is_left_of_a_rollback_is_taken_back(tmp_path: Path) -> None:
+    commit(begin(tmp_path), tmp_path, 10, 20)
+    asked = roll_back(tmp_path, 20, w1=10)
+    steps = begin(tmp_path)
+    rest = commit_part(steps, tmp_path, 30, asked, 1)
+    (tmp_path / "ckpt.override").unlink()
+    assert rest is not None
+    commit_part(steps, tmp_path, 40, rest, 1)
+    assert not (tmp_path / "ckpt.override").exists()
+    assert restart_point(tmp_path).input_step(1) == 40
+
+
+def test_states_that_a_rollback_names_outlive_their_step(tmp_path: Path) -> None:
+    steps = begin(tmp_path, max_to_keep=2)
+    commit(steps, tmp_path, 10, 20)
+    asked = roll_back(tmp_path, 20, w1=10)
+    steps = begin(tmp_path, max_to_keep=2)
+    states = {f"input_worker_1.ckpt-10{end}" for end in (".index", ".data-00000-of-00001")}
+    rest: Override | None = asked
+    for step in (30, 40, 50):
+        assert rest is not None
+        steps.clear_uncommitted()
+        rest = commit_part(steps, tmp_path, step, rest, 1)
+        if step > 30:
+            assert names_of(tmp_path, 10) == states | {"ckpt.info-10", "ckpt.inputs-10"}
+    # Who knows no override goes by the state file.
+    assert state_of(tmp_path, "checkpoint_input_worker_1").model_checkpoint_path == (
+        "input_worker_1.ckpt-10"
+    )
+    assert open_model_dir(tmp_path).steps() == [40, 50]
+    steps = begin(tmp_path, max_to_keep=2)  # a chief that starts in between
+    assert rest is not None
+    commit_part(steps, tmp_path, 60, rest)
+    assert names_of(tmp_path, 10) == {"ckpt.info-10"}
+    assert state_of(tmp_path, "checkpoint_input_worker_1").model_checkpoint_path == (
+        "input_worker_1.ckpt-60"
+    )
+
+
+def test_states_without_a_record_go_with_the_rollback_too(tmp_path: Path) -> None:
+    """Those of an original job, which writes no `ckpt.inputs`."""
+    for step in (10, 20):
+        save_inputs(tmp_path, step, 0, 1)
+        save_model(tmp_path, step)
+    write_state(tmp_path, "model.ckpt-10", "model.ckpt-20")
+    asked = roll_back(tmp_path, 20, w1=10)
+    steps = begin(tmp_path, max_to_keep=1)
+    rest = commit_part(steps, tmp_path, 30, asked, 1)
+    assert {name for name in names_of(tmp_path, 10) if not name.endswith(".index")} == {
+        "input_worker_1.ckpt-10.data-00000-of-00001"
+    }
+    assert rest is not None
+    steps.clear_uncommitted()
+    commit_part(steps, tmp_path, 40, rest)
+    assert not names_of(tmp_path, 10)
+
+
 # --- refusals and kills ---------------------------------------------------------------------
 
 
@@ -718,10 +858,6 @@ def test_a_disk_that_fails_is_no_empty_directory(
         CommittedSteps(tmp_path).restart()
 
 
-class Killed(BaseException):
-    """In place of a kill -9: nothing in the way of it is to catch it."""
-
-
 def kill_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
     """Die before that removal or correction of a state file; returns what was done, by name."""
     done: list[str] = []
@@ -737,9 +873,9 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
         step(os.path.basename(path))
         return remove(path)
 
-    def written(directory: str, worker: int) -> None:
+    def written(directory: str, worker: int, latest: int | None) -> None:
         step(f"checkpoint_input_worker_{worker}")
-        write(directory, worker)
+        write(directory, worker, latest)
 
     monkeypatch.setattr(commits, "remove", removed)
     monkeypatch.setattr(commits, "write_input_state", written)

@@ -10,14 +10,13 @@ import pytest
 import tf_support
 
 from monolith_cli.checkpoint.inputs import StepInputs, write_step_inputs
-from monolith_cli.checkpoint.restart import (
+from monolith_cli.checkpoint.override import (
     Override,
-    RestartPoint,
-    is_spent,
     read_override,
     remove_override,
-    restart_point,
+    what_is_left,
 )
+from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
@@ -170,8 +169,8 @@ def test_a_rollback_that_has_done_its_work(tmp_path: Path) -> None:
     write_step_inputs(str(tmp_path), StepInputs(40, "", {}))
     commit_steps(tmp_path, 30, 40)
     assert restart_point(tmp_path) == point(tmp_path, 40)
-    assert is_spent(str(tmp_path), said, [40, 30])
-    assert not is_spent(str(tmp_path), said, [40, 10])
+    assert what_is_left(str(tmp_path), said, [40, 30]) is None
+    assert what_is_left(str(tmp_path), said, [40, 10]) == said
 
 
 def test_the_same_rollback_asked_for_again(tmp_path: Path) -> None:
@@ -200,6 +199,8 @@ def test_the_same_rollback_asked_for_again(tmp_path: Path) -> None:
         "{}",
         '{"inputs": {"1": 5}}',
         '{"model_step": null}',
+        '{"model_step": null, "inputs": {}}',
+        '{"model_step": 10, "written_ns": "today"}',
         '{"model_step": "10"}',
         '{"model_step": 10.0}',
         '{"model_step": true}',

@@ -144,7 +144,11 @@ def test_the_order_of_a_save(tmp_path: Path) -> None:
         ),
         ("tables", {"model.ckpt-1.assets"}),
         ("counts", {"ckpt.info-1"}),
-        ("committed", {"checkpoint"} | {f"model.ckpt-1{end}" for end in bundle | {".meta"}}),
+        (
+            "committed",
+            {"checkpoint", "ckpt.manifest-1"}
+            | {f"model.ckpt-1{end}" for end in bundle | {".meta"}},
+        ),
         ("let go", set()),
     ]
     assert inputs_of(tmp_path, 1) == {"0": True, "1": True}

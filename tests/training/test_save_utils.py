@@ -95,7 +95,7 @@ def test_the_constructor_is_the_one_that_trainers_call(save: Any) -> None:
         ({}, "every_secs"),
         ({"save_secs": 1, "save_steps": 1}, "both"),
         ({"save_steps": 1, "saver": object(), "scaffold": object()}, "both saver and scaffold"),
-        ({"save_secs": 1, "tide_start_hour": 3}, "a tide needs"),
+        ({"save_secs": 1, "tide_start_hour": 3, "tide_save_secs": 3}, "a tide needs"),
         ({"save_secs": 1, "tide_save_secs": 3}, "a tide needs"),
     ],
 )
@@ -179,14 +179,26 @@ def test_a_tide_reaches_the_timer(
     minutes = 12 * 60
     monkeypatch.setattr(tide_timer, "_utc_minutes", lambda: minutes)
     with chief(tmp_path, save_secs=1000, **tide) as job:
-        job.train(2)
-        assert steps_or_none(tmp_path) == []
         minutes = 0
         job.train(2)
-        assert steps(tmp_path) == [3, 4]
-        minutes = 30
+        assert steps_or_none(tmp_path) == []
+        minutes = 12 * 60
         job.train(2)
         assert steps(tmp_path) == [3, 4]
+        minutes = 29
+        job.train(2)
+        assert steps(tmp_path) == [3, 4]
+
+
+def test_a_timer_that_is_disabled_saves_nothing_but_the_end(save: Any, tmp_path: Path) -> None:
+    with chief(tmp_path, tide_start_hour=1) as job:
+        job.hook.timer.disable()
+        job.train(5)
+        assert steps_or_none(tmp_path) == []
+        job.hook.timer.enable()
+        job.train(2)
+        assert steps(tmp_path) == [6]
+    assert steps(tmp_path) == [6, 7]
 
 
 def test_a_listener_stops_training(save: Any, tmp_path: Path) -> None:
@@ -252,6 +264,7 @@ def test_a_job_without_graph_files(save: Any, tmp_path: Path) -> None:
     assert names(tmp_path) == {
         "checkpoint",
         "ckpt.inputs-2",
+        "ckpt.manifest-2",
         "model.ckpt-2.data-00000-of-00001",
         "model.ckpt-2.index",
     }
@@ -300,7 +313,7 @@ def at_boundary(
 ) -> Iterator[None]:
     """Call `act` with a name at each boundary inside a save that is not a listener's."""
     saver, write_inputs, write = hook._get_saver(), module.write_step_inputs, commits.atomic_write
-    store = saver.save
+    write_manifest, store = module.write_step_manifest, saver.save
 
     def save(*args: Any, **options: Any) -> Any:
         act("dense")
@@ -312,6 +325,10 @@ def at_boundary(
         write_inputs(*args)
         act("inputs done")
 
+    def manifest(*args: Any) -> None:
+        write_manifest(*args)
+        act("manifest done")
+
     def commit(path: str, data: bytes) -> None:
         if os.path.basename(path) == "checkpoint":
             act("commit")
@@ -322,6 +339,7 @@ def at_boundary(
     with monkeypatch.context() as patch:
         patch.setattr(saver, "save", save)
         patch.setattr(module, "write_step_inputs", inputs)
+        patch.setattr(module, "write_step_manifest", manifest)
         patch.setattr(commits, "atomic_write", commit)
         yield
 
@@ -356,6 +374,7 @@ def test_a_save_is_not_seen_before_its_commit(
                 {f"model.ckpt-2{end}" for end in (".index", ".meta", ".data-00000-of-00001")},
             ),
             ("inputs done", set()),
+            ("manifest done", {"ckpt.manifest-2"}),
             ("commit", set()),
             ("commit done", {"checkpoint"}),
             ("after", set()),
@@ -364,7 +383,8 @@ def test_a_save_is_not_seen_before_its_commit(
 
 
 BOUNDARIES = [
-    "guard", "tables", "dense", "dense done", "inputs done", "commit", "commit done", "after",
+    "guard", "tables", "dense", "dense done", "inputs done", "manifest done", "commit",
+    "commit done", "after",
 ]  # fmt: skip
 
 
@@ -495,7 +515,7 @@ def test_old_steps_go_with_all_that_belongs_to_them(save: Any, tmp_path: Path) -
     for step in (1, 2):
         assert of_step(tmp_path, step) == {f"ckpt.info-{step}"}
     for step in (3, 4):
-        assert len(of_step(tmp_path, step)) == 8
+        assert len(of_step(tmp_path, step)) == 9
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -544,7 +564,7 @@ def test_an_exempt_step_stays(save: Any, tmp_path: Path) -> None:
     with chief(tmp_path, max_to_keep=2, save_steps=1, listeners=[extras(tmp_path)]) as job:
         job.train(5)
     assert steps(tmp_path) == [1, 4, 5]
-    assert len(of_step(tmp_path, 1)) == 8
+    assert len(of_step(tmp_path, 1)) == 9
 
 
 # --- restarts -------------------------------------------------------------------------------------

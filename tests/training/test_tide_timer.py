@@ -67,7 +67,7 @@ def test_without_a_tide_it_is_the_stock_timer(module: Any, clock: Clock) -> None
         ((0, 0), (23, 59), [(0, 0), (12, 0), (23, 58)], [(23, 59)]),
         ((0, 0), (0, 1), [(0, 0)], [(0, 1), (23, 59)]),
         ((18, 0), (24, 0), [(18, 0), (23, 59)], [(0, 0), (17, 59)]),
-        ((8, 0), (8, 0), [], [(8, 0), (7, 59), (20, 0)]),
+        ((8, 0), (8, 0), [(8, 0), (7, 59), (20, 0)], []),
     ],
 )
 def test_when_the_tide_is(
@@ -78,7 +78,7 @@ def test_when_the_tide_is(
     inside: list[tuple[int, int]],
     outside: list[tuple[int, int]],
 ) -> None:
-    for time, seconds in [(time, 10) for time in inside] + [(time, 100) for time in outside]:
+    for time, seconds in [(time, 100) for time in inside] + [(time, 10) for time in outside]:
         clock.set(*time)
         timer = module.TideTimer(100, None, *start, *end, 10)
         timer.update_last_triggered_step(1)
@@ -92,14 +92,16 @@ def test_the_clock_of_a_tide_is_utc(module: Any, clock: Clock) -> None:
     clock.now = datetime.datetime(
         2024, 2, 28, 3, tzinfo=datetime.timezone(datetime.timedelta(hours=8))
     )  # 19:00 the day before
-    timer = module.TideTimer(1000, None, 19, 0, 20, 0, 10)
+    timer = module.TideTimer(1000, None, 20, 0, 19, 0, 10)
     timer.update_last_triggered_step(1)
     clock.add(10)
     assert timer.should_trigger_for_step(2)
 
 
-def test_in_a_tide_seconds_count_even_for_who_counts_steps(module: Any, clock: Clock) -> None:
-    timer = module.TideTimer(None, 5, 23, 0, 1, 0, 10)
+def test_outside_of_a_tide_seconds_count_even_for_who_counts_steps(
+    module: Any, clock: Clock
+) -> None:
+    timer = module.TideTimer(None, 5, 1, 0, 23, 0, 10)
     clock.set(22, 59, 50)
     timer.update_last_triggered_step(1)
     assert not timer.should_trigger_for_step(5)
@@ -116,7 +118,7 @@ def test_in_a_tide_seconds_count_even_for_who_counts_steps(module: Any, clock: C
 
 
 def test_midnight_as_a_time_is_no_missing_time(module: Any, clock: Clock) -> None:
-    timer = module.TideTimer(1000, None, 0, 0, 6, 0, 10)  # zeros are values
+    timer = module.TideTimer(1000, None, 6, 0, 0, 0, 10)  # zeros are values
     clock.set(0, 0, 5)
     timer.update_last_triggered_step(1)
     clock.add(10)
@@ -126,9 +128,8 @@ def test_midnight_as_a_time_is_no_missing_time(module: Any, clock: Clock) -> Non
 @pytest.mark.parametrize(
     "tide",
     [
-        (1, None, None, None, None),
-        (1, 0, 2, 0, None),
         (None, None, None, None, 60),
+        (1, None, None, None, 60),
         (1, 0, None, 0, 60),
         (None, 0, 2, 0, 60),
     ],
@@ -136,6 +137,32 @@ def test_midnight_as_a_time_is_no_missing_time(module: Any, clock: Clock) -> Non
 def test_a_part_of_a_tide_is_refused(module: Any, tide: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match="a tide needs the hour and minute of its start and end"):
         module.TideTimer(60, None, *tide)
+
+
+@pytest.mark.parametrize("tide", [(1, None, None, None, None), (1, 0, 2, 0, None)])
+def test_times_alone_are_no_tide(module: Any, clock: Clock, tide: tuple[Any, ...]) -> None:
+    timer = module.TideTimer(60, None, *tide)
+    for hour in (0, 1, 12):
+        clock.set(hour)
+        timer.update_last_triggered_step(hour + 1)
+        clock.add(59)
+        assert not timer.should_trigger_for_step(100)
+        clock.add(1)
+        assert timer.should_trigger_for_step(100)
+
+
+def test_disabled_it_never_triggers(module: Any, clock: Clock) -> None:
+    timer = module.TideTimer(60, None)
+    timer.disable()
+    assert not timer.should_trigger_for_step(1)
+    timer.enable()
+    assert timer.should_trigger_for_step(1)
+    timer.update_last_triggered_step(1)
+    timer.disable()
+    clock.add(1000)
+    assert not timer.should_trigger_for_step(2)
+    timer.enable()
+    assert timer.should_trigger_for_step(2)
 
 
 @pytest.mark.parametrize("time", [(24, 1), (25, 0), (-1, 0), (1, 60), (1, -1)])

@@ -1,0 +1,300 @@
+"""`chief_claim`: which chief saves into a directory, so that two do not take it for theirs.
+
+JSON: `id`, `host`, `pid`, `started` (seconds since 1970), and `counter`, which the chief raises
+every 10 seconds; beside them what tells its process from a later one with the same number:
+`boot_id`, `pid_namespace` and `process_started` (ticks since the boot), null where the system does
+not say. Clocks of hosts differ, so nobody compares times: a chief lives as long as its counter
+moves, by the clock of the one who looks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import NamedTuple
+
+from monolith_cli.checkpoint.names import CHIEF_CLAIM, JOURNAL
+from monolith_cli.errors import (
+    DirectoryInUseError,
+    MonolithError,
+    PathNotFoundError,
+    StateFileError,
+)
+from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.formats.small_file import read_whole_file
+
+__all__ = [
+    "CLAIM_SECONDS",
+    "Claim",
+    "check_journal",
+    "in_use",
+    "is_gone",
+    "parse_claim",
+    "raise_counter",
+    "read_claim",
+    "read_claim_bytes",
+    "wait_for_sign_of_life",
+    "write_claim",
+]
+
+CLAIM_SECONDS = 30.0
+"""How long a counter may stand still until its chief counts as gone."""
+
+_POLL_SECONDS = 0.5
+_SIZE = 1024
+"""Of the file, so that a counter is raised in place: a network shows it to others all at once."""
+
+_TEXT_OF_COMMAND = 200
+_MALFORMED = (ValueError, KeyError, TypeError, RecursionError)
+
+
+class Claim(NamedTuple):
+    """What `chief_claim` says."""
+
+    id: str
+    host: str
+    pid: int
+    started: float
+    counter: int = 0
+    boot_id: str | None = None
+    pid_namespace: str | None = None
+    process_started: int | None = None
+
+    @classmethod
+    def of_this_process(cls) -> Claim:
+        """A new one."""
+        pid = os.getpid()
+        process = _process(pid)
+        return cls(
+            os.urandom(16).hex(),
+            socket.gethostname(),
+            pid,
+            time.time(),
+            boot_id=_boot_id(),
+            pid_namespace=_pid_namespace(),
+            process_started=process[1] if process else None,
+        )
+
+    @property
+    def who(self) -> str:
+        """For people."""
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.started))
+        return f"process {self.pid} on {self.host}, since {since}"
+
+    def as_bytes(self) -> bytes:
+        """The file's contents."""
+        text = json.dumps(self._asdict()).encode()
+        return text.ljust(_SIZE - 1) + b"\n"
+
+
+def read_claim(model_dir: str) -> Claim | None:
+    """What `chief_claim` says; None without that file.
+
+    Raises
+    ------
+    StateFileError
+        It does not parse; more keys are fine.
+    NotReadableError
+        The operating system refused.
+    """
+    data = read_claim_bytes(model_dir)
+    return None if data is None else parse_claim(data, model_dir)
+
+
+def read_claim_bytes(model_dir: str) -> bytes | None:
+    """The file as it is, to be compared with what it is later; None without it."""
+    try:
+        return read_whole_file(_path(model_dir))
+    except PathNotFoundError:
+        return None
+
+
+def write_claim(model_dir: str, claim: Claim, *, overwrite: bool) -> None:
+    """Take a directory.
+
+    Raises
+    ------
+    AlreadyExistsError
+        Without `overwrite`: there is a claim.
+    WriteError
+        The operating system refused.
+    """
+    atomic_write(_path(model_dir), claim.as_bytes(), overwrite=overwrite)
+
+
+def raise_counter(model_dir: str, claim: Claim) -> bool:
+    """Write a claim with its new counter, in place; False if the file is another chief's, or gone.
+
+    Raises
+    ------
+    OSError
+        The operating system refused.
+    """
+    try:
+        file = os.open(_path(model_dir), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # What is open stays this very file, even if another one takes its name meanwhile.
+        if not _is_of(os.pread(file, 2 * _SIZE, 0), claim.id):
+            return False
+        os.pwrite(file, claim.as_bytes(), 0)
+    finally:
+        os.close(file)
+    return True
+
+
+def is_gone(claim: Claim) -> bool:
+    """Whether a chief's process is known to have ended: it was one of this host's.
+
+    False where that cannot be known: another host, another container, or another boot whose
+    processes may live on. A number that another process has by now is none of the chief's.
+    """
+    if None in (claim.boot_id, claim.pid_namespace, claim.process_started):
+        return False
+    if (claim.boot_id, claim.pid_namespace) != (_boot_id(), _pid_namespace()):
+        return False
+    process = _process(claim.pid)
+    if process is not None:
+        state, started = process
+        return state in ("Z", "X") or started != claim.process_started
+    try:  # other users' processes may be hidden, but not from this
+        os.kill(claim.pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def wait_for_sign_of_life(
+    model_dir: str, data: bytes, seconds: float | None = None
+) -> bytes | None:
+    """Look at a claim for half a minute; return it if its counter stands still, None if it goes.
+
+    Parameters
+    ----------
+    data
+        What the file said before.
+    seconds
+        How long; `CLAIM_SECONDS` by default.
+
+    Raises
+    ------
+    DirectoryInUseError
+        The counter moves: there is a living chief.
+    """
+    deadline = time.monotonic() + (CLAIM_SECONDS if seconds is None else seconds)
+    while True:
+        now = read_claim_bytes(model_dir)
+        if now is None:
+            return None
+        if now != data:
+            raise in_use(model_dir, now)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return now
+        time.sleep(min(_POLL_SECONDS, left))
+
+
+def in_use(model_dir: str, data: bytes | None, what: str = "another chief saves here") -> Exception:
+    """The error for who finds another's claim."""
+    if data is not None:
+        who = "whose claim cannot be read"
+        with suppress(MonolithError):
+            who = parse_claim(data, model_dir).who
+        what += f": {who}"
+    return DirectoryInUseError(
+        what,
+        path=model_dir,
+        hint="stop that job first, or give this one a directory of its own",
+        kind="another_chief",
+    )
+
+
+def check_journal(model_dir: str) -> None:
+    """Make sure that no command which moves or removes steps was cut off in the middle of it.
+
+    Its journal, `.monolith-journal.json`, has the command under `command`, as text or as a list.
+
+    Raises
+    ------
+    DirectoryInUseError
+        One was.
+    """
+    path = os.path.join(model_dir, JOURNAL)
+    try:
+        data = read_whole_file(path)
+    except PathNotFoundError:
+        if not os.path.lexists(path):
+            return
+        data = b""
+    command = None
+    with suppress(*_MALFORMED):
+        command = json.loads(data)["command"]
+        if isinstance(command, list):
+            import shlex
+
+            command = shlex.join(map(str, command))
+    hint = "run that command again, which finishes it"
+    if isinstance(command, str) and command:
+        hint = f"run it again, which finishes it: {command[:_TEXT_OF_COMMAND]}"
+    raise DirectoryInUseError(
+        "a command that moves or removes steps was cut off here",
+        path=path,
+        hint=hint,
+        kind="unfinished_command",
+    )
+
+
+def _path(model_dir: str) -> str:
+    return os.path.join(model_dir, CHIEF_CLAIM)
+
+
+def _is_of(data: bytes, claim_id: str) -> bool:
+    try:
+        return bool(json.loads(data)["id"] == claim_id)
+    except _MALFORMED:
+        return False
+
+
+def parse_claim(data: bytes, model_dir: str) -> Claim:
+    """What such bytes say; raises as `read_claim`."""
+    try:
+        said = json.loads(data)
+        return Claim(
+            str(said["id"]),
+            str(said["host"]),
+            int(said["pid"]),
+            float(said["started"]),
+            int(said["counter"]),
+            said.get("boot_id"),
+            said.get("pid_namespace"),
+            said.get("process_started"),
+        )
+    except _MALFORMED as error:
+        raise StateFileError("not a chief's claim", path=_path(model_dir)) from error
+
+
+def _boot_id() -> str | None:
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip() or None
+    return None
+
+
+def _pid_namespace() -> str | None:
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return None
+
+
+def _process(pid: int) -> tuple[str, int] | None:
+    """A process's state, a letter, and when it began, in ticks since the boot; None if unseen."""
+    with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat", "rb") as file:
+        # The name before it, in parentheses, may hold anything.
+        fields = file.read().rpartition(b")")[2].split()
+        return fields[0].decode(), int(fields[19])
+    return None
