@@ -187,6 +187,9 @@ class BarrierOp:
     ------
     ValueError
         If capacity < 1, wait_seconds < 0 or lease_seconds <= 0.
+    UsageError
+        There is a barrier of this prefix in the graph, or a name scope is open: it would silently
+        be another barrier than that of other processes. It is a ValueError.
     """
 
     def __init__(

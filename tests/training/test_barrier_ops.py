@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from tf_support import tensorflow
 
+from monolith_cli.errors import UsageError
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 POLL = 0.02
 
@@ -143,6 +145,28 @@ def test_arguments(ops: Any) -> None:
         for index in (-1, 2):
             with pytest.raises(ValueError, match=f"index {index} .*capacity is 2"):
                 ops.BarrierHook(index, op)
+
+
+def test_a_second_barrier_of_a_prefix(ops: Any) -> None:
+    with tensorflow().Graph().as_default():
+        ops.BarrierOp(2)
+        with pytest.raises(
+            UsageError, match="there is a barrier 'default_barrier_op' in this graph"
+        ):
+            ops.BarrierOp(2)
+        ops.BarrierOp(2, name_prefix="other")
+    with tensorflow().Graph().as_default():
+        ops.BarrierOp(2)
+
+
+@pytest.mark.parametrize("scope", ["name_scope", "variable_scope"])
+def test_a_barrier_inside_a_scope(ops: Any, scope: str) -> None:
+    """Its variables would be called otherwise than in processes that make it elsewhere."""
+    v1 = tensorflow().compat.v1
+    with tensorflow().Graph().as_default(), getattr(v1, scope)("tower"):
+        with pytest.raises(UsageError, match="a barrier inside the name scope 'tower'"):
+            ops.BarrierOp(2)
+        assert not v1.local_variables()
 
 
 @pytest.mark.parametrize("ttl", [0, -1.0, float("nan")])
