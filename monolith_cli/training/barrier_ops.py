@@ -660,6 +660,8 @@ class BarrierOp:
         self._ignored.pop(index, None)
         since = logged = time.monotonic()
         mark = status.mark
+        if status.placed and same_run:
+            logging.info("Worker %d waits until the barrier is removed.", index)
         while status.placed and same_run:
             self._announce(raw, index, status)
             time.sleep(self._wait_seconds)
@@ -674,7 +676,7 @@ class BarrierOp:
                 return True
             if now - logged >= _LOG_SECONDS:
                 logged = now
-                logging.info("Worker %d waits at the barrier.", index)
+                logging.info("Worker %d still waits until the barrier is removed.", index)
         if status.elements[index]:
             self._state.clear(raw, index)
         return same_run

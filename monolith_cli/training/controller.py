@@ -301,6 +301,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         if self._barrier_op is None:
             return
         barrier = self._barrier_op
+        logging.info("Trying to stop all workers, for up to %g s.", _STOP_WAIT_SECONDS)
         try:
             generation = barrier.place_barrier(session, STOP_ACTION)
         except BarrierAlreadyPlacedError:
@@ -335,6 +336,7 @@ class StopHelper:
         def note(action: str, session: Any) -> None:
             if action == STOP_ACTION:
                 self._asked = True
+                logging.info("Asked at the barrier to stop the training.")
 
         return note
 

@@ -82,6 +82,7 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         """
         parent, base = os.path.split(self._basename)
         assets = f"{self._basename}-{int(global_step_value)}{ASSETS_SUFFIX}"
+        logging.info("Saving %d hash tables into %s.", len(self._names), assets)
         self._remove_leftovers(parent, base)
         temporary = os.path.join(parent, f".{os.path.basename(assets)}{_TEMPORARY}")
         try:

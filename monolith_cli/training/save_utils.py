@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ from monolith_cli.training.save_directory import (
     make_local_directory,
     note_save,
     saver_def,
+    write_meta_graph,
     write_table_type,
 )
 from monolith_cli.training.save_path import check_save_path
@@ -80,7 +82,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     listeners
         `CheckpointSaverListener` objects, in their order; `BarrierSaverListener` first.
     save_graph_def
-        Whether to write `graph.pbtxt`, a `.meta` for each step, and `monolith_checkpoint`.
+        Whether to write `graph.pbtxt` and `meta_graph_for_debugging.pb` when a session is made, a
+        `.meta` for each step, and `monolith_checkpoint`.
     tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs
         All or none: from start to end, UTC, every day, the time between two saves is
         `tide_save_secs`. An end before the start is of the next day.
@@ -222,6 +225,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             self._is_creating = False
         if self._save_graph_def:
             write_table_type(self._checkpoint_dir, self._table_type)
+            write_meta_graph(plain(session).graph, self._get_saver(), self._checkpoint_dir)
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the global step."""
@@ -360,13 +364,20 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             steps.begin(step, self._run_id(session))
             # Each thread has a default graph of its own.
             with graph.as_default(), self._guarded(session, step) as wanting:
+                started = time.monotonic()
                 try:
                     workers = self._write(session, step, require_all)
                 except _FAILED as error:
-                    logging.warning("Saving step %d failed, trying once more: %s", step, error)
+                    logging.warning(
+                        "Saving step %d failed, trying once more: %s", step, error, exc_info=True
+                    )
+                    started = time.monotonic()
                     workers = self._write(session, step, require_all)
                 # From here on nothing is tried again: the step is committed.
                 should_stop = self._after_commit(session, step)
+                # In the original's words: they are searched for.
+                seconds = time.monotonic() - started
+                logging.info("saving checkpoint took %f seconds", seconds)
         finally:
             self._is_saving = False
         return _result(step, steps.prefix(step), workers), should_stop or bool(wanting)

@@ -766,7 +766,7 @@ def test_a_session_that_dies_inside_the_wait(ops: Any) -> None:
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "barrier-lease"])
 
 
-def test_it_says_once_a_minute_that_it_waits(
+def test_it_says_at_once_and_then_every_minute_that_it_waits(
     ops: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     said: list[str] = []
@@ -776,5 +776,8 @@ def test_it_says_once_a_minute_that_it_waits(
         j.op.place_barrier(j.session)
         j.worker(1)
         time.sleep(0.5)
-    assert said[:1] == ["Worker 1 waits at the barrier."]
-    assert len(said) <= 3
+    assert said[:2] == [
+        "Worker 1 waits until the barrier is removed.",
+        "Worker 1 still waits until the barrier is removed.",
+    ]
+    assert len(said) <= 4
