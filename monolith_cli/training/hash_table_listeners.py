@@ -13,11 +13,12 @@ from absl import logging
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.checkpoint.shard_set import list_assets
-from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
+from monolith_cli.errors import UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
 from monolith_cli.training.hash_table_utils import HASH_TABLES
+from monolith_cli.training.other_savers import no_table
 from monolith_cli.training.restarts import restart_of_graph
 from monolith_cli.training.save_path import check_save_path
 from monolith_cli.training.stock_table import HashTable, dump_name
@@ -169,7 +170,8 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
         Raises
         ------
         TableNotFoundError
-            The checkpoint has no dump of a table.
+            The checkpoint has no dump of a table; it says whether it has any, as one by
+            TensorFlow's own saver has none, and which step has.
         MonolithError
             The checkpoint is not there or not whole, or a state file does not parse.
         tf.errors.OpError
@@ -186,9 +188,7 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
         feeds = {}
         for name, placeholder in self._dumps.items():
             if name not in dumps:
-                raise TableNotFoundError(
-                    f"no dump of hash table {name!r}", path=f"{checkpoint.prefix}{ASSETS_SUFFIX}"
-                )
+                raise no_table(self._model_dir, checkpoint.prefix, checkpoint.step, name)
             [shards] = dumps[name]
             feeds[placeholder] = os.path.join(shards.directory, shards.base)
         session.run(self._restore, feeds)

@@ -29,6 +29,7 @@ from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, UnfinishedWorkersError, WriteError
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.ckpt_hooks import BarrierSaverListener, get_fingerprints
+from monolith_cli.training.other_savers import OtherSavers
 from monolith_cli.training.save_directory import (
     check_basenames,
     check_written,
@@ -64,6 +65,9 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     what lies there of later steps than the latest committed one is removed: it is of saves that
     failed, or of a future that the job has gone back from. The saver's `max_to_keep` and
     `keep_checkpoint_every_n_hours` hold for everything that belongs to a step, but `ckpt.info-*`.
+
+    A step that another saver commits into the directory, TensorFlow's own hook say, has no tables;
+    where the graph has some that is logged as an error.
 
     A save costs what its listeners cost, a pass over the dense variables, and a few small files. A
     step costs one fetch of the global step.
@@ -163,6 +167,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self._missed_step: int | None = None
         self._is_creating = False
         self._is_saving = False
+        self._others: OtherSavers | None = None
 
     @property
     def timer(self) -> Any:
@@ -226,6 +231,9 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         if self._save_graph_def:
             write_table_type(self._checkpoint_dir, self._table_type)
             write_meta_graph(plain(session).graph, self._get_saver(), self._checkpoint_dir)
+        if not self._is_dense_only:
+            self._others = OtherSavers(plain(session).graph, self._checkpoint_dir)
+            self._others.look()
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the global step."""
@@ -237,6 +245,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         super().after_run(run_context, run_values)
         if self._serve(run_context.session):
             run_context.request_stop()
+        if self._others is not None:
+            self._others.look()
 
     def end(self, session: Any) -> None:
         """Save the last step, unless it is saved; let nobody wait any longer."""
