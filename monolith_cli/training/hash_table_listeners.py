@@ -188,7 +188,7 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
         feeds = {}
         for name, placeholder in self._dumps.items():
             if name not in dumps:
-                raise no_table(self._model_dir, checkpoint.prefix, checkpoint.step, name)
+                raise no_table(self._model_dir, str(checkpoint.prefix), checkpoint.step, name)
             [shards] = dumps[name]
             feeds[placeholder] = os.path.join(shards.directory, shards.base)
         session.run(self._restore, feeds)

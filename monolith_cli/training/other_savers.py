@@ -97,6 +97,6 @@ def _latest_with_tables(model_dir: str) -> int | None:
     with contextlib.suppress(MonolithError):
         checkpoints = open_model_dir(model_dir)
         for step in reversed(checkpoints.steps()):
-            if os.path.isdir(checkpoints.checkpoint(step).prefix + ASSETS_SUFFIX):
+            if os.path.isdir(f"{checkpoints.checkpoint(step).prefix}{ASSETS_SUFFIX}"):
                 return step
     return None
