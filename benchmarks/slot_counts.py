@@ -1,4 +1,5 @@
-"""Slot counts in a session, and pages of a table in a graph. Run on its own, it prints seconds.
+"""Slot counts in a session, and pages of a table in a graph. Run on its own, it prints seconds,
+and how much memory counting takes above what the job has.
 
 The original's way of counting is what the listener is compared with: ids by `decode_proto`, and for
 each page of 1000 a whole vector by `scatter_nd`, added to the counts. Both read the same table,
@@ -20,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ENTRIES = 1_000_000
 DIM = 16
 RUNS = 3
+LARGE = 4_000_000
 
 
 class Ready:
@@ -107,7 +109,40 @@ def counts() -> tuple[float, float]:
         )
 
 
+def resident(key: str) -> float:
+    """MiB; Linux."""
+    with open("/proc/self/status") as lines:
+        [line] = [line for line in lines if line.startswith(key)]
+    return int(line.split()[1]) / 1024
+
+
+def memory(entries: int) -> float:
+    """The peak of resident memory in the first count of a HashTable, above the job's own, MiB."""
+    import numpy as np
+    import tensorflow as tf
+
+    from monolith_cli.training.ckpt_info import FidSlotCountSaverListener
+    from monolith_cli.training.hash_table import HashTable
+
+    v1 = tf.compat.v1
+    directory = tempfile.TemporaryDirectory()
+    with directory as path, tf.Graph().as_default(), v1.Session() as session:
+        table = HashTable("large", DIM)
+        listener = FidSlotCountSaverListener(path)
+        ids = v1.placeholder(tf.int64, [None])
+        assign = table.assign(ids, tf.ones([tf.size(ids), DIM]), 1).as_op()
+        rng = np.random.default_rng(1)
+        for _ in range(entries // 100_000):
+            session.run(assign, {ids: rng.integers(-(2**63), 2**63, 100_000)})
+        with open("/proc/self/clear_refs", "w") as peak:
+            peak.write("5")
+        before = resident("VmRSS")
+        listener.before_save(session, 1)
+        return resident("VmHWM") - before
+
+
 def main() -> None:
+    print(f"slot counts of {LARGE:,} entries: {memory(LARGE):.0f} MiB above the job's own")
     for entries in (ENTRIES // 4, ENTRIES // 2, ENTRIES):
         print(f"pages of a HashTable, {entries:,} entries: {pages(entries):.2f} s")
     ours, theirs = counts()

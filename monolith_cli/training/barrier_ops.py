@@ -210,6 +210,9 @@ class BarrierOp:
     ------
     ValueError
         If capacity < 1, wait_seconds < 0 or lease_seconds <= 0.
+    UsageError
+        There is a barrier of this prefix in the graph, or a name scope is open: it would silently
+        be another barrier than that of other processes. It is a ValueError.
     """
 
     def __init__(
@@ -798,6 +801,8 @@ class BarrierOp:
         moved_at = logged = time.monotonic()
         mark = status.mark
         # What is placed after the chief's end says that all are to end.
+        if status.placed and same_run and status.chief >= 0:
+            logging.info("Worker %d waits until the barrier is removed.", index)
         while status.placed and same_run and status.chief >= 0:
             self._announce(raw, index, status)
             time.sleep(self._wait_seconds)
@@ -816,7 +821,7 @@ class BarrierOp:
                 return _Outcome.STOP
             if now - logged >= _LOG_SECONDS:
                 logged = now
-                logging.info("Worker %d waits at the barrier.", index)
+                logging.info("Worker %d still waits until the barrier is removed.", index)
         if status.elements[index]:
             self._state.clear(raw, index)
         if not same_run:

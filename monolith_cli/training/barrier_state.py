@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from monolith_cli.errors import UsageError
+
 __all__ = [
     "LEASE_SECONDS",
     "BarrierState",
     "Request",
     "Status",
     "VariableFactory",
+    "job_scope",
     "plain",
     "shared_device",
     "shared_variables",
@@ -218,6 +221,11 @@ def shared_variables(name_prefix: str, is_chief: bool) -> Iterator[VariableFacto
     """The name scope and device of the job's shared variables, and what makes them there.
 
     For the chief they are local, so that it alone initialises them and none is in a checkpoint.
+
+    Raises
+    ------
+    UsageError
+        As `job_scope`.
     """
     keys = v1.GraphKeys
     collections = [keys.LOCAL_VARIABLES if is_chief else keys.GLOBAL_VARIABLES]
@@ -233,8 +241,33 @@ def shared_variables(name_prefix: str, is_chief: bool) -> Iterator[VariableFacto
         )
 
     device = shared_device()
-    with tf.name_scope(f"{name_prefix}_barrier_op"), tf.device(device):
+    with job_scope(f"{name_prefix}_barrier_op", "a barrier"), tf.device(device):
         yield variable
+
+
+@contextlib.contextmanager
+def job_scope(name: str, what: str) -> Iterator[None]:
+    """A name scope whose variables are those of the same name in the job's other processes.
+
+    Raises
+    ------
+    UsageError
+        It would get another name: it is inside another scope, or there is one of that name.
+    """
+    outer = v1.get_default_graph().get_name_scope()
+    if outer:
+        raise UsageError(
+            f"{what} inside the name scope {outer!r} would be another one than that of other"
+            " processes",
+            hint="make it outside of all scopes",
+        )
+    with tf.name_scope(name) as scope:
+        if scope != f"{name}/":
+            raise UsageError(
+                f"there is {what} {name!r} in this graph already",
+                hint="make one, and give it to all that use it",
+            )
+        yield
 
 
 def plain(session: Any) -> Any:

@@ -222,6 +222,12 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         self.release(session)  # a save that failed has not come to after_save
         info = messages.get_message("monolith.hooks.WorkerCkptInfo")
         assign_ckpt_info(session, info(global_step=int(global_step_value)))
+        logging.info(
+            "Place barrier for saving step %d: workers %s have %g s.",
+            global_step_value,
+            list(range(1, self._barrier_op.capacity)),
+            self._max_pending_seconds,
+        )
         self._generation, placed = self._barrier_op.begin_request(session, SAVE_ACTION)
         if not placed:
             logging.info("The barrier is placed already, and stays after this save.")
@@ -236,6 +242,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
                 self.release(session)
             raise
         self._set_unfinished()
+        self._tell_unblocked()
         for workers, why in (
             ([i for i in self.unfinished_workers if i in gone], "they have left the job"),
             (
@@ -273,6 +280,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         """What `after_save` does, for saves that failed; does nothing where no save is going on."""
         if self._generation is not None:
             self._generation = None
+            logging.info("Remove barrier for saving.")
             self._barrier_op.end_request(session)
 
     def end(self, session: Any, global_step_value: int) -> None:
@@ -288,6 +296,13 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
             return self._max_pending_seconds
         left = self._barrier_op.limits.sigterm_grace_seconds - since
         return min(self._max_pending_seconds, max(1.0, left))
+
+    def _tell_unblocked(self) -> None:
+        """In the original's words: they are searched for."""
+        if self.unfinished_workers:
+            logging.info("Unblocked worker indices: %s.", self.unfinished_workers)
+        else:
+            logging.info("All workers have been blocked.")
 
     def _set_unfinished(self) -> None:
         workers = range(1, self._barrier_op.capacity)
@@ -328,6 +343,8 @@ class WorkerCkptHelper:
         self._has_restorer = False
         self._restored: Any = None  # the session, a weak reference
         self._rollback_ns: int | None = None
+        if self._graph in _without_iterators:
+            logging.info("The iterators of worker %d are neither saved nor restored.", index)
 
     def create_save_iterator_callback(self) -> Callable[[str, Any], bool | None]:
         """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.

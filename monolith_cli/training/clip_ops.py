@@ -29,11 +29,13 @@ def clip_by_global_norm(
     Parameters
     ----------
     t_list
-        Tensors, `tf.IndexedSlices`, variables and None, of one floating dtype.
+        Tensors, `tf.IndexedSlices`, variables and None, of one floating dtype; with `use_norm`,
+        of any floating dtypes.
     clip_norm
         The largest norm; a number or a scalar tensor. A negative one clips nothing.
     use_norm
-        Taken for the global norm, and returned, instead of computing it.
+        Taken for the global norm, and returned, instead of computing it. The scale is computed in
+        its dtype, and cast to that of each tensor.
 
     Returns
     -------
@@ -44,7 +46,8 @@ def clip_by_global_norm(
     Raises
     ------
     TypeError
-        If t_list is not a list, or the dtypes are not one floating dtype.
+        If t_list is not a list, a dtype is not a floating one, or they differ and there is no
+        `use_norm`.
     """
     if not isinstance(t_list, list):
         raise TypeError("t_list should be a list")
@@ -52,7 +55,7 @@ def clip_by_global_norm(
         return t_list, 0
     tensors = _values(t_list)
     given = [value for value in tensors if value is not None]
-    _check_dtypes(given)
+    _check_dtypes(given, mixed=use_norm is not None)
     if not given:
         return list(t_list), tf.constant(0.0) if use_norm is None else use_norm
     with tf.name_scope("clip_by_global_norm"):
@@ -91,15 +94,16 @@ def _norm_of(tensors: Sequence[Any]) -> Any:
 
 
 def _clip(tensors: list[Any], norm: Any, clip_norm: Any) -> list[Any]:
-    dtype = tensors[0].dtype
-    norm = tf.convert_to_tensor(norm, dtype=dtype)
-    clip_norm = tf.convert_to_tensor(clip_norm, dtype=dtype)
+    if not tf.is_tensor(norm):
+        norm = tf.convert_to_tensor(norm, dtype=_widest(tensors))
+    dtype = norm.dtype.base_dtype
+    clip_norm = tf.cast(clip_norm, dtype)
     one = tf.constant(1.0, dtype)
     # norm - norm is NaN for a norm that isn't finite, and so is the scale.
     scale = clip_norm * tf.minimum(one / norm, one / clip_norm) + (norm - norm)
 
     def scaled() -> list[Any]:
-        return [tensor * scale for tensor in tensors]
+        return [tensor * tf.cast(scale, tensor.dtype.base_dtype) for tensor in tensors]
 
     if any("GPU" in tensor.device for tensor in tensors):
         return scaled()
@@ -132,23 +136,32 @@ def _like(original: Any, value: Any) -> Any:
     return value
 
 
-def _check_dtypes(tensors: Sequence[Any]) -> None:
+def _check_dtypes(tensors: Sequence[Any], *, mixed: bool = False) -> None:
     dtypes = {tensor.dtype.base_dtype for tensor in tensors}
-    if len(dtypes) > 1 or not all(dtype.is_floating for dtype in dtypes):
+    if (len(dtypes) > 1 and not mixed) or not all(dtype.is_floating for dtype in dtypes):
         names = ", ".join(sorted(dtype.name for dtype in dtypes))
-        raise TypeError(f"t_list should be of one floating dtype, not of {names}")
+        wanted = "floating dtypes" if mixed else "one floating dtype"
+        raise TypeError(f"t_list should be of {wanted}, not of {names}")
+
+
+def _widest(tensors: Sequence[Any]) -> Any:
+    """What a number is taken for beside these: their dtype, or one that holds all of theirs."""
+    dtypes = {tensor.dtype.base_dtype for tensor in tensors}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    return tf.float64 if tf.float64 in dtypes else tf.float32
 
 
 def _partition(tensors: Sequence[Any]) -> tuple[list[list[int]], list[int]]:
-    """Indices of small tensors by device, where there are several, and of all others."""
-    devices: dict[str, list[int]] = {}
+    """Indices of small tensors by device and dtype, where there are several, and of all others."""
+    kinds: dict[Any, list[int]] = {}
     large = []
     for i, tensor in enumerate(tensors):
         size = tensor.shape.num_elements()
         if size is not None and size <= _SMALL:
-            devices.setdefault(tensor.device, []).append(i)
+            kinds.setdefault((tensor.device, tensor.dtype.base_dtype), []).append(i)
         else:
             large.append(i)
-    small = [ids for ids in devices.values() if len(ids) > 1]
-    large += [ids[0] for ids in devices.values() if len(ids) == 1]
+    small = [ids for ids in kinds.values() if len(ids) > 1]
+    large += [ids[0] for ids in kinds.values() if len(ids) == 1]
     return small, large

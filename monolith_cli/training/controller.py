@@ -31,7 +31,7 @@ from monolith_cli.errors import MonolithError
 from monolith_cli.formats import text_proto
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp
-from monolith_cli.training.barrier_state import plain, shared_device
+from monolith_cli.training.barrier_state import job_scope, plain, shared_device
 from monolith_cli.training.control_log import ControlLog
 from monolith_cli.training.control_port import ServerTls, check_host
 from monolith_cli.training.control_server import ControlServer
@@ -244,6 +244,12 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         At which all workers learn of a stop; None: a stop is only noted.
     trigger_save
         Called without arguments; `saver_hook.timer.reset` makes the next step save.
+
+    Raises
+    ------
+    UsageError
+        There is a ControllerHook in the graph, or a name scope is open: other processes would not
+        find its flags. It is a ValueError.
     """
 
     def __init__(
@@ -255,7 +261,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         self._barrier_op = barrier_op
         self._trigger_save = trigger_save
         device = "/job:ps/task:0/device:CPU:0" if num_ps else shared_device()
-        with v1.name_scope("monolith_controller_hook"), v1.device(device):
+        with job_scope("monolith_controller_hook", "a ControllerHook"), v1.device(device):
             flags = v1.Variable(
                 [False, False],
                 name="control_var",
@@ -299,6 +305,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         if self._barrier_op is None:
             return
         barrier = self._barrier_op
+        logging.info("Trying to stop all workers, for up to %g s.", _STOP_WAIT_SECONDS)
         barrier.stop_all(session)
         try:
             generation = barrier.place_barrier(session, STOP_ACTION)
@@ -337,6 +344,7 @@ class StopHelper:
         def note(action: str, session: Any) -> None:
             if action == STOP_ACTION:
                 self._asked = True
+                logging.info("Asked at the barrier to stop the training.")
 
         return note
 

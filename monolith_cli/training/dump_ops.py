@@ -15,16 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["read_dump", "write_dump"]
 
 _PAGE = 4096
-"""Entries that are in memory at once."""
+"""Entries that are read at once."""
+
+_ALL = 1 << 31
+"""A batch that everything is in."""
 
 _TAIL = len("00000-of-00000")
 
 
-def write_dump(basename: Any, size: Any, shards: Any, encode: Callable[[Any], Any]) -> Any:
+def write_dump(
+    basename: Any, size: Any, shards: Any, page: int, records: Callable[[Any], Any]
+) -> Any:
     """Write entries 0 to `size` as `<basename>-00000-of-0000n`, and make directories as needed.
 
-    Each file is read again: the ops do not notice what the operating system says when a file is
-    closed, on a full disk for example.
+    What the operating system says is noticed, also when a file is closed, on a full disk for
+    example. Each file is in memory, up to three times, while it is written.
 
     Parameters
     ----------
@@ -32,8 +37,11 @@ def write_dump(basename: Any, size: Any, shards: Any, encode: Callable[[Any], An
         String scalar.
     size, shards
         int64 scalars.
-    encode
-        From the numbers of entries (int64 vector) to the serialized entries (string vector).
+    page
+        Entries that are made into records at once.
+    records
+        From the numbers of entries (int64 vector) to their records, as they lie in a file (string
+        scalar).
 
     Returns
     -------
@@ -43,16 +51,21 @@ def write_dump(basename: Any, size: Any, shards: Any, encode: Callable[[Any], An
     Raises
     ------
     tf.errors.OpError
-        In `session.run`: not written, or not whole.
+        In `session.run`: not written.
     """
 
     def body(shard: Any, written: Any) -> tuple[Any, Any]:
         first, last = size * shard // shards, size * (shard + 1) // shards
         path = _shard_path(basename, shard, shards)
-        return shard + 1, written + _write_file(path, first, last, encode)
+        file = tf.raw_ops.WriteFile(filename=path, contents=_content(first, last, page, records))
+        with tf.control_dependencies([file]):
+            return shard + 1, written + last - first
 
     zero = tf.zeros_like(size)
-    return tf.while_loop(lambda shard, _: shard < shards, body, (zero, zero))[1]
+    # One file after the other, for the sake of memory.
+    return tf.while_loop(
+        lambda shard, _: shard < shards, body, (zero, zero), parallel_iterations=1
+    )[1]
 
 
 def read_dump(basename: Any, insert: Callable[[Any], Any]) -> Any:
@@ -81,31 +94,15 @@ def read_dump(basename: Any, insert: Callable[[Any], Any]) -> Any:
     return dataset.reduce(tf.constant(0, tf.int64), lambda count, dump: count + insert(dump))
 
 
-def _write_file(path: Any, first: Any, last: Any, encode: Callable[[Any], Any]) -> Any:
-    """Write entries first to last; returns how many are in the file."""
-
-    def page(start: Any) -> Any:
-        return tf.data.Dataset.from_tensor_slices(
-            encode(tf.range(start, tf.minimum(start + _PAGE, last)))
-        )
-
-    # An empty file is an empty dump; this op makes the directories, as the next one does not.
-    made = tf.raw_ops.WriteFile(filename=path, contents="")
-    with tf.control_dependencies([made]):
-        path = tf.identity(path)
-    entries = tf.data.Dataset.range(first, last, _PAGE).flat_map(page)
-    written = tf.raw_ops.DatasetToTFRecord(
-        input_dataset=tf.data.experimental.to_variant(entries), filename=path, compression_type=""
+def _content(first: Any, last: Any, page: int, records: Callable[[Any], Any]) -> Any:
+    """The records of entries first to last, a string scalar."""
+    # A page at least: of an empty one nothing comes.
+    starts = tf.data.Dataset.range(first, tf.maximum(last, first + 1), page)
+    pages = starts.map(
+        lambda start: records(tf.range(start, tf.minimum(start + page, last))),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
-    with tf.control_dependencies([written]):
-        path = tf.identity(path)
-    pages = tf.data.TFRecordDataset(path).batch(_PAGE)
-    there = pages.reduce(
-        tf.constant(0, tf.int64), lambda count, dump: count + tf.size(dump, out_type=tf.int64)
-    )
-    told = ["not written whole:", path, "entries", there, "of", last - first]
-    tf.debugging.Assert(tf.equal(there, last - first), told)
-    return there
+    return tf.strings.reduce_join(pages.batch(_ALL).get_single_element())
 
 
 def _shard_path(basename: Any, shard: Any, shards: Any) -> Any:

@@ -13,11 +13,12 @@ from absl import logging
 from monolith_cli.checkpoint.assets import list_assets
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
-from monolith_cli.errors import TableNotFoundError, UsageError, WriteError
+from monolith_cli.errors import UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
 from monolith_cli.training.hash_table_utils import HASH_TABLES
+from monolith_cli.training.other_savers import no_table
 from monolith_cli.training.restarts import restart_of_graph
 from monolith_cli.training.save_path import check_save_path
 from monolith_cli.training.stock_table import HashTable, dump_name
@@ -87,6 +88,7 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         """
         parent, base = os.path.split(self._basename)
         assets = f"{self._basename}-{int(global_step_value)}{ASSETS_SUFFIX}"
+        logging.info("Saving %d hash tables into %s.", len(self._names), assets)
         self._remove_leftovers(parent, base)
         temporary = os.path.join(parent, f".{os.path.basename(assets)}{_TEMPORARY}")
         try:
@@ -177,7 +179,8 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
         Raises
         ------
         TableNotFoundError
-            The checkpoint has no dump of a table.
+            The checkpoint has no dump of a table; it says whether it has any, as one by
+            TensorFlow's own saver has none, and which step has.
         MonolithError
             The checkpoint is not there or not whole, or a state file does not parse.
         tf.errors.OpError
@@ -196,9 +199,7 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
         feeds = {}
         for name, placeholder in self._dumps.items():
             if name not in dumps:
-                raise TableNotFoundError(
-                    f"no dump of hash table {name!r}", path=f"{checkpoint.prefix}{ASSETS_SUFFIX}"
-                )
+                raise no_table(self._model_dir, str(checkpoint.prefix), checkpoint.step, name)
             feeds[placeholder] = os.path.join(dumps[name].directory, name)
         session.run(self._restore, feeds)
         logging.info("Restored %d hash tables of step %s.", len(feeds), checkpoint.step)

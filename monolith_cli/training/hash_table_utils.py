@@ -77,8 +77,8 @@ class OfflineTable:
 def iterate_table_and_apply(
     table: Any,
     apply_fn: Callable[[Any], Any],
-    limit: int = 1000,
-    nshards: int = 4,
+    limit: Any = 1000,
+    nshards: Any = 4,
     name: str = "IterateTable",
 ) -> Any:
     """Call `apply_fn` on every page of every shard of a table, in a graph.
@@ -94,8 +94,8 @@ def iterate_table_and_apply(
     ----------
     table
         Its `save_as_tensor` is called once, to build the loop, with an int32 scalar for the shard,
-        the ints `nshards` and `limit`, and an int64 scalar for the offset: 0 at the start of a
-        shard, afterwards what the page before returned. A page that is shorter than `limit` ends
+        `nshards` and `limit`, and an int64 scalar for the offset: 0 at the start of a shard,
+        afterwards what the page before returned. A page that is shorter than `limit` ends
         the shard. The dump tables of this library are taken as they are, others that work on
         Python lists as `OfflineTable(table)`.
     apply_fn
@@ -103,9 +103,11 @@ def iterate_table_and_apply(
         as a part of a `tf.function`, so plain `if` on tensors works in it. Variables that it writes
         must be resource variables. What it returns is ignored.
     limit
-        Entries a page, at most.
+        Entries a page, at most: a number, or an integer scalar tensor, which the table gets as
+        int64.
     nshards
-        How many shards the table is asked for.
+        How many shards the table is asked for: a number, or an integer scalar tensor, which the
+        table gets as int32.
     name
         Of the scope of its ops.
 
@@ -118,14 +120,13 @@ def iterate_table_and_apply(
     Raises
     ------
     UsageError
-        `limit` or `nshards` < 1. It is a ValueError.
+        A number is < 1. It is a ValueError.
     tf.errors.InvalidArgumentError
-        In `session.run`: the table does not move on, which would go on for ever.
+        In `session.run`: the table does not move on, which would go on for ever, or a tensor is
+        < 1.
     """
-    if limit < 1:
-        raise UsageError(f"limit {limit}: at least one entry")
-    if nshards < 1:
-        raise UsageError(f"nshards {nshards}: at least one shard")
+    limit = _at_least_one(limit, tf.int64, "limit", "entry")
+    nshards = _at_least_one(nshards, tf.int32, "nshards", "shard")
     source = OfflineTable(table) if isinstance(table, Table) else table
 
     def iterate() -> Any:
@@ -162,6 +163,19 @@ def iterate_table_and_apply(
     # A function a call: one for all would keep every table and its graph for ever.
     with tf.device(table_device(table)), tf.name_scope(name):
         return tf.function(iterate)()
+
+
+def _at_least_one(number: Any, dtype: Any, name: str, of_what: str) -> Any:
+    """An int where it is known, else a tensor that is checked when it is used."""
+    known = tf.get_static_value(number)
+    if known is None:
+        number = tf.reshape(tf.cast(number, dtype), [])
+        check = tf.debugging.Assert(number >= 1, [f"{name}, at least one {of_what}:", number])
+        with tf.control_dependencies([check]):
+            return tf.identity(number)
+    if int(known) < 1:
+        raise UsageError(f"{name} {known}: at least one {of_what}")
+    return int(known)
 
 
 def table_device(table: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
@@ -31,8 +32,11 @@ __all__ = [
     "make_local_directory",
     "note_save",
     "saver_def",
+    "write_meta_graph",
     "write_table_type",
 ]
+
+_META_GRAPH = "meta_graph_for_debugging.pb"
 
 # Where the hooks of a session save, by the session's coordinator.
 _claimed: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
@@ -158,6 +162,24 @@ def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> 
     )
 
 
+def write_meta_graph(graph: tf.Graph, saver: Any, directory: str) -> None:
+    """Write `meta_graph_for_debugging.pb`: the graph with its collections and saver, as it is now.
+
+    Raises
+    ------
+    tf.errors.OpError
+        Not written.
+    """
+    path = os.path.join(directory, _META_GRAPH)
+    with graph.as_default():
+        tf.compat.v1.train.export_meta_graph(
+            path,
+            graph_def=graph.as_graph_def(add_shapes=True),
+            saver_def=saver.saver_def if saver is not None else None,
+        )
+    logging.info("Wrote %s.", path)
+
+
 def write_table_type(directory: str, table_type: str) -> None:
     """Let `monolith_checkpoint` say it, whatever else that says.
 
@@ -189,7 +211,9 @@ def _read(directory: str) -> MonolithCheckpointState:
 
 def _write(directory: str, state: MonolithCheckpointState) -> None:
     text = format_monolith_checkpoint_state(state)
-    atomic_write(os.path.join(directory, MONOLITH_CHECKPOINT), text.encode())
+    path = os.path.join(directory, MONOLITH_CHECKPOINT)
+    atomic_write(path, text.encode())
+    logging.info("Wrote %s.", path)
 
 
 def _step_inside(prefix: str | None, graph: tf.Graph, default: int) -> int:

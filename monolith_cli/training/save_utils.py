@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -41,6 +42,7 @@ from monolith_cli.training.ckpt_hooks import (
     SavedInput,
     get_saved_inputs,
 )
+from monolith_cli.training.other_savers import OtherSavers
 from monolith_cli.training.save_directory import (
     check_basenames,
     check_written,
@@ -49,6 +51,7 @@ from monolith_cli.training.save_directory import (
     make_local_directory,
     note_save,
     saver_def,
+    write_meta_graph,
     write_table_type,
 )
 from monolith_cli.training.save_path import absolute_path, check_save_path
@@ -79,6 +82,9 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     failed, or of a future that the job has gone back from. The saver's `max_to_keep` and
     `keep_checkpoint_every_n_hours` hold for everything that belongs to a step, but `ckpt.info-*`.
 
+    A step that another saver commits into the directory, TensorFlow's own hook say, has no tables;
+    where the graph has some that is logged as an error.
+
     A save costs what its listeners cost, a pass over the dense variables, and a few small files. A
     step costs one fetch of the global step.
 
@@ -101,7 +107,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         saves tables may have a method `saved_entries(step)`, which returns for the manifest how
         many entries each dump holds, by its name.
     save_graph_def
-        Whether to write `graph.pbtxt`, a `.meta` for each step, and `monolith_checkpoint`.
+        Whether to write `graph.pbtxt` and `meta_graph_for_debugging.pb` when a session is made, a
+        `.meta` for each step, and `monolith_checkpoint`.
     tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs
         Outside of start to end, UTC, every day, the time between two saves is `tide_save_secs`. An
         end before the start is of the next day. Without `tide_save_secs` the times do nothing.
@@ -186,6 +193,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self._is_new_session = False
         self._is_creating = False
         self._is_saving = False
+        self._others: OtherSavers | None = None
 
     @property
     def timer(self) -> Any:
@@ -263,6 +271,10 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             self._is_creating = False
         if self._save_graph_def and not self._is_without_saver:
             write_table_type(self._checkpoint_dir, self._table_type)
+            write_meta_graph(plain(session).graph, self._get_saver(), self._checkpoint_dir)
+        if not self._is_dense_only:
+            self._others = OtherSavers(plain(session).graph, self._checkpoint_dir)
+            self._others.look()
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the global step; first of all let a saver mark what has been restored."""
@@ -280,6 +292,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         super().after_run(run_context, run_values)
         if self._serve(run_context.session):
             run_context.request_stop()
+        if self._others is not None:
+            self._others.look()
 
     def end(self, session: Any) -> None:
         """Save the last step, unless it is saved; let nobody wait any longer.
@@ -425,13 +439,20 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             steps.begin(step, run_id)
             # Each thread has a default graph of its own.
             with graph.as_default(), self._guarded(session, step) as wanting:
+                started = time.monotonic()
                 try:
                     workers = self._write(session, step, require_all)
                 except _FAILED as error:
-                    logging.warning("Saving step %d failed, trying once more: %s", step, error)
+                    logging.warning(
+                        "Saving step %d failed, trying once more: %s", step, error, exc_info=True
+                    )
+                    started = time.monotonic()
                     workers = self._write(session, step, require_all)
                 # From here on nothing is tried again: the step is committed.
                 should_stop = self._after_commit(session, step)
+                # In the original's words: they are searched for.
+                seconds = time.monotonic() - started
+                logging.info("saving checkpoint took %f seconds", seconds)
         finally:
             self._is_saving = False
         return _result(step, steps.prefix(step), workers), should_stop or bool(wanting)

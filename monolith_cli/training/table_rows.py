@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from monolith_cli.training.entry_ops import encode_entries
+from monolith_cli.training.record_ops import RecordFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ class Rows:
 
     def __init__(self, shared: str, dim_size: int) -> None:
         self._dim_size = dim_size
+        self._records = RecordFormat(dim_size)
 
         def variable(part: str, dtype: Any, shape: list[int | None]) -> Any:
             return tf.raw_ops.VarHandleOp(
@@ -147,7 +149,19 @@ class Rows:
 
     def encode(self, rows: Any) -> Any:
         """The entries in these rows (int64 vector), serialized."""
-        return encode_entries(
+        return encode_entries(*self._entries(rows))
+
+    @property
+    def records(self) -> RecordFormat:
+        """How the entries lie in a file."""
+        return self._records
+
+    def frame(self, rows: Any, parts: Any) -> Any:
+        """The records of the entries in these rows, a string scalar; see `RecordFormat.frame`."""
+        return self._records.frame(*self._entries(rows), parts)
+
+    def _entries(self, rows: Any) -> tuple[Any, Any, Any]:
+        return (
             self._gather(self._ids, rows, tf.int64),
             tf.ensure_shape(self._gather(self._values, rows, tf.float32), [None, self._dim_size]),
             self._gather(self._times, rows, tf.int64),

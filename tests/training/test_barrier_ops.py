@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from tf_support import tensorflow
 
+from monolith_cli.errors import UsageError
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 POLL = 0.02
 
@@ -143,6 +145,28 @@ def test_arguments(ops: Any) -> None:
         for index in (-1, 2):
             with pytest.raises(ValueError, match=f"index {index} .*capacity is 2"):
                 ops.BarrierHook(index, op)
+
+
+def test_a_second_barrier_of_a_prefix(ops: Any) -> None:
+    with tensorflow().Graph().as_default():
+        ops.BarrierOp(2)
+        with pytest.raises(
+            UsageError, match="there is a barrier 'default_barrier_op' in this graph"
+        ):
+            ops.BarrierOp(2)
+        ops.BarrierOp(2, name_prefix="other")
+    with tensorflow().Graph().as_default():
+        ops.BarrierOp(2)
+
+
+@pytest.mark.parametrize("scope", ["name_scope", "variable_scope"])
+def test_a_barrier_inside_a_scope(ops: Any, scope: str) -> None:
+    """Its variables would be called otherwise than in processes that make it elsewhere."""
+    v1 = tensorflow().compat.v1
+    with tensorflow().Graph().as_default(), getattr(v1, scope)("tower"):
+        with pytest.raises(UsageError, match="a barrier inside the name scope 'tower'"):
+            ops.BarrierOp(2)
+        assert not v1.local_variables()
 
 
 @pytest.mark.parametrize("ttl", [0, -1.0, float("nan")])
@@ -826,7 +850,7 @@ def test_a_session_that_dies_inside_the_wait(ops: Any) -> None:
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "barrier-lease"])
 
 
-def test_it_says_once_a_minute_that_it_waits(
+def test_it_says_at_once_and_then_every_minute_that_it_waits(
     ops: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     said: list[str] = []
@@ -836,5 +860,8 @@ def test_it_says_once_a_minute_that_it_waits(
         j.op.place_barrier(j.session)
         j.worker(1)
         time.sleep(0.5)
-    assert said[:1] == ["Worker 1 waits at the barrier."]
-    assert len(said) <= 3
+    assert said[:2] == [
+        "Worker 1 waits until the barrier is removed.",
+        "Worker 1 still waits until the barrier is removed.",
+    ]
+    assert len(said) <= 4

@@ -133,8 +133,7 @@ def test_global_norm(ops: Any) -> None:
     assert in_session(lambda: ops._global_norm([tf.constant([3.0]), tf.constant([[4.0]])])) == 5.0
 
 
-@pytest.mark.parametrize("use_norm", [None, 1.0])
-def test_dtypes(ops: Any, use_norm: float | None) -> None:
+def test_dtypes(ops: Any) -> None:
     tf = tensorflow()
     with tf.Graph().as_default():
         for bad in (
@@ -142,9 +141,60 @@ def test_dtypes(ops: Any, use_norm: float | None) -> None:
             [tf.constant([1.0]), tf.constant([1.0], tf.float64)],
         ):
             with pytest.raises(TypeError, match="one floating dtype"):
-                ops.clip_by_global_norm(bad, 1.0, use_norm)
+                ops.clip_by_global_norm(bad, 1.0)
+        with pytest.raises(TypeError, match="floating dtypes, not of int32"):
+            ops.clip_by_global_norm([tf.constant([1, 2])], 1.0, 1.0)
         clipped, norm = ops.clip_by_global_norm([tf.constant([3.0, 4.0], tf.float64)], 1)
         assert clipped[0].dtype == norm.dtype == tf.float64
+
+
+@pytest.mark.parametrize("norm_dtype", ["float32", "bfloat16", "float16", "float64"])
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        ["bfloat16"],
+        ["float16"],
+        ["float64"],
+        ["bfloat16", "float32"],
+        ["float32", "float16", "float32"],
+        ["float32", "float64", "bfloat16"],
+    ],
+)
+@pytest.mark.parametrize("clip_norm", [1.0, 100.0])
+@pytest.mark.parametrize("small", [0, 16384])
+def test_a_norm_of_another_dtype(
+    ops: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    norm_dtype: str,
+    dtypes: list[str],
+    clip_norm: float,
+    small: int,
+) -> None:
+    """Mixed precision: the norm is computed elsewhere, in float32, and the scale is cast."""
+    tf = tensorflow()
+    monkeypatch.setattr(ops, "_SMALL", small)
+
+    def both() -> Any:
+        tensors = [tf.constant([3.0, 4.0], dtype) for dtype in dtypes]
+        norm = tf.constant(10.0, norm_dtype)
+        arguments = tensors, clip_norm, norm
+        return ops.clip_by_global_norm(*arguments), tf.clip_by_global_norm(*arguments)
+
+    (mine, norm), (theirs, _) = in_session(both)
+    assert norm == 10.0
+    assert norm.dtype.name == norm_dtype
+    assert [value.dtype.name for value in mine] == dtypes
+    assert [value.tolist() for value in mine] == [value.tolist() for value in theirs]
+
+
+def test_a_number_as_norm_of_a_mixed_list(ops: Any) -> None:
+    tf = tensorflow()
+
+    def clipped() -> Any:
+        tensors = [tf.constant([3.0]), tf.constant([4.0], tf.bfloat16)]
+        return ops.clip_by_global_norm(tensors, tf.constant(5.0, tf.float64), 10)[0]
+
+    assert [value.tolist() for value in in_session(clipped)] == [[1.5], [2.0]]
 
 
 @pytest.mark.parametrize("clip_norm", [1.0, 100.0])

@@ -576,6 +576,18 @@ def test_the_flags_are_on_the_first_parameter_server() -> None:
         assert hook.stop_op.device == "/job:ps/task:0/device:CPU:0"
 
 
+def test_flags_that_no_other_process_would_find() -> None:
+    from monolith_cli.training.controller import ControllerHook
+
+    tf = tensorflow()
+    with tf.Graph().as_default():
+        ControllerHook()
+        with pytest.raises(ValueError, match="there is a ControllerHook"):
+            ControllerHook()
+        with tf.name_scope("a"), pytest.raises(ValueError, match="inside the name scope 'a'"):
+            ControllerHook()
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     from monolith_cli.training import controller

@@ -250,6 +250,47 @@ def test_the_arguments_that_a_table_gets(tf: Any) -> None:
     assert (shard.dtype, nshards, limit, offset.dtype) == (tf.int32, 2, 5, tf.int64)
 
 
+@pytest.mark.parametrize(("limit", "nshards"), [(1, 1), (4, 2), (25, 4)])
+def test_tensors_as_limit_and_number_of_shards(
+    tf: Any, make: Callable[[list[bytes]], Any], limit: int, nshards: int
+) -> None:
+    """Only the session knows them; the table gets the dtypes of the original's op."""
+    from monolith_cli.training.hash_table_utils import iterate_table_and_apply
+
+    entries = some_entries(11)
+    table = graph_form(make(entries))
+    got = []
+
+    class Spy:
+        def save_as_tensor(self, *arguments: Any) -> Any:
+            got.extend(argument.dtype for argument in arguments)
+            return table.save_as_tensor(*arguments)
+
+    places = [tf.compat.v1.placeholder(dtype, []) for dtype in (tf.int32, tf.int64)]
+    sizes: list[int] = []
+
+    def note(dump: Any) -> None:
+        tf.numpy_function(lambda page: sizes.append(len(page)), [dump], [])
+
+    total = iterate_table_and_apply(Spy(), note, *places)
+    assert got == [tf.int32, tf.int32, tf.int64, tf.int64]
+    with tf.compat.v1.Session() as session:
+        assert session.run(total, dict(zip(places, (limit, nshards), strict=True))) == 11
+        assert sum(sizes) == 11
+        assert max(sizes) <= limit
+        assert len(sizes) == nshards + sizes.count(limit)
+        for wrong in ((0, nshards), (limit, 0)):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="at least one"):
+                session.run(total, dict(zip(places, wrong, strict=True)))
+
+
+def test_numbers_as_constants_and_of_numpy(tf: Any) -> None:
+    table = Pages(tf, some_entries(7))
+    assert iterate(tf, table, limit=tf.constant(3), nshards=np.int64(2))[0] == 7
+    with pytest.raises(UsageError, match="limit 0: at least one entry"):
+        iterate(tf, table, limit=tf.constant(0))
+
+
 def test_a_page_of_unknown_shape(tf: Any) -> None:
     class Vague(Pages):
         def save_as_tensor(self, *arguments: Any) -> Any:

@@ -366,7 +366,10 @@ def test_a_save_is_not_seen_before_its_commit(
         with at_boundary(job.hook, save, monkeypatch, note):
             job.train(2)
         assert seen == [
-            ("start", {"graph.pbtxt", "monolith_checkpoint"}),
+            (
+                "start",
+                {"graph.pbtxt", "meta_graph_for_debugging.pb", "monolith_checkpoint"},
+            ),
             ("tables", {"ckpt.inputs-2"}),  # begun: no workers in it
             ("dense", set()),
             (
