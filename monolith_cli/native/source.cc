@@ -27,7 +27,7 @@ class FileBytes : public Bytes {
     size_ = static_cast<uint64_t>(s.st_size);
     device_ = s.st_dev;
     inode_ = s.st_ino;
-    modified_ = s.st_mtim;
+    modified_ = modified(s);
   }
 
   ~FileBytes() override { ::close(fd_); }
@@ -53,7 +53,8 @@ class FileBytes : public Bytes {
     if (::fstat(fd_, &s) != 0) throw IoError(errno, "stat");
     uint64_t now = static_cast<uint64_t>(s.st_size);
     if (now != size_) throw ChangedError(std::min(now, size_));
-    if (s.st_mtim.tv_sec != modified_.tv_sec || s.st_mtim.tv_nsec != modified_.tv_nsec) {
+    timespec then = modified_, at = modified(s);
+    if (at.tv_sec != then.tv_sec || at.tv_nsec != then.tv_nsec) {
       throw ChangedError(0);  // written to in place: nobody knows where
     }
     if (::stat(path_.c_str(), &s) != 0) throw IoError(errno, "stat");
@@ -61,6 +62,14 @@ class FileBytes : public Bytes {
   }
 
  private:
+  static timespec modified(const struct stat& s) {
+#ifdef __APPLE__
+    return s.st_mtimespec;
+#else
+    return s.st_mtim;
+#endif
+  }
+
   [[noreturn]] void fail(const char* what) {
     int code = errno;
     ::close(fd_);
