@@ -70,12 +70,14 @@ def counts_lines(
         yield _hash_filter_line(summary)
     if unverified or counts.problems:
         yield ""
-        yield from _not_verified(unverified, scanned, bool(counts.skipped))
+        yield from _not_verified(unverified, scanned, counts)
     if counts.problems:
         yield f"not counted: {count_text(len(counts.problems), 'dump')} not whole"
 
 
-def _not_verified(tables: Sequence[TableCount], scanned: bool, damaged: bool) -> Iterator[str]:
+def _not_verified(
+    tables: Sequence[TableCount], scanned: bool, counts: CheckpointCounts
+) -> Iterator[str]:
     """Which tables were not verified, a line for each cause."""
     by_contents = [table for table in tables if table.kind == "multi" and not scanned]
     if by_contents:
@@ -84,8 +86,10 @@ def _not_verified(tables: Sequence[TableCount], scanned: bool, damaged: bool) ->
             " contents; --scan reads the data"
         )
     others = len(tables) - len(by_contents)
-    if others and damaged:
+    if others and counts.skipped:
         yield f"not verified: {count_text(others, 'table')} with damaged places"
+    elif others and counts.extra:
+        yield f"not verified: {count_text(others, 'table')} beside records of no table"
     elif others:
         yield f"not verified: {count_text(others, 'table')} read without checking checksums"
 
@@ -147,7 +151,12 @@ def check_lines(
     what = f"differs from {dump}" if explanation is None else f"as it may be: {explanation}"
     if comparison.verdict == "gone":
         what = "counts tables that are gone"
+    elif comparison.extra:
+        records = count_text(comparison.extra, "record")
+        what = f"cannot be right: the dump has {records} of no table"
     yield f"{name_text(comparison.path)}: {what}"
+    if not comparison.differences:
+        return
     shown = comparison.differences if top is None else comparison.differences[:top]
     cells = [("slot or table", "file", "dump")]
     cells += [(_key(d), f"{d.in_file:,}", f"{d.in_dump:,}") for d in shown]

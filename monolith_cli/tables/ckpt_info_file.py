@@ -35,7 +35,9 @@ __all__ = [
 ]
 
 
-def check_ckpt_info(path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None) -> Comparison:
+def check_ckpt_info(
+    path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None, extra: int = 0
+) -> Comparison:
     """Compare the file at `path` with the counts of its checkpoint; writes nothing.
 
     Raises
@@ -47,7 +49,7 @@ def check_ckpt_info(path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = 
     """
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
-    return compare(path, read_ckpt_info(path), dump, rank_0)
+    return compare(path, read_ckpt_info(path), dump, rank_0, extra)
 
 
 def no_tables_error(checkpoint: Checkpoint) -> MonolithError | None:
@@ -116,7 +118,8 @@ def settle_ckpt_info(
     """Check the file against the counts, or write it, or neither.
 
     Counts that leave out damaged data, or tables that are not whole, are neither checked nor
-    written; that is the failure. Nor is anything written where the file that is there counts
+    written; that is the failure. Those that leave out records of no table are not written, and no
+    file is right beside them. Nor is anything written where the file that is there counts
     entries of tables that are gone.
 
     Parameters
@@ -142,7 +145,8 @@ def settle_ckpt_info(
         With `check`: as `check_ckpt_info`.
     """
     if check and counts.is_whole:
-        comparison = check_ckpt_info(path, counts.everything(), counts.rank_0)
+        extra = sum(counts.extra.values())
+        comparison = check_ckpt_info(path, counts.everything(), counts.rank_0, extra)
         why = comparison.explanation
         return Outcome(
             note=None if why is None else f"{path}: {why}",
@@ -160,6 +164,7 @@ def settle_ckpt_info(
         filtered=filtered,
         fid_version=fid_version,
         skipped=not counts.is_whole,
+        extra=bool(counts.extra),
     )
     outcome = save_ckpt_info(
         path,
@@ -185,6 +190,7 @@ def reason_not_to_write(
     filtered: bool = False,
     fid_version: str = "v2",
     skipped: bool = False,
+    extra: bool = False,
 ) -> str | None:
     """Why counts must not become a ckpt.info file; None if they may.
 
@@ -200,6 +206,8 @@ def reason_not_to_write(
         The version of the fids that slots were taken from; the file holds v2 slots.
     skipped
         Damaged data was left out, or a table that is not whole.
+    extra
+        Records were left out that belong to no table.
     """
     if path is None:
         return "there is no step"
@@ -211,6 +219,8 @@ def reason_not_to_write(
         return f"the slots are those of {fid_version} feature ids"
     if skipped:
         return "damaged or incomplete data was left out of the counts"
+    if extra:
+        return "records that no table of contents promises were left out of the counts"
     return None
 
 

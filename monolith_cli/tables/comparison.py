@@ -46,13 +46,15 @@ class Comparison(NamedTuple):
     - `gone`: the file counts entries of tables of which there is no dump; the dump is not whole.
     - `different`: anything else; the file is wrong.
 
-    `lost` are the tables that the file names and the dump has not.
+    `lost` are the tables that the file names and the dump has not. `extra` is how many records the
+    dump has that belong to no table: its counts are none to go by, and the file is not right.
     """
 
     path: str
     verdict: str
     differences: list[Difference]
     lost: Sequence[str] = ()
+    extra: int = 0
 
     @property
     def absent(self) -> list[Difference]:
@@ -70,6 +72,8 @@ class Comparison(NamedTuple):
     @property
     def explanation(self) -> str | None:
         """Why a difference is not held against the file; None where there is nothing to explain."""
+        if self.extra:
+            return None
         if self.verdict == "empty":
             return "the file is empty, which means that nobody counted"
         if self.verdict == "rank_0":
@@ -93,6 +97,14 @@ class Comparison(NamedTuple):
         """
         if self.verdict == "gone":
             return _gone_error(self)
+        if self.extra:
+            them = "record is" if self.extra == 1 else "records are"
+            return DifferentError(
+                f"cannot be right: {self.extra} {them} in the dump that no table of contents"
+                " promises",
+                path=self.path,
+                hint="restore the tables of contents",
+            )
         if self.verdict == "more" and strict and self.absent:
             what = "; ".join(_gone_or_expired(self.absent))
             return DifferentError(what, path=self.path, hint="see whether that was meant")
@@ -105,7 +117,11 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    path: str, file: CkptInfo, dump: CkptInfo, rank_0: CkptInfo | None = None
+    path: str,
+    file: CkptInfo,
+    dump: CkptInfo,
+    rank_0: CkptInfo | None = None,
+    extra: int = 0,
 ) -> Comparison:
     """Compare what the file at `path` says with the counts of the dump.
 
@@ -118,6 +134,8 @@ def compare(
         Slots of single tables, and names of multi tables.
     rank_0
         The same of rank 0's tables alone, where that is known.
+    extra
+        Records of the dump that belong to no table.
     """
     nothing = not any(_counted(dump)) and any(_counted(file))
     if file.feature_counts and not file.slot_counts:
@@ -134,6 +152,8 @@ def compare(
     lost = sorted(file.feature_counts.keys() - dump.feature_counts.keys())
     if lost or nothing or _every_slot_is_gone(file, dump):
         verdict = "gone"
+    elif extra:
+        verdict = "different"
     elif not differences:
         verdict = "same"
     elif not file.slot_counts and not file.feature_counts:
@@ -144,7 +164,7 @@ def compare(
         verdict = "more"
     else:
         verdict = "different"
-    return Comparison(path, verdict, differences, lost)
+    return Comparison(path, verdict, differences, lost, extra)
 
 
 def _every_slot_is_gone(file: CkptInfo, dump: CkptInfo) -> bool:

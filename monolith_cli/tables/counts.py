@@ -142,6 +142,9 @@ class CheckpointCounts:
         Entries by name, of multi tables.
     unattributed
         Entries between damaged places of a multi table's file, whose table nobody knows.
+    extra
+        Records behind those that tables of contents promise, by path; they are not counted, and
+        nobody knows of which table they are.
     hash_filters
         A summary of each occurrence filter.
     skipped
@@ -162,6 +165,7 @@ class CheckpointCounts:
         self.single_slot_counts: dict[int, int] = {}
         self.feature_counts: dict[str, int] = {}
         self.unattributed = 0
+        self.extra: dict[str, int] = {}
         self.hash_filters: list[HashFilterSummary] = []
         self.skipped: list[Skipped] = []
         self.problems: list[CorruptionError] = []
@@ -175,7 +179,10 @@ class CheckpointCounts:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing was left out, neither damaged data nor tables that are not whole."""
+        """Whether nothing was left out, neither damaged data nor tables that are not whole.
+
+        Records that no table of contents promises are not looked at: see `extra`.
+        """
         return not self.skipped and not self.problems
 
     def ckpt_info(self) -> CkptInfo:
@@ -316,11 +323,11 @@ class _Count:
         elif read_multis:
             extents += self._multi_extents(dumps, {table.name for table in multis})
         self._read(EntryStream(extents))
-        for table in tables:
-            self.counts.tables.append(self._table_count(table, read_multis, whole))
         if read_multis and whole:
             self._compare(dumps)
-        elif read_multis:
+        for table in tables:
+            self.counts.tables.append(self._table_count(table, read_multis, whole))
+        if read_multis and not whole:
             self.counts.unattributed = sum(
                 self.tallies[key].entries for key in self.tallies if key[1] is None
             )
@@ -373,7 +380,7 @@ class _Count:
         for dump in dumps:
             for file, shard in zip(dump.files, dump.all_extents(), strict=True):
                 self._note(shard.skipped)
-                self._warn(extra_records(file, shard.extra))
+                self._note_extra(file, shard.extra)
                 unknown = not self.options.patterns
                 extents += [
                     extent
@@ -408,18 +415,28 @@ class _Count:
         if warning:
             self.counts.warnings.append(warning)
 
+    def _note_extra(self, file: DumpFile, extra: int) -> None:
+        if extra:
+            self.counts.extra[file.path] = extra
+            self._warn(extra_records(file, extra))
+
     def _note(self, skipped: list[Skipped]) -> None:
         """Keep damage once: a multi table's file is read twice."""
         self.counts.skipped = distinct([*self.counts.skipped, *skipped])
 
     def _table_count(self, table: Table, read_multis: bool, whole: bool) -> TableCount:
         if table.kind == "multi" and (not read_multis or whole):
-            verified = read_multis and self.options.verify
+            sound = read_multis and not any(f.path in self.counts.extra for f in table.files)
             return TableCount(
-                table.name, "multi", table.promised_entries or 0, table.shards, None, verified
+                table.name,
+                "multi",
+                table.promised_entries or 0,
+                table.shards,
+                None,
+                sound and self.options.verify,
             )
         total = _Tally()
-        damaged = {damage.path for damage in self.counts.skipped}
+        damaged = {damage.path for damage in self.counts.skipped}.union(self.counts.extra)
         for file in table.files:
             tally = self.tallies.get((file.path, table.name))
             if tally is not None:
@@ -447,7 +464,7 @@ class _Count:
                 if found < promised:
                     raise too_few_records(file, found, promised)
                 if found > promised:
-                    self._warn(extra_records(file, found - promised))
+                    self._note_extra(file, found - promised)
                     self._recount(file, dump.shard_extents(shard).extents)
 
     def _recount(self, file: DumpFile, extents: list[Extent]) -> None:

@@ -135,7 +135,6 @@ def find_tables(
         except CorruptionError as error:
             lost.append(_Lost(error, _names_in(meta.paths, options)))
             continue
-        warnings += dump.warnings()
         short = None if options.skip else dump.shortfall()
         if short is not None:
             lost.append(_Lost(short, frozenset(dump.entries())))

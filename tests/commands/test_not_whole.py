@@ -17,8 +17,10 @@ from dump_support import (
     shard_path,
     write_model_dir,
     write_multi_table,
+    write_plain,
     write_single_table,
 )
+from tf_support import read_records
 
 COMMANDS = [
     ["ckpt-info"],
@@ -181,6 +183,38 @@ def test_an_empty_table_of_contents(multi: Path, command: list[str]) -> None:
     path.write_bytes(b"")
     done = call(*command, "--json", multi)
     assert error_of(done, 4, "empty_contents")["file"] == str(path)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
+def test_a_table_of_contents_cut_between_two_records(multi: Path, command: list[str]) -> None:
+    path = shard_path(assets_of(multi), "emb_0.meta", 1, 2)
+    write_plain(path, read_records(path)[:1])
+    done = call(*command, "--json", multi)
+    assert error_of(done, 4, "short_contents")["file"] == str(path)
+    assert not (multi / "ckpt.info-30").exists()
+
+
+def test_records_that_no_table_of_contents_promises(tmp_path: Path) -> None:
+    """All tables of contents are cut at the same place: only the data tells."""
+    write_model_dir(tmp_path, 30, multis={"emb_0": {"user": USER, "item": ITEM}}, tf=True)
+    for shard in range(2):
+        path = shard_path(assets_of(tmp_path), "emb_0.meta", shard, 2)
+        write_plain(path, read_records(path)[:1])
+    done = call("ckpt-info", "--scan", tmp_path)
+    assert (done.code, "verified\n" in done.out) == (0, False)
+    assert "not verified: 1 table beside records of no table" in done.out
+    assert "no ckpt.info was written: records that no table of contents promises" in done.err
+    document = call("ckpt-info", "--scan", "--json", "--force", tmp_path).document
+    assert [table["verified"] for table in document["tables"]] == [False]
+    assert not (tmp_path / "ckpt.info-30").exists()
+    (tmp_path / "ckpt.info-30").write_text('feature_counts {\n  key: "user"\n  value: 25\n}\n')
+    assert call("ckpt-info", "--check", tmp_path).code == 0  # the data was not read
+    done = call("ckpt-info", "--check", "--scan", "--json", tmp_path)
+    message = error_of(done, 1, "different")["message"]
+    assert "10 records are in the dump that no table of contents promises" in message
+    assert done.document["check"]["verdict"] == "different"
+    report = call("ckpt-info", "--check", "--scan", tmp_path).out
+    assert "ckpt.info-30: cannot be right: the dump has 10 records of no table\n" in report
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=IDS)

@@ -178,6 +178,7 @@ class Counts:
     def __init__(self, skipped: int = 0, dump: CkptInfo = DUMP) -> None:
         self.dump = dump
         self.problems: list[CorruptionError] = []
+        self.extra: dict[str, int] = {}
         self.rank_0 = CkptInfo({}, {})
         self.skipped = [
             Skipped("m/t-0", "bad_data_crc", "damaged", 40 * number, 40 * number, 50, True)
@@ -278,6 +279,26 @@ def test_strictly_a_slot_does_not_vanish(tmp_path: Path) -> None:
         failure = settle(path, check=check, strict=True).failure
         assert str(failure) == f"{path}: slot 9: all 1 gone or expired; see whether that was meant"
         assert isinstance(failure, DifferentError)
+
+
+def test_settling_beside_records_of_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    counts = Counts()
+    counts.extra = {"m/emb_0": 2, "m/emb_1": 1}
+    for options in ({}, {"force": True}):
+        outcome = settle(path, counts=counts, **options)
+        assert outcome.note == (
+            "no ckpt.info was written: records that no table of contents promises were left out of"
+            " the counts"
+        )
+    path.write_bytes(format_ckpt_info(DUMP))
+    outcome = settle(path, counts=counts, check=True)
+    assert outcome.comparison is not None
+    assert (outcome.comparison.verdict, outcome.note) == ("different", None)
+    assert str(outcome.failure) == (
+        f"{path}: cannot be right: 3 records are in the dump that no table of contents promises;"
+        " restore the tables of contents"
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"check": True}, {"force": True}])
