@@ -159,7 +159,10 @@ def check_lines(
         return
     shown = comparison.differences if top is None else comparison.differences[:top]
     cells = [("slot or table", "file", "dump")]
-    cells += [(_key(d), f"{d.in_file:,}", f"{d.in_dump:,}") for d in shown]
+    cells += [
+        (_key(d), f"{d.in_file:,}", "none" if d.in_dump is None else f"{d.in_dump:,}")
+        for d in shown
+    ]
     yield from columns(cells, ">>>")
     rest = len(comparison.differences) - len(shown)
     if rest:

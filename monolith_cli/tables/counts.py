@@ -151,12 +151,14 @@ class CheckpointCounts:
         Damage that was skipped.
     problems
         Only with `CountOptions.partial`: what is wrong with tables and filters that are not whole,
-        and were left out.
+        and were left out; also with those that were not asked for.
     warnings
         Oddities that are no damage, a phrase each.
     rank_0
         The counts of rank 0 alone, as full sync training writes them: of the dumps, or tables in
         them, whose names end in `_0`.
+    found
+        What was there to count, and beside it.
     """
 
     def __init__(self) -> None:
@@ -171,6 +173,7 @@ class CheckpointCounts:
         self.problems: list[CorruptionError] = []
         self.warnings: list[str] = []
         self.rank_0 = CkptInfo({}, {})
+        self.found: FoundTables | None = None
 
     @property
     def entries(self) -> int:
@@ -354,8 +357,13 @@ class _Count:
     def _note_problems(self, found: FoundTables) -> None:
         self._warn(NO_TABLES if found.is_empty else None)
         self.counts.warnings += found.warnings
+        self.counts.found = found
         for problem in (*found.problems, *found.filter_problems):
             self._problem(problem)
+        if self.options.partial:
+            self.counts.problems += found.others
+        else:
+            self.counts.warnings += map(str, found.others)
 
     def _problem(self, problem: CorruptionError) -> None:
         if not self.options.partial:

@@ -48,9 +48,13 @@ class FoundTables(NamedTuple):
     filter_problems
         What is wrong with occurrence filters; none where tables are picked.
     warnings
-        What is odd and no error, and what is wrong with all that is not asked for: a phrase each.
+        What is odd and no error: a phrase each.
     files
         All dumps, whatever was asked for.
+    others
+        Where tables are picked: what is wrong with dumps of others, and with filters.
+    shared_names
+        The names of all tables that share their files, whatever was asked for.
     """
 
     tables: list[Table]
@@ -58,6 +62,16 @@ class FoundTables(NamedTuple):
     filter_problems: list[CorruptionError]
     warnings: list[str]
     files: AssetsListing
+    others: Sequence[CorruptionError] = ()
+    shared_names: frozenset[str] = frozenset()
+
+    def holds_nothing(self) -> bool:
+        """Whether all dumps are empty, whatever was asked for, by their sizes. Raises as `sizes`.
+
+        Occurrence filters are no tables.
+        """
+        dumps = [*self.files.singles.values(), *(data for data, _ in self.files.multis.values())]
+        return not any(size for shards in dumps for size in shards.sizes())
 
     @property
     def is_empty(self) -> bool:
@@ -149,7 +163,8 @@ def find_tables(
         for name in sorted(holders)
         if name not in partly_lost
     ]
-    return _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files)
+    found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files)
+    return found._replace(shared_names=frozenset(holders))
 
 
 class _Lost(NamedTuple):
@@ -192,14 +207,12 @@ def _choose(
             )
         wanted |= matching
     problems: list[CorruptionError] = []
+    others: list[CorruptionError] = []
     for each in lost:
-        if each.tables is None or wanted & each.tables:
-            problems.append(each.error)
-        else:
-            warnings.append(str(each.error))
-    warnings += map(str, filters)
+        asked_for = each.tables is None or wanted & each.tables
+        (problems if asked_for else others).append(each.error)
     chosen = [table for table in tables if table.name in wanted]
-    return FoundTables(chosen, problems, [], warnings, files)
+    return FoundTables(chosen, problems, [], warnings, files, [*others, *filters])
 
 
 def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:

@@ -100,15 +100,22 @@ def test_a_missing_shard_does_not_hide_other_tables(model: Path, command: list[s
     assert not (model / "ckpt.info-30").exists()
 
 
-def test_what_is_asked_for_is_whole(model: Path) -> None:
+def test_what_is_asked_for_is_whole_and_another_table_is_not(model: Path) -> None:
     lost = shard_path(assets_of(model), "MonolithHashTable_user", 0, 2)
     lost.unlink()
     for command in (["table", "ls"], ["table", "dump"], ["ckpt-info"]):
-        done = call(*command, "--table", "*item", model)
-        assert done.code == 0
-        assert done.err.splitlines()[-1].startswith(f"Warning: {lost}: missing: 1 of 2 shards")
+        done = call(*command, "--table", "*item", "--json", model)
+        assert error_of(done, 4, "missing_shard")["file"] == str(lost)
+        if command == ["ckpt-info"]:
+            assert done.document["entries"] == 10
+            assert [each.partition(": ")[0] for each in done.document["problems"]] == [str(lost)]
+        else:
+            assert len(done.out.splitlines()) == (10 if command[1] == "dump" else 1)
         done = call(*command, "--table", "*user", model)
         assert (done.code, "MonolithHashTable_item" in done.out) == (4, False)
+    done = call("table", "get", "--table", "*item", "--json", "--columns", "fid", model, 7 << 48)
+    assert done.out == f'{{"fid":"{7 << 48}"}}\n'
+    error_of(done, 4, "missing_shard")
     report = call("ckpt-info", model).out
     assert "10 entries in 1 table\n" in report
     assert report.endswith("\nnot counted: 1 dump not whole\n")
@@ -132,9 +139,9 @@ def test_no_cursor_where_tables_are_left_out(model: Path) -> None:
     done = call(*page, "--offset", cursor, model)
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith(f"Warning: nothing is read from cursor {cursor} on, which counts")
-    # Where the table is not asked for, its absence changes nothing.
+    # Where the table is not asked for, its absence changes no position.
     done = call(*page, "--table", "*user", model)
-    assert done.code == 0
+    assert done.code == 4
     assert json.loads(done.out.splitlines()[-1])["next_offset"] is not None
     lost.write_bytes(data)
     assert call(*page, "--offset", cursor, model).code == 0
@@ -264,6 +271,81 @@ def test_a_dump_of_many_tables_that_is_gone(multi: Path) -> None:
         )
 
 
+READING = [
+    *COMMANDS,
+    ["ckpt-info", "--dry-run"],
+    ["ckpt-info", "--force"],
+    ["ckpt-info", "--dry-run", "--slot", "7"],
+    ["ckpt-info", "--dry-run", "--fid", "7"],
+    ["ckpt-info", "--dry-run", "--fid-version", "v1"],
+    ["table", "get"],
+]
+
+
+@pytest.mark.parametrize("command", READING, ids="-".join)
+def test_dumps_that_were_emptied(model: Path, command: list[str]) -> None:
+    assert call("ckpt-info", model).code == 0
+    info = (model / "ckpt.info-30").read_text()
+    for path in assets_of(model).iterdir():
+        path.write_bytes(b"")
+    fids = [7] if command[-1] == "get" else []
+    done = call(*command, "--json", model, *fids)
+    assert error_of(done, 4, "table_gone")["file"] == f"{model}/ckpt.info-30"
+    assert (model / "ckpt.info-30").read_text() == info
+
+
+@pytest.mark.parametrize("command", [*READING, ["table", "ls", "--table", "t"]], ids="-".join)
+def test_a_name_without_a_dump(multi: Path, command: list[str]) -> None:
+    info = "".join(
+        f'feature_counts {{\n  key: "{name}"\n  value: {n}\n}}\n'
+        for name, n in (("author", 0), ("item", 10), ("user", 29))
+    )
+    (multi / "ckpt.info-30").write_text(info)
+    fids = [7 << 48] if command[-1] == "get" else []
+    done = call(*command, "--json", multi, *fids)
+    message = error_of(done, 4, "table_gone")["message"]
+    assert "counts table 'author', of which there is no dump; restore it, or" in message
+    assert (multi / "ckpt.info-30").read_text() == info
+    if "--check" in command:
+        assert done.document["check"]["differences"] == [
+            {"table": "author", "file": 0, "dump": None}
+        ]
+
+
+def test_a_part_of_a_name_that_is_gone(multi: Path) -> None:
+    """Counts by name are sums of tables of contents: expiry does not explain fewer."""
+    names = (("item", 10), ("user", 29))
+    for path in assets_of(multi).glob("emb_1*"):
+        path.unlink()
+    (multi / "ckpt.info-30").write_text(
+        "".join(f'feature_counts {{\n  key: "{name}"\n  value: {n}\n}}\n' for name, n in names)
+    )
+    what = "table user: 25 of 29 are in its tables of contents: a dump may be gone"
+    for command in (["ckpt-info", "--check"], ["ckpt-info"]):
+        done = call(*command, multi)
+        assert (done.code, what in done.err, "--force" in done.err) == (0, True, False)
+        done = call(*command, "--strict", "--json", multi)
+        message = error_of(done, 1, "different")["message"]
+        assert message == f"{multi}/ckpt.info-30: {what}; look for files of tables first"
+
+
+def test_a_check_that_compares_nothing_says_so(model: Path) -> None:
+    shard_path(assets_of(model), "MonolithHashTable_user", 1, 2).unlink()
+    done = call("ckpt-info", "--check", model)
+    assert f"Note: {model}/ckpt.info-30: not there; nothing was compared\n" in done.err
+    (model / "ckpt.info-30").write_text("")
+    done = call("ckpt-info", "--check", model)
+    assert f"Note: {model}/ckpt.info-30: not compared, as damaged or incomplete" in done.err
+
+
+def test_an_empty_file_beside_no_tables(model: Path) -> None:
+    for path in assets_of(model).iterdir():
+        path.unlink()
+    (model / "ckpt.info-30").write_text("")
+    check = call("ckpt-info", "--check", "--json", model).document["check"]
+    assert (check["verdict"], check["differences"]) == ("empty", [])
+
+
 def test_a_slot_that_is_gone_is_said(model: Path) -> None:
     (model / "ckpt.info-30").write_text(
         "".join(
@@ -277,7 +359,10 @@ def test_a_slot_that_is_gone_is_said(model: Path) -> None:
         assert "slot 9: all 812 gone or expired" in done.err
         done = call(*command, "--strict", "--json", model)
         message = error_of(done, 1, "different")["message"]
-        assert message.startswith(f"{model}/ckpt.info-30: slot 9: all 812 gone or expired;")
+        assert message == (
+            f"{model}/ckpt.info-30: slot 9: all 812 gone or expired; look for files of tables first"
+        )
+        assert "--force" not in done.err
     document = call("ckpt-info", "--check", "--json", model).document
     assert document["check"]["verdict"] == "more"
 

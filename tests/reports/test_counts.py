@@ -25,6 +25,7 @@ def counts(**changes: Any) -> Any:
         "hash_filters": [],
         "skipped": [],
         "problems": [],
+        "extra": {},
     }
     return SimpleNamespace(**values | changes)
 
@@ -142,8 +143,19 @@ def test_check() -> None:
     assert list(check_lines(same, by_contents=True)) == [
         "f: matches the dump (of multi tables the tables of contents; their data was not read)"
     ]
-    gone = Comparison("f", "gone", [Difference("a", 3, 0)], ["a"])
-    assert next(check_lines(gone)) == "f: counts tables that are gone"
+    gone = Comparison("f", "gone", [Difference("a", 3, 0), Difference("b", 0, None)], ["b"])
+    assert list(check_lines(gone)) == [
+        "f: counts tables that are gone",
+        "slot or table  file  dump",
+        "            a     3     0",
+        "            b     0  none",
+    ]
+    empty = Comparison("f", "empty", [])
+    assert list(check_lines(empty)) == [
+        "f: as it may be: the file is empty, which means that nobody counted"
+    ]
+    extra = Comparison("f", "different", [], extra=1)
+    assert list(check_lines(extra)) == ["f: cannot be right: the dump has 1 record of no table"]
 
 
 def test_check_document() -> None:

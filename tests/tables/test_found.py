@@ -127,7 +127,9 @@ def test_a_table_is_whole_or_left_out(parts: Path, lost: str) -> None:
     # What it holds of is known by the other shard's table of contents.
     found = find_tables(checkpoint, ["t", "item"])
     assert ([table.name for table in found.tables], found.problems) == (["t", "item"], [])
-    assert [warning.partition(": ")[0] for warning in found.warnings] == [str(parts / lost)]
+    assert [problem.path for problem in found.others] == [str(parts / lost)]
+    assert found.warnings == []
+    assert open_tables(checkpoint, ["t", "item"])[0].name == "t"
     with pytest.raises(MissingShardError):
         open_tables(checkpoint, ["auth*"])
     with pytest.raises(TableNotFoundError):
