@@ -49,7 +49,7 @@ _AROUND = Hint("or read around the damage with --on-corrupt skip", "on_corrupt",
 
 HINTS: dict[str, tuple[Hint, ...]] = {
     **dict.fromkeys(
-        [*RECORD_DAMAGE, "too_few_records", "empty_shard"],
+        [*RECORD_DAMAGE, "too_few_records"],
         (_AROUND,),
     ),
     "record_too_long": (

@@ -305,7 +305,7 @@ def dump(
         messages.warnings(no_cursor_warning(offset))
         end_with(found.problems, messages)
     out = sys.stdout.buffer
-    with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
+    with found.naming_copies(), Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
             entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
@@ -335,7 +335,7 @@ def dump(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
     messages.warnings(non_finite_warning(dump.non_finite), *odd)
-    messages.warnings(*damage_lines(skipped))
+    messages.warnings(*damage_lines(skipped), *found.copies_of(skipped))
     end_with(found_errors(checkpoint, found, skipped), messages)
 
 
@@ -431,7 +431,7 @@ def get(
     if not fid:
         messages.notes(f"{fids_from}: no feature ids in it")
         return
-    with Progress("looking", quiet=settings.quiet) as progress:
+    with found.naming_copies(), Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(
             entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
@@ -454,7 +454,7 @@ def get(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     non_finite = non_finite_warning(matches.non_finite, null=json)
     messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
-    messages.warnings(non_finite, *odd, *damage_lines(skipped))
+    messages.warnings(non_finite, *odd, *damage_lines(skipped), *found.copies_of(skipped))
     if matches.absent:
         ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
         settings.error_keys["absent"] = ids

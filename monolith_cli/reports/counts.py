@@ -54,6 +54,8 @@ def counts_lines(
     unverified = [table for table in counts.tables if not table.verified]
     whole = counts.tables and not unverified and not counts.problems
     verified = ", all verified" if whole else ""
+    if whole and counts.unread_copies:
+        verified += " but for copies"
     yield f"{entries} in {count_text(len(counts.tables), 'table')}{verified}"
     slots = sorted(counts.slot_counts.items(), key=lambda item: (-item[1], item[0]))
     if slots:
@@ -71,24 +73,30 @@ def counts_lines(
     if unverified or counts.problems:
         yield ""
         yield from _not_verified(unverified, scanned, counts)
-    if counts.problems:
-        yield f"not counted: {count_text(len(counts.problems), 'dump')} not whole"
+    not_counted = len(counts.problems) - len(counts.differing)
+    if not_counted:
+        yield f"not counted: {count_text(not_counted, 'dump')} not whole"
+    if counts.differing:
+        yield f"counted, though bytes differ: {count_text(len(counts.differing), 'copy', 'copies')}"
 
 
 def _not_verified(
     tables: Sequence[TableCount], scanned: bool, counts: CheckpointCounts
 ) -> Iterator[str]:
     """Which tables were not verified, a line for each cause."""
-    by_contents = [table for table in tables if table.kind == "multi" and not scanned]
+    damaged = [table for table in tables if table.damaged]
+    by_contents = [
+        table for table in tables if table.kind == "multi" and not scanned and not table.damaged
+    ]
     if by_contents:
         yield (
             f"not verified: {count_text(len(by_contents), 'table')} counted by the tables of"
             " contents; --scan reads the data"
         )
-    others = len(tables) - len(by_contents)
-    if others and counts.skipped:
-        yield f"not verified: {count_text(others, 'table')} with damaged places"
-    elif others and counts.extra:
+    if damaged:
+        yield f"not verified: {count_text(len(damaged), 'table')} with damaged places"
+    others = len(tables) - len(by_contents) - len(damaged)
+    if others and counts.extra:
         yield f"not verified: {count_text(others, 'table')} beside records of no table"
     elif others:
         yield f"not verified: {count_text(others, 'table')} read without checking checksums"

@@ -113,6 +113,8 @@ class TableCount(NamedTuple):
         The types of optimizer state, by number of their field; None if entries were not read.
     slot_counts
         Entries by slot; None if entries were not read.
+    damaged
+        Whether damage was skipped in its files, which tables of a dump share.
     """
 
     name: str
@@ -125,6 +127,7 @@ class TableCount(NamedTuple):
     dims: tuple[int, int] | None = None
     optimizers: list[str] | None = None
     slot_counts: dict[int, int] | None = None
+    damaged: bool = False
 
 
 class CheckpointCounts:
@@ -151,7 +154,11 @@ class CheckpointCounts:
         Damage that was skipped.
     problems
         Only with `CountOptions.partial`: what is wrong with tables and filters that are not whole,
-        and were left out; also with those that were not asked for.
+        and were left out; also with those that were not asked for; and `differing`.
+    differing
+        Copies of files that were counted, whose bytes are others.
+    unread_copies
+        How many copies of files there are that were compared by their sizes alone.
     warnings
         Oddities that are no damage, a phrase each.
     rank_0
@@ -171,6 +178,8 @@ class CheckpointCounts:
         self.hash_filters: list[HashFilterSummary] = []
         self.skipped: list[Skipped] = []
         self.problems: list[CorruptionError] = []
+        self.differing: list[CorruptionError] = []
+        self.unread_copies = 0
         self.warnings: list[str] = []
         self.rank_0 = CkptInfo({}, {})
         self.found: FoundTables | None = None
@@ -307,9 +316,13 @@ class _Count:
         self.tallies: dict[tuple[str, str | None], _Tally] = {}
 
     def run(self) -> CheckpointCounts:
-        options = self.options
-        found = find_tables(self.checkpoint, options.patterns, self.read_options)
+        found = find_tables(self.checkpoint, self.options.patterns, self.read_options)
         self._note_problems(found)
+        with found.naming_copies():
+            return self._run(found)
+
+    def _run(self, found: FoundTables) -> CheckpointCounts:
+        options = self.options
         tables = found.tables
         self.single_paths = {f.path for t in tables if t.kind == "single" for f in t.files}
         multis = [table for table in tables if isinstance(table, MultiTable)]
@@ -328,15 +341,15 @@ class _Count:
         self._read(EntryStream(extents))
         if read_multis and whole:
             self._compare(dumps)
+        elif not read_multis:
+            for dump in dumps:
+                self._note(dump.too_small())
         for table in tables:
             self.counts.tables.append(self._table_count(table, read_multis, whole))
         if read_multis and not whole:
             self.counts.unattributed = sum(
                 self.tallies[key].entries for key in self.tallies if key[1] is None
             )
-        if not read_multis:
-            for dump in dumps:
-                self._note(dump.too_small())
         self._sum_up(dumps)
         filters = found.files.hash_filters if not options.patterns else {}
         for name, shards in filters.items():
@@ -348,10 +361,14 @@ class _Count:
                 self._note([_skipped_filter(error)])
             else:
                 self.counts.hash_filters.append(summary)
+        copies = [pair for table in tables for pair in table.copies]
+        copies += [pair for shards in filters.values() for pair in shards.copies]
+        copies = list(dict.fromkeys(copies))
         if options.scan_multi:
-            copies = [pair for table in tables for pair in table.copies]
-            copies += [pair for shards in filters.values() for pair in shards.copies]
-            self._compare_copies(list(dict.fromkeys(copies)))
+            self._compare_copies(copies)
+        else:
+            self.counts.unread_copies = len(copies)
+        self.counts.warnings += found.copies_of(self.counts.skipped)
         return self.counts
 
     def _note_problems(self, found: FoundTables) -> None:
@@ -381,6 +398,7 @@ class _Count:
             for problem in pool.map(lambda pair: compare_copies(*pair), copies):
                 if problem is not None:
                     self._problem(problem)
+                    self.counts.differing.append(problem)
 
     def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
         extents = []
@@ -433,18 +451,20 @@ class _Count:
         self.counts.skipped = distinct([*self.counts.skipped, *skipped])
 
     def _table_count(self, table: Table, read_multis: bool, whole: bool) -> TableCount:
+        places = {damage.path for damage in self.counts.skipped}
+        damaged = any(file.path in places for file in table.files)
+        extra = any(file.path in self.counts.extra for file in table.files)
         if table.kind == "multi" and (not read_multis or whole):
-            sound = read_multis and not any(f.path in self.counts.extra for f in table.files)
             return TableCount(
                 table.name,
                 "multi",
                 table.promised_entries or 0,
                 table.shards,
                 None,
-                sound and self.options.verify,
+                read_multis and self.options.verify and not extra,
+                damaged=damaged,
             )
         total = _Tally()
-        damaged = {damage.path for damage in self.counts.skipped}.union(self.counts.extra)
         for file in table.files:
             tally = self.tallies.get((file.path, table.name))
             if tally is not None:
@@ -456,11 +476,12 @@ class _Count:
             total.entries,
             table.shards,
             table.stored_bytes,
-            self.options.verify and not any(file.path in damaged for file in table.files),
+            self.options.verify and not damaged and not extra,
             dims[0] if dims and dims[0] == dims[1] else None,
             dims,
             _native.optimizer_names(total.types),
             dict(sorted(total.slots.items())),
+            damaged,
         )
 
     def _compare(self, dumps: list[MultiDump]) -> None:

@@ -6,6 +6,7 @@ A table is whole or left out: of one that several dumps hold parts of, no part m
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
@@ -22,11 +23,12 @@ from monolith_cli.tables.stream import ReadOptions
 from monolith_cli.tables.table import MultiTable, SingleTable, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from monolith_cli.checkpoint.assets import AssetsListing
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import BrokenSet, ShardSet
+    from monolith_cli.formats.tfrecord import Skipped
 
 __all__ = ["NO_TABLES", "FoundTables", "find_tables", "open_tables"]
 
@@ -72,6 +74,35 @@ class FoundTables(NamedTuple):
         """
         dumps = [*self.files.singles.values(), *(data for data, _ in self.files.multis.values())]
         return not any(size for shards in dumps for size in shards.sizes())
+
+    def copy_of(self, path: str | None) -> str | None:
+        """Where another server of an export has the same file, equally large; None if none has."""
+        pairs = (pair for shards in self.files.sets() for pair in shards.copies)
+        return next((copy for original, copy in pairs if original == path), None)
+
+    def copies_of(self, damages: Iterable[Skipped]) -> list[str]:
+        """A phrase for each damaged file of which another server has a copy."""
+        copies = {damage.path: self.copy_of(damage.path) for damage in damages}
+        return [
+            f"{path}: '{copy}' is a copy of the same size, which may be sound"
+            for path, copy in copies.items()
+            if copy is not None
+        ]
+
+    @contextmanager
+    def naming_copies(self) -> Iterator[None]:
+        """Within it the error of a damaged file says where a copy is, in an export."""
+        try:
+            yield
+        except CorruptionError as error:
+            self._name_copy(error)
+            raise
+
+    def _name_copy(self, error: CorruptionError) -> None:
+        copy = self.copy_of(error.path)
+        if copy is not None and error.kind not in ("copies_differ", "empty_shard"):
+            hint = error.hint or "restore it"
+            error.hint = f"{hint}, perhaps from '{copy}', a copy of the same size"
 
     @property
     def is_empty(self) -> bool:
@@ -164,6 +195,8 @@ def find_tables(
         if name not in partly_lost
     ]
     found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files)
+    for problem in (*found.problems, *found.others):
+        found._name_copy(problem)
     return found._replace(shared_names=frozenset(holders))
 
 

@@ -184,6 +184,16 @@ def test_an_empty_data_file(multi: Path, command: list[str]) -> None:
         assert done.document["feature_counts"] == {"user": 16, "item": 5}
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_skipping_a_data_file_that_is_too_small(tmp_path: Path, size: int) -> None:
+    write_model_dir(tmp_path, 30, multis={"emb_0": {"user": USER, "item": ITEM}}, shards=1, tf=True)
+    shard_path(assets_of(tmp_path), "emb_0", 0, 1).write_bytes(bytes(size))
+    report = call("ckpt-info", "--on-corrupt", "skip", tmp_path).out
+    assert report.endswith("\nnot verified: 2 tables with damaged places\n")
+    advised = "--on-corrupt" in call("ckpt-info", tmp_path).err
+    assert advised == (size > 0)  # of an empty file nothing is left when it is skipped
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=IDS)
 def test_an_empty_table_of_contents(multi: Path, command: list[str]) -> None:
     path = shard_path(assets_of(multi), "emb_0.meta", 1, 2)
@@ -424,10 +434,15 @@ def test_copies_are_read_once(export: Path) -> None:
     done = call("ckpt-info", "--json", export)
     assert (done.code, done.document["entries"], len(names_of(done))) == (0, 120, 12)
     assert done.document["slot_counts"] == {"1": 120}
-    note = "2 dumps are in several servers' assets, in files of the same size: read once"
+    note = (
+        "2 dumps are in several servers' assets, in files of the same size: read once; only a scan"
+        " compares their bytes\n"
+    )
     assert done.err.count(note) == 1
     done = call("ckpt-info", "--scan", "--json", export)
     assert (done.code, done.document["entries"]) == (0, 120)
+    assert "tables, all verified but for copies\n" in call("ckpt-info", export).out
+    assert "tables, all verified\n" in call("ckpt-info", "--scan", export).out
     assert call("table", "get", "--json", export, 1 << 48 | 1005).out.count("\n") == 1
     assert call("table", "dump", export).out.count("\n") == 120
     tables = call("table", "ls", "--json", export).document
@@ -448,6 +463,10 @@ def test_copies_that_differ(export: Path) -> None:
     error = error_of(done, 4, "copies_differ")
     assert (error["file"], error["offset"]) == (str(copy), len(data) - 1)
     assert str(original) in error["message"]
+    assert len(done.document["problems"]) == 1
+    report = call("ckpt-info", "--scan", export).out
+    assert "\n120 entries in 12 tables\n" in report
+    assert report.endswith("\ncounted, though bytes differ: 1 copy\n")
     copy.write_bytes(b"")
     for command in COMMANDS:
         error = (
@@ -458,6 +477,22 @@ def test_copies_that_differ(export: Path) -> None:
         assert error["file"] == str(copy)
         assert str(original) in error["message"]
     assert call("ckpt-info", "--json", export).document["entries"] == 110
+
+
+def test_damage_that_another_server_may_have_sound(export: Path) -> None:
+    path = export / "ps_1" / "5" / "assets" / "user_10-00000-of-00001"
+    copy = export / "ps_10" / "5" / "assets" / "user_10-00000-of-00001"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    reading: list[list[str]] = [["ckpt-info"], ["table", "ls"], ["table", "dump"], ["table", "get"]]
+    for command in reading:
+        fids = [1] if command[-1] == "get" else []
+        message = error_of(call(*command, "--json", export, *fids), 4, "bad_data_crc")["message"]
+        assert message.startswith(f"{path}: damaged: ")
+        assert f"; restore the file, perhaps from '{copy}', a copy of the same size, or" in message
+        done = call(*command, "--on-corrupt", "skip", export, *fids)
+        what = f"Warning: {path}: '{copy}' is a copy of the same size, which may be sound\n"
+        assert (done.code, done.err.count(what)) == (4, 1)
 
 
 def test_parts_of_a_multi_table_are_no_copies(tmp_path: Path) -> None:

@@ -10,9 +10,17 @@ from monolith_cli.reports.text import Look
 from monolith_cli.tables.comparison import Comparison, Difference
 
 
-def table(name: str, kind: str, entries: int, *, verified: bool = True) -> SimpleNamespace:
+def table(
+    name: str, kind: str, entries: int, *, verified: bool = True, damaged: bool = False
+) -> SimpleNamespace:
     return SimpleNamespace(
-        name=name, kind=kind, entries=entries, shards=2, bytes=1000, verified=verified
+        name=name,
+        kind=kind,
+        entries=entries,
+        shards=2,
+        bytes=1000,
+        verified=verified,
+        damaged=damaged,
     )
 
 
@@ -25,7 +33,9 @@ def counts(**changes: Any) -> Any:
         "hash_filters": [],
         "skipped": [],
         "problems": [],
+        "differing": [],
         "extra": {},
+        "unread_copies": 0,
     }
     return SimpleNamespace(**values | changes)
 
@@ -73,14 +83,28 @@ def test_not_verified() -> None:
     lines = list(counts_lines(found, model_dir="m", step=1))
     assert lines[1] == "3,010 entries in 1 table"
     assert lines[-1] == "not verified: 1 table read without checking checksums"
-    found.skipped = ["damage"]
+    found.tables = [table("item", "single", 3010, verified=False, damaged=True)]
     found.tables.append(table("user", "multi", 0, verified=False))
     assert list(counts_lines(found, model_dir="m", step=1))[-2:] == [
         "not verified: 1 table counted by the tables of contents; --scan reads the data",
         "not verified: 1 table with damaged places",
     ]
-    lines = list(counts_lines(found, model_dir="m", step=1, scanned=True))
-    assert lines[-1] == "not verified: 2 tables with damaged places"
+    # Of a file that is too small it is known without reading it.
+    found.tables[1].damaged = True
+    lines = list(counts_lines(found, model_dir="m", step=1))
+    assert lines[-2:] == ["", "not verified: 2 tables with damaged places"]
+
+
+def test_copies() -> None:
+    found = counts(unread_copies=3)
+    lines = list(counts_lines(found, model_dir="m", step=1))
+    assert lines[1] == "3,010 entries in 2 tables, all verified but for copies"
+    found = counts(problems=["missing", "differs"], differing=["differs"])
+    assert list(counts_lines(found, model_dir="m", step=1))[-3:] == [
+        "",
+        "not counted: 1 dump not whole",
+        "counted, though bytes differ: 1 copy",
+    ]
 
 
 def test_nothing() -> None:
