@@ -430,6 +430,7 @@ def get(
     messages.warnings(*checkpoint.warnings)
     if not fid:
         messages.notes(f"{fids_from}: no feature ids in it")
+        end_with(found_errors(checkpoint, found, ()), messages)
         return
     with found.naming_copies(), Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(

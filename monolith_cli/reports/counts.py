@@ -156,7 +156,8 @@ def check_lines(
         yield f"{name_text(comparison.path)}: matches {dump}"
         return
     explanation = comparison.explanation
-    what = f"differs from {dump}" if explanation is None else f"as it may be: {explanation}"
+    judged = "doubtful" if comparison.verdict == "more" and comparison.doubtful else "as it may be"
+    what = f"differs from {dump}" if explanation is None else f"{judged}: {explanation}"
     if comparison.verdict == "gone":
         what = "counts tables that are gone"
     elif comparison.extra:

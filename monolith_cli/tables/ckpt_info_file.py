@@ -152,11 +152,10 @@ def settle_ckpt_info(
     if check and counts.is_whole:
         extra = sum(counts.extra.values())
         comparison = check_ckpt_info(path, counts.everything(), counts.rank_0, extra)
-        why = comparison.explanation
+        failure = comparison.error(strict=strict)
+        why = comparison.explanation if failure is None else None
         return Outcome(
-            note=None if why is None else f"{path}: {why}",
-            failure=comparison.error(strict=strict),
-            comparison=comparison,
+            note=None if why is None else f"{path}: {why}", failure=failure, comparison=comparison
         )
     if counts.is_whole:
         if filtered or fid_version != "v2":

@@ -134,7 +134,7 @@ def open_tables(
         A dump of a wanted table is not whole.
     CorruptionError
         A table of contents is damaged, or promises more than its data can be; copies of a file
-        differ in size.
+        differ in size; a pattern matches no table, and ckpt.info counts tables that are gone.
     PathNotFoundError, NotReadableError
         Files went away, or cannot be read.
     """
@@ -158,6 +158,8 @@ def find_tables(
     ------
     TableNotFoundError
         A pattern matches no table, not even one that is not whole.
+    CorruptionError
+        The same, and ckpt.info counts tables that are gone.
     PathNotFoundError, NotReadableError
         As `open_tables`.
     """
@@ -194,10 +196,11 @@ def find_tables(
         for name in sorted(holders)
         if name not in partly_lost
     ]
-    found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files)
+    names = frozenset(holders)
+    found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files, names)
     for problem in (*found.problems, *found.others):
         found._name_copy(problem)
-    return found._replace(shared_names=frozenset(holders))
+    return found
 
 
 class _Lost(NamedTuple):
@@ -221,10 +224,13 @@ def _choose(
     checkpoint: Checkpoint,
     warnings: list[str],
     files: AssetsListing,
+    names: frozenset[str],
 ) -> FoundTables:
     filters = [broken.error for broken in files.broken if broken.kind == "filter"]
+    problems = [each.error for each in lost]
+    every = FoundTables(tables, problems, filters, warnings, files, shared_names=names)
     if not patterns:
-        return FoundTables(tables, [each.error for each in lost], filters, warnings, files)
+        return every
     from fnmatch import fnmatchcase
 
     known = {table.name for table in tables}.union(*(each.tables or () for each in lost))
@@ -233,19 +239,28 @@ def _choose(
         # A name may look like a pattern: `user[0]` would else never be the table of that name.
         matching = {pattern} & known or {name for name in known if fnmatchcase(name, pattern)}
         if not matching and all(each.tables is not None for each in lost):
-            where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
-            raise TableNotFoundError(
-                f"no table matches {pattern!r}",
-                path=None if where is None else os.fspath(where),
-            )
+            raise _no_match(pattern, checkpoint, every)
         wanted |= matching
-    problems: list[CorruptionError] = []
+    problems = []
     others: list[CorruptionError] = []
     for each in lost:
         asked_for = each.tables is None or wanted & each.tables
         (problems if asked_for else others).append(each.error)
     chosen = [table for table in tables if table.name in wanted]
-    return FoundTables(chosen, problems, [], warnings, files, [*others, *filters])
+    return FoundTables(chosen, problems, [], warnings, files, [*others, *filters], names)
+
+
+def _no_match(pattern: str, checkpoint: Checkpoint, every: FoundTables) -> MonolithError:
+    """The error of a pattern that no table matches, or may match one that is gone."""
+    from monolith_cli.tables.ckpt_info_file import gone_error
+
+    what = f"no table matches {pattern!r}"
+    gone = gone_error(checkpoint.ckpt_info_path, every)
+    if gone is not None:
+        gone.what = f"{gone.what}; {what}"
+        return gone
+    where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
+    return TableNotFoundError(what, path=None if where is None else os.fspath(where))
 
 
 def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:

@@ -322,6 +322,25 @@ def test_a_name_without_a_dump(multi: Path, command: list[str]) -> None:
         ]
 
 
+@pytest.mark.parametrize("command", [["ckpt-info"], ["table", "ls"], ["table", "dump"]])
+def test_asking_for_a_table_that_is_gone(multi: Path, command: list[str]) -> None:
+    path = multi / "ckpt.info-30"
+    path.write_text('feature_counts {\n  key: "author"\n  value: 3\n}\n')
+    done = call(*command, "--table", "auth*", "--json", multi)
+    message = error_of(done, 4, "table_gone")["message"]
+    assert "counts table 'author', of which there is no dump; no table matches 'auth*';" in message
+    path.unlink()
+    error_of(call(*command, "--table", "auth*", "--json", multi), 3, "no_such_table")
+
+
+def test_no_feature_ids_and_tables_that_are_gone(multi: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text("# none\n")
+    command = ["table", "get", "--fids-from", tmp_path / "ids", "--json", multi]
+    assert call(*command).code == 0
+    (multi / "ckpt.info-30").write_text('feature_counts {\n  key: "author"\n  value: 3\n}\n')
+    error_of(call(*command), 4, "table_gone")
+
+
 def test_a_part_of_a_name_that_is_gone(multi: Path) -> None:
     """Counts by name are sums of tables of contents: expiry does not explain fewer."""
     names = (("item", 10), ("user", 29))

@@ -178,6 +178,10 @@ def test_check() -> None:
     assert list(check_lines(empty)) == [
         "f: as it may be: the file is empty, which means that nobody counted"
     ]
+    more = Comparison("f", "more", [Difference(7, 12, 10)])
+    assert next(check_lines(more)).startswith("f: as it may be: the file counts 2 more than the")
+    more = Comparison("f", "more", [Difference(7, 12, 0)])
+    assert next(check_lines(more)).startswith("f: doubtful: the file counts 12 more than the")
     extra = Comparison("f", "different", [], extra=1)
     assert list(check_lines(extra)) == ["f: cannot be right: the dump has 1 record of no table"]
 
