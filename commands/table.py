@@ -52,8 +52,7 @@ LS_KEYS = {
     },
     exit_codes={
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard, also of a table that is not asked for; tables that are"
-        " whole are listed",
+        4: "damaged data, a missing shard of any table; tables that are whole are listed",
     },
     json_keys=LS_KEYS,
     json_intro="With --json the output is a list of objects with these keys; with --step all a list"
@@ -169,8 +168,8 @@ def found_errors(
     exit_codes={
         2: "wrong usage, a cursor that points at no entry too",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard, also of a table that is not asked for; entries printed"
-        " before that are valid, and those of tables that are whole are printed",
+        4: "damaged data, a missing shard of any table; entries printed before that are valid,"
+        " and those of tables that are whole are printed",
     },
     json_keys={
         **ENTRY_KEYS,
@@ -350,8 +349,7 @@ def dump(
     exit_codes={
         1: "a feature id is in none of the tables",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard, also of a table that is not asked for; entries of tables"
-        " that are whole are shown",
+        4: "damaged data, a missing shard of any table; entries of tables that are whole are shown",
     },
     json_keys={
         **ENTRY_KEYS,
