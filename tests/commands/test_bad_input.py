@@ -455,8 +455,8 @@ def test_more_entries_than_promised(multi: Path, name: str, options: list[str]) 
     done = run(name, multi, *options, scan=True)
     assert done.code == 0
     note = (
-        "Note: no ckpt.info was written: records that no table of contents promises were left out of"
-        " the counts\n"
+        "Note: no ckpt.info was written: records that no table of contents promises were left out"
+        " of the counts\n"
     )
     assert done.err == (note if name == "ckpt-info" else "") + (
         f"Warning: {path}: 2 records more than its table of contents promises; left out\n"
