@@ -19,10 +19,10 @@ EXAMPLES = {
 
 EXIT_CODES = {
     1: "--check found a difference, or the file that is there says something else and was kept"
-    " (--force replaces it); with --strict also a slot that is empty now",
+    " (--force replaces it); with --strict also a slot that is empty now, or fewer entries by name",
     3: "no such directory, step, table or file, or it cannot be read or written",
     4: "damaged data; at the end, after all counts, with --on-corrupt skip, and for tables that are"
-    " not whole or gone",
+    " not whole or gone, whether they are asked for or not",
 }
 
 JSON_KEYS = {
@@ -46,7 +46,7 @@ JSON_KEYS = {
     "check": 'Only with --check, of undamaged data. An object: "file", "verdict" ("same", "more",'
     ' "empty", "rank_0", "gone" or "different"), "compared" ("entries", or "contents" where'
     ' multi tables were not read) and "differences", a list of objects with "slot" or "table",'
-    ' "file" and "dump".',
+    ' "file" and "dump" (null for a table of which there is no dump).',
 }
 
 
@@ -74,12 +74,13 @@ JSON_INTRO = (
 @options.option(
     "--strict",
     is_flag=True,
-    help="Exit with 1 also for a slot or table of which only the file counts any.",
+    help="Exit with 1 also for a slot of which only the file counts any, and a table by name of"
+    " which it counts more: those may be gone.",
 )
 @options.option(
     "--text", is_flag=True, help="Print the text of ckpt.info-<step> in place of the report."
 )
-@options.force(help="Replace a file that is there, whatever it says.")
+@options.force(help="Replace a file that is there, whatever it says, unless tables are gone.")
 @options.option(
     "--top",
     type=click.IntRange(min=1),
@@ -137,7 +138,7 @@ def ckpt_info(
     something else is kept, unless --force. Some differences are explained: entries may expire
     between counting and saving, an empty file means that nobody counted, and full sync training
     counts the tables of rank 0 alone. One that counts tables without a dump shows that the dump is
-    not whole.
+    not whole, and is never replaced.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")

@@ -49,7 +49,7 @@ _AROUND = Hint("or read around the damage with --on-corrupt skip", "on_corrupt",
 
 HINTS: dict[str, tuple[Hint, ...]] = {
     **dict.fromkeys(
-        [*RECORD_DAMAGE, "too_few_records", "empty_shard"],
+        [*RECORD_DAMAGE, "too_few_records"],
         (_AROUND,),
     ),
     "record_too_long": (
@@ -61,7 +61,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         _AROUND,
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
-    "different": (Hint("or monolith ckpt-info --force writes it anew", "check"),),
+    "different": (Hint("monolith ckpt-info --force writes it anew", "check", after="count anew"),),
     "job_runs": (
         Hint(
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"

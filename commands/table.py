@@ -52,7 +52,7 @@ LS_KEYS = {
     },
     exit_codes={
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard; tables that are whole are listed",
+        4: "damaged data, a missing shard of any table; tables that are whole are listed",
     },
     json_keys=LS_KEYS,
     json_intro="With --json the output is a list of objects with these keys; with --step all a list"
@@ -100,6 +100,7 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
+    from monolith_cli.tables.ckpt_info_file import gone_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.skipped import skipped_error
 
@@ -133,8 +134,7 @@ def ls(
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
             steps.failed(skipped_error(counts.skipped), *counts.problems)
-            if not counts.tables and not counts.problems:
-                steps.failed(gone(checkpoint))
+            steps.failed(gone_error(checkpoint.ckpt_info_path, counts.found))
     if json:
         show_json(documents if steps.several else documents[0])
     steps.end()
@@ -143,18 +143,13 @@ def ls(
 def found_errors(
     checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
 ) -> list[MonolithError | None]:
-    """What was wrong with tables that were looked for, and read."""
+    """What was wrong with tables that were read, and with others of the checkpoint."""
+    from monolith_cli.tables.ckpt_info_file import gone_error
     from monolith_cli.tables.skipped import skipped_error
 
-    empty = gone(checkpoint) if found.is_empty else None
-    return [skipped_error(skipped), *found.problems, *found.filter_problems, empty]
-
-
-def gone(checkpoint: Checkpoint) -> MonolithError | None:
-    """What is wrong with a checkpoint without tables, where its ckpt.info counts some."""
-    from monolith_cli.tables.ckpt_info_file import no_tables_error
-
-    return no_tables_error(checkpoint)
+    gone = gone_error(checkpoint.ckpt_info_path, found)
+    not_whole = [*found.problems, *found.filter_problems, *found.others]
+    return [skipped_error(skipped), *not_whole, gone]
 
 
 @click.command(
@@ -173,8 +168,8 @@ def gone(checkpoint: Checkpoint) -> MonolithError | None:
     exit_codes={
         2: "wrong usage, a cursor that points at no entry too",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard; entries printed before that are valid, and those of"
-        " tables that are whole are printed",
+        4: "damaged data, a missing shard of any table; entries printed before that are valid,"
+        " and those of tables that are whole are printed",
     },
     json_keys={
         **ENTRY_KEYS,
@@ -309,7 +304,7 @@ def dump(
         messages.warnings(no_cursor_warning(offset))
         end_with(found.problems, messages)
     out = sys.stdout.buffer
-    with Progress("dumping", quiet=settings.quiet, rows=True) as progress:
+    with found.naming_copies(), Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
             entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
@@ -339,7 +334,7 @@ def dump(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
     messages.warnings(non_finite_warning(dump.non_finite), *odd)
-    messages.warnings(*damage_lines(skipped))
+    messages.warnings(*damage_lines(skipped), *found.copies_of(skipped))
     end_with(found_errors(checkpoint, found, skipped), messages)
 
 
@@ -354,13 +349,13 @@ def dump(
     exit_codes={
         1: "a feature id is in none of the tables",
         3: "no such directory, step or table, or it cannot be read",
-        4: "damaged data, a missing shard; entries of tables that are whole are shown",
+        4: "damaged data, a missing shard of any table; entries of tables that are whole are shown",
     },
     json_keys={
         **ENTRY_KEYS,
         "absent": "In the error, on standard error: a list of all feature ids that are in none of"
-        " the tables, strings, unless --json-number-ids. With --on-corrupt skip they may be in what"
-        " was left out.",
+        " the tables that are whole, strings, unless --json-number-ids. They may be in tables that"
+        " are not, or with --on-corrupt skip in what was left out.",
     },
     json_intro="With --json, every line is an object with these keys, or with those of --columns:",
     context_settings={"ignore_unknown_options": True},  # -5 is a fid
@@ -433,8 +428,9 @@ def get(
     messages.warnings(*checkpoint.warnings)
     if not fid:
         messages.notes(f"{fids_from}: no feature ids in it")
+        end_with(found_errors(checkpoint, found, ()), messages)
         return
-    with Progress("looking", quiet=settings.quiet) as progress:
+    with found.naming_copies(), Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(
             entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
             reading,
@@ -457,7 +453,7 @@ def get(
     odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
     non_finite = non_finite_warning(matches.non_finite, null=json)
     messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
-    messages.warnings(non_finite, *odd, *damage_lines(skipped))
+    messages.warnings(non_finite, *odd, *damage_lines(skipped), *found.copies_of(skipped))
     if matches.absent:
         ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
         settings.error_keys["absent"] = ids

@@ -27,6 +27,7 @@ KINDS = {
     "too_few_records": "fewer records than the table of contents promises",
     "empty_shard": "a file of 0 bytes, where a table of contents promises entries",
     "empty_contents": "an empty table of contents, where entries or other tables of contents are",
+    "short_contents": "a table of contents that names fewer tables than others of its dump",
     "missing_shard": "a shard of a dump, or a file of a checkpoint, is not there",
     "shard_mismatch": "shards that disagree about their total",
     "copies_differ": "copies of a dump's file, in the assets of several servers, that differ",

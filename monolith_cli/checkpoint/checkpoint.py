@@ -177,7 +177,8 @@ class Checkpoint:
         copied = sum(bool(shards.copies) for shards in dumps)
         if copied:
             what = "1 dump is" if copied == 1 else f"{copied} dumps are"
-            self._note(f"{what} in several servers' assets, in files of the same size: read once")
+            where = f"{what} in several servers' assets, in files of the same size"
+            self._note(f"{where}: read once; only a scan compares their bytes")
 
     def _note(self, note: str) -> None:
         if note not in self.notes:

@@ -54,6 +54,8 @@ def counts_lines(
     unverified = [table for table in counts.tables if not table.verified]
     whole = counts.tables and not unverified and not counts.problems
     verified = ", all verified" if whole else ""
+    if whole and counts.unread_copies:
+        verified += " but for copies"
     yield f"{entries} in {count_text(len(counts.tables), 'table')}{verified}"
     slots = sorted(counts.slot_counts.items(), key=lambda item: (-item[1], item[0]))
     if slots:
@@ -70,22 +72,32 @@ def counts_lines(
         yield _hash_filter_line(summary)
     if unverified or counts.problems:
         yield ""
-        yield from _not_verified(unverified, scanned, bool(counts.skipped))
-    if counts.problems:
-        yield f"not counted: {count_text(len(counts.problems), 'dump')} not whole"
+        yield from _not_verified(unverified, scanned, counts)
+    not_counted = len(counts.problems) - len(counts.differing)
+    if not_counted:
+        yield f"not counted: {count_text(not_counted, 'dump')} not whole"
+    if counts.differing:
+        yield f"counted, though bytes differ: {count_text(len(counts.differing), 'copy', 'copies')}"
 
 
-def _not_verified(tables: Sequence[TableCount], scanned: bool, damaged: bool) -> Iterator[str]:
+def _not_verified(
+    tables: Sequence[TableCount], scanned: bool, counts: CheckpointCounts
+) -> Iterator[str]:
     """Which tables were not verified, a line for each cause."""
-    by_contents = [table for table in tables if table.kind == "multi" and not scanned]
+    damaged = [table for table in tables if table.damaged]
+    by_contents = [
+        table for table in tables if table.kind == "multi" and not scanned and not table.damaged
+    ]
     if by_contents:
         yield (
             f"not verified: {count_text(len(by_contents), 'table')} counted by the tables of"
             " contents; --scan reads the data"
         )
-    others = len(tables) - len(by_contents)
-    if others and damaged:
-        yield f"not verified: {count_text(others, 'table')} with damaged places"
+    if damaged:
+        yield f"not verified: {count_text(len(damaged), 'table')} with damaged places"
+    others = len(tables) - len(by_contents) - len(damaged)
+    if others and counts.extra:
+        yield f"not verified: {count_text(others, 'table')} beside records of no table"
     elif others:
         yield f"not verified: {count_text(others, 'table')} read without checking checksums"
 
@@ -144,13 +156,22 @@ def check_lines(
         yield f"{name_text(comparison.path)}: matches {dump}"
         return
     explanation = comparison.explanation
-    what = f"differs from {dump}" if explanation is None else f"as it may be: {explanation}"
+    judged = "doubtful" if comparison.verdict == "more" and comparison.doubtful else "as it may be"
+    what = f"differs from {dump}" if explanation is None else f"{judged}: {explanation}"
     if comparison.verdict == "gone":
         what = "counts tables that are gone"
+    elif comparison.extra:
+        records = count_text(comparison.extra, "record")
+        what = f"cannot be right: the dump has {records} of no table"
     yield f"{name_text(comparison.path)}: {what}"
+    if not comparison.differences:
+        return
     shown = comparison.differences if top is None else comparison.differences[:top]
     cells = [("slot or table", "file", "dump")]
-    cells += [(_key(d), f"{d.in_file:,}", f"{d.in_dump:,}") for d in shown]
+    cells += [
+        (_key(d), f"{d.in_file:,}", "none" if d.in_dump is None else f"{d.in_dump:,}")
+        for d in shown
+    ]
     yield from columns(cells, ">>>")
     rest = len(comparison.differences) - len(shown)
     if rest:

@@ -5,6 +5,7 @@ Both decisions are made from counts alone; who counted, and what is shown of it,
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import (
@@ -19,23 +20,22 @@ from monolith_cli.tables.comparison import Comparison, compare
 from monolith_cli.tables.skipped import skipped_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.tables.counts import CheckpointCounts
+    from monolith_cli.tables.found import FoundTables
 
 __all__ = [
     "Outcome",
     "check_ckpt_info",
-    "lost_tables_error",
-    "no_tables_error",
+    "gone_error",
     "reason_not_to_write",
     "save_ckpt_info",
     "settle_ckpt_info",
 ]
 
 
-def check_ckpt_info(path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None) -> Comparison:
+def check_ckpt_info(
+    path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None, extra: int = 0
+) -> Comparison:
     """Compare the file at `path` with the counts of its checkpoint; writes nothing.
 
     Raises
@@ -47,26 +47,32 @@ def check_ckpt_info(path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = 
     """
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
-    return compare(path, read_ckpt_info(path), dump, rank_0)
+    return compare(path, read_ckpt_info(path), dump, rank_0, extra)
 
 
-def no_tables_error(checkpoint: Checkpoint) -> MonolithError | None:
-    """The error of a checkpoint in which no table was found, if its ckpt.info counts entries."""
-    return _tables_gone(checkpoint.ckpt_info_path, CkptInfo({}, {}))
+def gone_error(path: str | None, found: FoundTables | None) -> MonolithError | None:
+    """The error of a checkpoint whose ckpt.info, at `path`, counts tables that are gone.
 
+    Known without counting: the file names a table of which there is no dump, or it counts entries,
+    and all dumps are empty. None where dumps are not whole, which is an error already.
 
-def lost_tables_error(checkpoint: Checkpoint, names: Iterable[str]) -> MonolithError | None:
-    """The error of a checkpoint whose ckpt.info names other tables than these multi tables.
+    Costs the reading of a small file, and looks at the sizes of others.
 
-    Slots are not compared, as counting them would take reading.
+    Raises
+    ------
+    PathNotFoundError, NotReadableError
+        A dump went away meanwhile, or cannot be looked at.
     """
-    dump = CkptInfo({}, dict.fromkeys(names, 0))
-    path = checkpoint.ckpt_info_path
-    try:
-        comparison = check_ckpt_info(path, dump)
-    except MonolithError:
+    if path is None or found is None or found.problems or found.others:
         return None
-    return comparison.error() if comparison.lost else None
+    try:
+        file = read_ckpt_info(path)
+    except MonolithError:
+        return None  # whoever checks or writes it will say so
+    comparison = compare(path, file, CkptInfo({}, dict.fromkeys(found.shared_names, 0)))
+    if comparison.verdict != "gone" or not (comparison.lost or found.holds_nothing()):
+        return None
+    return comparison.error()
 
 
 def _tables_gone(
@@ -88,8 +94,9 @@ class Outcome(NamedTuple):
     `written` is its path if it was written, `comparison` what a check found. `note` says why a
     file was not written, or why a difference is none, where that is fine; `warning` where it is
     not quite; `failure` is the error to end with, once the counts are shown. `kept` means that a
-    file with other counts is there and was left, `elsewhere` that none was written as it belongs
-    into another directory; both are not so with `force`.
+    file with other counts is there and was left, though nothing speaks against replacing it;
+    `elsewhere` that none was written as it belongs into another directory; both are not so with
+    `force`.
     """
 
     written: str | None = None
@@ -116,8 +123,9 @@ def settle_ckpt_info(
     """Check the file against the counts, or write it, or neither.
 
     Counts that leave out damaged data, or tables that are not whole, are neither checked nor
-    written; that is the failure. Nor is anything written where the file that is there counts
-    entries of tables that are gone.
+    written; that is the failure. Those that leave out records of no table are not written, and no
+    file is right beside them. Nor is anything written, not even with `force`, where the file that
+    is there counts entries of tables that are gone: it is what is left to tell.
 
     Parameters
     ----------
@@ -128,11 +136,11 @@ def settle_ckpt_info(
     dry_run
         Write nothing.
     force
-        Replace a file that is there, whatever it says; write one elsewhere.
+        Replace a file that is there, unless tables are gone; write one elsewhere.
     elsewhere
         The file belongs into another directory than the one that was counted.
     strict
-        Fail where the file counts entries of a slot or table, and the dump has none of it at all.
+        Fail where expiry does not explain what the file has more, as `Comparison.doubtful` says.
     filtered, fid_version
         How it was counted, as in `reason_not_to_write`.
 
@@ -142,16 +150,18 @@ def settle_ckpt_info(
         With `check`: as `check_ckpt_info`.
     """
     if check and counts.is_whole:
-        comparison = check_ckpt_info(path, counts.everything(), counts.rank_0)
-        why = comparison.explanation
+        extra = sum(counts.extra.values())
+        comparison = check_ckpt_info(path, counts.everything(), counts.rank_0, extra)
+        failure = comparison.error(strict=strict)
+        why = comparison.explanation if failure is None else None
         return Outcome(
-            note=None if why is None else f"{path}: {why}",
-            failure=comparison.error(strict=strict),
-            comparison=comparison,
+            note=None if why is None else f"{path}: {why}", failure=failure, comparison=comparison
         )
-    judged = counts.is_whole and not filtered and fid_version == "v2"
-    if judged and not (force and counts.tables):
-        gone = _tables_gone(path, counts.everything(), counts.rank_0)
+    if counts.is_whole:
+        if filtered or fid_version != "v2":
+            gone = gone_error(path, counts.found)
+        else:
+            gone = _tables_gone(path, counts.everything(), counts.rank_0)
         if gone is not None:
             return Outcome(failure=gone)
     reason = reason_not_to_write(
@@ -160,6 +170,7 @@ def settle_ckpt_info(
         filtered=filtered,
         fid_version=fid_version,
         skipped=not counts.is_whole,
+        extra=bool(counts.extra),
     )
     outcome = save_ckpt_info(
         path,
@@ -174,8 +185,18 @@ def settle_ckpt_info(
     )
     if not counts.is_whole:
         failure = skipped_error(counts.skipped) or counts.problems[0]
-        outcome = outcome._replace(failure=failure)
+        note = _not_compared(path) if check else outcome.note
+        outcome = outcome._replace(failure=failure, note=note)
     return outcome
+
+
+def _not_compared(path: str | None) -> str:
+    """What a check says that compared nothing, as not everything could be counted."""
+    if path is None:
+        return "nothing was compared: there is no step"
+    if not os.path.lexists(path):
+        return f"{path}: not there; nothing was compared"
+    return f"{path}: not compared, as damaged or incomplete data was left out of the counts"
 
 
 def reason_not_to_write(
@@ -185,6 +206,7 @@ def reason_not_to_write(
     filtered: bool = False,
     fid_version: str = "v2",
     skipped: bool = False,
+    extra: bool = False,
 ) -> str | None:
     """Why counts must not become a ckpt.info file; None if they may.
 
@@ -200,6 +222,8 @@ def reason_not_to_write(
         The version of the fids that slots were taken from; the file holds v2 slots.
     skipped
         Damaged data was left out, or a table that is not whole.
+    extra
+        Records were left out that belong to no table.
     """
     if path is None:
         return "there is no step"
@@ -211,6 +235,8 @@ def reason_not_to_write(
         return f"the slots are those of {fid_version} feature ids"
     if skipped:
         return "damaged or incomplete data was left out of the counts"
+    if extra:
+        return "records that no table of contents promises were left out of the counts"
     return None
 
 
@@ -295,11 +321,13 @@ def _keep(path: str, dump: CkptInfo, rank_0: CkptInfo | None, strict: bool) -> O
         return None
     except StateFileError as error:
         return Outcome(failure=error)
-    if comparison.verdict == "same":
+    nothing = not any(dump.slot_counts.values()) and not any(dump.feature_counts.values())
+    if comparison.verdict == "same" or (comparison.verdict == "empty" and nothing):
         return Outcome(note=f"{path}: up to date, not written again")
     if comparison.explanation is not None:
         note = f"{path}: kept, {comparison.explanation}"
-        return Outcome(note=note, kept=True, failure=comparison.error(strict=strict))
+        replaceable = not comparison.doubtful
+        return Outcome(note=note, kept=replaceable, failure=comparison.error(strict=strict))
     if comparison.verdict == "gone":
         return Outcome(failure=comparison.error())
     return Outcome(

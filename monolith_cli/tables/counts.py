@@ -113,6 +113,8 @@ class TableCount(NamedTuple):
         The types of optimizer state, by number of their field; None if entries were not read.
     slot_counts
         Entries by slot; None if entries were not read.
+    damaged
+        Whether damage was skipped in its files, which tables of a dump share.
     """
 
     name: str
@@ -125,6 +127,7 @@ class TableCount(NamedTuple):
     dims: tuple[int, int] | None = None
     optimizers: list[str] | None = None
     slot_counts: dict[int, int] | None = None
+    damaged: bool = False
 
 
 class CheckpointCounts:
@@ -142,18 +145,27 @@ class CheckpointCounts:
         Entries by name, of multi tables.
     unattributed
         Entries between damaged places of a multi table's file, whose table nobody knows.
+    extra
+        Records behind those that tables of contents promise, by path; they are not counted, and
+        nobody knows of which table they are.
     hash_filters
         A summary of each occurrence filter.
     skipped
         Damage that was skipped.
     problems
         Only with `CountOptions.partial`: what is wrong with tables and filters that are not whole,
-        and were left out.
+        and were left out; also with those that were not asked for; and `differing`.
+    differing
+        Copies of files that were counted, whose bytes are others.
+    unread_copies
+        How many copies of files there are that were compared by their sizes alone.
     warnings
         Oddities that are no damage, a phrase each.
     rank_0
         The counts of rank 0 alone, as full sync training writes them: of the dumps, or tables in
         them, whose names end in `_0`.
+    found
+        What was there to count, and beside it.
     """
 
     def __init__(self) -> None:
@@ -162,11 +174,15 @@ class CheckpointCounts:
         self.single_slot_counts: dict[int, int] = {}
         self.feature_counts: dict[str, int] = {}
         self.unattributed = 0
+        self.extra: dict[str, int] = {}
         self.hash_filters: list[HashFilterSummary] = []
         self.skipped: list[Skipped] = []
         self.problems: list[CorruptionError] = []
+        self.differing: list[CorruptionError] = []
+        self.unread_copies = 0
         self.warnings: list[str] = []
         self.rank_0 = CkptInfo({}, {})
+        self.found: FoundTables | None = None
 
     @property
     def entries(self) -> int:
@@ -175,7 +191,10 @@ class CheckpointCounts:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing was left out, neither damaged data nor tables that are not whole."""
+        """Whether nothing was left out, neither damaged data nor tables that are not whole.
+
+        Records that no table of contents promises are not looked at: see `extra`.
+        """
         return not self.skipped and not self.problems
 
     def ckpt_info(self) -> CkptInfo:
@@ -297,9 +316,13 @@ class _Count:
         self.tallies: dict[tuple[str, str | None], _Tally] = {}
 
     def run(self) -> CheckpointCounts:
-        options = self.options
-        found = find_tables(self.checkpoint, options.patterns, self.read_options)
+        found = find_tables(self.checkpoint, self.options.patterns, self.read_options)
         self._note_problems(found)
+        with found.naming_copies():
+            return self._run(found)
+
+    def _run(self, found: FoundTables) -> CheckpointCounts:
+        options = self.options
         tables = found.tables
         self.single_paths = {f.path for t in tables if t.kind == "single" for f in t.files}
         multis = [table for table in tables if isinstance(table, MultiTable)]
@@ -316,17 +339,17 @@ class _Count:
         elif read_multis:
             extents += self._multi_extents(dumps, {table.name for table in multis})
         self._read(EntryStream(extents))
-        for table in tables:
-            self.counts.tables.append(self._table_count(table, read_multis, whole))
         if read_multis and whole:
             self._compare(dumps)
-        elif read_multis:
+        elif not read_multis:
+            for dump in dumps:
+                self._note(dump.too_small())
+        for table in tables:
+            self.counts.tables.append(self._table_count(table, read_multis, whole))
+        if read_multis and not whole:
             self.counts.unattributed = sum(
                 self.tallies[key].entries for key in self.tallies if key[1] is None
             )
-        if not read_multis:
-            for dump in dumps:
-                self._note(dump.too_small())
         self._sum_up(dumps)
         filters = found.files.hash_filters if not options.patterns else {}
         for name, shards in filters.items():
@@ -338,17 +361,26 @@ class _Count:
                 self._note([_skipped_filter(error)])
             else:
                 self.counts.hash_filters.append(summary)
+        copies = [pair for table in tables for pair in table.copies]
+        copies += [pair for shards in filters.values() for pair in shards.copies]
+        copies = list(dict.fromkeys(copies))
         if options.scan_multi:
-            copies = [pair for table in tables for pair in table.copies]
-            copies += [pair for shards in filters.values() for pair in shards.copies]
-            self._compare_copies(list(dict.fromkeys(copies)))
+            self._compare_copies(copies)
+        else:
+            self.counts.unread_copies = len(copies)
+        self.counts.warnings += found.copies_of(self.counts.skipped)
         return self.counts
 
     def _note_problems(self, found: FoundTables) -> None:
         self._warn(NO_TABLES if found.is_empty else None)
         self.counts.warnings += found.warnings
+        self.counts.found = found
         for problem in (*found.problems, *found.filter_problems):
             self._problem(problem)
+        if self.options.partial:
+            self.counts.problems += found.others
+        else:
+            self.counts.warnings += map(str, found.others)
 
     def _problem(self, problem: CorruptionError) -> None:
         if not self.options.partial:
@@ -366,6 +398,7 @@ class _Count:
             for problem in pool.map(lambda pair: compare_copies(*pair), copies):
                 if problem is not None:
                     self._problem(problem)
+                    self.counts.differing.append(problem)
 
     def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
         extents = []
@@ -373,7 +406,7 @@ class _Count:
         for dump in dumps:
             for file, shard in zip(dump.files, dump.all_extents(), strict=True):
                 self._note(shard.skipped)
-                self._warn(extra_records(file, shard.extra))
+                self._note_extra(file, shard.extra)
                 unknown = not self.options.patterns
                 extents += [
                     extent
@@ -408,18 +441,30 @@ class _Count:
         if warning:
             self.counts.warnings.append(warning)
 
+    def _note_extra(self, file: DumpFile, extra: int) -> None:
+        if extra:
+            self.counts.extra[file.path] = extra
+            self._warn(extra_records(file, extra))
+
     def _note(self, skipped: list[Skipped]) -> None:
         """Keep damage once: a multi table's file is read twice."""
         self.counts.skipped = distinct([*self.counts.skipped, *skipped])
 
     def _table_count(self, table: Table, read_multis: bool, whole: bool) -> TableCount:
+        places = {damage.path for damage in self.counts.skipped}
+        damaged = any(file.path in places for file in table.files)
+        extra = any(file.path in self.counts.extra for file in table.files)
         if table.kind == "multi" and (not read_multis or whole):
-            verified = read_multis and self.options.verify
             return TableCount(
-                table.name, "multi", table.promised_entries or 0, table.shards, None, verified
+                table.name,
+                "multi",
+                table.promised_entries or 0,
+                table.shards,
+                None,
+                read_multis and self.options.verify and not extra,
+                damaged=damaged,
             )
         total = _Tally()
-        damaged = {damage.path for damage in self.counts.skipped}
         for file in table.files:
             tally = self.tallies.get((file.path, table.name))
             if tally is not None:
@@ -431,11 +476,12 @@ class _Count:
             total.entries,
             table.shards,
             table.stored_bytes,
-            self.options.verify and not any(file.path in damaged for file in table.files),
+            self.options.verify and not damaged and not extra,
             dims[0] if dims and dims[0] == dims[1] else None,
             dims,
             _native.optimizer_names(total.types),
             dict(sorted(total.slots.items())),
+            damaged,
         )
 
     def _compare(self, dumps: list[MultiDump]) -> None:
@@ -447,7 +493,7 @@ class _Count:
                 if found < promised:
                     raise too_few_records(file, found, promised)
                 if found > promised:
-                    self._warn(extra_records(file, found - promised))
+                    self._note_extra(file, found - promised)
                     self._recount(file, dump.shard_extents(shard).extents)
 
     def _recount(self, file: DumpFile, extents: list[Extent]) -> None:

@@ -6,6 +6,7 @@ A table is whole or left out: of one that several dumps hold parts of, no part m
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
@@ -22,11 +23,12 @@ from monolith_cli.tables.stream import ReadOptions
 from monolith_cli.tables.table import MultiTable, SingleTable, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from monolith_cli.checkpoint.assets import AssetsListing
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import BrokenSet, ShardSet
+    from monolith_cli.formats.tfrecord import Skipped
 
 __all__ = ["NO_TABLES", "FoundTables", "find_tables", "open_tables"]
 
@@ -48,9 +50,13 @@ class FoundTables(NamedTuple):
     filter_problems
         What is wrong with occurrence filters; none where tables are picked.
     warnings
-        What is odd and no error, and what is wrong with all that is not asked for: a phrase each.
+        What is odd and no error: a phrase each.
     files
         All dumps, whatever was asked for.
+    others
+        Where tables are picked: what is wrong with dumps of others, and with filters.
+    shared_names
+        The names of all tables that share their files, whatever was asked for.
     """
 
     tables: list[Table]
@@ -58,6 +64,45 @@ class FoundTables(NamedTuple):
     filter_problems: list[CorruptionError]
     warnings: list[str]
     files: AssetsListing
+    others: Sequence[CorruptionError] = ()
+    shared_names: frozenset[str] = frozenset()
+
+    def holds_nothing(self) -> bool:
+        """Whether all dumps are empty, whatever was asked for, by their sizes. Raises as `sizes`.
+
+        Occurrence filters are no tables.
+        """
+        dumps = [*self.files.singles.values(), *(data for data, _ in self.files.multis.values())]
+        return not any(size for shards in dumps for size in shards.sizes())
+
+    def copy_of(self, path: str | None) -> str | None:
+        """Where another server of an export has the same file, equally large; None if none has."""
+        pairs = (pair for shards in self.files.sets() for pair in shards.copies)
+        return next((copy for original, copy in pairs if original == path), None)
+
+    def copies_of(self, damages: Iterable[Skipped]) -> list[str]:
+        """A phrase for each damaged file of which another server has a copy."""
+        copies = {damage.path: self.copy_of(damage.path) for damage in damages}
+        return [
+            f"{path}: '{copy}' is a copy of the same size, which may be sound"
+            for path, copy in copies.items()
+            if copy is not None
+        ]
+
+    @contextmanager
+    def naming_copies(self) -> Iterator[None]:
+        """Within it the error of a damaged file says where a copy is, in an export."""
+        try:
+            yield
+        except CorruptionError as error:
+            self._name_copy(error)
+            raise
+
+    def _name_copy(self, error: CorruptionError) -> None:
+        copy = self.copy_of(error.path)
+        if copy is not None and error.kind not in ("copies_differ", "empty_shard"):
+            hint = error.hint or "restore it"
+            error.hint = f"{hint}, perhaps from '{copy}', a copy of the same size"
 
     @property
     def is_empty(self) -> bool:
@@ -89,7 +134,7 @@ def open_tables(
         A dump of a wanted table is not whole.
     CorruptionError
         A table of contents is damaged, or promises more than its data can be; copies of a file
-        differ in size.
+        differ in size; a pattern matches no table, and ckpt.info counts tables that are gone.
     PathNotFoundError, NotReadableError
         Files went away, or cannot be read.
     """
@@ -113,6 +158,8 @@ def find_tables(
     ------
     TableNotFoundError
         A pattern matches no table, not even one that is not whole.
+    CorruptionError
+        The same, and ckpt.info counts tables that are gone.
     PathNotFoundError, NotReadableError
         As `open_tables`.
     """
@@ -135,7 +182,6 @@ def find_tables(
         except CorruptionError as error:
             lost.append(_Lost(error, _names_in(meta.paths, options)))
             continue
-        warnings += dump.warnings()
         short = None if options.skip else dump.shortfall()
         if short is not None:
             lost.append(_Lost(short, frozenset(dump.entries())))
@@ -150,7 +196,11 @@ def find_tables(
         for name in sorted(holders)
         if name not in partly_lost
     ]
-    return _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files)
+    names = frozenset(holders)
+    found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files, names)
+    for problem in (*found.problems, *found.others):
+        found._name_copy(problem)
+    return found
 
 
 class _Lost(NamedTuple):
@@ -174,10 +224,13 @@ def _choose(
     checkpoint: Checkpoint,
     warnings: list[str],
     files: AssetsListing,
+    names: frozenset[str],
 ) -> FoundTables:
     filters = [broken.error for broken in files.broken if broken.kind == "filter"]
+    problems = [each.error for each in lost]
+    every = FoundTables(tables, problems, filters, warnings, files, shared_names=names)
     if not patterns:
-        return FoundTables(tables, [each.error for each in lost], filters, warnings, files)
+        return every
     from fnmatch import fnmatchcase
 
     known = {table.name for table in tables}.union(*(each.tables or () for each in lost))
@@ -186,21 +239,28 @@ def _choose(
         # A name may look like a pattern: `user[0]` would else never be the table of that name.
         matching = {pattern} & known or {name for name in known if fnmatchcase(name, pattern)}
         if not matching and all(each.tables is not None for each in lost):
-            where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
-            raise TableNotFoundError(
-                f"no table matches {pattern!r}",
-                path=None if where is None else os.fspath(where),
-            )
+            raise _no_match(pattern, checkpoint, every)
         wanted |= matching
-    problems: list[CorruptionError] = []
+    problems = []
+    others: list[CorruptionError] = []
     for each in lost:
-        if each.tables is None or wanted & each.tables:
-            problems.append(each.error)
-        else:
-            warnings.append(str(each.error))
-    warnings += map(str, filters)
+        asked_for = each.tables is None or wanted & each.tables
+        (problems if asked_for else others).append(each.error)
     chosen = [table for table in tables if table.name in wanted]
-    return FoundTables(chosen, problems, [], warnings, files)
+    return FoundTables(chosen, problems, [], warnings, files, [*others, *filters], names)
+
+
+def _no_match(pattern: str, checkpoint: Checkpoint, every: FoundTables) -> MonolithError:
+    """The error of a pattern that no table matches, or may match one that is gone."""
+    from monolith_cli.tables.ckpt_info_file import gone_error
+
+    what = f"no table matches {pattern!r}"
+    gone = gone_error(checkpoint.ckpt_info_path, every)
+    if gone is not None:
+        gone.what = f"{gone.what}; {what}"
+        return gone
+    where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
+    return TableNotFoundError(what, path=None if where is None else os.fspath(where))
 
 
 def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:

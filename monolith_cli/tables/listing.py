@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.checkpoint.dense import DenseVariable, FileSize, list_dense
 from monolith_cli.checkpoint.step_files import list_step_files
 from monolith_cli.errors import MonolithError
-from monolith_cli.tables.ckpt_info_file import lost_tables_error, no_tables_error
+from monolith_cli.tables.ckpt_info_file import gone_error
 from monolith_cli.tables.found import FoundTables, find_tables
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
         found = find_tables(checkpoint)
         lost = [*found.problems, *found.filter_problems]
         problems += lost
-        if not lost:
-            gone = _gone(checkpoint, found)
-            problems += [gone] if gone else []
+        gone = gone_error(checkpoint.ckpt_info_path, found)
+        problems += [gone] if gone and not lost else []
         warnings = found.warnings
         tables = list(_tables(found))
         if not lost:
@@ -115,14 +114,6 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     return CheckpointListing(
         tables, table_bytes, dense.variables, dense.size_bytes, files, problems, warnings
     )
-
-
-def _gone(checkpoint: Checkpoint, found: FoundTables) -> MonolithError | None:
-    """What `ckpt.info` tells of tables that are gone."""
-    if found.is_empty:
-        return no_tables_error(checkpoint)
-    names = [table.name for table in found.tables if table.kind == "multi"]
-    return lost_tables_error(checkpoint, names)
 
 
 def _tables(found: FoundTables) -> Iterator[TableListing]:

@@ -75,7 +75,7 @@ class MultiDump:
     Raises
     ------
     CorruptionError
-        A table of contents is damaged, or empty where it cannot be.
+        A table of contents is damaged, empty where it cannot be, or names fewer tables than others.
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `read_records`.
     """
@@ -95,7 +95,7 @@ class MultiDump:
         self._found: dict[int, ShardExtents] = {}
 
     def _check_contents(self) -> None:
-        """Whether a table of contents is empty where it cannot be: every one names all tables."""
+        """Whether every table of contents names all tables, as each does that is whole."""
         if any(self._sizes) or any(self.contents):
             for path, contents, size in zip(
                 self._meta_paths, self.contents, self._sizes, strict=True
@@ -109,17 +109,17 @@ class MultiDump:
                         hint=_CONTENTS_HINT,
                         kind="empty_contents",
                     )
-
-    def warnings(self) -> list[str]:
-        """Oddities of the tables of contents: a phrase each."""
         names = [{table.table_name for table in contents} for contents in self.contents]
         every = set().union(*names)
-        return [
-            f"{path}: names {len(here)} of the {len(every)} tables that the tables of contents of"
-            f" '{self.base}' name together: it may be cut short"
-            for path, here in zip(self._meta_paths, names, strict=True)
-            if len(here) < len(every)
-        ]
+        for path, here in zip(self._meta_paths, names, strict=True):
+            if len(here) < len(every):
+                raise CorruptionError(
+                    f"names {len(here)} of the {len(every)} tables that the tables of contents of"
+                    f" '{self.base}' name together: it may be cut short",
+                    path=path,
+                    hint=_CONTENTS_HINT,
+                    kind="short_contents",
+                )
 
     def shortfall(self) -> RecordCountError | None:
         """The error of data files that are too small for what is promised, by their size alone.

@@ -172,7 +172,8 @@ def test_an_export_of_several_servers_in_natural_order(tmp_path: Path) -> None:
     assert (len(shards.paths), len(shards.copies)) == (1, 10)
     checkpoint.table_files()
     assert checkpoint.notes == [
-        "1 dump is in several servers' assets, in files of the same size: read once"
+        "1 dump is in several servers' assets, in files of the same size: read once; only a scan"
+        " compares their bytes"
     ]
     with pytest.raises(StepNotFoundError, match="no step 5"):
         model.checkpoint(5)
@@ -247,7 +248,10 @@ def test_an_export_made_by_monolith(path: str, servers: int) -> None:
     assert {len(shards.paths) for shards in files.singles.values()} == {4}
     assert {len(shards.copies) for shards in files.singles.values()} == {4 * (servers - 1)}
     assert (files.multis, files.hash_filters, files.broken, files.warnings) == ({}, {}, [], [])
-    note = "20 dumps are in several servers' assets, in files of the same size: read once"
+    note = (
+        "20 dumps are in several servers' assets, in files of the same size: read once; only a scan"
+        " compares their bytes"
+    )
     assert checkpoint.notes == ([note] if servers > 1 else [])
 
 

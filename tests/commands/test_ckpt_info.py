@@ -210,7 +210,8 @@ def test_export() -> None:
     assert document["written"] is None
     assert done.err.splitlines() == [
         "Note: no ckpt.info was written: there is no step",
-        "Note: 20 dumps are in several servers' assets, in files of the same size: read once",
+        "Note: 20 dumps are in several servers' assets, in files of the same size: read once;"
+        " only a scan compares their bytes",
     ]
 
 

@@ -17,8 +17,10 @@ from dump_support import (
     shard_path,
     write_model_dir,
     write_multi_table,
+    write_plain,
     write_single_table,
 )
+from tf_support import read_records
 
 COMMANDS = [
     ["ckpt-info"],
@@ -98,15 +100,22 @@ def test_a_missing_shard_does_not_hide_other_tables(model: Path, command: list[s
     assert not (model / "ckpt.info-30").exists()
 
 
-def test_what_is_asked_for_is_whole(model: Path) -> None:
+def test_what_is_asked_for_is_whole_and_another_table_is_not(model: Path) -> None:
     lost = shard_path(assets_of(model), "MonolithHashTable_user", 0, 2)
     lost.unlink()
     for command in (["table", "ls"], ["table", "dump"], ["ckpt-info"]):
-        done = call(*command, "--table", "*item", model)
-        assert done.code == 0
-        assert done.err.splitlines()[-1].startswith(f"Warning: {lost}: missing: 1 of 2 shards")
+        done = call(*command, "--table", "*item", "--json", model)
+        assert error_of(done, 4, "missing_shard")["file"] == str(lost)
+        if command == ["ckpt-info"]:
+            assert done.document["entries"] == 10
+            assert [each.partition(": ")[0] for each in done.document["problems"]] == [str(lost)]
+        else:
+            assert len(done.out.splitlines()) == (10 if command[1] == "dump" else 1)
         done = call(*command, "--table", "*user", model)
         assert (done.code, "MonolithHashTable_item" in done.out) == (4, False)
+    done = call("table", "get", "--table", "*item", "--json", "--columns", "fid", model, 7 << 48)
+    assert done.out == f'{{"fid":"{7 << 48}"}}\n'
+    error_of(done, 4, "missing_shard")
     report = call("ckpt-info", model).out
     assert "10 entries in 1 table\n" in report
     assert report.endswith("\nnot counted: 1 dump not whole\n")
@@ -130,9 +139,9 @@ def test_no_cursor_where_tables_are_left_out(model: Path) -> None:
     done = call(*page, "--offset", cursor, model)
     assert (done.code, done.out) == (4, "")
     assert done.err.startswith(f"Warning: nothing is read from cursor {cursor} on, which counts")
-    # Where the table is not asked for, its absence changes nothing.
+    # Where the table is not asked for, its absence changes no position.
     done = call(*page, "--table", "*user", model)
-    assert done.code == 0
+    assert done.code == 4
     assert json.loads(done.out.splitlines()[-1])["next_offset"] is not None
     lost.write_bytes(data)
     assert call(*page, "--offset", cursor, model).code == 0
@@ -175,12 +184,54 @@ def test_an_empty_data_file(multi: Path, command: list[str]) -> None:
         assert done.document["feature_counts"] == {"user": 16, "item": 5}
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_skipping_a_data_file_that_is_too_small(tmp_path: Path, size: int) -> None:
+    write_model_dir(tmp_path, 30, multis={"emb_0": {"user": USER, "item": ITEM}}, shards=1, tf=True)
+    shard_path(assets_of(tmp_path), "emb_0", 0, 1).write_bytes(bytes(size))
+    report = call("ckpt-info", "--on-corrupt", "skip", tmp_path).out
+    assert report.endswith("\nnot verified: 2 tables with damaged places\n")
+    advised = "--on-corrupt" in call("ckpt-info", tmp_path).err
+    assert advised == (size > 0)  # of an empty file nothing is left when it is skipped
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=IDS)
 def test_an_empty_table_of_contents(multi: Path, command: list[str]) -> None:
     path = shard_path(assets_of(multi), "emb_0.meta", 1, 2)
     path.write_bytes(b"")
     done = call(*command, "--json", multi)
     assert error_of(done, 4, "empty_contents")["file"] == str(path)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
+def test_a_table_of_contents_cut_between_two_records(multi: Path, command: list[str]) -> None:
+    path = shard_path(assets_of(multi), "emb_0.meta", 1, 2)
+    write_plain(path, read_records(path)[:1])
+    done = call(*command, "--json", multi)
+    assert error_of(done, 4, "short_contents")["file"] == str(path)
+    assert not (multi / "ckpt.info-30").exists()
+
+
+def test_records_that_no_table_of_contents_promises(tmp_path: Path) -> None:
+    """All tables of contents are cut at the same place: only the data tells."""
+    write_model_dir(tmp_path, 30, multis={"emb_0": {"user": USER, "item": ITEM}}, tf=True)
+    for shard in range(2):
+        path = shard_path(assets_of(tmp_path), "emb_0.meta", shard, 2)
+        write_plain(path, read_records(path)[:1])
+    done = call("ckpt-info", "--scan", tmp_path)
+    assert (done.code, "verified\n" in done.out) == (0, False)
+    assert "not verified: 1 table beside records of no table" in done.out
+    assert "no ckpt.info was written: records that no table of contents promises" in done.err
+    document = call("ckpt-info", "--scan", "--json", "--force", tmp_path).document
+    assert [table["verified"] for table in document["tables"]] == [False]
+    assert not (tmp_path / "ckpt.info-30").exists()
+    (tmp_path / "ckpt.info-30").write_text('feature_counts {\n  key: "user"\n  value: 25\n}\n')
+    assert call("ckpt-info", "--check", tmp_path).code == 0  # the data was not read
+    done = call("ckpt-info", "--check", "--scan", "--json", tmp_path)
+    message = error_of(done, 1, "different")["message"]
+    assert "10 records are in the dump that no table of contents promises" in message
+    assert done.document["check"]["verdict"] == "different"
+    report = call("ckpt-info", "--check", "--scan", tmp_path).out
+    assert "ckpt.info-30: cannot be right: the dump has 10 records of no table\n" in report
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=IDS)
@@ -230,6 +281,100 @@ def test_a_dump_of_many_tables_that_is_gone(multi: Path) -> None:
         )
 
 
+READING = [
+    *COMMANDS,
+    ["ckpt-info", "--dry-run"],
+    ["ckpt-info", "--force"],
+    ["ckpt-info", "--dry-run", "--slot", "7"],
+    ["ckpt-info", "--dry-run", "--fid", "7"],
+    ["ckpt-info", "--dry-run", "--fid-version", "v1"],
+    ["table", "get"],
+]
+
+
+@pytest.mark.parametrize("command", READING, ids="-".join)
+def test_dumps_that_were_emptied(model: Path, command: list[str]) -> None:
+    assert call("ckpt-info", model).code == 0
+    info = (model / "ckpt.info-30").read_text()
+    for path in assets_of(model).iterdir():
+        path.write_bytes(b"")
+    fids = [7] if command[-1] == "get" else []
+    done = call(*command, "--json", model, *fids)
+    assert error_of(done, 4, "table_gone")["file"] == f"{model}/ckpt.info-30"
+    assert (model / "ckpt.info-30").read_text() == info
+
+
+@pytest.mark.parametrize("command", [*READING, ["table", "ls", "--table", "t"]], ids="-".join)
+def test_a_name_without_a_dump(multi: Path, command: list[str]) -> None:
+    info = "".join(
+        f'feature_counts {{\n  key: "{name}"\n  value: {n}\n}}\n'
+        for name, n in (("author", 0), ("item", 10), ("user", 29))
+    )
+    (multi / "ckpt.info-30").write_text(info)
+    fids = [7 << 48] if command[-1] == "get" else []
+    done = call(*command, "--json", multi, *fids)
+    message = error_of(done, 4, "table_gone")["message"]
+    assert "counts table 'author', of which there is no dump; restore it, or" in message
+    assert (multi / "ckpt.info-30").read_text() == info
+    if "--check" in command:
+        assert done.document["check"]["differences"] == [
+            {"table": "author", "file": 0, "dump": None}
+        ]
+
+
+@pytest.mark.parametrize("command", [["ckpt-info"], ["table", "ls"], ["table", "dump"]])
+def test_asking_for_a_table_that_is_gone(multi: Path, command: list[str]) -> None:
+    path = multi / "ckpt.info-30"
+    path.write_text('feature_counts {\n  key: "author"\n  value: 3\n}\n')
+    done = call(*command, "--table", "auth*", "--json", multi)
+    message = error_of(done, 4, "table_gone")["message"]
+    assert "counts table 'author', of which there is no dump; no table matches 'auth*';" in message
+    path.unlink()
+    error_of(call(*command, "--table", "auth*", "--json", multi), 3, "no_such_table")
+
+
+def test_no_feature_ids_and_tables_that_are_gone(multi: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text("# none\n")
+    command = ["table", "get", "--fids-from", tmp_path / "ids", "--json", multi]
+    assert call(*command).code == 0
+    (multi / "ckpt.info-30").write_text('feature_counts {\n  key: "author"\n  value: 3\n}\n')
+    error_of(call(*command), 4, "table_gone")
+
+
+def test_a_part_of_a_name_that_is_gone(multi: Path) -> None:
+    """Counts by name are sums of tables of contents: expiry does not explain fewer."""
+    names = (("item", 10), ("user", 29))
+    for path in assets_of(multi).glob("emb_1*"):
+        path.unlink()
+    (multi / "ckpt.info-30").write_text(
+        "".join(f'feature_counts {{\n  key: "{name}"\n  value: {n}\n}}\n' for name, n in names)
+    )
+    what = "table user: 25 of 29 are in its tables of contents: a dump may be gone"
+    for command in (["ckpt-info", "--check"], ["ckpt-info"]):
+        done = call(*command, multi)
+        assert (done.code, what in done.err, "--force" in done.err) == (0, True, False)
+        done = call(*command, "--strict", "--json", multi)
+        message = error_of(done, 1, "different")["message"]
+        assert message == f"{multi}/ckpt.info-30: {what}; look for files of tables first"
+
+
+def test_a_check_that_compares_nothing_says_so(model: Path) -> None:
+    shard_path(assets_of(model), "MonolithHashTable_user", 1, 2).unlink()
+    done = call("ckpt-info", "--check", model)
+    assert f"Note: {model}/ckpt.info-30: not there; nothing was compared\n" in done.err
+    (model / "ckpt.info-30").write_text("")
+    done = call("ckpt-info", "--check", model)
+    assert f"Note: {model}/ckpt.info-30: not compared, as damaged or incomplete" in done.err
+
+
+def test_an_empty_file_beside_no_tables(model: Path) -> None:
+    for path in assets_of(model).iterdir():
+        path.unlink()
+    (model / "ckpt.info-30").write_text("")
+    check = call("ckpt-info", "--check", "--json", model).document["check"]
+    assert (check["verdict"], check["differences"]) == ("empty", [])
+
+
 def test_a_slot_that_is_gone_is_said(model: Path) -> None:
     (model / "ckpt.info-30").write_text(
         "".join(
@@ -243,7 +388,10 @@ def test_a_slot_that_is_gone_is_said(model: Path) -> None:
         assert "slot 9: all 812 gone or expired" in done.err
         done = call(*command, "--strict", "--json", model)
         message = error_of(done, 1, "different")["message"]
-        assert message.startswith(f"{model}/ckpt.info-30: slot 9: all 812 gone or expired;")
+        assert message == (
+            f"{model}/ckpt.info-30: slot 9: all 812 gone or expired; look for files of tables first"
+        )
+        assert "--force" not in done.err
     document = call("ckpt-info", "--check", "--json", model).document
     assert document["check"]["verdict"] == "more"
 
@@ -305,10 +453,15 @@ def test_copies_are_read_once(export: Path) -> None:
     done = call("ckpt-info", "--json", export)
     assert (done.code, done.document["entries"], len(names_of(done))) == (0, 120, 12)
     assert done.document["slot_counts"] == {"1": 120}
-    note = "2 dumps are in several servers' assets, in files of the same size: read once"
+    note = (
+        "2 dumps are in several servers' assets, in files of the same size: read once; only a scan"
+        " compares their bytes\n"
+    )
     assert done.err.count(note) == 1
     done = call("ckpt-info", "--scan", "--json", export)
     assert (done.code, done.document["entries"]) == (0, 120)
+    assert "tables, all verified but for copies\n" in call("ckpt-info", export).out
+    assert "tables, all verified\n" in call("ckpt-info", "--scan", export).out
     assert call("table", "get", "--json", export, 1 << 48 | 1005).out.count("\n") == 1
     assert call("table", "dump", export).out.count("\n") == 120
     tables = call("table", "ls", "--json", export).document
@@ -329,6 +482,10 @@ def test_copies_that_differ(export: Path) -> None:
     error = error_of(done, 4, "copies_differ")
     assert (error["file"], error["offset"]) == (str(copy), len(data) - 1)
     assert str(original) in error["message"]
+    assert len(done.document["problems"]) == 1
+    report = call("ckpt-info", "--scan", export).out
+    assert "\n120 entries in 12 tables\n" in report
+    assert report.endswith("\ncounted, though bytes differ: 1 copy\n")
     copy.write_bytes(b"")
     for command in COMMANDS:
         error = (
@@ -339,6 +496,22 @@ def test_copies_that_differ(export: Path) -> None:
         assert error["file"] == str(copy)
         assert str(original) in error["message"]
     assert call("ckpt-info", "--json", export).document["entries"] == 110
+
+
+def test_damage_that_another_server_may_have_sound(export: Path) -> None:
+    path = export / "ps_1" / "5" / "assets" / "user_10-00000-of-00001"
+    copy = export / "ps_10" / "5" / "assets" / "user_10-00000-of-00001"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    reading: list[list[str]] = [["ckpt-info"], ["table", "ls"], ["table", "dump"], ["table", "get"]]
+    for command in reading:
+        fids = [1] if command[-1] == "get" else []
+        message = error_of(call(*command, "--json", export, *fids), 4, "bad_data_crc")["message"]
+        assert message.startswith(f"{path}: damaged: ")
+        assert f"; restore the file, perhaps from '{copy}', a copy of the same size, or" in message
+        done = call(*command, "--on-corrupt", "skip", export, *fids)
+        what = f"Warning: {path}: '{copy}' is a copy of the same size, which may be sound\n"
+        assert (done.code, done.err.count(what)) == (4, 1)
 
 
 def test_parts_of_a_multi_table_are_no_copies(tmp_path: Path) -> None:

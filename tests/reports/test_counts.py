@@ -10,9 +10,17 @@ from monolith_cli.reports.text import Look
 from monolith_cli.tables.comparison import Comparison, Difference
 
 
-def table(name: str, kind: str, entries: int, *, verified: bool = True) -> SimpleNamespace:
+def table(
+    name: str, kind: str, entries: int, *, verified: bool = True, damaged: bool = False
+) -> SimpleNamespace:
     return SimpleNamespace(
-        name=name, kind=kind, entries=entries, shards=2, bytes=1000, verified=verified
+        name=name,
+        kind=kind,
+        entries=entries,
+        shards=2,
+        bytes=1000,
+        verified=verified,
+        damaged=damaged,
     )
 
 
@@ -25,6 +33,9 @@ def counts(**changes: Any) -> Any:
         "hash_filters": [],
         "skipped": [],
         "problems": [],
+        "differing": [],
+        "extra": {},
+        "unread_copies": 0,
     }
     return SimpleNamespace(**values | changes)
 
@@ -72,14 +83,28 @@ def test_not_verified() -> None:
     lines = list(counts_lines(found, model_dir="m", step=1))
     assert lines[1] == "3,010 entries in 1 table"
     assert lines[-1] == "not verified: 1 table read without checking checksums"
-    found.skipped = ["damage"]
+    found.tables = [table("item", "single", 3010, verified=False, damaged=True)]
     found.tables.append(table("user", "multi", 0, verified=False))
     assert list(counts_lines(found, model_dir="m", step=1))[-2:] == [
         "not verified: 1 table counted by the tables of contents; --scan reads the data",
         "not verified: 1 table with damaged places",
     ]
-    lines = list(counts_lines(found, model_dir="m", step=1, scanned=True))
-    assert lines[-1] == "not verified: 2 tables with damaged places"
+    # Of a file that is too small it is known without reading it.
+    found.tables[1].damaged = True
+    lines = list(counts_lines(found, model_dir="m", step=1))
+    assert lines[-2:] == ["", "not verified: 2 tables with damaged places"]
+
+
+def test_copies() -> None:
+    found = counts(unread_copies=3)
+    lines = list(counts_lines(found, model_dir="m", step=1))
+    assert lines[1] == "3,010 entries in 2 tables, all verified but for copies"
+    found = counts(problems=["missing", "differs"], differing=["differs"])
+    assert list(counts_lines(found, model_dir="m", step=1))[-3:] == [
+        "",
+        "not counted: 1 dump not whole",
+        "counted, though bytes differ: 1 copy",
+    ]
 
 
 def test_nothing() -> None:
@@ -142,8 +167,23 @@ def test_check() -> None:
     assert list(check_lines(same, by_contents=True)) == [
         "f: matches the dump (of multi tables the tables of contents; their data was not read)"
     ]
-    gone = Comparison("f", "gone", [Difference("a", 3, 0)], ["a"])
-    assert next(check_lines(gone)) == "f: counts tables that are gone"
+    gone = Comparison("f", "gone", [Difference("a", 3, 0), Difference("b", 0, None)], ["b"])
+    assert list(check_lines(gone)) == [
+        "f: counts tables that are gone",
+        "slot or table  file  dump",
+        "            a     3     0",
+        "            b     0  none",
+    ]
+    empty = Comparison("f", "empty", [])
+    assert list(check_lines(empty)) == [
+        "f: as it may be: the file is empty, which means that nobody counted"
+    ]
+    more = Comparison("f", "more", [Difference(7, 12, 10)])
+    assert next(check_lines(more)).startswith("f: as it may be: the file counts 2 more than the")
+    more = Comparison("f", "more", [Difference(7, 12, 0)])
+    assert next(check_lines(more)).startswith("f: doubtful: the file counts 12 more than the")
+    extra = Comparison("f", "different", [], extra=1)
+    assert list(check_lines(extra)) == ["f: cannot be right: the dump has 1 record of no table"]
 
 
 def test_check_document() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,10 @@ class Counts:
     def __init__(self, skipped: int = 0, dump: CkptInfo = DUMP) -> None:
         self.dump = dump
         self.problems: list[CorruptionError] = []
+        self.extra: dict[str, int] = {}
+        self.found: Any = SimpleNamespace(
+            problems=[], others=[], shared_names=dump.feature_counts, holds_nothing=lambda: not dump
+        )
         self.rank_0 = CkptInfo({}, {})
         self.skipped = [
             Skipped("m/t-0", "bad_data_crc", "damaged", 40 * number, 40 * number, 50, True)
@@ -252,7 +257,9 @@ def test_tables_that_are_gone(tmp_path: Path) -> None:
         failure = settle(path, counts=nothing, **options).failure
         assert isinstance(failure, CorruptionError)
         assert (failure.kind, failure.path) == ("table_gone", str(path))
-    assert settle(path, counts=nothing, filtered=True).failure is None
+    for options in ({"filtered": True}, {"fid_version": "v1"}):
+        failure = settle(path, counts=nothing, **options).failure
+        assert str(failure).startswith(f"{path}: counts table 'item', of which there is no dump")
     assert path.read_bytes() == format_ckpt_info(DUMP)
     path.write_bytes(b"")  # nobody counted
     assert settle(path, counts=nothing).failure is None
@@ -260,12 +267,30 @@ def test_tables_that_are_gone(tmp_path: Path) -> None:
     assert settle(path, counts=nothing).failure is None
 
 
-def test_tables_without_entries_are_written_by_force_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "dump"),
+    [
+        (CkptInfo({0: 3}, {}), CkptInfo({}, {})),
+        (CkptInfo({}, {"user": 5, "author": 2}), CkptInfo({}, {"user": 5})),
+    ],
+)
+def test_force_replaces_nothing_that_tells_of_tables_that_are_gone(
+    tmp_path: Path, file: CkptInfo, dump: CkptInfo
+) -> None:
     path = tmp_path / "ckpt.info-5"
-    path.write_bytes(format_ckpt_info(CkptInfo({0: 3}, {})))
-    empty = Counts(dump=CkptInfo({}, {}))
-    assert isinstance(settle(path, counts=empty).failure, CorruptionError)
-    assert settle(path, counts=empty, force=True).written == str(path)
+    path.write_bytes(format_ckpt_info(file))
+    for force in (False, True):
+        failure = settle(path, counts=Counts(dump=dump), force=force).failure
+        assert failure is not None
+        assert failure.kind == "table_gone"
+    assert path.read_bytes() == format_ckpt_info(file)
+
+
+def test_an_empty_file_of_tables_without_entries_is_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    path.write_bytes(b"")
+    outcome = settle(path, counts=Counts(dump=CkptInfo({}, {"user": 0})))
+    assert outcome == Outcome(note=f"{path}: up to date, not written again")
 
 
 def test_strictly_a_slot_does_not_vanish(tmp_path: Path) -> None:
@@ -276,8 +301,31 @@ def test_strictly_a_slot_does_not_vanish(tmp_path: Path) -> None:
         assert outcome.failure is None
         assert str(outcome.note).endswith("; slot 9: all 1 gone or expired")
         failure = settle(path, check=check, strict=True).failure
-        assert str(failure) == f"{path}: slot 9: all 1 gone or expired; see whether that was meant"
+        assert (
+            str(failure) == f"{path}: slot 9: all 1 gone or expired; look for files of tables first"
+        )
+        assert not outcome.kept  # which would advise to replace it
         assert isinstance(failure, DifferentError)
+
+
+def test_settling_beside_records_of_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.info-5"
+    counts = Counts()
+    counts.extra = {"m/emb_0": 2, "m/emb_1": 1}
+    for options in ({}, {"force": True}):
+        outcome = settle(path, counts=counts, **options)
+        assert outcome.note == (
+            "no ckpt.info was written: records that no table of contents promises were left out of"
+            " the counts"
+        )
+    path.write_bytes(format_ckpt_info(DUMP))
+    outcome = settle(path, counts=counts, check=True)
+    assert outcome.comparison is not None
+    assert (outcome.comparison.verdict, outcome.note) == ("different", None)
+    assert str(outcome.failure) == (
+        f"{path}: cannot be right: 3 records are in the dump that no table of contents promises;"
+        " restore the tables of contents"
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"check": True}, {"force": True}])
@@ -288,3 +336,11 @@ def test_settling_what_is_not_whole(tmp_path: Path, options: dict[str, Any]) -> 
     outcome = settle(path, counts=counts, **options)
     assert outcome.failure is counts.problems[0]
     assert (outcome.comparison, path.exists()) == (None, False)
+    if options.get("check"):
+        assert outcome.note == f"{path}: not there; nothing was compared"
+        path.write_bytes(b"")
+        assert settle(path, counts=counts, check=True).note == (
+            f"{path}: not compared, as damaged or incomplete data was left out of the counts"
+        )
+        none = settle(None, counts=counts, check=True)
+        assert none.note == "nothing was compared: there is no step"

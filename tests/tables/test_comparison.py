@@ -35,8 +35,20 @@ def test_verdicts(file: CkptInfo, verdict: str) -> None:
     assert compare("m/ckpt.info-5", file, DUMP).verdict == verdict
 
 
-def test_nothing_equals_nothing() -> None:
-    assert compare("f", CkptInfo({}, {}), CkptInfo({}, {"t": 0})).verdict == "same"
+@pytest.mark.parametrize("dump", [DUMP, CkptInfo({}, {"t": 0}), CkptInfo({}, {})])
+def test_an_empty_file_says_nothing(dump: CkptInfo) -> None:
+    comparison = compare("f", CkptInfo({}, {}), dump)
+    assert (comparison.verdict, comparison.differences) == ("empty", [])
+
+
+def test_records_of_no_table() -> None:
+    comparison = compare("f", DUMP, DUMP, extra=1)
+    assert (comparison.verdict, comparison.differences) == ("different", [])
+    assert str(comparison.error()) == (
+        "f: cannot be right: 1 record is in the dump that no table of contents promises;"
+        " restore the tables of contents"
+    )
+    assert compare("f", CkptInfo({9: 3}, {}), DUMP, extra=1).verdict == "gone"
 
 
 def test_explanations() -> None:
@@ -44,7 +56,7 @@ def test_explanations() -> None:
     assert more.differences == [Difference(7, 12, 10), Difference("user", 6, 5)]
     assert more.explanation == (
         "the file counts 3 more than the dump has; that is right if they expired before the tables"
-        " were saved"
+        " were saved; table user: 5 of 6 are in its tables of contents: a dump may be gone"
     )
     assert more.error() is None
     empty = compare("f", CkptInfo({}, {}), DUMP)
@@ -57,7 +69,7 @@ def test_the_error_names_the_largest_difference() -> None:
     assert isinstance(error, DifferentError)
     assert str(error) == (
         "m/ckpt.info-5: does not match the dump: slot 7 has 1 in the file, 10 in the dump,"
-        " and 1 more differ"
+        " and 1 more differ; count anew"
     )
     error = compare("f", CkptInfo(DUMP.slot_counts, {"user": 4}), DUMP).error()
     assert error is not None
@@ -87,6 +99,11 @@ def test_the_error_names_the_largest_difference() -> None:
             CkptInfo({}, {"user": 5}),
             "counts table 'author', of which there is no dump, like 1 more",
         ),
+        (
+            CkptInfo({}, {"author": 0}),
+            DUMP,
+            "counts table 'author', of which there is no dump",
+        ),
     ],
 )
 def test_tables_that_are_gone(file: CkptInfo, dump: CkptInfo, what: str) -> None:
@@ -94,7 +111,31 @@ def test_tables_that_are_gone(file: CkptInfo, dump: CkptInfo, what: str) -> None
     error = comparison.error()
     assert isinstance(error, CorruptionError)
     assert (comparison.verdict, comparison.explanation, error.kind) == ("gone", None, "table_gone")
-    assert str(error) == f"m/ckpt.info-5: {what}; restore them, or take another step"
+    them = "it" if len(comparison.lost) == 1 else "them"
+    assert str(error) == f"m/ckpt.info-5: {what}; restore {them}, or take another step"
+
+
+def test_a_table_without_a_dump_is_a_difference_whatever_it_counts() -> None:
+    comparison = compare("f", CkptInfo({}, {"user": 5, "author": 0, "query": 3}), DUMP)
+    assert comparison.differences == [Difference("author", 0, None), Difference("query", 3, None)]
+
+
+def test_fewer_entries_of_a_name_are_not_explained() -> None:
+    file = CkptInfo({}, dict.fromkeys("abcde", 300) | {"item": 5})
+    dump = CkptInfo({}, dict.fromkeys("abcd", 150) | {"e": 0, "item": 5})
+    comparison = compare("f", file, dump)
+    assert (comparison.verdict, comparison.error()) == ("more", None)
+    assert comparison.explanation == (
+        "the file counts 900 more than the dump has;"
+        " table a: 150 of 300 are in its tables of contents: a dump may be gone;"
+        " table b: 150 of 300 are in its tables of contents: a dump may be gone;"
+        " table c: 150 of 300 are in its tables of contents: a dump may be gone;"
+        " so are parts of 2 more"
+    )
+    error = comparison.error(strict=True)
+    assert isinstance(error, DifferentError)
+    assert str(error).startswith("f: table a: 150 of 300 are in")
+    assert error.hint == "look for files of tables first"
 
 
 def test_a_slot_without_any_entry_is_said() -> None:

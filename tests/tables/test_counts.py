@@ -378,6 +378,8 @@ def test_more_entries_than_promised(copy: Path, more: dict[str, Any], extra: int
     assert counts.warnings == [
         f"{path}: {extra} {noun} more than its table of contents promises; left out"
     ]
+    assert counts.extra == {str(path): extra}
+    assert {each.kind: each.verified for each in counts.tables} == {"single": True, "multi": False}
     everything = [entry for entries in [*SINGLES.values(), *MULTIS.values()] for entry in entries]
     assert counts.slot_counts == slots_of(everything)
     assert counts.entries == 556

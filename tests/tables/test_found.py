@@ -11,6 +11,7 @@ import tf_support
 from table_support import checkpoint_of, flip
 
 from monolith_cli.errors import (
+    CorruptionError,
     MissingShardError,
     RecordCountError,
     TableNotFoundError,
@@ -28,13 +29,19 @@ TABLES = {"a": A, "b": B, "c": C}
 
 
 def test_a_table_of_contents_that_is_cut_between_records(tmp_path: Path) -> None:
-    assets = ds.write_model_dir(tmp_path, multis={"Multi": TABLES}, shards=2)
+    assets = ds.write_model_dir(tmp_path, multis={"Multi": TABLES}, singles={"t": A}, shards=2)
     meta = ds.shard_path(assets, "Multi.meta", 1, 2)
     ds.write_plain(meta, tf_support.read_records(meta)[:1])
-    assert find_tables(checkpoint_of(tmp_path)).warnings == [
+    found = find_tables(checkpoint_of(tmp_path))
+    [problem] = found.problems
+    assert problem.kind == "short_contents"
+    assert str(problem) == (
         f"{meta}: names 1 of the 3 tables that the tables of contents of 'Multi' name together: it"
-        " may be cut short"
-    ]
+        " may be cut short; restore it: without it nobody knows which entries belong to which table"
+    )
+    assert [table.name for table in found.tables] == ["t"]
+    with pytest.raises(CorruptionError):
+        open_tables(checkpoint_of(tmp_path), ["b"])
 
 
 @pytest.mark.parametrize("size", [0, 21 * 3 // 4])
@@ -120,7 +127,9 @@ def test_a_table_is_whole_or_left_out(parts: Path, lost: str) -> None:
     # What it holds of is known by the other shard's table of contents.
     found = find_tables(checkpoint, ["t", "item"])
     assert ([table.name for table in found.tables], found.problems) == (["t", "item"], [])
-    assert [warning.partition(": ")[0] for warning in found.warnings] == [str(parts / lost)]
+    assert [problem.path for problem in found.others] == [str(parts / lost)]
+    assert found.warnings == []
+    assert open_tables(checkpoint, ["t", "item"])[0].name == "t"
     with pytest.raises(MissingShardError):
         open_tables(checkpoint, ["auth*"])
     with pytest.raises(TableNotFoundError):
