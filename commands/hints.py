@@ -62,6 +62,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
     "different": (Hint("or monolith ckpt-info --force writes it anew", "check"),),
+    "bad_state_file": (Hint("; monolith ckpt-info --force does", "check", after="write it anew"),),
     "job_runs": (
         Hint(
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"

@@ -33,6 +33,7 @@ KINDS = {
     "table_gone": "tables that ckpt.info counts entries of, and of which there is no dump",
     "bad_state_file": "a text file, such as checkpoint or ckpt.info, that does not parse",
     "not_a_table": "an index of a checkpoint that is none",
+    "not_data": "a data file of a checkpoint that is of another format, such as a git-lfs pointer",
     "bad_block_crc": "a block of an index fails its checksum",
     "bad_entry": "an entry of an index that makes no sense",
     "missing_slice": "a part of a partitioned variable is not in the checkpoint",

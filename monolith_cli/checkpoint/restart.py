@@ -18,7 +18,7 @@ from monolith_cli.errors import (
     StepNotFoundError,
 )
 from monolith_cli.formats.atomic import atomic_write
-from monolith_cli.formats.small_file import read_with_status
+from monolith_cli.formats.small_file import malformed, read_with_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,6 +32,8 @@ __all__ = [
     "restart_point",
     "write_override",
 ]
+
+_START_LATEST = "remove it to start from the latest step"
 
 
 class Override(NamedTuple):
@@ -170,6 +172,7 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
         The operating system refused.
     """
     path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
+    data = b""
     try:
         data, status = read_with_status(path)
         said = json.loads(data)
@@ -180,12 +183,13 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
     except StateFileError:
         raise
     except (ValueError, RecursionError) as error:
-        raise StateFileError("not JSON", path=path) from error
+        raise malformed("not JSON", data, path, hint=_START_LATEST) from error
     try:
         step = _step(said["model_step"])
         inputs = {_step(int(worker)): _step(at) for worker, at in said.get("inputs", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StateFileError("not an override of a job's inputs", path=path) from error
+        what = "not an override of a job's inputs"
+        raise StateFileError(what, path=path, hint=_START_LATEST) from error
     return Override(step, MappingProxyType(inputs), status.st_mtime_ns)
 
 
