@@ -33,6 +33,7 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "WriteError",
+    "refused_to_read",
 ]
 
 
@@ -138,6 +139,12 @@ class NotReadableError(MonolithError, PermissionError):
     """The operating system refused to open or to read."""
 
     kind = "not_readable"
+
+
+def refused_to_read(error: OSError, path: str | os.PathLike[str]) -> NotReadableError:
+    """The error for a file that the operating system refused to open or to read."""
+    hint = "get permission to read it" if isinstance(error, PermissionError) else None
+    return NotReadableError(f"not readable: {error.strerror}", path=path, hint=hint)
 
 
 class WriteError(MonolithError, OSError):

@@ -14,6 +14,7 @@ from monolith_cli.errors import (
     MonolithError,
     NotReadableError,
     PathNotFoundError,
+    refused_to_read,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle, cut_off, other_format
 from monolith_cli.formats.tensor_slices import missing_text
@@ -134,9 +135,8 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                     listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
                 continue
             except OSError as error:
-                what = f"not readable: {error.strerror}"
                 listing.files.append(FileSize(path, None))
-                listing.problems.append(NotReadableError(what, path=path))
+                listing.problems.append(refused_to_read(error, path))
                 continue
             if not stat.S_ISREG(status.st_mode):
                 listing.files.append(FileSize(path, None))

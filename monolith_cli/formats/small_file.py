@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import stat
 
-from monolith_cli.errors import MonolithError, NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import (
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+    refused_to_read,
+)
 from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
 __all__ = ["malformed", "read_whole_file", "read_with_status"]
@@ -47,7 +53,7 @@ def read_with_status(path: str, max_bytes: int = _MAX_BYTES) -> tuple[bytes, os.
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise refused_to_read(error, path) from error
     if len(data) > max_bytes:
         raise StateFileError("too large for such a file", path=path, offset=max_bytes)
     return data, status

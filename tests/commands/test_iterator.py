@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import json
 import os
 import subprocess
+import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tf_support
 from cli_support import MONOLITH, Done, call, environment, monolith
 from iterator_support import commit, write_job, write_parts, write_states
 
@@ -157,6 +162,30 @@ def test_ls_marks_what_is_damaged_and_shows_the_others(model: Path) -> None:
     assert [row["problem"] is None for row in done.document] == [False, True, False]
     assert [row["behind"] for row in done.document] == [None, 10, None]
     assert done.error["code"] == 4
+
+
+def test_ls_tells_damaged_from_incomplete_and_from_what_may_not_be_read(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "input_worker_1.ckpt-20.data-00000-of-00001").unlink()
+    forbidden = str(model / "input_worker_3.ckpt-20.index")
+
+    def refuse(path: Any, *args: Any, **options: Any) -> Any:
+        if path == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *args, **options)
+
+    real = builtins.open
+    monkeypatch.setattr("builtins.open", refuse)
+    done = call("iterator", "ls", model)
+    assert [line[39:] for line in done.out.splitlines()] == [
+        "",
+        "incomplete",
+        "",
+        "not readable",
+    ]
+    assert f"{forbidden}: not readable: Permission denied; get permission to read it\n" in done.err
+    assert done.code == 4
 
 
 def test_whoever_is_not_where_the_model_is_is_found(model: Path) -> None:
@@ -332,8 +361,8 @@ def test_show_as_json(reading: Path, tmp_path: Path) -> None:
             "epoch": None,
             "read": 8,
             "buffered": [
-                {"node": shuffle, "elements": 2, "records": 2},
-                {"node": "Prefetch", "elements": 1, "records": 3},
+                {"node": shuffle, "elements": 2, "records": 2, "rows": None},
+                {"node": "Prefetch", "elements": 1, "records": 3, "rows": 3},
             ],
             "consumed": {
                 "records": 3,
@@ -376,6 +405,42 @@ def test_without_a_fingerprint(reading: Path) -> None:
     assert "  consumed  3 records\n" in done.out
     assert "fingerprint" not in done.out.splitlines()[-1]
     assert done.err.startswith("Note: without a fingerprint, ")
+
+
+def test_batches_of_an_input_that_has_ended(tmp_path: Path) -> None:
+    """Of 40 records four batches of 8 were taken; the last is buffered, and its reader is gone."""
+    tf = tf_support.tensorflow()
+    paths = [str(tmp_path / f"part-{i}") for i in range(4)]
+    for path in paths:
+        with RecordWriter(path) as writer:
+            for _ in range(10):
+                writer.write(b"1234")
+    data = tf.data.TFRecordDataset(paths)
+
+    def buffered(dataset: Any, taken: int) -> tuple[str, Any]:
+        iterator = iter(dataset)
+        for _ in range(taken):
+            next(iterator)
+        prefix = tmp_path / "state"
+        for _ in range(100):  # until what is ahead has been read
+            tf.train.Checkpoint(iterator=iterator).write(str(prefix))
+            done = call("iterator", "show", "--json", prefix)
+            (reader,) = done.document["iterators"][0]["readers"]
+            if reader["ended"]:
+                break
+            time.sleep(0.05)
+        text = call("iterator", "show", prefix).out
+        return next(line for line in text.splitlines() if "  buffered  " in line), reader
+
+    line, reader = buffered(data.batch(8).prefetch(2), 4)
+    assert line == "  buffered  1 element (8 rows) in Prefetch"
+    assert reader["ended"]
+    (held,) = reader["buffered"]
+    assert held == {"node": "Prefetch", "elements": 1, "records": None, "rows": 8}
+    line, _ = buffered(data.batch(7).prefetch(4), 3)
+    assert line == "  buffered  3 elements (19 rows) in Prefetch"
+    line, _ = buffered(data.batch(8).map(tf.strings.length).prefetch(2), 4)
+    assert line == "  buffered  1 element in Prefetch"
 
 
 def test_show_raw(reading: Path) -> None:
@@ -552,7 +617,7 @@ def test_show_a_second_file_without_a_fingerprint(tmp_path: Path) -> None:
     assert f"buffered 16 records: 16 in Prefetch consumed not known: {why}" in said
     assert "BatchV2 takes" not in said
     reader = call("iterator", "show", "--json", prefix).document["iterators"][0]["readers"][0]
-    assert reader["buffered"] == [{"node": "Prefetch", "elements": 2, "records": 16}]
+    assert reader["buffered"] == [{"node": "Prefetch", "elements": 2, "records": 16, "rows": 16}]
     assert reader["consumed"]["why"] == why
 
 
