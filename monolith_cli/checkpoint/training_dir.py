@@ -56,6 +56,7 @@ _JOB_PREFIXES = (
     INPUT_WORKER_PREFIX,
     f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}",
 )
+_INPUT_STATE = f"{CHECKPOINT}_input"
 _STEPS_SHOWN = 10
 _RESTORE = "restore the files, or give another directory"
 _REACH = "mount it, or copy its files here"
@@ -375,7 +376,17 @@ def _steps_half_saved(names: Collection[str]) -> set[int]:
 
 
 def _has_job_files(names: Collection[str]) -> bool:
-    return any(name in _JOB_FILES or name.startswith(_JOB_PREFIXES) for name in names)
+    return any(
+        name in _JOB_FILES or name.startswith(_JOB_PREFIXES) or _is_of_input(name) for name in names
+    )
+
+
+def _is_of_input(name: str) -> bool:
+    """Whether a job, ours or TensorFlow's own hook, has saved the position of an input there."""
+    if name.startswith(_INPUT_STATE):
+        return begins_input(f"{name.removeprefix(f'{CHECKPOINT}_')}.ckpt")
+    parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
+    return parts is not None and begins_input(parts.base)
 
 
 def _same_place(one: str, other: str) -> bool:

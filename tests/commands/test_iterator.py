@@ -276,6 +276,27 @@ def test_where_nobody_but_tensorflows_own_hook_has_saved(tmp_path: Path) -> None
     )
 
 
+def test_states_of_tensorflows_own_hook_without_a_model(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for step in (20, 30):
+        write_states(model / f"input.ckpt-{step}", IteratorV2=step)
+    (model / "checkpoint_input").write_text('model_checkpoint_path: "input.ckpt-30"\n')
+    done = call("iterator", "ls", model)
+    assert done.code == 0
+    assert done.out == (
+        "worker  step  behind  size  iterators\n input    30       -  64 B          1\n"
+    )
+    (model / "checkpoint_input").unlink()
+    done = call("iterator", "ls", "--json", "--quiet", model)
+    assert [(row["name"], row["step"]) for row in done.document] == [("input", 30)]
+    done = call("iterator", "show", model)
+    assert done.err == (
+        f"Error: {model}: holds no iterator states of a job's workers; to show the newest of 2,"
+        f" give its path: {model}/input.ckpt-30\n"
+    )
+
+
 def test_ls_tells_of_a_pending_rollback(model: Path) -> None:
     (model / "ckpt.override").write_text(json.dumps({"model_step": 20, "inputs": {"1": 10}}))
     done = call("iterator", "ls", model)
@@ -496,7 +517,7 @@ def test_a_state_that_is_no_workers_is_named(tmp_path: Path, command: list[str])
     write_states(directory / "ckpt-5", it=2)
     os.utime(directory / "ckpt-5.index", (1, 1))
     write_parts(directory / "model-7")  # without any iterator
-    hint = "; to show the one that is there, give its path: "
+    hint = "; to show the newest of 2, give its path: "
     done = call("iterator", *command, directory)
     assert (done.code, done.out) == (3, "")
     assert done.err.endswith(f"{hint}{directory}/it-3\n")
