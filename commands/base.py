@@ -89,8 +89,13 @@ class Command(click.Command):
         super().format_options(ctx, formatter)
         if ctx.auto_envvar_prefix is not None:
             formatter.write_paragraph()
-            rule = f"{ctx.auto_envvar_prefix}_<OPTION> in the environment sets an option."
-            formatter.write_text(rule)
+            rule = f"{ctx.auto_envvar_prefix}_<OPTION> in the environment sets an option"
+            never = [
+                each.opts[0]
+                for each in self.params
+                if isinstance(each, click.Option) and not each.allow_from_autoenv
+            ]
+            formatter.write_text(f"{rule}, but {' and '.join(never)}." if never else f"{rule}.")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:

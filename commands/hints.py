@@ -69,7 +69,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         ),
     ),
     "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
-    "exists": (Hint(f"or {REPLACES}", "force", True),),
+    "exists": (
+        Hint("or --force writes into it", "force", True, after="another directory"),
+        Hint(f"or {REPLACES}", "force", True),
+    ),
     **{
         kind: tuple(Hint(f"; {text}", option) for option, text in hints)
         for kind, hints in JOB_HINTS.items()

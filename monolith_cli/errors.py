@@ -33,7 +33,6 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "WriteError",
-    "refused_to_read",
 ]
 
 
@@ -140,11 +139,11 @@ class NotReadableError(MonolithError, PermissionError):
 
     kind = "not_readable"
 
-
-def refused_to_read(error: OSError, path: str | os.PathLike[str]) -> NotReadableError:
-    """The error for a file that the operating system refused to open or to read."""
-    hint = "get permission to read it" if isinstance(error, PermissionError) else None
-    return NotReadableError(f"not readable: {error.strerror}", path=path, hint=hint)
+    @classmethod
+    def because(cls, error: OSError, path: str | os.PathLike[str]) -> NotReadableError:
+        """What the operating system's refusal to open or to read a file means."""
+        hint = "get permission to read it" if isinstance(error, PermissionError) else None
+        return cls(f"not readable: {error.strerror}", path=path, hint=hint)
 
 
 class WriteError(MonolithError, OSError):

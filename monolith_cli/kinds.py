@@ -55,6 +55,7 @@ KINDS = {
     "file_too_large": "a file would be larger than allowed",
     "changed_while_read": "a file has changed while it was read",
     "exists": "something is in the way, and was not overwritten",
+    "no_directory": "something is in the way of a directory, and is none",
     "different": "two things that were compared are not the same",
     "unreachable": "a job, or a part of it, does not answer",
     "no_address": "no job has left its address in the directory",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.errors import (
     CorruptionError,
+    NotReadableError,
     PathNotFoundError,
-    refused_to_read,
 )
 
 if TYPE_CHECKING:
@@ -53,4 +53,4 @@ def _pieces(path: str) -> Iterator[bytes]:
     except FileNotFoundError as error:
         raise PathNotFoundError("gone", path=path) from error
     except OSError as error:
-        raise refused_to_read(error, path) from error
+        raise NotReadableError.because(error, path) from error

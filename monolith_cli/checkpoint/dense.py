@@ -14,7 +14,6 @@ from monolith_cli.errors import (
     MonolithError,
     NotReadableError,
     PathNotFoundError,
-    refused_to_read,
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle, cut_off, other_format
 from monolith_cli.formats.tensor_slices import missing_text
@@ -136,7 +135,7 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                 continue
             except OSError as error:
                 listing.files.append(FileSize(path, None))
-                listing.problems.append(refused_to_read(error, path))
+                listing.problems.append(NotReadableError.because(error, path))
                 continue
             if not stat.S_ISREG(status.st_mode):
                 listing.files.append(FileSize(path, None))

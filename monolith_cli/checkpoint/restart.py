@@ -12,10 +12,10 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import (
+    NotReadableError,
     PathNotFoundError,
     StateFileError,
     StepNotFoundError,
-    refused_to_read,
 )
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.small_file import malformed, read_with_status
@@ -230,7 +230,7 @@ def _is_there(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise refused_to_read(error, path) from error
+        raise NotReadableError.because(error, path) from error
     return True
 
 

@@ -9,9 +9,9 @@ from monolith_cli.checkpoint.names import ShardName, shard_name
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
+    NotReadableError,
     PathNotFoundError,
     ShardMismatchError,
-    refused_to_read,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def list_names(directory: str) -> list[str]:
     except NotADirectoryError as error:
         raise PathNotFoundError("a file in place of a directory", path=directory) from error
     except OSError as error:
-        raise refused_to_read(error, directory) from error
+        raise NotReadableError.because(error, directory) from error
 
 
 class Shard(NamedTuple):
@@ -161,4 +161,4 @@ def _file_bytes(path: str) -> int:
     except FileNotFoundError as error:
         raise PathNotFoundError("gone", path=path) from error
     except OSError as error:
-        raise refused_to_read(error, path) from error
+        raise NotReadableError.because(error, path) from error

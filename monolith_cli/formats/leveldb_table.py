@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from monolith_cli.errors import (
     CorruptionError,
+    NotReadableError,
     PathNotFoundError,
-    refused_to_read,
 )
 from monolith_cli.formats import wire
 from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
@@ -69,7 +69,7 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[TableEntry]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
-        raise refused_to_read(error, path) from error
+        raise NotReadableError.because(error, path) from error
 
 
 def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -10,7 +10,6 @@ from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
     StateFileError,
-    refused_to_read,
 )
 from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
@@ -53,7 +52,7 @@ def read_with_status(path: str, max_bytes: int = _MAX_BYTES) -> tuple[bytes, os.
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
-        raise refused_to_read(error, path) from error
+        raise NotReadableError.because(error, path) from error
     if len(data) > max_bytes:
         raise StateFileError("too large for such a file", path=path, offset=max_bytes)
     return data, status

@@ -25,8 +25,8 @@ from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
     MonolithError,
+    NotReadableError,
     UsageError,
-    refused_to_read,
 )
 from monolith_cli.formats import wire
 from monolith_cli.formats.dtypes import (
@@ -383,7 +383,7 @@ class TensorBundle:
         except MonolithError:
             raise
         except OSError as error:
-            raise refused_to_read(error, path) from error
+            raise NotReadableError.because(error, path) from error
 
     def _read_exactly(self, file: BinaryIO, entry: TensorEntry, size: int) -> bytes:
         data = file.read(size)
