@@ -410,7 +410,7 @@ def test_the_help_says_what_no_variable_sets() -> None:
     def said(*words: str) -> str:
         return " ".join(call(*words, "--help").out.split())
 
-    prefix = "MONOLITH_SAMPLE_<OPTION> in the environment sets an option"
-    assert f"{prefix}, but --force. Exit codes" in said("sample")
-    prefix = "MONOLITH_TABLE_LS_<OPTION> in the environment sets an option"
-    assert f"{prefix}. Exit codes" in said("table", "ls")
+    rule = "in the environment sets any option but --force. Exit codes"
+    assert f"MONOLITH_SAMPLE_<OPTION> {rule}" in said("sample")
+    rule = "in the environment sets an option. Exit codes"
+    assert f"MONOLITH_TABLE_LS_<OPTION> {rule}" in said("table", "ls")
