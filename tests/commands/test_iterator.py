@@ -177,6 +177,7 @@ def test_ls_tells_damaged_from_incomplete_and_from_what_may_not_be_read(
 
     real = builtins.open
     monkeypatch.setattr("builtins.open", refuse)
+    assert call("iterator", "show", "--worker", 3, model).code == 3
     done = call("iterator", "ls", model)
     assert [line[39:] for line in done.out.splitlines()] == [
         "",
