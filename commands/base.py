@@ -89,8 +89,14 @@ class Command(click.Command):
         super().format_options(ctx, formatter)
         if ctx.auto_envvar_prefix is not None:
             formatter.write_paragraph()
-            rule = f"{ctx.auto_envvar_prefix}_<OPTION> in the environment sets an option."
-            formatter.write_text(rule)
+            variable = f"{ctx.auto_envvar_prefix}_<OPTION>"
+            never = [
+                each.opts[0]
+                for each in self.params
+                if isinstance(each, click.Option) and not each.allow_from_autoenv
+            ]
+            what = f"any option but {' and '.join(never)}" if never else "an option"
+            formatter.write_text(f"{variable} in the environment sets {what}.")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.exit_codes:

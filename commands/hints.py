@@ -62,13 +62,17 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
     "different": (Hint("monolith ckpt-info --force writes it anew", "check", after="count anew"),),
+    "bad_state_file": (Hint("; monolith ckpt-info --force does", "check", after="write it anew"),),
     "job_runs": (
         Hint(
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"
         ),
     ),
     "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
-    "exists": (Hint(f"or {REPLACES}", "force", True),),
+    "exists": (
+        Hint("or --force writes into it", "force", True, after="another directory"),
+        Hint(f"or {REPLACES}", "force", True),
+    ),
     **{
         kind: tuple(Hint(f"; {text}", option) for option, text in hints)
         for kind, hints in JOB_HINTS.items()

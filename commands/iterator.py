@@ -53,8 +53,9 @@ SHOW_KEYS = {
     " file, of the content); bytes, its size when the state was saved; compression (empty without);"
     " records, how many lie before the offset; why, if they could not be counted. Each may be null;"
     " null for other sources.",
-    "buffered": "In a reader, a list of objects: node, elements (a batch is one), and records, how"
-    " many they are (null if that is not known).",
+    "buffered": "In a reader, a list of objects: node, elements (a batch is one), records, how many"
+    " they are (null if that is not known), and rows, of batches that no function has changed since"
+    " (null for others).",
     "consumed": "In a reader: records, how many training has got, and those that skip and shard"
     " have left out before the last of them; skipped, those left out; epoch and records_in_epoch,"
     " of the last one; why it is not known; hidden_by, the node that hides it; elements, how many"

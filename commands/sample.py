@@ -13,7 +13,7 @@ EXAMPLES = {
 }
 
 EXIT_CODES = {
-    1: "MODEL_DIR holds something and was left as it is (--force writes into it)",
+    1: "MODEL_DIR holds something and was left as it is (--force writes into it), or is a file",
     3: "it cannot be written",
 }
 

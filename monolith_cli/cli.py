@@ -107,7 +107,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     context_settings={"auto_envvar_prefix": "MONOLITH"},
     epilog="'monolith COMMAND --help' shows the options of a command; its man page"
     " (man monolith-COMMAND) also the keys of its JSON, and the variables: MONOLITH_<OPTION>, or"
-    " MONOLITH_<COMMAND>_<OPTION>, in the environment sets an option.",
+    " MONOLITH_<COMMAND>_<OPTION>, in the environment sets any option but --force.",
 )
 @options.common
 @click.option(

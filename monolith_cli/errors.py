@@ -140,6 +140,12 @@ class NotReadableError(MonolithError, PermissionError):
 
     kind = "not_readable"
 
+    @classmethod
+    def because(cls, error: OSError, path: str | os.PathLike[str]) -> NotReadableError:
+        """What the operating system's refusal to open or to read a file means."""
+        hint = "get permission to read it" if isinstance(error, PermissionError) else None
+        return cls(f"not readable: {error.strerror}", path=path, hint=hint)
+
 
 class WriteError(MonolithError, OSError):
     """The operating system refused to write: no space, no permission, a file-size limit."""

@@ -90,7 +90,10 @@ class CodedError(Exception):
 
 
 class Failure(NamedTuple):
-    """A failed run, described for people and for programs."""
+    """A failed run, described for people and for programs.
+
+    `message` is as it is, for programs; `line` can be shown.
+    """
 
     code: int
     kind: str
@@ -100,7 +103,9 @@ class Failure(NamedTuple):
 
     @property
     def line(self) -> str:
-        return f"Error: {self.message}"
+        from monolith_cli.reports.text import name_text
+
+        return f"Error: {name_text(self.message)}"
 
     @property
     def document(self) -> dict[str, dict[str, object]]:
@@ -113,10 +118,8 @@ def describe(error: BaseException) -> Failure:
     if isinstance(error, CodedError):
         return describe(error.error)._replace(code=error.code)
     if isinstance(error, MonolithError):
-        from monolith_cli.reports.text import name_text
-
         code = next(code for cls, code in _CODES if isinstance(error, cls))
-        return Failure(code, error.kind, name_text(str(error)), error.path, error.offset)
+        return Failure(code, error.kind, str(error), error.path, error.offset)
     if isinstance(error, click.UsageError):
         return Failure(USAGE, "usage", _usage_message(error))
     if isinstance(error, click.ClickException):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from monolith_cli.errors import CorruptionError, NotReadableError, PathNotFoundError
+from monolith_cli.errors import (
+    CorruptionError,
+    NotReadableError,
+    PathNotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,4 +53,4 @@ def _pieces(path: str) -> Iterator[bytes]:
     except FileNotFoundError as error:
         raise PathNotFoundError("gone", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error

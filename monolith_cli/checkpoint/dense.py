@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import INDEX_SUFFIX
@@ -14,7 +15,7 @@ from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
 )
-from monolith_cli.formats.tensor_bundle import TensorBundle
+from monolith_cli.formats.tensor_bundle import TensorBundle, cut_off, other_format
 from monolith_cli.formats.tensor_slices import missing_text
 
 if TYPE_CHECKING:
@@ -119,12 +120,13 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                 shape = f"[{', '.join(map(str, entry.shape))}]"
                 what = f"{entry.name}: {missing} of {shape} are in none of its parts"
                 path = bundle.index_path
-                problem = CorruptionError(what, path=path, hint=_HINT, kind="missing_slice")
-                listing.problems.append(problem)
+                listing.problems.append(
+                    CorruptionError(what, path=path, hint=_HINT, kind="missing_slice")
+                )
         for shard, last in enumerate(_last_parts(bundle)):
             path = bundle.data_path(shard)
             try:
-                size = os.stat(path).st_size
+                status = os.stat(path)
             except FileNotFoundError:
                 listing.files.append(FileSize(path, None))
                 if last is not None:  # one that holds nothing is not missed
@@ -132,16 +134,23 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                     listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
                 continue
             except OSError as error:
-                what = f"not readable: {error.strerror}"
                 listing.files.append(FileSize(path, None))
-                listing.problems.append(NotReadableError(what, path=path))
+                listing.problems.append(NotReadableError.because(error, path))
                 continue
+            if not stat.S_ISREG(status.st_mode):
+                listing.files.append(FileSize(path, None))
+                what = "no regular file"
+                listing.problems.append(NotReadableError(what, path=path, hint=_HINT))
+                continue
+            size = status.st_size
             listing.files.append(FileSize(path, size))
             if last is not None and size < last[0]:
-                what = f"cut off at {size} bytes: {last[1]} ends at {last[0]}"
-                listing.problems.append(
-                    CorruptionError(what, path=path, offset=size, hint=_HINT, kind="truncated_data")
-                )
+                listing.problems.append(cut_off(path, size, last[1], last[0], _HINT))
+            elif last is not None and size > last[0]:
+                # Nothing is written behind the last variable.
+                other = other_format(path)
+                if other is not None:
+                    listing.problems.append(other)
     return listing
 
 

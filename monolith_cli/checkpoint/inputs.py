@@ -39,7 +39,7 @@ from monolith_cli.formats.checkpoint_state import (
     format_checkpoint_state,
     read_checkpoint_state,
 )
-from monolith_cli.formats.small_file import read_whole_file
+from monolith_cli.formats.small_file import malformed, read_whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +61,7 @@ __all__ = [
 ]
 
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_RESTORE = "restore it from a copy, or take another step"
 _WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt-")
 _STATE_FILE = f"{CHECKPOINT}_input"
 
@@ -234,8 +235,10 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
         The operating system refused.
     """
     path = os.path.join(model_dir, ckpt_inputs_name(step))
+    data = b""
     try:
-        document = json.loads(read_whole_file(path))
+        data = read_whole_file(path)
+        document = json.loads(data)
         workers = {
             int(worker): WorkerInput(bool(entry["finished"]), entry.get("fingerprint"))
             for worker, entry in document["workers"].items()
@@ -249,7 +252,8 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
     except _MALFORMED as error:
         if isinstance(error, StateFileError):
             raise
-        raise StateFileError("does not say which inputs belong to a step", path=path) from error
+        what = "does not say which inputs belong to a step"
+        raise malformed(what, data, path, hint=_RESTORE) from error
 
 
 def _newest(model_dir: str, worker: int, steps: Sequence[int]) -> int:

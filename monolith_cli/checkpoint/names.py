@@ -33,6 +33,7 @@ __all__ = [
     "ckpt_manifest_name",
     "input_base",
     "input_state_name",
+    "is_old_item_pool",
     "is_one_shot_flag",
     "is_sync_flag",
     "natural_key",
@@ -83,6 +84,7 @@ _WRITING = re.compile(
 _UNFINISHED_SAVE = re.compile(r"(?s)(.+?)-([0-9]{1,19})_temp(?:_[0-9a-f]+)?")
 _OF_STEP = re.compile(r"ckpt\.(info|inputs|manifest|checked|repaired)-([0-9]{1,19})")
 _ITEM_POOL = re.compile(r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?")
+_OLD_ITEM_POOL = re.compile(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?")
 # A killed `atomic_write`, ours or TensorFlow's.
 _KILLED = re.compile(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
 _INPUT = re.compile(r"input(_.+)?\.ckpt")
@@ -184,6 +186,11 @@ def unfinished_save(filename: str) -> int | None:
 def is_one_shot_flag(filename: str) -> bool:
     """Whether it says that the training system has done something already, once for all."""
     return filename in _ONE_SHOT_FLAGS
+
+
+def is_old_item_pool(filename: str) -> bool:
+    """Whether it is an item pool as the training system once named them, without a step."""
+    return _OLD_ITEM_POOL.fullmatch(filename) is not None
 
 
 def is_sync_flag(filename: str) -> bool:

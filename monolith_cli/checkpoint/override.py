@@ -23,7 +23,7 @@ from monolith_cli.checkpoint.names import CKPT_OVERRIDE
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import atomic_write
-from monolith_cli.formats.small_file import read_with_status
+from monolith_cli.formats.small_file import malformed, read_with_status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -36,6 +36,8 @@ __all__ = [
     "write_override",
     "write_rest",
 ]
+
+_START_LATEST = "remove it to start from the latest step"
 
 
 class Override(NamedTuple):
@@ -96,6 +98,7 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
         The operating system refused.
     """
     path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
+    data = b""
     try:
         data, status = read_with_status(path)
         said = json.loads(data)
@@ -106,11 +109,12 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
     except StateFileError:
         raise
     except (ValueError, RecursionError) as error:
-        raise StateFileError("not JSON", path=path) from error
+        raise malformed("not JSON", data, path, hint=_START_LATEST) from error
     try:
         override = _parse(said)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StateFileError("not an override of a job's inputs", path=path) from error
+        what = "not an override of a job's inputs"
+        raise StateFileError(what, path=path, hint=_START_LATEST) from error
     return override if override.written_ns else override._replace(written_ns=status.st_mtime_ns)
 
 

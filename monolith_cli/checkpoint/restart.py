@@ -103,5 +103,5 @@ def _is_there(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
     return True

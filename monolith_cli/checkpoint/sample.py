@@ -444,7 +444,8 @@ def _write_state(directory: Path, step: int, multi: bool) -> None:
 
 def _prepare(directory: Path, force: bool) -> None:
     if directory.exists() and not directory.is_dir():
-        raise AlreadyExistsError("is no directory", path=directory)
+        what, hint = "is no directory", "move it away, or name another path"
+        raise AlreadyExistsError(what, path=directory, hint=hint, kind="no_directory")
     directory.mkdir(parents=True, exist_ok=True)
     if not force and any(directory.iterdir()):
         raise AlreadyExistsError("is not empty", path=directory, hint="name another directory")

@@ -90,7 +90,7 @@ def list_names(directory: str) -> list[str]:
     except NotADirectoryError as error:
         raise PathNotFoundError("a file in place of a directory", path=directory) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=directory) from error
+        raise NotReadableError.because(error, directory) from error
 
 
 class Shard(NamedTuple):
@@ -161,4 +161,4 @@ def _file_bytes(path: str) -> int:
     except FileNotFoundError as error:
         raise PathNotFoundError("gone", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.checkpoint.dense import FileSize
 from monolith_cli.checkpoint.names import (
     META_SUFFIX,
+    is_old_item_pool,
     is_one_shot_flag,
     is_sync_flag,
     parse_checkpoint_name,
@@ -29,6 +30,8 @@ _WHAT = {
     "repaired": "repair record",
     "item_pool": "item pool",
 }
+_POOL_WAYSIDE = {"_tmp": "item pool, temporary", "_old": "item pool, replaced"}
+"""Beside an item pool, of a save that died: what was to become it, and what it was before."""
 
 
 class StepFiles(NamedTuple):
@@ -37,8 +40,9 @@ class StepFiles(NamedTuple):
     Attributes
     ----------
     files
-        Those of its step: meta graph, counts, records, item pools. Then those that steer its job,
-        if it is in a job's directory: flags of what was done already, and of sync training.
+        Those of its step: meta graph, counts, records, item pools and what saves of them left. Then
+        those of its job, if it is in a job's directory: flags of what was done already, and of sync
+        training; item pools of an older form, which no step is in the name of.
     newer_pools
         The workers whose newest item pool is of a later step. The training system takes each
         worker's newest, whatever its step, and loads none that is newer than what it restores.
@@ -63,22 +67,24 @@ def list_step_files(checkpoint: Checkpoint) -> StepFiles:
         names = list_names(directory or os.curdir)
     except PathNotFoundError:
         return StepFiles([], {})
-    files, flags = [], []
+    files, others = [], []
     newest: dict[int, int] = {}
     for name in names:
         path = os.path.join(directory, name)
         what = _what(name, base, checkpoint.step)
         if what:
             files.append(FileSize(path, _size(path), what))
+        elif is_old_item_pool(name):
+            others.append(FileSize(path, _size(path), "item pool of an older form"))
         elif is_one_shot_flag(name):
-            flags.append(FileSize(path, _size(path), "flag: done already"))
+            others.append(FileSize(path, _size(path), "flag: done already"))
         elif is_sync_flag(name):
-            flags.append(FileSize(path, _size(path), "flag of sync training"))
+            others.append(FileSize(path, _size(path), "flag of sync training"))
         file = parse_step_file(name)
         if file and file.kind == "item_pool" and not file.is_temporary and file.worker is not None:
             newest[file.worker] = max(newest.get(file.worker, 0), file.step)
     newer = {worker: step for worker, step in sorted(newest.items()) if step > checkpoint.step}
-    return StepFiles([*files, *flags], newer)
+    return StepFiles([*files, *others], newer)
 
 
 def _what(name: str, base: str, step: int) -> str | None:
@@ -86,8 +92,10 @@ def _what(name: str, base: str, step: int) -> str | None:
     if parts == (base.rpartition("-")[0], step, META_SUFFIX):
         return "meta graph"
     file = parse_step_file(name)
-    if file is None or file.step != step or file.is_temporary:
+    if file is None or file.step != step:
         return None
+    if file.is_temporary:
+        return _POOL_WAYSIDE.get(name[-4:]) if file.kind == "item_pool" else None
     return _WHAT.get(file.kind)
 
 

@@ -56,7 +56,14 @@ _JOB_PREFIXES = (
     INPUT_WORKER_PREFIX,
     f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}",
 )
+_INPUT_STATE = f"{CHECKPOINT}_input"
 _STEPS_SHOWN = 10
+_RESTORE = "restore the files, or give another directory"
+_REACH = "mount it, or copy its files here"
+_COPY = "copy its files here"
+_NO_STEP_LEFT = (_RESTORE, _REACH, _COPY)
+"""What to do about a step where no other can be had instead."""
+
 _STATE_HINT = f"restore it from a copy, or give one *{ASSETS_SUFFIX} directory instead"
 
 
@@ -130,7 +137,7 @@ def _read_state(directory: str) -> CheckpointState | None:
         hint = f"give {path}" if _holds_checkpoints(path) else "move it away"
         raise PathNotFoundError(what, path=path, hint=hint) from None
     except StateFileError as error:
-        error.hint = _STATE_HINT
+        error.hint = error.hint or _STATE_HINT
         raise
     if not state.model_checkpoint_path:
         raise StateFileError("names no checkpoint", path=path, offset=0, hint=_STATE_HINT)
@@ -190,10 +197,11 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
 
     order = order_of_steps(listed, unlisted, latest_parts.step if latest_parts else None)
     by_step = {step: by_step[step] for step in order}
-    if refusal:
-        refusal.hint = refusal.hint or steps_hint(by_step)
-        if not by_step:
-            latest = _tables_alone(directory, names, str(latest_name))
+    for why in (refusal, *unreadable.values()):
+        if why and why.hint in _NO_STEP_LEFT:
+            why.hint = steps_hint(by_step) or why.hint
+    if refusal and not by_step:
+        latest = _tables_alone(directory, names, str(latest_name))
     if latest and latest.step is not None and latest.step not in by_step:
         by_step[latest.step] = latest
         unreadable.pop(latest.step, None)
@@ -312,17 +320,21 @@ def _why_not(
             hint=f"restore them, or give {os.path.join(directory, name + ASSETS_SUFFIX)}",
         )
     if is_here:
-        return StepNotFoundError(f"{lists}, whose files are gone", path=state_path)
+        what = f"{lists}, whose files are gone"
+        return StepNotFoundError(what, path=state_path, hint=_RESTORE)
     where = os.path.join(directory, os.path.dirname(path))
-    try:
-        os.listdir(where)
-        why = "its files are gone from there"
-    except OSError as error:
-        why = f"{os.path.dirname(path)} cannot be reached: {error.strerror}"
+    hint = _RESTORE
     if "://" in path or "\\" in path:
-        why = "that is no path of this machine"
+        why, hint = "that is no path of this machine", _COPY
+    else:
+        try:
+            os.listdir(where)
+            why = "its files are gone from there"
+        except OSError as error:
+            why = f"{os.path.dirname(path)} cannot be reached: {error.strerror}"
+            hint = _REACH
     what = f"{lists}, and there is no '{name}' here; {why}"
-    return StepNotFoundError(what, path=state_path)
+    return StepNotFoundError(what, path=state_path, hint=hint)
 
 
 def _checkpoint_here(
@@ -364,7 +376,17 @@ def _steps_half_saved(names: Collection[str]) -> set[int]:
 
 
 def _has_job_files(names: Collection[str]) -> bool:
-    return any(name in _JOB_FILES or name.startswith(_JOB_PREFIXES) for name in names)
+    return any(
+        name in _JOB_FILES or name.startswith(_JOB_PREFIXES) or _is_of_input(name) for name in names
+    )
+
+
+def _is_of_input(name: str) -> bool:
+    """Whether a job, ours or TensorFlow's own hook, has saved the position of an input there."""
+    if name.startswith(_INPUT_STATE):
+        return begins_input(f"{name.removeprefix(f'{CHECKPOINT}_')}.ckpt")
+    parts = parse_checkpoint_name(name) if name.endswith(INDEX_SUFFIX) else None
+    return parts is not None and begins_input(parts.base)
 
 
 def _same_place(one: str, other: str) -> bool:

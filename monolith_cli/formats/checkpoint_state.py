@@ -58,7 +58,7 @@ def read_checkpoint_state(path: str) -> CheckpointState:
         As `text_proto.read`.
     """
     latest, paths, timestamps, preserved = "", [], [], 0.0
-    for field in text_proto.read(path):
+    for field in text_proto.read(path, of_paths=True):
         if field.name == "model_checkpoint_path":
             latest = _string(field, path)
         elif field.name == "all_model_checkpoint_paths":
@@ -93,7 +93,7 @@ def read_monolith_checkpoint_state(path: str) -> MonolithCheckpointState:
         As `text_proto.read`; an unknown table type is malformed too.
     """
     exempt, timestamp, table_type = [], 0, _TABLE_TYPES[0]
-    for field in text_proto.read(path):
+    for field in text_proto.read(path, of_paths=True):
         if field.name == "exempt_model_checkpoint_paths":
             exempt.append(_string(field, path))
         elif field.name == "last_checkpoint_save_timestamp":

@@ -85,7 +85,11 @@ def read_ckpt_info(path: str | os.PathLike[str]) -> CkptInfo:
         As `read_whole_file` and `parse_ckpt_info`.
     """
     path = os.fspath(path)
-    return parse_ckpt_info(read_whole_file(path), path)
+    try:
+        return parse_ckpt_info(read_whole_file(path), path)
+    except StateFileError as error:
+        error.hint = error.hint or "write it anew"
+        raise
 
 
 def write_ckpt_info(

@@ -15,7 +15,11 @@ import stat
 import struct
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from monolith_cli.errors import CorruptionError, NotReadableError, PathNotFoundError
+from monolith_cli.errors import (
+    CorruptionError,
+    NotReadableError,
+    PathNotFoundError,
+)
 from monolith_cli.formats import wire
 from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
@@ -65,7 +69,7 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[TableEntry]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
 
 
 def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import stat
 
-from monolith_cli.errors import MonolithError, NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import (
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+)
+from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
-__all__ = ["read_whole_file", "read_with_status"]
+__all__ = ["malformed", "read_whole_file", "read_with_status"]
 
 _MAX_BYTES = 64 << 20
 
@@ -46,7 +52,29 @@ def read_with_status(path: str, max_bytes: int = _MAX_BYTES) -> tuple[bytes, os.
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
     if len(data) > max_bytes:
         raise StateFileError("too large for such a file", path=path, offset=max_bytes)
     return data, status
+
+
+def malformed(
+    what: str,
+    data: bytes,
+    path: str | None,
+    offset: int | None = None,
+    hint: str | None = None,
+) -> StateFileError:
+    """The error for a small file that does not parse; it says which other format this is, if any.
+
+    Parameters
+    ----------
+    what, path, offset, hint
+        As in `MonolithError`.
+    data
+        What the file holds.
+    """
+    known = what_it_is(data[:HEAD_BYTES])
+    if known is not None:
+        return StateFileError(f"this is {known.name}", path=path, hint=known.remedy)
+    return StateFileError(what, path=path, offset=offset, hint=hint)

@@ -35,6 +35,7 @@ from monolith_cli.formats.dtypes import (
     parse_shape,
 )
 from monolith_cli.formats.leveldb_table import TableEntry, read_table
+from monolith_cli.formats.magic import what_the_file_is
 from monolith_cli.formats.variant import VariantElement
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Slice", "TensorBundle", "TensorEntry"]
+__all__ = ["Slice", "TensorBundle", "TensorEntry", "cut_off", "other_format"]
 
 # What NumPy does not know, as what it is stored as.
 _STORED_AS = {
@@ -190,7 +191,8 @@ class TensorBundle:
         NotReadableError
             The operating system refused.
         CorruptionError
-            Kinds `truncated_data`, `bad_data_crc`; `bad_entry` if dtype, shape and size disagree.
+            Kinds `truncated_data`, `bad_data_crc`; `not_data` for a file of another format;
+            `bad_entry` if dtype, shape and size disagree.
         """
         from monolith_cli._native import masked_crc32c
 
@@ -372,10 +374,7 @@ class TensorBundle:
             with open(path, "rb", buffering=_READ_BYTES) as file:
                 size = os.fstat(file.fileno()).st_size
                 if end > size:
-                    what = f"cut off at {size} bytes: {entry.name} ends at {end}"
-                    raise CorruptionError(
-                        what, path=path, offset=size, hint=_HINT, kind="truncated_data"
-                    )
+                    raise cut_off(path, size, entry.name, end, _HINT)
                 file.seek(entry.offset)
                 yield file
         except FileNotFoundError as error:
@@ -384,7 +383,7 @@ class TensorBundle:
         except MonolithError:
             raise
         except OSError as error:
-            raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+            raise NotReadableError.because(error, path) from error
 
     def _read_exactly(self, file: BinaryIO, entry: TensorEntry, size: int) -> bytes:
         data = file.read(size)
@@ -405,13 +404,33 @@ class TensorBundle:
         kind: str = "bad_data_crc",
         offset: int | None = None,
     ) -> CorruptionError:
-        return CorruptionError(
+        path = self.data_path(entry.shard)
+        return other_format(path) or CorruptionError(
             f"{entry.name}: {what}",
-            path=self.data_path(entry.shard),
+            path=path,
             offset=entry.offset if offset is None else offset,
             hint=_HINT,
             kind=kind,
         )
+
+
+def cut_off(path: str, size: int, name: str, end: int, hint: str) -> CorruptionError:
+    """The error for a data file that ends before a tensor does; or is no data file at all."""
+    what = f"cut off at {size} bytes: {name} ends at {end}"
+    return other_format(path) or CorruptionError(
+        what, path=path, offset=size, hint=hint, kind="truncated_data"
+    )
+
+
+def other_format(path: str) -> CorruptionError | None:
+    """The error for a data file with the beginning of another format; None for any other.
+
+    Tensors may begin like that too: ask only about a file that is known not to be right.
+    """
+    known = what_the_file_is(path)
+    if known is None:
+        return None
+    return CorruptionError(f"this is {known.name}", path=path, hint=known.remedy, kind="not_data")
 
 
 def _key(entry: TensorEntry) -> bytes:

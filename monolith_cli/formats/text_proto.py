@@ -10,10 +10,11 @@ The language is that of https://protobuf.dev/reference/protobuf/textformat-spec/
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from monolith_cli.errors import StateFileError
-from monolith_cli.formats.small_file import read_whole_file
+from monolith_cli.formats.small_file import malformed, read_whole_file
 
 __all__ = ["Field", "Value", "expect", "parse", "quote", "read"]
 
@@ -52,6 +53,8 @@ _ESCAPE = (
     rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*)"
     rb"|U([0-9a-fA-F]{8})|(.))"
 )
+_DRIVE = re.compile(rb"[A-Za-z]:\\(?!\\)")
+_CONTROL = re.compile(rb"[\0-\x1f]")
 _SINGLE_ESCAPES = dict(zip(b"abfnrtv?\\'\"", b"\a\b\f\n\r\t\v?\\'\"", strict=True))
 
 _QUOTED = [chr(c) if 0x20 <= c < 0x7F else f"\\{c:03o}" for c in range(256)]
@@ -79,8 +82,13 @@ def quote(data: bytes) -> str:
     return '"' + "".join(map(_QUOTED.__getitem__, data)) + '"'
 
 
-def read(path: str) -> list[Field]:
+def read(path: str, *, of_paths: bool = False) -> list[Field]:
     """The fields of the file at `path`.
+
+    Parameters
+    ----------
+    of_paths
+        As in `parse`.
 
     Raises
     ------
@@ -89,11 +97,11 @@ def read(path: str) -> list[Field]:
     StateFileError
         It does not parse, or is too large.
     """
-    return parse(read_whole_file(path), path)
+    return parse(read_whole_file(path), path, of_paths=of_paths)
 
 
-def parse(text: str | bytes, path: str | None = None) -> list[Field]:
-    """The fields of a message, in the order of the text.
+def parse(text: str | bytes, path: str | None = None, *, of_paths: bool = False) -> list[Field]:
+    """The fields of a message, in the order of the text; a byte order mark before it is passed.
 
     Parameters
     ----------
@@ -101,6 +109,8 @@ def parse(text: str | bytes, path: str | None = None) -> list[Field]:
         The message; a `str` is taken as its UTF-8 bytes.
     path
         The file it came from, for errors only.
+    of_paths
+        Its strings are paths, which people write too: single backslashes may be meant.
 
     Raises
     ------
@@ -108,7 +118,7 @@ def parse(text: str | bytes, path: str | None = None) -> list[Field]:
         The text is malformed; `offset` says where, in bytes.
     """
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    return _Parser(data, path).message("", 0)
+    return _Parser(data, path, of_paths).message("", 0)
 
 
 def expect(field: Field, kind: type[_T], path: str | None = None) -> _T:
@@ -129,17 +139,18 @@ def expect(field: Field, kind: type[_T], path: str | None = None) -> _T:
 
 
 class _Parser:
-    __slots__ = ("data", "path", "position")
+    __slots__ = ("data", "of_paths", "path", "position")
 
-    def __init__(self, data: bytes, path: str | None) -> None:
+    def __init__(self, data: bytes, path: str | None, of_paths: bool) -> None:
         self.data = data
         self.path = path
-        self.position = 0
+        self.of_paths = of_paths
+        self.position = len(BOM_UTF8) if data.startswith(BOM_UTF8) else 0
         self.take(_BLANK)
 
     def fail(self, what: str, offset: int | None = None) -> NoReturn:
         offset = self.position if offset is None else offset
-        raise StateFileError(what, path=self.path, offset=offset)
+        raise malformed(what, self.data, self.path, offset)
 
     def take(self, token: re.Pattern[bytes]) -> re.Match[bytes] | None:
         match = token.match(self.data, self.position)
@@ -244,9 +255,19 @@ class _Parser:
         if b"\\" not in body:
             return body
         try:
-            return re.sub(_ESCAPE, _unescape_one, body)
+            text = re.sub(_ESCAPE, _unescape_one, body)
         except (KeyError, ValueError):
+            if self.of_paths:
+                return _unescape_path(body)
             self.fail("a malformed escape in a string", offset)
+        if self.of_paths and _DRIVE.match(body) and _CONTROL.search(text):
+            return _unescape_path(body)
+        return text
+
+
+def _unescape_path(body: bytes) -> bytes:
+    """A path that somebody wrote by hand, as it was meant: the backslashes of Windows, single."""
+    return body.replace(rb"\\", b"\\")
 
 
 def _unescape_one(match: re.Match[bytes]) -> bytes:

@@ -11,20 +11,23 @@ from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.iterators.state import state_entries
 
-__all__ = ["elsewhere_hint", "find_state_elsewhere"]
+__all__ = ["elsewhere_hint", "find_states_elsewhere"]
 
 _LOOKED_AT = 8
 """How many indexes are read at most; that of a large model has megabytes."""
 
 
 def elsewhere_hint(directory: str) -> str | None:
-    """How to get to the state that `find_state_elsewhere` finds; None without one."""
-    prefix = find_state_elsewhere(directory)
-    return f"to show the one that is there, give its path: {prefix}" if prefix else None
+    """How to get to the states that `find_states_elsewhere` finds; None without one."""
+    found = find_states_elsewhere(directory)
+    if not found:
+        return None
+    which = "one that is there" if len(found) == 1 else f"newest of {len(found)}"
+    return f"to show the {which}, give its path: {found[0]}"
 
 
-def find_state_elsewhere(directory: str) -> str | None:
-    """The path of a bundle in a directory that holds the state of an iterator; None without one.
+def find_states_elsewhere(directory: str) -> list[str]:
+    """The paths of the bundles in a directory that hold states of iterators.
 
     What `checkpoint` names comes first, then the newest. Only indexes are read, of the newest
     bundles; one that cannot be read is passed over.
@@ -32,19 +35,20 @@ def find_state_elsewhere(directory: str) -> str | None:
     try:
         names = [name for name in list_names(directory) if name.endswith(INDEX_SUFFIX)]
     except MonolithError:
-        return None
+        return []
     latest = _latest(directory) + INDEX_SUFFIX
     newest = sorted(
         names, key=lambda name: (name == latest, _changed_ns(directory, name), name), reverse=True
     )
+    found = []
     for name in newest[:_LOOKED_AT]:
         prefix = os.path.join(directory, name.removesuffix(INDEX_SUFFIX))
         try:
             if state_entries(TensorBundle(prefix)):
-                return prefix
+                found.append(prefix)
         except MonolithError:
             continue
-    return None
+    return found
 
 
 def _latest(directory: str) -> str:

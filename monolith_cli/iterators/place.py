@@ -58,11 +58,15 @@ class Buffered(NamedTuple):
         How many; a batch is one.
     records
         How many records they are; None if that is not known.
+    rows
+        How many rows they have, which are batches that nothing has changed since; None for others,
+        and if that is not known. They are records where records went into the batches.
     """
 
     node: Node
     elements: int
     records: int | None
+    rows: int | None = None
 
 
 class Consumed(NamedTuple):

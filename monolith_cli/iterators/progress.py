@@ -181,7 +181,13 @@ class Progress(NamedTuple):
         if fallback is not None:
             is_counted = fallback.in_rows and rows is not None
             fallback = Fallback(fallback.flow.less(rows or 0), True) if is_counted else None
-        held = Buffered(node, elements, records if self.are_records else None)
+        is_batches = self.element is Element.ROWS
+        held = Buffered(
+            node,
+            elements,
+            records if self.are_records else None,
+            rows if is_batches else None,
+        )
         return self._replace(flow=flow, fallback=fallback, buffered=(*self.buffered, held))
 
     def why_in_epoch(self) -> Unknown:

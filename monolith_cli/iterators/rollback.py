@@ -239,10 +239,13 @@ def _all(
 
 
 def _is_later(order: Sequence[int], step: int, model_step: int) -> bool:
-    """Whether a step comes after the model's; by its number, where it is nowhere in the order."""
+    """Whether a step comes after the model's.
+
+    By its number where it is nowhere in the order, and numbers say it: the job never started over.
+    """
     if step in order and model_step in order:
         return order.index(step) > order.index(model_step)
-    return step > model_step
+    return step > model_step and list(order) == sorted(order)
 
 
 def _check(
@@ -280,16 +283,24 @@ def _check(
         hint = None  # that has just been said
     if not damaged:
         raise StepNotFoundError(f"cannot go back to step {to}: {_cut(texts)}", path=path, hint=hint)
-    texts = [f"the state of worker {worker}: {error.what}" for worker, error in damaged] + texts
     first = damaged[0][1]
+    is_only = len(damaged) == 1 and not texts
+    texts = [
+        f"the state of worker {worker}: {error.what if is_only else _with_offset(error)}"
+        for worker, error in damaged
+    ] + texts
     kind = NotReadableError if isinstance(first, NotReadableError) else CorruptionError
     raise kind(
         f"cannot go back to step {to}: {_cut(texts)}",
         path=first.path,
-        offset=first.offset,
+        offset=first.offset if is_only else None,
         hint=hint or first.hint,
         kind=first.kind,
     )
+
+
+def _with_offset(error: MonolithError) -> str:
+    return error.what if error.offset is None else f"{error.what}, at byte {error.offset}"
 
 
 def _verify(prefix: str) -> None:

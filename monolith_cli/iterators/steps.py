@@ -204,7 +204,7 @@ def _batch(progress: Progress, link: Link, way: Way) -> Progress:
     if not results:
         return after
     are_records = progress.element.is_record and progress.are_records
-    made = Buffered(node, len(results), rows if are_records else None)
+    made = Buffered(node, len(results), rows if are_records else None, rows)
     return after._replace(buffered=(*after.buffered, made))
 
 

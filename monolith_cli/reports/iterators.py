@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.formats.variant import StatePart
     from monolith_cli.iterators.inputs import IteratorPosition
-    from monolith_cli.iterators.place import FilePlace, Place
+    from monolith_cli.iterators.place import Buffered, FilePlace, Place
     from monolith_cli.iterators.records import Count
     from monolith_cli.iterators.state import Node
     from monolith_cli.iterators.workers import WorkerState
@@ -35,7 +35,13 @@ __all__ = [
 ]
 
 _HEAD = ("worker", "step", "behind", "size", "iterators", "")
-_MARKS = {"state_gone": "gone", "not_found": "gone", "no_such_step": "missing"}
+_MARKS = {
+    "state_gone": "gone",
+    "not_found": "gone",
+    "no_such_step": "missing",
+    "missing_shard": "incomplete",
+    "not_readable": "not readable",
+}
 
 
 def workers_lines(workers: Sequence[WorkerState], *, look: Look = PLAIN) -> Iterator[str]:
@@ -185,12 +191,14 @@ def _buffered_text(place: Place) -> str:
         return "nothing"
     counts = [held.records for held in place.buffered]
     if None in counts:
-        texts = [
-            f"{count_text(held.elements, 'element')} in {held.node.op}" for held in place.buffered
-        ]
-        return ", ".join(texts)
+        return ", ".join(f"{_held_text(held)} in {held.node.op}" for held in place.buffered)
     texts = [f"{held.records:,} in {held.node.op}" for held in place.buffered]
     return f"{_count(sum(count or 0 for count in counts), place.unit)}: {', '.join(texts)}"
+
+
+def _held_text(held: Buffered) -> str:
+    text = count_text(held.elements, "element")
+    return text if held.rows is None else f"{text} ({count_text(held.rows, 'row')})"
 
 
 def _shuffle_rows(iterator: IteratorPosition) -> Iterator[tuple[str, str]]:
@@ -410,7 +418,12 @@ def _place_document(place: Place) -> dict[str, object]:
         "epoch": place.epoch,
         "read": place.read.records,
         "buffered": [
-            {"node": held.node.path, "elements": held.elements, "records": held.records}
+            {
+                "node": held.node.path,
+                "elements": held.elements,
+                "records": held.records,
+                "rows": held.rows,
+            }
             for held in place.buffered
         ],
         "consumed": {

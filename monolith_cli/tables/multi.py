@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.errors import CorruptionError, MonolithError, RecordCountError
+from monolith_cli.formats.magic import what_the_file_is
 from monolith_cli.formats.tfrecord import DumpFile, Skipped, read_records
 from monolith_cli.formats.wire import TableMeta, parse_table_meta
 from monolith_cli.tables.ranges import SMALL_BYTES
@@ -144,6 +145,14 @@ class MultiDump:
 
     def _shortfall(self, shard: int) -> RecordCountError:
         promised, size = self.expected(shard), self._sizes[shard]
+        known = what_the_file_is(self.files[shard].path) if size else None
+        if known is not None:
+            return RecordCountError(
+                f"this is {known.name}",
+                path=self.files[shard].path,
+                hint=known.remedy,
+                kind="not_records",
+            )
         nothing = f"no bytes, where its table of contents promises {promised} records"
         few = f"too small for the {promised} records that its table of contents promises"
         return RecordCountError(

@@ -263,5 +263,6 @@ def test_a_malformed_one(tmp_path: Path, text: str) -> None:
     with pytest.raises(StateFileError) as caught:
         read_step_inputs(str(tmp_path), 1)
     assert str(caught.value) == (
-        f"{tmp_path}/ckpt.inputs-1: does not say which inputs belong to a step"
+        f"{tmp_path}/ckpt.inputs-1: does not say which inputs belong to a step;"
+        " restore it from a copy, or take another step"
     )

@@ -100,7 +100,10 @@ def test_a_refusal_of_the_operating_system(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(NotReadableError) as caught:
         open_model_dir(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: not readable: Permission denied"
+    assert (
+        str(caught.value)
+        == f"{tmp_path}: not readable: Permission denied; get permission to read it"
+    )
 
 
 def test_a_directory_that_goes_away(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_the_latest_whose_files_are_gone(tmp_path: Path) -> None:
 
 def test_all_files_gone(tmp_path: Path) -> None:
     commit_steps(tmp_path, 30)
-    assert refusal(tmp_path).hint is None
+    assert refusal(tmp_path).hint == "restore the files, or give another directory"
     with pytest.raises(StepNotFoundError):
         open_model_dir(tmp_path).checkpoints()
 

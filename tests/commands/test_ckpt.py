@@ -360,7 +360,13 @@ def test_what_else_is_there_has_a_name(model: Path) -> None:
     for name in ("clear_nn", "restore_ckpt", *sync_flags):
         (model / name).touch()
     pools = ["model.ckpt-300_item_pool_0_0_2", "model.ckpt-300_item_pool_1_0_2"]
-    for name in (*pools, "model.ckpt-300_item_pool_1_0_2_tmp", "model.ckpt-400_item_pool_1_0_2"):
+    others = {
+        "model.ckpt-300_item_pool_1_0_2_tmp": "item pool, temporary",
+        "model.ckpt-300_item_pool_0_0_2_old": "item pool, replaced",
+        "item_pool_0_2": "item pool of an older form",
+        "item_pool_1_0_2": "item pool of an older form",
+    }
+    for name in (*pools, *others, "model.ckpt-400_item_pool_1_0_2"):
         (model / name).write_bytes(b"123")
     (model / "ckpt.manifest-300").touch()
     done = call("ckpt", "show", "--json", model)
@@ -370,6 +376,7 @@ def test_what_else_is_there_has_a_name(model: Path) -> None:
         "model.ckpt-300.data-00000-of-00001": "dense variables",
         "ckpt.manifest-300": "manifest",
         **dict.fromkeys(pools, "item pool"),
+        **others,
         **dict.fromkeys(["clear_nn", "restore_ckpt"], "flag: done already"),
         **dict.fromkeys(
             ["ONLINE", "dump_300", "stop_7", "limit_req_time"], "flag of sync training"
@@ -379,4 +386,4 @@ def test_what_else_is_there_has_a_name(model: Path) -> None:
         "Note: worker 1's newest item pool is of step 400: a job that goes on from step 300 loads"
         " none for it\n" in done.err
     )
-    assert "model.ckpt-300_item_pool_0_0_2      item pool" in call("ckpt", "show", model).out
+    assert "model.ckpt-300_item_pool_0_0_2      item pool   " in call("ckpt", "show", model).out

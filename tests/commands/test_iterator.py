@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import json
 import os
 import subprocess
+import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tf_support
 from cli_support import MONOLITH, Done, call, environment, monolith
 from iterator_support import commit, write_job, write_parts, write_states
 
@@ -159,6 +164,31 @@ def test_ls_marks_what_is_damaged_and_shows_the_others(model: Path) -> None:
     assert done.error["code"] == 4
 
 
+def test_ls_tells_damaged_from_incomplete_and_from_what_may_not_be_read(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "input_worker_1.ckpt-20.data-00000-of-00001").unlink()
+    forbidden = str(model / "input_worker_3.ckpt-20.index")
+
+    def refuse(path: Any, *args: Any, **options: Any) -> Any:
+        if path == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *args, **options)
+
+    real = builtins.open
+    monkeypatch.setattr("builtins.open", refuse)
+    assert call("iterator", "show", "--worker", 3, model).code == 3
+    done = call("iterator", "ls", model)
+    assert [line[39:] for line in done.out.splitlines()] == [
+        "",
+        "incomplete",
+        "",
+        "not readable",
+    ]
+    assert f"{forbidden}: not readable: Permission denied; get permission to read it\n" in done.err
+    assert done.code == 4
+
+
 def test_whoever_is_not_where_the_model_is_is_found(model: Path) -> None:
     """As the help and the documents say it, with jq."""
     write_states(model / "input_worker_4.ckpt-20", IteratorV2=20)
@@ -247,6 +277,27 @@ def test_where_nobody_but_tensorflows_own_hook_has_saved(tmp_path: Path) -> None
     )
 
 
+def test_states_of_tensorflows_own_hook_without_a_model(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for step in (20, 30):
+        write_states(model / f"input.ckpt-{step}", IteratorV2=step)
+    (model / "checkpoint_input").write_text('model_checkpoint_path: "input.ckpt-30"\n')
+    done = call("iterator", "ls", model)
+    assert done.code == 0
+    assert done.out == (
+        "worker  step  behind  size  iterators\n input    30       -  64 B          1\n"
+    )
+    (model / "checkpoint_input").unlink()
+    done = call("iterator", "ls", "--json", "--quiet", model)
+    assert [(row["name"], row["step"]) for row in done.document] == [("input", 30)]
+    done = call("iterator", "show", model)
+    assert done.err == (
+        f"Error: {model}: holds no iterator states of a job's workers; to show the newest of 2,"
+        f" give its path: {model}/input.ckpt-30\n"
+    )
+
+
 def test_ls_tells_of_a_pending_rollback(model: Path) -> None:
     (model / "ckpt.override").write_text(json.dumps({"model_step": 20, "inputs": {"1": 10}}))
     done = call("iterator", "ls", model)
@@ -332,8 +383,8 @@ def test_show_as_json(reading: Path, tmp_path: Path) -> None:
             "epoch": None,
             "read": 8,
             "buffered": [
-                {"node": shuffle, "elements": 2, "records": 2},
-                {"node": "Prefetch", "elements": 1, "records": 3},
+                {"node": shuffle, "elements": 2, "records": 2, "rows": None},
+                {"node": "Prefetch", "elements": 1, "records": 3, "rows": 3},
             ],
             "consumed": {
                 "records": 3,
@@ -376,6 +427,42 @@ def test_without_a_fingerprint(reading: Path) -> None:
     assert "  consumed  3 records\n" in done.out
     assert "fingerprint" not in done.out.splitlines()[-1]
     assert done.err.startswith("Note: without a fingerprint, ")
+
+
+def test_batches_of_an_input_that_has_ended(tmp_path: Path) -> None:
+    """Of 40 records four batches of 8 were taken; the last is buffered, and its reader is gone."""
+    tf = tf_support.tensorflow()
+    paths = [str(tmp_path / f"part-{i}") for i in range(4)]
+    for path in paths:
+        with RecordWriter(path) as writer:
+            for _ in range(10):
+                writer.write(b"1234")
+    data = tf.data.TFRecordDataset(paths)
+
+    def buffered(dataset: Any, taken: int) -> tuple[str, Any]:
+        iterator = iter(dataset)
+        for _ in range(taken):
+            next(iterator)
+        prefix = tmp_path / "state"
+        for _ in range(100):  # until what is ahead has been read
+            tf.train.Checkpoint(iterator=iterator).write(str(prefix))
+            done = call("iterator", "show", "--json", prefix)
+            (reader,) = done.document["iterators"][0]["readers"]
+            if reader["ended"]:
+                break
+            time.sleep(0.05)
+        text = call("iterator", "show", prefix).out
+        return next(line for line in text.splitlines() if "  buffered  " in line), reader
+
+    line, reader = buffered(data.batch(8).prefetch(2), 4)
+    assert line == "  buffered  1 element (8 rows) in Prefetch"
+    assert reader["ended"]
+    (held,) = reader["buffered"]
+    assert held == {"node": "Prefetch", "elements": 1, "records": None, "rows": 8}
+    line, _ = buffered(data.batch(7).prefetch(4), 3)
+    assert line == "  buffered  3 elements (19 rows) in Prefetch"
+    line, _ = buffered(data.batch(8).map(tf.strings.length).prefetch(2), 4)
+    assert line == "  buffered  1 element in Prefetch"
 
 
 def test_show_raw(reading: Path) -> None:
@@ -431,7 +518,7 @@ def test_a_state_that_is_no_workers_is_named(tmp_path: Path, command: list[str])
     write_states(directory / "ckpt-5", it=2)
     os.utime(directory / "ckpt-5.index", (1, 1))
     write_parts(directory / "model-7")  # without any iterator
-    hint = "; to show the one that is there, give its path: "
+    hint = "; to show the newest of 2, give its path: "
     done = call("iterator", *command, directory)
     assert (done.code, done.out) == (3, "")
     assert done.err.endswith(f"{hint}{directory}/it-3\n")
@@ -552,7 +639,7 @@ def test_show_a_second_file_without_a_fingerprint(tmp_path: Path) -> None:
     assert f"buffered 16 records: 16 in Prefetch consumed not known: {why}" in said
     assert "BatchV2 takes" not in said
     reader = call("iterator", "show", "--json", prefix).document["iterators"][0]["readers"][0]
-    assert reader["buffered"] == [{"node": "Prefetch", "elements": 2, "records": 16}]
+    assert reader["buffered"] == [{"node": "Prefetch", "elements": 2, "records": 16, "rows": 16}]
     assert reader["consumed"]["why"] == why
 
 

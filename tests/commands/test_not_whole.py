@@ -541,3 +541,24 @@ def test_leftovers_are_warnings(model: Path) -> None:
         assert warnings[0].endswith("; remove this file")
         assert "/MonolithHashTable_item-x-00000-of-00001: " in warnings[1]
         assert str(leftover) not in done.out
+
+
+def test_a_data_file_of_many_tables_that_is_a_pointer(tmp_path: Path) -> None:
+    """What git-lfs leaves in place of a large file is named, not taken for damage."""
+    assets = write_model_dir(
+        tmp_path / "m",
+        300,
+        multis={"mt": {"a": [put_fixed64(1, n) for n in range(3000)]}},
+        shards=1,
+    )
+    (assets / "mt-00000-of-00001").write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n"
+    )
+    for command in (("ckpt-info",), ("table", "ls")):
+        done = call(*command, "--json", tmp_path / "m")
+        assert (done.code, done.error["kind"]) == (4, "not_records")
+        assert "this is a git-lfs pointer" in done.error["message"]
+        assert "--on-corrupt" not in done.error["message"]
+    assert (
+        "mt-00000-of-00001: this is a git-lfs pointer" in call("ckpt", "show", tmp_path / "m").err
+    )

@@ -239,3 +239,56 @@ def test_steps_that_are_not_offered_are_named(model: Path) -> None:
     done = call("table", "ls", "--step", "all", model)
     assert done.code == 0
     assert "Note: left out: step 30 is not committed" in done.err
+
+
+def test_what_to_do_where_no_step_is_left(tmp_path: Path) -> None:
+    model = tmp_path / "copy"
+    model.mkdir()
+    point_at(model, "model.ckpt-20")
+    assert failed(call("ckpt-info", model), 3) == (
+        f"Error: {model}/checkpoint: names 'model.ckpt-20' as the latest, whose files are gone;"
+        " restore the files, or give another directory"
+    )
+    point_at(model, "/nowhere/run7/model.ckpt-20")
+    assert failed(call("ckpt-info", model), 3) == (
+        f"Error: {model}/checkpoint: names '/nowhere/run7/model.ckpt-20' as the latest, and there"
+        " is no 'model.ckpt-20' here; /nowhere/run7 cannot be reached: No such file or directory;"
+        " mount it, or copy its files here"
+    )
+    point_at(model, "gs://bucket/run7/model.ckpt-20")
+    line = failed(call("ckpt-info", model), 3)
+    assert line.endswith("that is no path of this machine; copy its files here")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("model_step: 20", "not JSON"), ("{}", "not an override of a job's inputs")],
+)
+def test_what_to_do_about_a_rollback_that_does_not_parse(model: Path, text: str, what: str) -> None:
+    from monolith_cli.checkpoint.restart import restart_point
+    from monolith_cli.errors import StateFileError
+
+    path = model / "ckpt.override"
+    path.write_text(text)
+    with pytest.raises(StateFileError) as caught:
+        restart_point(model)
+    assert str(caught.value) == f"{path}: {what}; remove it to start from the latest step"
+
+
+def test_what_to_do_about_counts_that_do_not_parse(model: Path) -> None:
+    path = model / "ckpt.info-30"
+    path.write_text("slot_counts {")
+    line = failed(call("ckpt-info", "--check", model), 4)
+    assert line.endswith("; write it anew; monolith ckpt-info --force does")
+    path.write_text("<html><body>404</body></html>")
+    line = failed(call("ckpt-info", "--check", model), 4)
+    assert line.startswith(f"Error: {path}: this is an HTML page; fetch the file again")
+
+
+def test_a_pipe_in_place_of_dense_variables(model: Path) -> None:
+    path = model / "model.ckpt-30.data-00000-of-00001"
+    path.unlink()
+    os.mkfifo(path)
+    done = call("ckpt", "show", model)
+    assert done.code == 3
+    assert done.err == f"Error: {path}: no regular file; restore it, or take another step\n"

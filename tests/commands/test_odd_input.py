@@ -197,3 +197,6 @@ def test_paths_that_are_no_utf8(tmp_path: Path, command: list[str], key: str | N
     if key is not None:
         shown = str(tmp_path / "models-") + "\ufffd\ufffd/größe"
         assert documents[0][key].startswith(shown)
+    if command == ["ckpt", "show"]:
+        assert done.error["message"] in documents[0]["problems"]
+    assert "\\xff" not in "".join(text for document in documents for text in texts(document))

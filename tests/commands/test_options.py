@@ -404,3 +404,13 @@ def test_step_for_commands_that_take_one() -> None:
         one.main(["--step", "3"], standalone_mode=False)
     with pytest.raises(click.UsageError, match="name one step"):
         one.main(["--step", "all"], standalone_mode=False)
+
+
+def test_the_help_says_what_no_variable_sets() -> None:
+    def said(*words: str) -> str:
+        return " ".join(call(*words, "--help").out.split())
+
+    rule = "in the environment sets any option but --force. Exit codes"
+    assert f"MONOLITH_SAMPLE_<OPTION> {rule}" in said("sample")
+    rule = "in the environment sets an option. Exit codes"
+    assert f"MONOLITH_TABLE_LS_<OPTION> {rule}" in said("table", "ls")

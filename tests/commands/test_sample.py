@@ -34,7 +34,9 @@ def test_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     done = call("sample", tmp_path, "--entries", 10)
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith(f"Error: {tmp_path}: ")
+    assert done.err == (
+        f"Error: {tmp_path}: is not empty; name another directory, or --force writes into it\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
     assert call("sample", tmp_path, "--entries", 10, "--force").code == 0
     assert (tmp_path / "precious").exists()
@@ -57,4 +59,8 @@ def test_refused(tmp_path: Path) -> None:
     assert call("sample").code == 2
     (tmp_path / "file").touch()
     done = call("sample", tmp_path / "file", "--json")
-    assert done.code == done.error["code"] != 0
+    assert done.code == done.error["code"] == 1
+    assert done.error["message"] == (
+        f"{tmp_path}/file: is no directory; move it away, or name another path"
+    )
+    assert call("sample", tmp_path / "file", "--force", "--json").error == done.error

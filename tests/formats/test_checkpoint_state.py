@@ -149,3 +149,33 @@ def test_the_table_type_may_be_a_number_but_must_be_known(tmp_path: Path) -> Non
         path.write_text(f"builtin_hash_table_type: {value}")
         with pytest.raises(StateFileError, match="is none of the known, at byte 0"):
             read_monolith_checkpoint_state(str(path))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (rb"C:\runs\m\model.ckpt-200", r"C:\runs\m\model.ckpt-200"),
+        (rb"D:\base\new-200", r"D:\base\new-200"),
+        (rb"C:\200\model.ckpt-200", r"C:\200\model.ckpt-200"),
+        (rb"\\server\share\model.ckpt-200", r"\server\share\model.ckpt-200"),
+        (rb"..\model.ckpt-200", r"..\model.ckpt-200"),
+        (rb"C:\\runs\\model.ckpt-200", r"C:\runs\model.ckpt-200"),
+        (rb"C:\\runs\model.ckpt-200", r"C:\runs\model.ckpt-200"),
+        # What TensorFlow escapes stays what it was.
+        (rb"/a\nb/model.ckpt-200", "/a\nb/model.ckpt-200"),
+        (rb"/m\303\244/model.ckpt-200", "/mä/model.ckpt-200"),
+    ],
+)
+def test_paths_written_by_hand_on_windows(tmp_path: Path, written: bytes, meant: str) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b'model_checkpoint_path: "' + written + b'"\r\n')
+    assert read_checkpoint_state(str(path)).model_checkpoint_path == meant
+
+
+def test_a_byte_order_mark_is_read_past(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert read_checkpoint_state(str(path)) == STATE
+    path.write_bytes(b"\xef\xbb\xbfmodel_checkpoint_path 1")
+    with pytest.raises(StateFileError, match="no ':' before a value, at byte 25"):
+        read_checkpoint_state(str(path))

@@ -14,11 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_support import Stored, write_bundle
 from dump_support import frame, write_model_dir
 
-from monolith_cli.errors import CorruptionError
+from monolith_cli.checkpoint.dense import list_dense
+from monolith_cli.checkpoint.inputs import read_step_inputs
+from monolith_cli.checkpoint.restart import read_override
+from monolith_cli.errors import CorruptionError, StateFileError
+from monolith_cli.formats.checkpoint_state import (
+    read_checkpoint_state,
+    read_monolith_checkpoint_state,
+)
+from monolith_cli.formats.ckpt_info import read_ckpt_info
 from monolith_cli.formats.leveldb_table import read_table
 from monolith_cli.formats.magic import HEAD_BYTES, what_it_is, what_the_file_is
+from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tfrecord import read_first_record, read_records
 
 FRAMED = frame(*[b"some record"] * 40)
@@ -137,3 +147,58 @@ def test_a_table_of_contents(tmp_path: Path) -> None:
     (assets / "M.meta-00000-of-00001").write_bytes(POINTER)
     with pytest.raises(CorruptionError, match="this is a git-lfs pointer"):
         open_tables(open_model_dir(tmp_path).checkpoint())
+
+
+TEXTS: dict[str, Callable[[Path], object]] = {
+    "checkpoint": lambda path: read_checkpoint_state(str(path)),
+    "monolith_checkpoint": lambda path: read_monolith_checkpoint_state(str(path)),
+    "ckpt.info-20": read_ckpt_info,
+    "ckpt.inputs-20": lambda path: read_step_inputs(str(path.parent), 20),
+    "ckpt.override": lambda path: read_override(path.parent),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("case", OTHERS)
+def test_readers_of_text_name_them(tmp_path: Path, name: str, case: str) -> None:
+    path = tmp_path / name
+    data, what = OTHERS[case]
+    path.write_bytes(data)
+    with pytest.raises(StateFileError) as caught:
+        TEXTS[name](path)
+    known = what_it_is(data)
+    assert known is not None
+    assert str(caught.value) == f"{path}: this is {what}; {known.remedy}"
+
+
+LONG_POINTER = POINTER + b"x" * 900
+PAGE = b"<!DOCTYPE html>\n<html><body>404</body></html>\n" * 40
+
+
+@pytest.mark.parametrize("data", [POINTER, LONG_POINTER, PAGE])
+def test_data_files_of_dense_variables(tmp_path: Path, data: bytes) -> None:
+    """Too short for what the index says, or longer: the beginning says what it is."""
+    from monolith_cli import open_model_dir
+
+    write_bundle(tmp_path / "model.ckpt-20", {b"w": Stored(1, [64], bytes(256))})
+    path = tmp_path / "model.ckpt-20.data-00000-of-00001"
+    path.write_bytes(data)
+    known = what_it_is(data)
+    assert known is not None
+    expected = f"{path}: this is {known.name}; {known.remedy}"
+    (problem,) = list_dense(open_model_dir(tmp_path).checkpoint()).problems
+    assert (str(problem), problem.kind) == (expected, "not_data")
+    bundle = TensorBundle(tmp_path / "model.ckpt-20")
+    with pytest.raises(CorruptionError) as caught:
+        bundle.read(bundle.entries["w"])
+    assert (str(caught.value), caught.value.kind) == (expected, "not_data")
+
+
+def test_variables_that_begin_like_that_are_variables(tmp_path: Path) -> None:
+    from monolith_cli import open_model_dir
+
+    content = gzip.compress(FRAMED)
+    write_bundle(tmp_path / "model.ckpt-20", {b"w": Stored(4, [len(content)], content)})
+    assert list_dense(open_model_dir(tmp_path).checkpoint()).problems == []
+    bundle = TensorBundle(tmp_path / "model.ckpt-20")
+    assert bundle.read(bundle.entries["w"]) == content

@@ -263,6 +263,36 @@ def test_a_later_step_than_the_model(model: Path) -> None:
     assert error.what == "step 40 is later than the model's, 30: inputs can only go back"
 
 
+def test_steps_of_a_job_that_has_started_over(tmp_path: Path) -> None:
+    model = write_job(tmp_path / "model", {0: [100, 200, 50], 1: [100, 200, 50]}, 100, 200, 50)
+    assert str(refused(StepNotFoundError, model, 664)) == (
+        f"{model}: cannot go back to step 664: workers 0, 1 have no state of it (there are steps"
+        " 50, 100, 200)"
+    )
+    assert roll_back(model, 200).moves == (Move(0, 50, 200), Move(1, 50, 200))
+
+
+def test_each_place_of_damage_is_beside_its_worker(model: Path) -> None:
+    places = []
+    for worker in (0, 1):
+        path = model / f"input_worker_{worker}.ckpt-10.data-00000-of-00001"
+        path.write_bytes(path.read_bytes()[: 30 + worker])
+        places.append(f"cut off at {30 + worker} bytes")
+    for path in model.glob("input_worker_2.ckpt-10*"):
+        path.unlink()
+    error = refused(CorruptionError, model, 10)
+    clauses = str(error).removeprefix(f"{error.path}: cannot go back to step 10: ").split("; ")
+    assert [clause.partition(": IteratorV2")[0] for clause in clauses[:2]] == [
+        f"the state of worker 0: {places[0]}",
+        f"the state of worker 1: {places[1]}",
+    ]
+    assert [clause.rpartition(", ")[2] for clause in clauses[:2]] == ["at byte 30", "at byte 31"]
+    assert clauses[2:] == [
+        "worker 2 has no state of it (there are steps 20, 30)",
+        "all of them have states of steps 20, 30",
+    ]
+
+
 def test_a_worker_that_is_not_there(model: Path) -> None:
     error = refused(StepNotFoundError, model, 10, workers=[1, 8, 9])
     assert str(error) == f"{model}: no states of workers 8, 9; there are some of workers 0, 1, 2"
