@@ -9,7 +9,6 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep
-from monolith_cli.commands.hints import REPLACES, WRITES, add
 
 EXAMPLES = {
     "monolith ckpt-info model": "Count the newest checkpoint and write its ckpt.info file:",
@@ -196,6 +195,8 @@ def ckpt_info(
                     fid_version=fid_version,
                 )
             except PathNotFoundError as error:
+                from monolith_cli.commands.hints import add
+
                 add(error, "ckpt-info without --check writes it")
                 raise
             scanned = scan or bool(slot or fid)
@@ -233,10 +234,12 @@ def ckpt_info(
                 if outcome.written:
                     show(["", f"written: {outcome.written}"])
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
-            forced = REPLACES if outcome.kept else WRITES if outcome.elsewhere else None
-            messages.notes(f"{outcome.note}; {forced}" if forced else outcome.note)
+            forced = "replaces" if outcome.kept else "writes" if outcome.elsewhere else None
+            messages.notes(f"{outcome.note}; --force {forced} it" if forced else outcome.note)
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped), outcome.warning)
             if outcome.failure and outcome.failure.kind == "bad_state_file":
+                from monolith_cli.commands.hints import REPLACES, add
+
                 add(outcome.failure, REPLACES)
             others = [each for each in counts.problems if each is not outcome.failure]
             steps.failed(outcome.failure, *others)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from monolith_cli.commands.hints import advise_here
 from monolith_cli.errors import MonolithError
 from monolith_cli.failures import raise_worst
 
@@ -90,4 +89,8 @@ def one_checkpoint(directory: ModelDir, step: int | str) -> Checkpoint:
 
 def end_with(errors: Iterable[MonolithError | None], messages: Messages) -> None:
     """Raise the worst of several errors, and tell the others, with advice for the command."""
-    raise_worst([error and advise_here(error) for error in errors], messages.warnings)
+    found = [error for error in errors if error is not None]
+    if found:
+        from monolith_cli.commands.hints import advise_here
+
+        raise_worst([advise_here(error) for error in found], messages.warnings)

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
     from monolith_cli.errors import MonolithError
 
-__all__ = ["REPLACES", "WRITES", "Hint", "add", "advise", "advise_here", "name_variables"]
+__all__ = ["REPLACES", "Hint", "add", "advise", "advise_here", "name_variables"]
 
 REPLACES = "--force replaces it"
-WRITES = "--force writes it"
 
 
 class Hint(NamedTuple):

@@ -100,8 +100,8 @@ def ls(
     from monolith_cli.reports.tables import tables_document, tables_lines
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
     from monolith_cli.reports.text import count_text
-    from monolith_cli.tables.ckpt_info_file import gone_error
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
+    from monolith_cli.tables.gone import gone_error
     from monolith_cli.tables.skipped import skipped_error
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
@@ -144,7 +144,7 @@ def found_errors(
     checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
 ) -> list[MonolithError | None]:
     """What was wrong with tables that were read, and with others of the checkpoint."""
-    from monolith_cli.tables.ckpt_info_file import gone_error
+    from monolith_cli.tables.gone import gone_error
     from monolith_cli.tables.skipped import skipped_error
 
     gone = gone_error(checkpoint.ckpt_info_path, found)

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 __all__ = [
@@ -62,33 +64,45 @@ ASSETS_SUFFIX = ".assets"
 META_SUFFIX = ".meta"
 """Of the table of contents beside a multi table dump (a meta graph has the same suffix)."""
 
+
+class _Pattern:
+    """A regular expression that is compiled when it is first used: a command needs few of them."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def fullmatch(self) -> Callable[[str], re.Match[str] | None]:
+        return re.compile(self._text).fullmatch
+
+
 _ONE_SHOT_FLAGS = {"restore_ckpt", "clear_nn"}
 """What the training system leaves to say that it has done so already."""
 
-_SYNC_FLAGS = re.compile("ONLINE|dump_[0-9]+|stop_[0-9]+|limit_req_time")
+_SYNC_FLAGS = _Pattern("ONLINE|dump_[0-9]+|stop_[0-9]+|limit_req_time")
 """What steers jobs of sync training."""
 
 # As "%05d" prints them: longer numbers have no leading zero.
-_SHARD = re.compile(r"(?s)(.+)-([0-9]{5}|[1-9][0-9]{5,})-of-([0-9]{5}|[1-9][0-9]{5,})")
-_CHECKPOINT = re.compile(
+_SHARD = _Pattern(r"(?s)(.+)-([0-9]{5}|[1-9][0-9]{5,})-of-([0-9]{5}|[1-9][0-9]{5,})")
+_CHECKPOINT = _Pattern(
     r"(?s)(.+?)-([0-9]{1,19})(\.index|\.assets|\.meta|\.data-[0-9]{5,}-of-[0-9]{5,}|)"
 )
-_PART = re.compile(r"(?s).+-[0-9]{5,}-of")
+_PART = _Pattern(r"(?s).+-[0-9]{5,}-of")
 """What comes before the total in a shard's name, such as `part-00000-of-00002.index`."""
 
 # What TensorFlow's Saver has beside a bundle while it writes, and the iterators' saver after it.
-_WRITING = re.compile(
+_WRITING = _Pattern(
     r"(?s)(.+?)-([0-9]{1,19})(?:(\.index|\.meta|\.assets|\.data-[0-9]{5,}-of-[0-9]{5,})"
     r"(?:\.tempstate[0-9]+|\.tmp[0-9a-f]+)|\.parts|_temp(?:_[0-9a-f]+)?)"
 )
-_UNFINISHED_SAVE = re.compile(r"(?s)(.+?)-([0-9]{1,19})_temp(?:_[0-9a-f]+)?")
-_OF_STEP = re.compile(r"ckpt\.(info|inputs|manifest|checked|repaired)-([0-9]{1,19})")
-_ITEM_POOL = re.compile(r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?")
-_OLD_ITEM_POOL = re.compile(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?")
+_UNFINISHED_SAVE = _Pattern(r"(?s)(.+?)-([0-9]{1,19})_temp(?:_[0-9a-f]+)?")
+_OF_STEP = _Pattern(r"ckpt\.(info|inputs|manifest|checked|repaired)-([0-9]{1,19})")
+_ITEM_POOL = _Pattern(r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?")
+_OLD_ITEM_POOL = _Pattern(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?")
 # A killed `atomic_write`, ours or TensorFlow's.
-_KILLED = re.compile(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
-_INPUT = re.compile(r"input(_.+)?\.ckpt")
-_INPUT_WORKER = re.compile(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
+_KILLED = _Pattern(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
+_INPUT = _Pattern(r"input(_.+)?\.ckpt")
+_INPUT_WORKER = _Pattern(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
 
 
 class ShardName(NamedTuple):
@@ -174,12 +188,12 @@ def begins_input(base: str) -> bool:
 
     Jobs write `input_worker_<i>.ckpt`, TensorFlow's own hook `input.ckpt`, `input_chief_0.ckpt`.
     """
-    return _INPUT.fullmatch(base) is not None
+    return base.startswith("input") and _INPUT.fullmatch(base) is not None
 
 
 def unfinished_save(filename: str) -> int | None:
     """The step of a directory in which a sharded save keeps its parts; None for another name."""
-    match = _UNFINISHED_SAVE.fullmatch(filename)
+    match = _UNFINISHED_SAVE.fullmatch(filename) if "_temp" in filename else None
     return int(match[2]) if match else None
 
 
@@ -212,7 +226,7 @@ def shard_name(base: str, number: int, total: int) -> str:
 def parse_checkpoint_name(filename: str) -> CheckpointName | None:
     """The parts of the name of a checkpoint or of one of its files; None for any other name."""
     match = _CHECKPOINT.fullmatch(filename)
-    if not match or _PART.fullmatch(match[1]):
+    if not match or (match[1].endswith("-of") and _PART.fullmatch(match[1])):
         return None
     return CheckpointName(match[1], int(match[2]), match[3])
 

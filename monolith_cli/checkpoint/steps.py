@@ -8,7 +8,6 @@ times.
 
 from __future__ import annotations
 
-import ntpath
 import os
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
@@ -152,7 +151,7 @@ def _name_of(path: str, names: Collection[str]) -> str:
 
 def _candidates(path: str) -> Iterator[str]:
     """Ever freer readings of a path: as it is, without a suffix, as Windows has it."""
-    for name in dict.fromkeys([os.path.basename(path), ntpath.basename(path)]):
+    for name in dict.fromkeys([os.path.basename(path), path.replace("\\", "/").rpartition("/")[2]]):
         yield name
         parts = parse_checkpoint_name(name)
         if parts and parts.suffix:

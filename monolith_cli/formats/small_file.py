@@ -11,7 +11,6 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
-from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
 __all__ = ["malformed", "read_whole_file", "read_with_status"]
 
@@ -74,6 +73,8 @@ def malformed(
     data
         What the file holds.
     """
+    from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
+
     known = what_it_is(data[:HEAD_BYTES])
     if known is not None:
         return StateFileError(f"this is {known.name}", path=path, hint=known.remedy)

@@ -21,7 +21,6 @@ from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
 )
-from monolith_cli.formats.magic import what_the_file_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,6 +187,8 @@ class DumpFile:
         """
         self.check_unchanged()
         if damage.position == 0 and damage.kind in (*_AT_THE_START, "bad_block"):
+            from monolith_cli.formats.magic import what_the_file_is
+
             known = what_the_file_is(self.path)
             if known is not None:
                 return Skipped(

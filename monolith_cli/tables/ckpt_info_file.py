@@ -16,17 +16,16 @@ from monolith_cli.errors import (
     WriteError,
 )
 from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info, write_ckpt_info
-from monolith_cli.tables.comparison import Comparison, compare
+from monolith_cli.tables.gone import gone_error
 from monolith_cli.tables.skipped import skipped_error
 
 if TYPE_CHECKING:
+    from monolith_cli.tables.comparison import Comparison
     from monolith_cli.tables.counts import CheckpointCounts
-    from monolith_cli.tables.found import FoundTables
 
 __all__ = [
     "Outcome",
     "check_ckpt_info",
-    "gone_error",
     "reason_not_to_write",
     "save_ckpt_info",
     "settle_ckpt_info",
@@ -47,32 +46,10 @@ def check_ckpt_info(
     """
     if path is None:
         raise PathNotFoundError("there is no ckpt.info to check, as there is no step")
-    return compare(path, read_ckpt_info(path), dump, rank_0, extra)
+    file = read_ckpt_info(path)
+    from monolith_cli.tables.comparison import compare
 
-
-def gone_error(path: str | None, found: FoundTables | None) -> MonolithError | None:
-    """The error of a checkpoint whose ckpt.info, at `path`, counts tables that are gone.
-
-    Known without counting: the file names a table of which there is no dump, or it counts entries,
-    and all dumps are empty. None where dumps are not whole, which is an error already.
-
-    Costs the reading of a small file, and looks at the sizes of others.
-
-    Raises
-    ------
-    PathNotFoundError, NotReadableError
-        A dump went away meanwhile, or cannot be looked at.
-    """
-    if path is None or found is None or found.problems or found.others:
-        return None
-    try:
-        file = read_ckpt_info(path)
-    except MonolithError:
-        return None  # whoever checks or writes it will say so
-    comparison = compare(path, file, CkptInfo({}, dict.fromkeys(found.shared_names, 0)))
-    if comparison.verdict != "gone" or not (comparison.lost or found.holds_nothing()):
-        return None
-    return comparison.error()
+    return compare(path, file, dump, rank_0, extra)
 
 
 def _tables_gone(

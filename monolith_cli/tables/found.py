@@ -252,7 +252,7 @@ def _choose(
 
 def _no_match(pattern: str, checkpoint: Checkpoint, every: FoundTables) -> MonolithError:
     """The error of a pattern that no table matches, or may match one that is gone."""
-    from monolith_cli.tables.ckpt_info_file import gone_error
+    from monolith_cli.tables.gone import gone_error
 
     what = f"no table matches {pattern!r}"
     gone = gone_error(checkpoint.ckpt_info_path, every)

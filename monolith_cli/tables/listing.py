@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.checkpoint.dense import DenseVariable, FileSize, list_dense
 from monolith_cli.checkpoint.step_files import list_step_files
 from monolith_cli.errors import MonolithError
-from monolith_cli.tables.ckpt_info_file import gone_error
 from monolith_cli.tables.found import FoundTables, find_tables
+from monolith_cli.tables.gone import gone_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.errors import CorruptionError, MonolithError, RecordCountError
-from monolith_cli.formats.magic import what_the_file_is
 from monolith_cli.formats.tfrecord import DumpFile, Skipped, read_records
 from monolith_cli.formats.wire import TableMeta, parse_table_meta
 from monolith_cli.tables.ranges import SMALL_BYTES
@@ -145,6 +144,8 @@ class MultiDump:
 
     def _shortfall(self, shard: int) -> RecordCountError:
         promised, size = self.expected(shard), self._sizes[shard]
+        from monolith_cli.formats.magic import what_the_file_is
+
         known = what_the_file_is(self.files[shard].path) if size else None
         if known is not None:
             return RecordCountError(
