@@ -77,8 +77,9 @@ def test_the_job_of_the_page(tmp_path: Path) -> None:
     start, look = blocks("bash")
     ends, shown = blocks("text")
 
+    job = replaced(job, "import sys\n", "import sys\nimport time\n")
     slowly = replaced(job, "session.run(train_op)", "(time.sleep(0.03), session.run(train_op))")
-    script = begin(tmp_path, replaced(slowly, "import sys\n", "import sys\nimport time\n"), start)
+    script = begin(tmp_path, replaced(slowly, "save_steps=200", "save_steps=50"), start)
     model = tmp_path / "model"
     try:
         deadline = time.monotonic() + 100
@@ -109,8 +110,12 @@ def test_the_job_of_the_page(tmp_path: Path) -> None:
     stock = job.replace(one_of_page.group(), stock_session)
     assert "runs.monitored_session" not in stock
     # A worker of a stock session that comes before its chief looks again after 30 s only.
-    wait = "until [ -e model/controller_server_addr.txt ]; do sleep 0.1; done\nstart worker 0"
-    assert end(begin(tmp_path, stock, replaced(start, "start worker 0", wait))) == ends
+    wait = (
+        "    while job == 'worker' and not os.path.exists('model/controller_server_addr.txt'):\n"
+        "        time.sleep(0.1)\n"
+        "    index = 0 if"
+    )
+    assert end(begin(tmp_path, replaced(stock, "    index = 0 if", wait), start)) == ends
     assert restart_point(str(model)).step == 750
 
     options = ("--quiet", "--columns", "embedding")
