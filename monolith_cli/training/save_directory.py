@@ -66,7 +66,7 @@ def check_basenames(listeners: Iterable[Any], save_path: str) -> None:
     """
     for listener in listeners:
         basename = getattr(listener, "basename", None)
-        if isinstance(basename, str) and basename != os.path.abspath(save_path):
+        if isinstance(basename, str) and os.path.abspath(basename) != os.path.abspath(save_path):
             raise UsageError(
                 f"tables are saved as {basename}, dense variables as {save_path}",
                 hint="give both the same directory and name",

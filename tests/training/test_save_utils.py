@@ -711,6 +711,12 @@ def test_a_dense_only_hook_leaves_out_what_was_just_saved_in_full(
     assert steps(tmp_path / "dense") == [2, 6]
 
 
+def test_a_dense_only_hook_alone_saves_at_the_end(save: Any, tmp_path: Path) -> None:
+    with chief(tmp_path, is_dense_only=True, save_steps=100) as job:
+        job.train(3)
+    assert steps(tmp_path) == [3]
+
+
 def test_a_dense_only_hook_follows_a_job_that_went_back(save: Any, tmp_path: Path) -> None:
     with full_and_dense(tmp_path) as (job, hook):
         job.train(7)
@@ -1035,6 +1041,21 @@ def test_tables_under_another_name(save: Any, tmp_path: Path) -> None:
         job.train(2)
     assert steps(model) == [2]
     assert (model / "model.ckpt-2.assets").is_dir()
+
+
+def test_a_listener_of_ones_own_with_a_relative_name(
+    save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = listener()
+    own.basename = "model/model.ckpt"
+    with chief("model", listeners=[own]) as job:
+        job.train(2)
+    assert steps("model") == [2]
+    own.basename = "model/other"
+    message = "tables are saved as model/other"
+    with pytest.raises(UsageError, match=message), chief("model", listeners=[own]):
+        pass
 
 
 def test_a_url(save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
