@@ -19,6 +19,7 @@ CODES = {
     "CursorError": 2,
     "DatasetError": 3,
     "DifferentError": 1,
+    "DirectoryInUseError": 5,
     "EntryNotFoundError": 1,
     "MissingShardError": 4,
     "MonolithError": 3,
