@@ -33,8 +33,8 @@ def compare(works: dict[str, Work], runs: int) -> None:
             seconds = timed(work)
             if run:
                 times[name].append(seconds)
-    for name, seconds in times.items():
-        clock, cores = (statistics.median(part) for part in zip(*seconds, strict=True))
+    for name, measured in times.items():
+        clock, cores = (statistics.median(part) for part in zip(*measured, strict=True))
         print(f"{name}: {clock:.2f} s, {cores:.2f} s of cores", flush=True)
 
 
