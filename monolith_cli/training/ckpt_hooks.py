@@ -32,6 +32,7 @@ from monolith_cli.formats.atomic import sync
 from monolith_cli.training import termination
 from monolith_cli.training.barrier_ops import BarrierOp, RunningRequest, running_request
 from monolith_cli.training.barrier_state import plain, shared_device
+from monolith_cli.training.chief_step import is_beside_a_run
 from monolith_cli.training.fingerprint import differences, fingerprint
 from monolith_cli.training.input_state import InputState, iterators_of_graph
 from monolith_cli.training.restarts import restart_of_graph
@@ -350,7 +351,8 @@ class WorkerCkptHelper:
         """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.
 
         It returns False if it has not saved what it should: the request is over, the restorer hook
-        has not restored in this session yet, or the files cannot be written, which is logged. What
+        has not restored in this session yet, the chief's run goes on meanwhile, or the files cannot
+        be written, which is logged. What
         cannot be saved by its nature gives a warning.
         Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
         four round trips to the parameter server.
@@ -391,6 +393,9 @@ class WorkerCkptHelper:
             logging.warning(
                 "The input of worker %d is not saved: it is not restored yet.", self._index
             )
+            return False
+        if is_beside_a_run():
+            logging.warning("The input of worker %d is not saved: it may be in use.", self._index)
             return False
         request = running_request()
         step = int(get_ckpt_info(session).global_step)

@@ -42,6 +42,8 @@ _MOST_RECEIVED_BYTES = 1024 * 1024  # by grpc, whose own refusal would not say w
 _MOST_TEXT_BYTES = 16 * 1024  # of owner and reason, which GetInfo tells in one message
 _TOLD_CHARACTERS = 600  # in a status, whose header takes 8 KiB: up to 12 bytes for each
 _TIMEOUT_MARGIN_SECONDS = 0.1
+_DEADLINE_SECONDS = 600.0  # of calls that come without one, as original clients' do
+_NO_DEADLINE_SECONDS = 10 * 365 * 86_400.0  # above this, which is how grpc says that there is none
 _GRACE_SECONDS = 1.0  # that calls have left to be answered when the server ends
 _LONGEST_TTL_MS = 100 * 365 * 86_400_000
 _KNOWN_LEASES = 100  # whose owners are in the log when they are renewed in vain
@@ -330,8 +332,9 @@ class ControlServer:
             )
         try:
             left = order.context.time_remaining()
-            if left is not None:
-                left = max(left - _TIMEOUT_MARGIN_SECONDS, _TIMEOUT_MARGIN_SECONDS)
+            if left is None or left > _NO_DEADLINE_SECONDS:
+                left = _DEADLINE_SECONDS
+            left = max(left - _TIMEOUT_MARGIN_SECONDS, _TIMEOUT_MARGIN_SECONDS)
             return self._saver_hook.trigger_save(
                 self._session, require_all=require_all, timeout_seconds=left
             )

@@ -32,6 +32,7 @@ from monolith_cli.formats import text_proto
 from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp
 from monolith_cli.training.barrier_state import job_scope, plain, shared_device
+from monolith_cli.training.chief_step import ChiefStep
 from monolith_cli.training.control_log import ControlLog
 from monolith_cli.training.control_port import ServerTls, check_host
 from monolith_cli.training.control_server import ControlServer
@@ -59,7 +60,12 @@ _POLL_SECONDS = 0.1
 
 
 class ServerHook(tf.compat.v1.train.SessionRunHook):
-    """Serves the Controller service while a session of the chief lives, from its first run.
+    """Serves the Controller service while a session of the chief lives, from when it is made.
+
+    That is before its first run; saves are made once all hooks have restored. A save waits for the
+    chief's step to end. Where the chief is in none, or its step has not ended after 5 s, as its
+    input is dry, the thread that was asked makes it. A call for a save without a deadline ends
+    after ten minutes, if the save has not begun.
 
     The address goes into `controller_server_addr.txt`, a token, new for each session, into
     `controller_token` (mode 0600). Both go when the session ends or fails, if they are still this
@@ -117,7 +123,6 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
             "allow_without_token": allow_without_token,
         }
         self._global_step: Any = None
-        self._made: tuple[Any, Any] | None = None  # a session that has not run yet, its coordinator
         self._server: ControlServer | None = None
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
@@ -135,23 +140,15 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         self._stop_reason = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Close the port of the session before."""
-        self.stop()
-        self._made = plain(session), coord
-
-    def before_run(self, run_context: Any) -> None:
-        """Open the port, if this is the session's first run.
-
-        Not before: other hooks begin with no barrier, or may fail, and then nobody would close it.
+        """Open the port; that of the session before is closed.
 
         Raises
         ------
         MonolithError
             The port is taken, or the model directory cannot be written.
         """
-        if self._made is not None:
-            (session, coord), self._made = self._made, None
-            self._start(session, coord)
+        self.stop()
+        self._start(plain(session), coord)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Stop, if somebody has asked for it."""
@@ -167,7 +164,6 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
 
     def stop(self) -> None:
         """Close the port, whether it is open or not."""
-        self._made = None
         server = self._server
         if server is not None:
             self._stop_if(server)
@@ -184,9 +180,10 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
             **self._options,
         )
         self._server = server
+        chief = ChiefStep(session, coord)
 
         def watch() -> None:
-            coord.wait_for_stop()
+            _wait_for_end(chief, coord)
             self._stop_if(server)
 
         # A session that fails does not call `end`.
@@ -200,6 +197,15 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
             if self._server is server:
                 server.stop()
                 self._server = None
+
+
+def _wait_for_end(chief: ChiefStep, coord: Any) -> None:
+    """Until a session ends or fails, be it because a hook fails when it is made."""
+    while chief.is_inside and not chief.is_live:
+        if coord.wait_for_stop(_POLL_SECONDS):
+            return
+    if chief.is_live:
+        coord.wait_for_stop()
 
 
 _hooks: weakref.WeakSet[ServerHook] = weakref.WeakSet()
@@ -365,10 +371,10 @@ class _StopHook(tf.compat.v1.train.SessionRunHook):
 class QueryActionHook(tf.compat.v1.train.SessionRunHook):
     """Does what the file `monolith_action` in the model directory asks for, and answers.
 
-    A thread looks for the file every `QUERY_INTERVAL` seconds while a session lives, from its first
-    run, asks `ControllerHook` by its ops, writes the answer into `monolith_action_response` ("OK",
-    or what is wrong), and removes the request. Where it can do neither it says so in the log, and
-    does what is asked for only once. Each request is a line of `control.log`.
+    A thread looks for the file every `QUERY_INTERVAL` seconds while a session lives, from when it
+    is made, asks `ControllerHook` by its ops, writes the answer into `monolith_action_response`
+    ("OK", or what is wrong), and removes the request. Where it can do neither it says so in the
+    log, and does what is asked for only once. Each request is a line of `control.log`.
 
     Parameters
     ----------
@@ -384,37 +390,32 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
         self._response_path = os.path.join(directory, RESPONSE_FILE)
         self._log = ControlLog(directory)
         self._hook = hook
-        self._made: tuple[Any, Any] | None = None  # a session that has not run yet, its coordinator
         self._stopped: threading.Event | None = None
         self._answered: tuple[tuple[int, int], str] | None = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Look no more for the session before."""
+        """Begin to look; no more for the session before."""
         self._stop()
-        self._made = plain(session), coord
-
-    def before_run(self, run_context: Any) -> None:
-        """Begin to look, if this is the session's first run."""
-        if self._made is None:
-            return
-        made, self._made = self._made, None
         self._stopped = threading.Event()
-        threading.Thread(
-            target=self._watch, args=(*made, self._stopped), name="action-file", daemon=True
-        ).start()
+        made = plain(session), ChiefStep(session, coord), coord, self._stopped
+        threading.Thread(target=self._watch, args=made, name="action-file", daemon=True).start()
 
     def end(self, session: Any) -> None:
         """Look no more."""
         self._stop()
 
     def _stop(self) -> None:
-        self._made = None
         if self._stopped is not None:
             self._stopped.set()
 
-    def _watch(self, session: Any, coord: Any, stopped: threading.Event) -> None:
+    def _watch(self, session: Any, chief: ChiefStep, coord: Any, stopped: threading.Event) -> None:
         looked_at = time.monotonic()
+        is_made = False
         while not stopped.wait(_POLL_SECONDS) and not coord.should_stop():
+            if not is_made and not chief.is_inside:
+                if not chief.is_live:  # some hook has failed
+                    return
+                is_made = True
             if time.monotonic() - looked_at < QUERY_INTERVAL:
                 continue
             looked_at = time.monotonic()

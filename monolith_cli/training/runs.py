@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import threading
 import time
 import weakref
@@ -26,6 +27,7 @@ from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.restarts import begin_restart, join_run, restart_of_graph
 from monolith_cli.training.run_state import ABSENT, ENDED, INPUT_ENDED, TRAINING
 from monolith_cli.training.save_path import check_save_path
+from monolith_cli.training.session_config import with_device_filters
 
 __all__ = [
     "ChiefSessionCreator",
@@ -41,6 +43,8 @@ _RETRY_SECONDS = 0.5
 _POLL_SECONDS = 0.2
 _FENCE_SECONDS = 10.0
 _CLOSING_SECONDS = 20.0
+# What is behind the address and port in an error of grpc's.
+_TARGET = re.compile(r"remote target /job:([^/\s]+)/replica:\d+/task:(\d+)")
 _GONE = (tf.errors.AbortedError, tf.errors.UnavailableError)
 
 
@@ -77,6 +81,9 @@ def monitored_session(
         Where the job saves.
     master
         The process's own server, as `tf.distribute.Server.target`; "" without processes.
+    config
+        A `ConfigProto`. Without `device_filters` it gets some: the parameter servers, and what else
+        the graph names. So nobody waits for processes that he does not need, and may be dead.
     hooks
         In this order: what restores, then what saves, then the rest.
     deadline_seconds
@@ -212,6 +219,8 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
         """
         with self._graph.as_default():
             self._scaffold.finalize()
+        if self._master:
+            self._config = with_device_filters(self._config, self._graph)
         patience = _Patience(self._deadline_seconds)
         while True:
             try:
@@ -311,6 +320,8 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
         """
         with self._graph.as_default():
             self._scaffold.finalize()
+        if self._master:
+            self._config = with_device_filters(self._config, self._graph)
         patience = _Patience(self._deadline_seconds)
         while True:
             session = _closed_aside(
@@ -463,7 +474,9 @@ class _Patience:
 
     def wait(self, error: Exception) -> None:
         """Pause after a failure to reach somebody."""
-        self.check(str(getattr(error, "message", error)))
+        message = str(getattr(error, "message", error))
+        found = _TARGET.search(message)
+        self.check(f"/job:{found[1]}/task:{found[2]} does not answer" if found else message)
         time.sleep(_RETRY_SECONDS)
 
     def check(self, why: str) -> None:

@@ -13,12 +13,14 @@ from absl import logging
 
 from monolith_cli.errors import DirectoryInUseError
 
-__all__ = ["SESSION_LOST", "SaveRequests", "SaveResult"]
+__all__ = ["SESSION_LOST", "SaveRequest", "SaveRequests", "SaveResult"]
 
 SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 30.0
+_STEP_SECONDS = 0.5  # for the thread that trains to come by
+_RUN_SECONDS = 5.0  # for its run to end
 
 
 class SaveResult(NamedTuple):
@@ -44,12 +46,13 @@ class SaveResult(NamedTuple):
 class SaveRequests:
     """Hands saves to the thread that trains, and results and errors back.
 
-    A lock is held for moments only: neither while somebody waits nor while something is saved.
+    Where that thread does not come by, whoever asks saves in its place. A lock is held for moments
+    only: neither while somebody waits nor while something is saved.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[_Request] = []
+        self._waiting: list[SaveRequest] = []
         self._thread: threading.Thread | None = None
         self._coord: Any = None
         self._has_ended = False
@@ -76,8 +79,19 @@ class SaveRequests:
             raise _ended()
         return self._thread not in (None, threading.current_thread())
 
-    def ask(self, require_all: bool | None, timeout_seconds: float | None) -> SaveResult | None:
+    def ask(
+        self,
+        require_all: bool | None,
+        timeout_seconds: float | None,
+        stand_in: Callable[[SaveRequest, bool], object],
+    ) -> SaveResult | None:
         """Hand in a request, and wait until it has been served.
+
+        Parameters
+        ----------
+        stand_in
+            Called now and then, in this thread, with the request and whether a run of the chief
+            has had its time. It may `take` the request, and must serve it then.
 
         Raises
         ------
@@ -88,17 +102,25 @@ class SaveRequests:
         Exception
             What the save has raised.
         """
-        request = _Request(require_all)
+        request = SaveRequest(require_all)
         with self._lock:
             if self._has_ended:
                 raise _ended()
             self._waiting.append(request)
         try:
-            self._wait(request, timeout_seconds)
+            self._wait(request, timeout_seconds, stand_in)
         finally:
             with self._lock, contextlib.suppress(ValueError):
                 self._waiting.remove(request)
         return request.get()
+
+    def take(self, request: SaveRequest) -> bool:
+        """Take a request out to serve it; False if somebody else has."""
+        with self._lock:
+            if request not in self._waiting:
+                return False
+            self._waiting.remove(request)
+            return True
 
     def serve(self, save: Callable[[bool | None], tuple[SaveResult | None, bool]]) -> bool:
         """Save for all who wait, in the thread that trains; their errors are theirs alone.
@@ -148,8 +170,14 @@ class SaveRequests:
             waiting, self._waiting = self._waiting, []
         _fail_all(waiting, _ended())
 
-    def _wait(self, request: _Request, timeout_seconds: float | None) -> None:
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    def _wait(
+        self,
+        request: SaveRequest,
+        timeout_seconds: float | None,
+        stand_in: Callable[[SaveRequest, bool], object],
+    ) -> None:
+        began = time.monotonic()
+        deadline = None if timeout_seconds is None else began + timeout_seconds
         stopped_at: float | None = None
         while not request.done.wait(_until(deadline)):
             now = time.monotonic()
@@ -161,9 +189,11 @@ class SaveRequests:
             alive = self._thread is not None and self._thread.is_alive()
             if not alive or (stopped_at is not None and now - stopped_at >= _GRACE_SECONDS):
                 raise _ended()
+            if not stopped and now - began >= _STEP_SECONDS:
+                stand_in(request, now - began >= _RUN_SECONDS)
 
 
-class _Request:
+class SaveRequest:
     """A save that another thread waits for."""
 
     def __init__(self, require_all: bool | None) -> None:
@@ -192,7 +222,7 @@ def _until(deadline: float | None) -> float:
     return max(0.0, min(_POLL_SECONDS, left))
 
 
-def _fail_all(requests: list[_Request], error: Exception) -> None:
+def _fail_all(requests: list[SaveRequest], error: Exception) -> None:
     for request in requests:
         request.fail(error)
 

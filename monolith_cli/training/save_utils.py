@@ -37,6 +37,12 @@ from monolith_cli.errors import (
 )
 from monolith_cli.training.barrier_state import plain
 from monolith_cli.training.chief_claim import ChiefClaim
+from monolith_cli.training.chief_step import (
+    ChiefStep,
+    beside_a_run,
+    is_being_made,
+    is_beside_a_run,
+)
 from monolith_cli.training.ckpt_hooks import (
     BarrierSaverListener,
     SavedInput,
@@ -55,7 +61,12 @@ from monolith_cli.training.save_directory import (
     write_table_type,
 )
 from monolith_cli.training.save_path import absolute_path, check_save_path
-from monolith_cli.training.save_requests import SESSION_LOST, SaveRequests, SaveResult
+from monolith_cli.training.save_requests import (
+    SESSION_LOST,
+    SaveRequest,
+    SaveRequests,
+    SaveResult,
+)
 from monolith_cli.training.tide_timer import TideTimer
 
 __all__ = ["NoFirstSaveCheckpointSaverHook", "SaveResult"]
@@ -68,6 +79,9 @@ _FAILED = (tf.errors.OpError, OSError)
 # The step that a hook with everything in it has saved last.
 _full_saves: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary()
 
+# Saves of one graph come one after another, whoever makes them.
+_save_locks: weakref.WeakKeyDictionary[tf.Graph, Any] = weakref.WeakKeyDictionary()
+
 # The hooks with everything in them.
 _full_hooks: weakref.WeakKeyDictionary[tf.Graph, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
 
@@ -75,12 +89,17 @@ _full_hooks: weakref.WeakKeyDictionary[tf.Graph, weakref.WeakSet[Any]] = weakref
 class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     """TensorFlow's saver hook, for jobs with tables and inputs; without a save at the start.
 
-    It runs in the chief. A save happens between two steps of the chief, in its thread and under a
-    lock; `trigger_save` from another thread hands in a request and waits. A step that is committed
-    is not written again: a second request for it gets the first one's result. Before a save,
-    what lies there of later steps than the latest committed one is removed: it is of saves that
-    failed, or of a future that the job has gone back from. The saver's `max_to_keep` and
-    `keep_checkpoint_every_n_hours` hold for everything that belongs to a step, but `ckpt.info-*`.
+    It runs in the chief. A save happens between two steps of the chief, under one lock for all
+    hooks of a graph; the chief's next step waits for it. `trigger_save` from another thread hands
+    in a request for the chief's thread. Where that is in no run, the other thread saves itself,
+    and also beside a run that has not ended after 5 s: the chief's own input, if it has one, then
+    counts as unfinished.
+
+    A step that is committed is not written again: a second request for it gets the first one's
+    result. Before a save, what lies there of later steps than the latest committed one is removed:
+    it is of saves that failed, or of a future that the job has gone back from. The saver's
+    `max_to_keep` and `keep_checkpoint_every_n_hours` hold for everything that belongs to a step,
+    but `ckpt.info-*`.
 
     A step that another saver commits into the directory, TensorFlow's own hook say, has no tables;
     where the graph has some that is logged as an error.
@@ -186,11 +205,14 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self._steps: CommittedSteps | None = None
         self._restart = RestartPoint()
         self._claim = ChiefClaim(checkpoint_dir)
-        self._lock = threading.RLock()  # a save
+        self._lock: Any = threading.RLock()  # a save; from `begin` on the graph's
         self._requests = SaveRequests()
         self._missed_step: int | None = None
         self._step_without_saver: int | None = None
         self._is_new_session = False
+        self._chief: ChiefStep | None = None
+        self._has_begun_run = False
+        self._is_stop_due = False
         self._is_creating = False
         self._is_saving = False
         self._others: OtherSavers | None = None
@@ -227,6 +249,9 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         UsageError
             The directory is a URL or a pattern, or tables are saved under another name.
         """
+        self._lock = _save_locks.setdefault(v1.get_default_graph(), self._lock)
+        if is_being_made():
+            self._requests.note_thread()
         make_local_directory(self._checkpoint_dir)
         check_save_path(self._save_path)
         check_basenames(self._listeners, self._save_path)
@@ -249,9 +274,15 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         MonolithError
             The directory cannot be written, or its state files do not parse.
         """
+        with self._lock:  # of a save of the session before
+            self._begin_session(session, coord)
+
+    def _begin_session(self, session: Any, coord: Any) -> None:
+        self._chief = ChiefStep(session, coord)
         self._requests.open(coord)
         self._missed_step = None
         self._is_new_session, self._step_without_saver = True, None
+        self._has_begun_run = False
         graph = plain(session).graph
         if not self._is_without_saver:
             claim_directory(coord, self._checkpoint_dir)
@@ -279,19 +310,28 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     def before_run(self, run_context: Any) -> Any:
         """Ask for the global step; first of all let a saver mark what has been restored."""
         self._requests.note_thread()
-        if self._is_new_session:
-            self._claim.note_run()
-            self._mark_restored(run_context.session)
-            self._is_new_session = False
+        if self._chief is not None:
+            self._chief.note_thread()
+        with self._lock:  # another thread may save
+            if self._is_new_session:
+                self._claim.note_run()
+                self._mark_restored(run_context.session)
+                self._is_new_session = False
+            # Nobody has served after the last run, if that has failed: its input is dry, say.
+            if self._has_begun_run and self._serve(run_context.session):
+                run_context.request_stop()
+            self._has_begun_run = True
         return super().before_run(run_context)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Save if it is time, and for those who wait in `trigger_save`."""
         if self._claim.is_lost:
             self._claim.check()
-        super().after_run(run_context, run_values)
-        if self._serve(run_context.session):
-            run_context.request_stop()
+        with self._lock:
+            self._has_begun_run = False
+            super().after_run(run_context, run_values)
+            if self._serve(run_context.session) or self._is_stop_due:
+                run_context.request_stop()
         if self._others is not None:
             self._others.look()
 
@@ -306,11 +346,12 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             What went wrong, twice.
         """
         try:
-            last_step = int(session.run(self._global_step_tensor))
-            is_missed = last_step == self._missed_step
-            if is_missed or last_step != self._timer.last_triggered_step():
-                self._save(session, last_step, is_last=True)
-            self._serve(session)
+            with self._lock:
+                last_step = int(session.run(self._global_step_tensor))
+                is_missed = last_step == self._missed_step
+                if is_missed or last_step != self._timer.last_triggered_step():
+                    self._save(session, last_step, is_last=True)
+                self._serve(session)
             for listener in (*self._listeners, *self._guards):
                 listener.end(session, last_step)
         finally:
@@ -330,7 +371,11 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         require_all: bool | None = None,
         timeout_seconds: float | None = None,
     ) -> SaveResult | None:
-        """Save now; from another thread than the chief's, after its step.
+        """Save now; from another thread than the chief's, when that is between two steps.
+
+        Where the chief's thread does not come by, as it trains no more, or not yet, this thread
+        saves in its place; after 5 s beside its run, if need be. Worker 0, the chief, is then among
+        those that have not saved their input, if it has one: what it reads meanwhile is not known.
 
         Parameters
         ----------
@@ -341,8 +386,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         require_all
             As the hook's, which is the default.
         timeout_seconds
-            How long to wait for the chief's step to end, and for the save; None: for ever, as long
-            as the session lives. A save that has begun by then goes on.
+            How long to wait for the chief's step to end, and for the save; None: as long as the
+            session lives. A save that has begun by then goes on.
 
         Returns
         -------
@@ -368,7 +413,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         """
         try:
             if self._requests.is_elsewhere:
-                return self._requests.ask(require_all, timeout_seconds)
+                return self._requests.ask(require_all, timeout_seconds, self._stand_in)
             result, _ = self._save_now(plain(session), require_all)
         except (*_FAILED, MonolithError) as error:
             if not ignore_save_errors or isinstance(error, DirectoryInUseError):
@@ -376,6 +421,37 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             logging.error("Not saved: %s", error)
             return None
         return result
+
+    def _stand_in(self, request: SaveRequest, has_waited: bool) -> None:
+        """Save in this thread, if the chief's is in no run, or its run has had its time."""
+        chief = self._chief
+        if chief is None or not self._lock.acquire(blocking=False):
+            return
+        try:
+            # A run that begins from here on waits for the lock.
+            is_inside, session = chief.is_inside, chief.session
+            if not chief.is_live or (is_inside and not has_waited):
+                return
+            if not self._requests.take(request):
+                return
+            with contextlib.ExitStack() as stack:
+                if is_inside:
+                    logging.warning(
+                        "The chief's step has not ended: saving beside it, without its own input."
+                    )
+                    stack.enter_context(beside_a_run())
+                try:
+                    result, should_stop = self._save_now(session, request.require_all)
+                except Exception as error:
+                    request.fail(error)
+                    return
+                except BaseException:
+                    request.fail(RuntimeError("the save was broken off"))
+                    raise
+            self._is_stop_due = self._is_stop_due or should_stop
+            request.succeed(result)
+        finally:
+            self._lock.release()
 
     def _serve(self, session: Any) -> bool:
         """Save for all who wait; returns whether to stop training."""
@@ -666,6 +742,8 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         one = len(workers) == 1
         what = f"worker{'' if one else 's'} {names} {'has' if one else 'have'} not saved"
         what += " its input" if one else " their input"
+        if 0 in workers and is_beside_a_run():
+            what += ": worker 0 is the chief, whose step has not ended"
         return UnfinishedWorkersError(what, path=self._checkpoint_dir)
 
     def _committed(self, step: int) -> SaveResult:

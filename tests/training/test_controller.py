@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -297,7 +297,7 @@ def test_a_hook_that_fails_when_the_session_is_made(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError), running(tmp_path, more_hooks=[lambda job: Failing()]):
         pass
-    assert servers() == []
+    eventually(lambda: servers() == [])
     assert not {ADDRESS, TOKEN, LOG} & set(os.listdir(tmp_path))
 
 
@@ -465,7 +465,9 @@ class Asked:
 
 
 @contextmanager
-def asked(directory: Path, *present: int, capacity: int = 1) -> Iterator[tuple[Job, Asked]]:
+def asked(
+    directory: Path, *present: int, capacity: int = 1, hooks_before: Sequence[Any] = ()
+) -> Iterator[tuple[Job, Asked]]:
     """A chief with a ControllerHook, and a QueryActionHook."""
     from monolith_cli.training.barrier_ops import BarrierHook, BarrierOp
     from monolith_cli.training.controller import ControllerHook, QueryActionHook, StopHelper
@@ -487,6 +489,7 @@ def asked(directory: Path, *present: int, capacity: int = 1) -> Iterator[tuple[J
                 made.controller,
                 QueryActionHook(directory, made.controller),
                 helper.create_stop_hook(),
+                *hooks_before,
                 BarrierHook(0, made.barrier),
             ]
         )
@@ -645,6 +648,30 @@ def _number(action: str) -> int:
 
     enum = messages.get_message("monolith.ControllerHooksProto").DESCRIPTOR.enum_types_by_name
     return int(enum["Action"].values_by_name[action].number)
+
+
+@pytest.mark.usefixtures("quick")
+def test_action_files_before_the_first_run(tmp_path: Path) -> None:
+    with asked(tmp_path) as (job, made):
+        assert ask(tmp_path, "action: TRIGGER_SAVE") == "OK"
+        assert ask(tmp_path, "action: STOP") == "OK"
+        assert not job.session.should_stop()
+        job.train()
+        assert made.saves == 1
+        assert job.session.should_stop()
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_action_file_is_looked_for_when_a_hook_has_failed(tmp_path: Path) -> None:
+    v1 = tensorflow().compat.v1
+
+    class Failing(v1.train.SessionRunHook):  # type: ignore[misc]
+        def after_create_session(self, session: Any, coord: Any) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), asked(tmp_path, hooks_before=[Failing()]):
+        pass
+    eventually(lambda: "action-file" not in [thread.name for thread in threading.enumerate()])
 
 
 @pytest.mark.usefixtures("quick")

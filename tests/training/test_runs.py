@@ -239,8 +239,11 @@ def test_no_parameter_server(runs: Any, tmp_path: Path, index: int) -> None:
         options = {"device": "/job:ps/task:0", "deadline_seconds": 1.5}
         process = Process(runs, server.target, index, tmp_path, **options)
         began = time.monotonic()
-        with pytest.raises(UnreachableError, match=r"has not come \(back\) within 1\.5 s") as error:
+        with pytest.raises(UnreachableError) as error:
             process.open()
+        assert str(error.value).startswith(
+            "the job has not come (back) within 1.5 s: /job:ps/task:0 does not answer"
+        )
         assert 1.5 <= time.monotonic() - began < 10
         assert isinstance(error.value, ConnectionError)
 

@@ -1,0 +1,101 @@
+"""Whom a session of `runs` waits for."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from control_support import eventually
+from tf_support import tensorflow
+
+PROGRAM = Path(__file__).with_name("filters_job.py")
+STAYS = 30
+
+
+class Process:
+    """One of a job; the lines that it has printed."""
+
+    def __init__(self, job: str, task: int, cluster: str, directory: Path) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", PROGRAM, job, str(task), cluster, directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            self.lines.append(line.strip())
+
+    def kill(self) -> None:
+        with self._process as process:  # closes its pipes
+            process.kill()
+            self._reader.join(10)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    made: list[Process] = []
+    yield made
+    for process in made:
+        process.kill()
+
+
+def cluster_of(**counts: int) -> str:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(sum(counts.values()))]
+    ports = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return json.dumps({job: [ports.pop() for _ in range(count)] for job, count in counts.items()})
+
+
+def test_a_chief_that_starts_again_needs_no_worker(
+    processes: list[Process], tmp_path: Path
+) -> None:
+    cluster = cluster_of(ps=1, chief=1, worker=2)
+
+    def start(job: str, task: int = 0) -> Process:
+        process = Process(job, task, cluster, tmp_path)
+        processes.append(process)
+        return process
+
+    start("ps")
+    chief, dying, staying = start("chief"), start("worker", 0), start("worker", 1)
+    eventually(lambda: all(len(one.lines) > 2 for one in (chief, dying, staying)), 60)
+    chief.kill()
+    dying.kill()
+    chief = start("chief")
+    eventually(lambda: len(chief.lines) > 2, STAYS)
+    count = len(staying.lines)
+    eventually(lambda: len(staying.lines) > count + 2, STAYS)
+
+
+def test_what_the_graph_names() -> None:
+    from monolith_cli.training.session_config import with_device_filters
+
+    tf = tensorflow()
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        tf.constant(1)
+        assert with_device_filters(None, graph) is None  # all in one process
+        for device in ("/job:ps/task:1", "/job:worker/task:7/device:CPU:0", "/job:ps/task:0"):
+            with v1.device(device):
+                tf.constant(1)
+        given = v1.ConfigProto(log_device_placement=True)
+        made = with_device_filters(given, graph)
+        assert list(made.device_filters) == ["/job:ps", "/job:worker/task:7"]
+        assert made.log_device_placement
+        assert not given.device_filters
+        own = v1.ConfigProto(device_filters=["/job:ps"])
+        assert with_device_filters(own, graph) is own
