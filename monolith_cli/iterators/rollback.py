@@ -274,7 +274,8 @@ def _check(
     hint = f"all of them have states of {_steps_text(common)}" if common else None
     alike: dict[tuple[int, ...], list[int]] = {}
     for worker in missing:
-        alike.setdefault(tuple(states.get(worker, ())), []).append(worker)
+        possible = tuple(at for at in states.get(worker, ()) if at in before)
+        alike.setdefault(possible, []).append(worker)
     texts = [
         f"{_workers_text(those)} {_has(those)} no state of it (there {_are(steps)})"
         for steps, those in alike.items()

@@ -462,7 +462,8 @@ def test_batches_of_an_input_that_has_ended(tmp_path: Path) -> None:
     line, _ = buffered(data.batch(7).prefetch(4), 3)
     assert line == "  buffered  3 elements (19 rows) in Prefetch"
     line, _ = buffered(data.batch(8).map(tf.strings.length).prefetch(2), 4)
-    assert line == "  buffered  1 element in Prefetch"
+    # Which of the two buffers has it by then is a matter of luck.
+    assert line in ("  buffered  1 element in Prefetch", "  buffered  1 element in ParallelMapV2")
 
 
 def test_show_raw(reading: Path) -> None:

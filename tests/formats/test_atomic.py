@@ -152,6 +152,7 @@ def test_a_file_size_limit_keeps_the_old_file_and_leaves_no_litter(tmp_path: Pat
         text=True,
         check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+        cwd=tmp_path,  # in the checkout, Python would write its sources' bytecode, cut off
     )
     assert done.stdout == f"file_too_large {path}: not written: File too large\n"
     assert path.read_bytes() == b"old"

@@ -443,7 +443,10 @@ with tf.Graph().as_default():
 """
     command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    # In the checkout its sources would be imported, in place of the package.
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 3, done.stderr
     assert not {ADDRESS, TOKEN} & set(os.listdir(tmp_path))
 
