@@ -138,9 +138,10 @@ def test_eviction_after_a_save(tmp_path: Path) -> None:
         path = tf.compat.v1.placeholder(tf.string, [])
         evict = table.restore(path).as_op()
         barrier = BarrierOp(1)
-        step = tf.cast(job.step, tf.int64)
         job.number = table.size()
-        job.train_op = tf.group(job.train_op, table.assign([step], [[1.0]]).as_op())
+        with tf.control_dependencies([job.train_op]):  # else a step may have the number before it
+            step = tf.cast(job.step.read_value(), tf.int64)
+        job.train_op = table.assign([step], [[1.0]]).as_op()
 
         def restore(session: Any, at: int) -> None:
             latest = restart_point(str(tmp_path)).step
