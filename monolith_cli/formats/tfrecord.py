@@ -23,7 +23,7 @@ from monolith_cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 __all__ = [
@@ -177,15 +177,19 @@ class DumpFile:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return NotReadableError(f"not readable: {reason}", path=self.path)
 
-    def skipped(self, damage: _native.Damage) -> Skipped:
-        """Damage that a reader of this file met, in words.
+    def skipped(self, damages: Sequence[_native.Damage]) -> list[Skipped]:
+        """Damage that a reader of this file met, in words; costs one look at the file.
 
         Raises
         ------
         PathNotFoundError, ChangedWhileReadError
             The file went away, or was written to meanwhile: what was met then is no damage.
         """
-        self.check_unchanged()
+        if damages:
+            self.check_unchanged()
+        return [self._skipped(damage) for damage in damages]
+
+    def _skipped(self, damage: _native.Damage) -> Skipped:
         if damage.position == 0 and damage.kind in (*_AT_THE_START, "bad_block"):
             from monolith_cli.formats.magic import what_the_file_is
 
@@ -313,7 +317,7 @@ def read_records(
         while True:
             yield from reader.records(1000)
             if reader.failed:
-                raise dump.skipped(reader.damages[0]).error()
+                raise dump.skipped(reader.damages)[0].error()
             if reader.done:
                 break
         file.check_unchanged()
@@ -333,7 +337,7 @@ def read_first_record(path: str, *, max_record_bytes: int = MAX_RECORD_BYTES) ->
     except (OSError, _native.ChangedError) as error:
         raise dump.explain(error) from None
     if not records and reader.failed:
-        raise dump.skipped(reader.damages[0]).error()
+        raise dump.skipped(reader.damages)[0].error()
     return records[0] if records else None
 
 

@@ -164,4 +164,4 @@ def open_reader(
 
 def skipped_by(reader: _native.Reader, file: DumpFile) -> list[Skipped]:
     """What a reader has met of damage so far."""
-    return [file.skipped(damage) for damage in reader.damages]
+    return file.skipped(reader.damages)
