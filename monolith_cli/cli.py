@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -127,22 +126,14 @@ def cli() -> None:
     """
 
 
-def main() -> NoReturn:
-    """What the console script runs."""
+def main() -> int:
+    """Run the process's command line and return its exit code; all that it printed is flushed."""
     gc.freeze()  # what was imported so far is no garbage
     _open_closed_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if signal.getsignal(signum := getattr(signal, name)) == signal.SIG_DFL:
             signal.signal(signum, _terminate)
-    code = run(sys.argv[1:])
-    if code in (130, 143):
-        # What had to be undone is undone; do not wait for threads that still read.
-        os._exit(code)
-    # The collector is off, and an error and the frames that it went through are a cycle: whatever
-    # those have open would count as leaked.
-    gc.collect()
-    gc.freeze()  # leave nothing to look through at exit
-    sys.exit(code)
+    return run(sys.argv[1:])
 
 
 def run(args: Sequence[str]) -> int:

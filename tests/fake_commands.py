@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from monolith_cli.cli import COMMANDS, main
+from monolith_cli.__main__ import main
+from monolith_cli.cli import COMMANDS
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Entry
 from monolith_cli.errors import CorruptionError

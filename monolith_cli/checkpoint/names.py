@@ -66,7 +66,11 @@ META_SUFFIX = ".meta"
 
 
 class _Pattern:
-    """A regular expression that is compiled when it is first used: a command needs few of them."""
+    """A regular expression that is compiled when it is first used: a command needs few of them.
+
+    To compile one costs a short command half a percent, so those of rare names are only tried on
+    names that hold a part of theirs.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -81,6 +85,7 @@ _ONE_SHOT_FLAGS = {"restore_ckpt", "clear_nn"}
 
 _SYNC_FLAGS = _Pattern("ONLINE|dump_[0-9]+|stop_[0-9]+|limit_req_time")
 """What steers jobs of sync training."""
+_SYNC_PREFIXES = ("ONLINE", "dump_", "stop_", "limit_req_time")
 
 # As "%05d" prints them: longer numbers have no leading zero.
 _SHARD = _Pattern(r"(?s)(.+)-([0-9]{5}|[1-9][0-9]{5,})-of-([0-9]{5}|[1-9][0-9]{5,})")
@@ -156,14 +161,15 @@ def parse_step_file(filename: str) -> StepFile | None:
     if target is not None:
         file = parse_step_file(target)
         return file and file._replace(is_temporary=True)
-    if match := _OF_STEP.fullmatch(filename):
+    if filename.startswith("ckpt.") and (match := _OF_STEP.fullmatch(filename)):
         return StepFile(match[1], int(match[2]), f"ckpt.{match[1]}")
-    if match := _ITEM_POOL.fullmatch(filename):
+    if "_item_pool_" in filename and (match := _ITEM_POOL.fullmatch(filename)):
         return StepFile("item_pool", int(match[2]), match[1], int(match[3]), bool(match[6]))
     if name := parse_checkpoint_name(filename):
         kind = "tables" if name.suffix == ASSETS_SUFFIX else "bundle"
         return _of_bundle(StepFile(kind, name.step, name.base))
-    if match := _WRITING.fullmatch(filename):
+    is_writing = ".tmp" in filename or "temp" in filename or filename.endswith(".parts")
+    if is_writing and (match := _WRITING.fullmatch(filename)):
         kind = "tables" if match[3] == ASSETS_SUFFIX else "bundle"
         return _of_bundle(StepFile(kind, int(match[2]), match[1], is_temporary=True))
     return None
@@ -179,7 +185,7 @@ def _of_bundle(file: StepFile) -> StepFile:
 
 def target_of_temporary(filename: str) -> str | None:
     """The file that a writer of small files has not finished, ours or TensorFlow's; else None."""
-    match = _KILLED.fullmatch(filename)
+    match = _KILLED.fullmatch(filename) if ".tmp" in filename else None
     return (match[1] or match[2]) if match else None
 
 
@@ -204,12 +210,12 @@ def is_one_shot_flag(filename: str) -> bool:
 
 def is_old_item_pool(filename: str) -> bool:
     """Whether it is an item pool as the training system once named them, without a step."""
-    return _OLD_ITEM_POOL.fullmatch(filename) is not None
+    return filename.startswith("item_pool_") and _OLD_ITEM_POOL.fullmatch(filename) is not None
 
 
 def is_sync_flag(filename: str) -> bool:
     """Whether it steers a job of sync training."""
-    return _SYNC_FLAGS.fullmatch(filename) is not None
+    return filename.startswith(_SYNC_PREFIXES) and _SYNC_FLAGS.fullmatch(filename) is not None
 
 
 def parse_shard_name(filename: str) -> ShardName | None:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from monolith_cli.errors import StateFileError
 from monolith_cli.formats import text_proto
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.small_file import read_whole_file
 
 __all__ = ["CkptInfo", "format_ckpt_info", "parse_ckpt_info", "read_ckpt_info", "write_ckpt_info"]
@@ -102,6 +101,8 @@ def write_ckpt_info(
     AlreadyExistsError, WriteError
         As `atomic_write`.
     """
+    from monolith_cli.formats.atomic import atomic_write
+
     atomic_write(path, format_ckpt_info(info), overwrite=overwrite)
 
 

@@ -21,7 +21,6 @@ from monolith_cli.errors import (
     PathNotFoundError,
 )
 from monolith_cli.formats import wire
-from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +86,8 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
     end = size - _FOOTER_BYTES
     footer = _read_at(file, max(0, end), _FOOTER_BYTES)
     if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
+        from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
+
         known = what_it_is(_read_at(file, 0, HEAD_BYTES))
         if known is not None:
             what = f"this is {known.name}"

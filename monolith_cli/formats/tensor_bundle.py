@@ -35,7 +35,6 @@ from monolith_cli.formats.dtypes import (
     parse_shape,
 )
 from monolith_cli.formats.leveldb_table import TableEntry, read_table
-from monolith_cli.formats.magic import what_the_file_is
 from monolith_cli.formats.variant import VariantElement
 
 if TYPE_CHECKING:
@@ -427,6 +426,8 @@ def other_format(path: str) -> CorruptionError | None:
 
     Tensors may begin like that too: ask only about a file that is known not to be right.
     """
+    from monolith_cli.formats.magic import what_the_file_is
+
     known = what_the_file_is(path)
     if known is None:
         return None

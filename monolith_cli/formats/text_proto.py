@@ -53,8 +53,7 @@ _ESCAPE = (
     rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*)"
     rb"|U([0-9a-fA-F]{8})|(.))"
 )
-_DRIVE = re.compile(rb"[A-Za-z]:\\(?!\\)")
-_CONTROL = re.compile(rb"[\0-\x1f]")
+_DRIVE = rb"[A-Za-z]:\\(?!\\)"
 _SINGLE_ESCAPES = dict(zip(b"abfnrtv?\\'\"", b"\a\b\f\n\r\t\v?\\'\"", strict=True))
 
 _QUOTED = [chr(c) if 0x20 <= c < 0x7F else f"\\{c:03o}" for c in range(256)]
@@ -260,7 +259,7 @@ class _Parser:
             if self.of_paths:
                 return _unescape_path(body)
             self.fail("a malformed escape in a string", offset)
-        if self.of_paths and _DRIVE.match(body) and _CONTROL.search(text):
+        if self.of_paths and re.match(_DRIVE, body) and min(text) < 0x20:
             return _unescape_path(body)
         return text
 

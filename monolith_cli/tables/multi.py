@@ -13,8 +13,13 @@ from monolith_cli import _native
 from monolith_cli.errors import CorruptionError, MonolithError, RecordCountError
 from monolith_cli.formats.tfrecord import DumpFile, Skipped, read_records
 from monolith_cli.formats.wire import TableMeta, parse_table_meta
-from monolith_cli.tables.ranges import SMALL_BYTES
-from monolith_cli.tables.stream import Extent, ReadOptions, open_reader, skipped_by
+from monolith_cli.tables.stream import (
+    SMALL_BYTES,
+    Extent,
+    ReadOptions,
+    open_reader,
+    skipped_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from monolith_cli import _native
-from monolith_cli.tables.stream import EntryStream, Extent, ReadOptions, open_reader, skipped_by
+from monolith_cli.tables.stream import (
+    SMALL_BYTES,
+    EntryStream,
+    Extent,
+    ReadOptions,
+    open_reader,
+    skipped_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -20,12 +27,9 @@ if TYPE_CHECKING:
 
     from monolith_cli.formats.tfrecord import Skipped
 
-__all__ = ["SMALL_BYTES", "Piece", "read_ranges"]
+__all__ = ["Piece", "read_ranges"]
 
 T = TypeVar("T")
-
-SMALL_BYTES = 8 << 20
-"""Less than this is read faster than threads are started."""
 
 
 class _Range(NamedTuple):

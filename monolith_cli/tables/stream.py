@@ -13,7 +13,18 @@ from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, DumpFile, Skipped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["EntryFilter", "EntryStream", "Extent", "ReadOptions", "open_reader", "skipped_by"]
+__all__ = [
+    "SMALL_BYTES",
+    "EntryFilter",
+    "EntryStream",
+    "Extent",
+    "ReadOptions",
+    "open_reader",
+    "skipped_by",
+]
+
+SMALL_BYTES = 8 << 20
+"""Less than this is read faster than threads are started."""
 
 
 class ReadOptions(NamedTuple):

@@ -1,7 +1,7 @@
 """Under --json, what ends stderr is the error as JSON, whatever the command was doing.
 
-Each run is a process of its own, as the end of one is looked at, too: what it leaves open would be
-reported there, behind our own last word.
+Each run is a process of its own, in Python's development mode, where the interpreter is taken apart
+at the end: what a command leaves open is reported there, behind our own last word.
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ def last_line(command: list[str], model: Path) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env=environment(),
+        env=environment(PYTHONDEVMODE="1"),
     )
     assert "Traceback" not in done.stderr
     assert "leaked" not in done.stderr
+    assert "ResourceWarning" not in done.stderr
     if done.returncode == 0:
         assert done.stderr == ""
         return
@@ -135,7 +136,7 @@ def test_nothing_damaged(tmp_path: Path, options: list[str]) -> None:
         check=False,
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment(PYTHONDEVMODE="1"),
     )
     assert "leaked" not in done.stderr
     assert len(done.stderr.splitlines()) == (done.returncode != 0)

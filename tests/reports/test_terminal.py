@@ -119,7 +119,7 @@ def on_a_terminal(tmp_path: Path, command: str, delay_seconds: int) -> str:
         "from monolith_cli.cli import main\n"
         "from monolith_cli.reports.terminal import Progress\n"
         f"Progress.__init__.__kwdefaults__['delay_seconds'] = {delay_seconds}\n"
-        "main()\n"
+        "raise SystemExit(main())\n"
     )
     line = f"{sys.executable} {script} {command.format(model=model)}"
     child = pexpect.spawn("bash", ["-c", line], encoding="utf-8", timeout=20, env=environment())
