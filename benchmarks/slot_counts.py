@@ -81,8 +81,8 @@ def counts() -> tuple[float, float]:
 
     from monolith_cli.fid import MAX_SLOTS
     from monolith_cli.training.ckpt_info import FidSlotCountSaverListener
-    from monolith_cli.training.entry_ops import decode_entries, encode_entries
     from monolith_cli.training.hash_table_utils import iterate_table_and_apply
+    from monolith_cli.training.tables.entry_ops import decode_entries, encode_entries
 
     v1 = tf.compat.v1
     fids = np.random.default_rng(1).integers(-(2**63), 2**63, ENTRIES)

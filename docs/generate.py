@@ -79,7 +79,7 @@ def page() -> str:
 
 
 def parse(name: str) -> ast.Module:
-    return ast.parse((SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+    return ast.parse((SOURCES / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"))
 
 
 def summary(tree: ast.Module) -> str:

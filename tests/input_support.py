@@ -94,7 +94,7 @@ def save_in_graph(
     `steps` says how many elements each iterator has given by then.
     """
     from monolith_cli.training.fingerprint import fingerprint
-    from monolith_cli.training.input_state import InputState, iterators_of_graph
+    from monolith_cli.training.inputs.state import InputState, iterators_of_graph
 
     following = {}
     model.mkdir(exist_ok=True)

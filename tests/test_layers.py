@@ -28,6 +28,16 @@ TIERS = [
     {"errors"},
     {""},  # the package itself: its version and its lazy names
 ]
+ROOMS = [
+    # Those of `training`, from the top. What trainers import lies above them all, in the open.
+    {"control"},
+    {"saves"},
+    {"inputs", "tables"},
+    {"pipelines"},
+    {"run"},
+    {"barrier"},
+    {"graph"},
+]
 SIBLINGS = {"iterators": "control", "control": "iterators"}
 TOP_ONLY = {"click": {"cli", "commands", "failures"}, "rich": {"reports"}}
 
@@ -85,3 +95,24 @@ def test_tensorflow_below_training_only() -> None:
     for layer, _, path in MODULES:
         for name in imports(path):
             assert layer == "training" or not name.startswith("tensorflow"), path
+
+
+def rooms() -> list[tuple[str, str, Path]]:
+    """The modules of `training` that are in a room: that room, their full name, their file."""
+    found = [(name.split("."), name, path) for layer, name, path in MODULES if layer == "training"]
+    return [(parts[2], name, path) for parts, name, path in found if len(parts) > 3]
+
+
+@pytest.mark.parametrize(("room", "path"), [(m[0], m[2]) for m in rooms()], ids=lambda value: value)
+def test_imports_of_rooms_point_downwards(room: str, path: Path) -> None:
+    order = {name: number for number, names in enumerate(ROOMS) for name in names}
+    for name in imports(path):
+        if not name.startswith("monolith_cli.training."):
+            continue
+        target = name.split(".")[2]
+        assert target in order, f"{path} imports {name}, which is there for trainers"
+        assert order[target] > order[room] or target == room, f"{path} imports {name}"
+
+
+def test_every_room_is_known() -> None:
+    assert {room for room, _, _ in rooms()} == set().union(*ROOMS)

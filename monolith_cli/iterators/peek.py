@@ -1,7 +1,7 @@
 """The next elements of a worker's input, computed by TensorFlow in a process of its own.
 
-That process runs `monolith_cli.training.peek`. It writes a line for each thing that it has to tell,
-to a pipe: a letter of `Told`, a blank, and JSON.
+That process runs `monolith_cli.training.inputs.peek`. It writes a line for each thing that it has
+to tell, to a pipe: a letter of `Told`, a blank, and JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Peeked", "Told", "peek"]
 
-_MODULE = "monolith_cli.training.peek"
+_MODULE = "monolith_cli.training.inputs.peek"
 _STOP_SECONDS = 5.0
 
 

@@ -1,16 +1,15 @@
 """A hash table of stock TensorFlow ops, and the listeners that save and restore it.
 
-The names that trainers import; the table is in `stock_table`, the listeners are in
-`hash_table_listeners`.
+The names that trainers import; the code is in `tables`.
 """
 
 from __future__ import annotations
 
-from monolith_cli.training.hash_table_listeners import (
+from monolith_cli.training.tables.listeners import (
     HashTableCheckpointRestorerListener,
     HashTableCheckpointSaverListener,
 )
-from monolith_cli.training.stock_table import HashTable, dump_name
+from monolith_cli.training.tables.table import HashTable, dump_name
 
 __all__ = [
     "HashTable",

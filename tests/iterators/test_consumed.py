@@ -244,7 +244,7 @@ def flat(value: Any) -> list[int]:
 
 def taken_in_a_graph(make: Callable[[], Any], directory: Path) -> Iterator[Taken]:
     from monolith_cli.training.fingerprint import fingerprint
-    from monolith_cli.training.input_state import InputState
+    from monolith_cli.training.inputs.state import InputState
 
     tf = tensorflow()
     v1 = tf.compat.v1

@@ -190,7 +190,7 @@ def before_barrier(stop: Stop) -> None:
 
 
 def barrier_placed(stop: Stop) -> None:
-    from monolith_cli.training.barrier_state import BarrierState
+    from monolith_cli.training.barrier.state import BarrierState
 
     count_saves(stop)
     around(BarrierState, "place", after=lambda *_: stop.here())
@@ -335,7 +335,7 @@ BOUNDARIES: dict[str, tuple[str, Callable[[Stop], None], bool | None]] = {
     "one table of two in place": (CHIEF, renaming(ASSETS, done=True), False),
     "after the tables": (
         CHIEF,
-        after("hash_table_listeners", "HashTableCheckpointSaverListener", "before_save"),
+        after("tables.listeners", "HashTableCheckpointSaverListener", "before_save"),
         False,
     ),
     "after ckpt.info": (

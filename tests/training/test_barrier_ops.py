@@ -854,8 +854,8 @@ def test_it_says_at_once_and_then_every_minute_that_it_waits(
     ops: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(ops.logging, "info", lambda text, *args: said.append(text % args))
-    monkeypatch.setattr(ops, "_LOG_SECONDS", 0.2)
+    monkeypatch.setattr("absl.logging.info", lambda text, *args: said.append(text % args))
+    monkeypatch.setattr("monolith_cli.training.barrier.op._LOG_SECONDS", 0.2)
     with job(ops, capacity=2) as j:
         j.op.place_barrier(j.session)
         j.worker(1)

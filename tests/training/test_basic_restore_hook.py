@@ -85,6 +85,6 @@ def test_without_listeners(module: Any) -> None:
 
 def test_what_it_logs(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(module.logging, "info", said.append)
+    monkeypatch.setattr("absl.logging.info", said.append)
     module.CheckpointRestorerHook([]).after_create_session(None, None)
     assert said == ["Create CheckpointRestorerHook.", "Calling checkpoint restorer listeners."]

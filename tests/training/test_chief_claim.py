@@ -125,7 +125,7 @@ def test_a_session_that_recovers_keeps_the_directory(tmp_path: Path) -> None:
 
 
 def test_the_counter_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monolith_cli.training import chief_claim
+    from monolith_cli.training.run import chief_claim
 
     assert chief_claim._BEAT_SECONDS == 10
     monkeypatch.setattr(chief_claim, "_BEAT_SECONDS", 0.1)

@@ -52,6 +52,7 @@ class Process:
     def __init__(self, job: Job, index: int, *, own_info: bool = False) -> None:
         tf = tensorflow()
         from monolith_cli.training import barrier_ops
+        from monolith_cli.training.inputs.meta import meta_of
 
         v1 = tf.compat.v1
         self.index, self.job = index, job
@@ -62,7 +63,7 @@ class Process:
         setter = v1.train.replica_device_setter(ps_tasks=1, worker_device=f"/job:{name}/task:0")
         with self.graph.as_default(), v1.device(setter):
             if own_info:  # the original's way: local in every process
-                job.hooks._meta(self.graph, is_chief=True)
+                meta_of(self.graph, is_chief=True)
             self.input = endless()
             self.helper = job.hooks.WorkerCkptHelper(str(job.model_dir), index)
             self.op = barrier_ops.BarrierOp(
@@ -416,7 +417,10 @@ def test_the_chief_that_cannot_write(
     with job(hooks, tmp_path) as j:
         j.listener._max_pending_seconds = 0.1
         with monkeypatch.context() as patch:
-            patch.setattr(hooks, "write_input_state", lambda *_: (_ for _ in ()).throw(OSError()))
+            patch.setattr(
+                "monolith_cli.training.inputs.worker.write_input_state",
+                lambda *_: (_ for _ in ()).throw(OSError()),
+            )
             j.listener.before_save(j.session, 10)
             assert not j.listener.has_chief_finished(j.session)
             j.listener.after_save(j.session, 10)

@@ -640,7 +640,7 @@ def test_a_pipeline_that_nobody_can_describe(
         raise ValueError("a graph of more than 2 GB")
 
     save_steps(hooks, tmp_path, [2])
-    monkeypatch.setattr(hooks, "fingerprint", fail)
+    monkeypatch.setattr("monolith_cli.training.inputs.worker.fingerprint", fail)
     worker = Worker(hooks, tmp_path)
     with worker.session() as session:
         worker.inputs[0].take(session, 2)

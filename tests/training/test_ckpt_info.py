@@ -241,7 +241,7 @@ def test_a_file_that_cannot_be_written(tf: Any, tmp_path: Path) -> None:
 def test_slots_beyond_the_last_count_as_the_last(
     tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monolith_cli.training.ckpt_info.MAX_SLOTS", 8)
+    monkeypatch.setattr("monolith_cli.training.tables.slot_counts.MAX_SLOTS", 8)
     entries = [messages.EntryDump(id=make_fid(slot, 1)).SerializeToString() for slot in (6, 7, 99)]
     Foreign(tf, entries)
     assert saved(tf, listener(tmp_path), tmp_path) == {6: 1, 7: 2}

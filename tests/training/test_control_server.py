@@ -181,7 +181,13 @@ def test_of_two_who_place_at_once_one_wins(tmp_path: Path) -> None:
 def test_clocks_need_not_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks for the time of day."""
     without = types.SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
-    for module in ("control_calls", "control_server", "controller", "lease"):
+    for module in (
+        "control.calls",
+        "control.server",
+        "control.ops_hook",
+        "controller",
+        "barrier.lease",
+    ):
         monkeypatch.setattr(f"monolith_cli.training.{module}.time", without)
     with running(tmp_path, 1) as job, job.client() as client:
         client("PlaceBarrier", owner="alice", ttl_ms=60_000)
@@ -428,7 +434,7 @@ def test_the_environment_does_not_count_where_a_file_is_secret(
 def _none_is_secret(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model directory whose file system cannot keep the token's file secret, nor maybe at all."""
     from monolith_cli.errors import WriteError
-    from monolith_cli.training import control_token
+    from monolith_cli.training.control import token as control_token
 
     stat_of, write = os.fstat, control_token.atomic_write
 
@@ -477,7 +483,7 @@ def test_the_environments_token_where_no_file_is_secret(
 def test_no_orders_without_any_token(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from monolith_cli.training import control_token
+    from monolith_cli.training.control import token as control_token
 
     warnings: list[str] = []
     monkeypatch.setattr(
@@ -605,7 +611,7 @@ def test_who_is_refused_does_not_fill_the_log(tmp_path: Path) -> None:
 def test_those_refused_in_another_minute_have_lines_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from monolith_cli.training import control_log
+    from monolith_cli.training.control import log as control_log
 
     monkeypatch.setattr(control_log, "_SPAN_SECONDS", 0.2)
     log = control_log.ControlLog(str(tmp_path))
@@ -746,7 +752,7 @@ def test_who_looks_or_is_refused_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of more than are taken at once some are sent away; orders come through all the time."""
-    from monolith_cli.training import control_calls
+    from monolith_cli.training.control import calls as control_calls
 
     monkeypatch.setattr(control_calls, "_MOST_LOOKS", 20)
     with running(tmp_path) as job, job.client() as client, job.client(token="wrong") as other:

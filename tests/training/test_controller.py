@@ -535,10 +535,10 @@ def test_a_stop_by_an_op(tmp_path: Path) -> None:
 def test_a_stop_waits_for_stragglers_only_so_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from monolith_cli.training import controller
+    from monolith_cli.training.control import ops_hook
 
-    assert controller._STOP_WAIT_SECONDS == 30
-    monkeypatch.setattr(controller, "_STOP_WAIT_SECONDS", 0.5)
+    assert ops_hook._STOP_WAIT_SECONDS == 30
+    monkeypatch.setattr(ops_hook, "_STOP_WAIT_SECONDS", 0.5)
     with asked(tmp_path, 1, capacity=3) as (job, made):
         job.train()
         job.raw.run(made.controller.stop_op)

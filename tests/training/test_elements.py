@@ -19,7 +19,7 @@ Pair = namedtuple("Pair", ["user", "item"])
 @pytest.fixture(scope="module")
 def elements() -> Any:
     tensorflow()
-    from monolith_cli.training import elements
+    from monolith_cli.training.pipelines import elements
 
     return elements
 

@@ -610,7 +610,7 @@ def files(*names: str, size: int | None = 10) -> dict[str, Any]:
 
 
 def test_paths_that_partly_moved(module: Any) -> None:
-    from monolith_cli.training.fingerprint_differences import differences
+    from monolith_cli.training.pipelines.differences import differences
 
     days = files("/a/1/x", "/a/2/x")
     assert differences(days, files("/b/1/x", "/b/2/x")) == []
@@ -742,7 +742,7 @@ def test_nodes_that_nobody_knows(module: Any) -> None:
         from google.protobuf import text_format
 
         text_format.Parse(text, graph_def.node.add())
-    from monolith_cli.training.dataset_graph import Graph
+    from monolith_cli.training.pipelines.dataset_graph import Graph
 
     graph = Graph(graph_def)
     nodes, outputs, found = graph.describe(graph.roots("it"))
@@ -814,7 +814,7 @@ ANYTHING = JSON | st.dictionaries(st.sampled_from(["it", "other"]), ENTRIES | JS
 @settings(deadline=None, max_examples=300)
 @given(before=ANYTHING, after=ANYTHING)
 def test_any_json_can_be_compared(before: Any, after: Any) -> None:
-    from monolith_cli.training.fingerprint_differences import differences
+    from monolith_cli.training.pipelines.differences import differences
 
     lines = differences(before, after)
     assert all(isinstance(line, str) and "\n" not in line for line in lines)

@@ -310,7 +310,7 @@ def test_a_dump_for_others(
     tf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, shards: int
 ) -> None:
     # A record of three floats has 51 bytes at most, whatever its time is.
-    monkeypatch.setattr("monolith_cli.training.stock_table._FILE_BYTES", 51_000)
+    monkeypatch.setattr("monolith_cli.training.tables.table._FILE_BYTES", 51_000)
     table = hash_table("MonolithHashTable_a/b", 3)
     base = tmp_path / "x" / "model.ckpt-3.assets" / "MonolithHashTable_a-b"
     with tf.compat.v1.Session() as session:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def states() -> Any:
     tensorflow()
-    from monolith_cli.training import input_state
+    from monolith_cli.training.inputs import state as input_state
 
     return input_state
 

@@ -32,7 +32,7 @@ def ops() -> Any:
 
 @pytest.fixture(scope="module")
 def leaving(ops: Any) -> Any:
-    from monolith_cli.training import leaving
+    from monolith_cli.training.barrier import leaving
 
     return leaving
 
@@ -294,7 +294,7 @@ def test_limits(leaving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_after_sigterm_it_waits_only_so_long(ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monolith_cli.training import termination
+    from monolith_cli.training.barrier import termination
 
     with job(ops, 1, sigterm_grace_seconds=1) as (first, worker):
         assert not worker.run()

@@ -95,7 +95,7 @@ def test_a_step_that_another_saver_commits_is_told_at_once(
     caplog: pytest.LogCaptureFixture,
     is_shared: bool,
 ) -> None:
-    from monolith_cli.training import other_savers
+    from monolith_cli.training.tables import other_savers
 
     monkeypatch.setattr(other_savers, "_LOOK_SECONDS", 0.0)
     v1 = tensorflow().compat.v1

@@ -102,7 +102,7 @@ class Order:
 
     def run(self, function: str, count: int = 2, **changes: Any) -> list[Any]:
         """The elements."""
-        from monolith_cli.training.peek import Teller, run
+        from monolith_cli.training.inputs.peek import Teller, run
 
         module, _, name = function.rpartition(":")
         order = {
@@ -301,7 +301,7 @@ def test_an_element_that_cannot_be_computed(
 
 def test_what_is_said_while_tensorflow_is_imported(capfd: pytest.CaptureFixture[str]) -> None:
     tensorflow()
-    from monolith_cli.training.peek import said_only_on_failure
+    from monolith_cli.training.inputs.peek import said_only_on_failure
 
     with said_only_on_failure():
         os.write(2, b"a banner\n")

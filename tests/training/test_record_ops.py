@@ -16,7 +16,7 @@ TIMES = [0, 1, 127, 128, 1_700_000_000, 2**35 - 1, 2**35, 2**62, 2**63 - 1, -1, 
 
 def framed(ids: list[int], rows: Any, times: list[int]) -> bytes:
     tf = tf_support.tensorflow()
-    from monolith_cli.training.record_ops import RecordFormat
+    from monolith_cli.training.tables.record_ops import RecordFormat
 
     form = RecordFormat(rows.shape[1])
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:

@@ -566,7 +566,7 @@ def test_a_request_when_the_last_save_fails(tmp_path: Path) -> None:
 
 
 def test_a_request_when_the_session_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monolith_cli.training import save_requests
+    from monolith_cli.training.saves import requests as save_requests
 
     monkeypatch.setattr(save_requests, "_GRACE_SECONDS", 0.5)
     futures: list[Future[Any]] = []

@@ -103,10 +103,8 @@ def test_it_is_there_before_the_commit_and_goes_with_its_step(tmp_path: Path) ->
             seen.append(("manifest", there))
             super().commit(step, *rest)
 
-    from monolith_cli.training import save_utils
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(save_utils, "CommittedSteps", Noting)
+        patch.setattr("monolith_cli.training.saves.hook.CommittedSteps", Noting)
         with chief(tmp_path, max_to_keep=2) as job:
             job.train(6)
     assert seen == [("manifest", True)] * 3

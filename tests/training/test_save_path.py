@@ -83,7 +83,7 @@ def test_who_saves_or_restores_there_is_refused_at_the_start(
 
 def test_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensorflow()
-    from monolith_cli.training.save_path import check_save_path
+    from monolith_cli.training.graph.paths import check_save_path
 
     text = (
         "there is a [ in it, and TensorFlow takes a path with that for a pattern when it restores"
@@ -103,7 +103,7 @@ def test_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_pattern(tmp_path: Path) -> None:
     """As the hint says, the path of a link will do: a saver there finds all again."""
     tf = tensorflow()
-    from monolith_cli.training.save_path import check_save_path
+    from monolith_cli.training.graph.paths import check_save_path
 
     (tmp_path / "run[1]").mkdir()
     (tmp_path / "link").symlink_to("run[1]")
@@ -153,7 +153,7 @@ def test_links_where_the_temporary_directory_is_a_pattern_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensorflow()
-    from monolith_cli.training.save_path import literal_prefix
+    from monolith_cli.training.graph.paths import literal_prefix
 
     (tmp_path / "run[1]").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "run[1]"))

@@ -167,7 +167,7 @@ def test_saves_by_seconds_through_the_timer(save: Any, tmp_path: Path) -> None:
 def test_a_tide_reaches_the_timer(
     save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from monolith_cli.training import tide_timer
+    from monolith_cli.training.saves import tide_timer
 
     tide = {
         "tide_start_hour": 23,
@@ -307,11 +307,20 @@ def test_a_directory_that_cannot_be_made(save: Any, tmp_path: Path) -> None:
 # --- order and commit -----------------------------------------------------------------------------
 
 
+def _full_saves() -> Any:
+    """The step that a full save has covered last, by graph."""
+    from monolith_cli.training.saves import hook
+
+    return hook._full_saves
+
+
 @contextmanager
 def at_boundary(
-    hook: Any, module: Any, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]
+    hook: Any, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]
 ) -> Iterator[None]:
     """Call `act` with a name at each boundary inside a save that is not a listener's."""
+    from monolith_cli.training.saves import hook as module
+
     saver, write_inputs, write = hook._get_saver(), module.write_step_inputs, commits.atomic_write
     write_manifest, store = module.write_step_manifest, saver.save
 
@@ -363,7 +372,7 @@ def test_a_save_is_not_seen_before_its_commit(
     )
     with chief(tmp_path, listeners=[calls]) as job:
         note("start")
-        with at_boundary(job.hook, save, monkeypatch, note):
+        with at_boundary(job.hook, monkeypatch, note):
             job.train(2)
         assert seen == [
             (
@@ -422,7 +431,7 @@ def test_killed_at_a_boundary(
     with (
         pytest.raises(Killed),
         chief(tmp_path, save_steps=1, listeners=listeners, guard_saver_listeners=guards) as job,
-        at_boundary(job.hook, save, monkeypatch, act),
+        at_boundary(job.hook, monkeypatch, act),
     ):
         job.train(1)
     killed = 1 if first else 4
@@ -738,14 +747,14 @@ def test_after_going_back_a_full_save_of_before_is_none(save: Any, tmp_path: Pat
 
     with full_and_dense(tmp_path) as (job, _):
         job.train(4)
-    assert save._full_saves.get(job.graph) == 4
+    assert _full_saves().get(job.graph) == 4
     # The same graph, in a session that starts from nothing: 4 is not saved in full in it.
     shutil.rmtree(tmp_path / "model")
     v1 = tf.compat.v1
     with job.graph.as_default(), v1.Session() as session:
         session.run(v1.global_variables_initializer())
         job.hook.after_create_session(session, None)
-        assert save._full_saves.get(job.graph) is None
+        assert _full_saves().get(job.graph) is None
 
 
 def test_two_hooks_in_one_directory_are_refused(save: Any, tmp_path: Path) -> None:
@@ -886,7 +895,7 @@ def test_a_full_disk_at_a_small_file(
     save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     from monolith_cli.checkpoint import inputs
-    from monolith_cli.training import save_directory
+    from monolith_cli.training.saves import directory as save_directory
 
     calls: list[str] = []
     full = [True]
@@ -1083,7 +1092,7 @@ def test_a_save_before_the_session(save: Any, tmp_path: Path) -> None:
 
 
 def test_a_session_that_is_closed(save: Any, tmp_path: Path) -> None:
-    from monolith_cli.training.barrier_state import plain
+    from monolith_cli.training.graph.shared import plain
 
     train = tensorflow().compat.v1.train
     for kind in (train.MonitoredSession, train.SingularMonitoredSession):

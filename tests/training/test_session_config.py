@@ -82,7 +82,7 @@ def test_a_chief_that_starts_again_needs_no_worker(
 
 
 def test_what_the_graph_names() -> None:
-    from monolith_cli.training.session_config import with_device_filters
+    from monolith_cli.training.graph.session_config import with_device_filters
 
     tf = tensorflow()
     v1 = tf.compat.v1

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def module() -> Any:
     tensorflow()
-    from monolith_cli.training import tide_timer
+    from monolith_cli.training.saves import tide_timer
 
     return tide_timer
 

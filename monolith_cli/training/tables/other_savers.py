@@ -16,7 +16,7 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, CHECKPOINT, INDEX_SUFFIX, step_of
 from monolith_cli.errors import MonolithError, TableNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
-from monolith_cli.training.hash_table_utils import HASH_TABLES, MULTI_HASH_TABLES
+from monolith_cli.training.tables.iteration import HASH_TABLES, MULTI_HASH_TABLES
 
 __all__ = ["OtherSavers", "no_table"]
 

@@ -1,6 +1,6 @@
 """The process that builds a dataset and shows its next elements.
 
-    python -m monolith_cli.training.peek ORDER
+    python -m monolith_cli.training.inputs.peek ORDER
 
 `monolith_cli.iterators.peek` starts it, and says in the order, which is JSON, what is wanted. It
 writes to standard output what that module reads.
@@ -93,7 +93,7 @@ def run(order: dict[str, Any], teller: Teller) -> None:
             raise DatasetError(f"TensorFlow cannot be imported: {_reason(error)}") from error
     tf.get_logger().setLevel("ERROR")
 
-    from monolith_cli.training.elements import ElementWriter
+    from monolith_cli.training.pipelines.elements import ElementWriter
 
     saved = SavedInput(order["worker"], order["step"], order["prefix"])
     writer = ElementWriter(number_ids=order["number_ids"])
@@ -111,8 +111,8 @@ def in_graph(
     """Show elements as a session computes them. Returns how many, and whether it was the end."""
     import tensorflow as tf
 
-    from monolith_cli.training.elements import leaves
-    from monolith_cli.training.iterator_restore import restore_saved
+    from monolith_cli.training.inputs.restore import restore_saved
+    from monolith_cli.training.pipelines.elements import leaves
 
     v1 = tf.compat.v1
     function = load(order)
@@ -149,8 +149,8 @@ def in_eager_mode(
     order: dict[str, Any], saved: SavedInput, writer: Any, teller: Teller
 ) -> tuple[int, bool]:
     """As `in_graph`, in eager mode."""
-    from monolith_cli.training.elements import leaves
-    from monolith_cli.training.iterator_restore import restore_saved
+    from monolith_cli.training.inputs.restore import restore_saved
+    from monolith_cli.training.pipelines.elements import leaves
 
     dataset = build(load(order), order)
     with describing("the dataset cannot be iterated over"):
@@ -261,7 +261,7 @@ def describing(what: str) -> Iterator[None]:
     """Errors of TensorFlow as those of this package."""
     import tensorflow as tf
 
-    from monolith_cli.training.input_state import reason_of
+    from monolith_cli.training.inputs.state import reason_of
 
     try:
         yield
@@ -276,7 +276,7 @@ def computing(number: int) -> Iterator[None]:
     """As `describing`, while an element is computed; the end of the input stays what it is."""
     import tensorflow as tf
 
-    from monolith_cli.training.input_state import reason_of
+    from monolith_cli.training.inputs.state import reason_of
 
     try:
         yield

@@ -15,13 +15,13 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.errors import UsageError, WriteError
 from monolith_cli.formats.atomic import make_directory, sync, write_error
-from monolith_cli.training.barrier_state import plain
-from monolith_cli.training.basic_restore_hook import CheckpointRestorerListener
-from monolith_cli.training.hash_table_utils import HASH_TABLES
-from monolith_cli.training.other_savers import no_table
-from monolith_cli.training.restarts import restart_of_graph
-from monolith_cli.training.save_path import check_save_path
-from monolith_cli.training.stock_table import HashTable, dump_name
+from monolith_cli.training.graph.paths import check_save_path
+from monolith_cli.training.graph.shared import plain
+from monolith_cli.training.run.restarts import restart_of_graph
+from monolith_cli.training.run.restorer_hook import CheckpointRestorerListener
+from monolith_cli.training.tables.iteration import HASH_TABLES
+from monolith_cli.training.tables.other_savers import no_table
+from monolith_cli.training.tables.table import HashTable, dump_name
 
 __all__ = ["HashTableCheckpointRestorerListener", "HashTableCheckpointSaverListener"]
 

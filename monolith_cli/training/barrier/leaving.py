@@ -28,9 +28,10 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.errors import UnreachableError, UsageError
-from monolith_cli.training.barrier_state import Status, VariableFactory
-from monolith_cli.training.lease import Heartbeat
-from monolith_cli.training.run_state import ENDED
+from monolith_cli.training.barrier.lease import Heartbeat
+from monolith_cli.training.barrier.run_state import ENDED
+from monolith_cli.training.barrier.state import Status
+from monolith_cli.training.graph.shared import VariableFactory
 
 __all__ = [
     "LEFT",

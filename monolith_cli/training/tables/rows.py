@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from monolith_cli.training.entry_ops import encode_entries
-from monolith_cli.training.record_ops import RecordFormat
+from monolith_cli.training.tables.entry_ops import encode_entries
+from monolith_cli.training.tables.record_ops import RecordFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -29,11 +29,11 @@ from monolith_cli.control.service import (
 )
 from monolith_cli.errors import UnfinishedWorkersError
 from monolith_cli.formats.atomic import atomic_write
-from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError, BarrierOp, BarrierView
-from monolith_cli.training.control_calls import CallRefusedError, Calls
-from monolith_cli.training.control_log import ControlLog
-from monolith_cli.training.control_port import ServerTls, bind
-from monolith_cli.training.control_token import make_token
+from monolith_cli.training.barrier.op import BarrierAlreadyPlacedError, BarrierOp, BarrierView
+from monolith_cli.training.control.calls import CallRefusedError, Calls
+from monolith_cli.training.control.log import ControlLog
+from monolith_cli.training.control.port import ServerTls, bind
+from monolith_cli.training.control.token import make_token
 
 __all__ = ["ControlServer"]
 

@@ -20,9 +20,9 @@ from monolith_cli.formats.checkpoint_state import (
     format_monolith_checkpoint_state,
     read_monolith_checkpoint_state,
 )
-from monolith_cli.training.barrier_state import plain
-from monolith_cli.training.restarts import restart_of_graph
-from monolith_cli.training.save_path import check_save_path
+from monolith_cli.training.graph.paths import check_save_path
+from monolith_cli.training.graph.shared import plain
+from monolith_cli.training.run.restarts import restart_of_graph
 
 __all__ = [
     "check_basenames",

@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from monolith_cli.training.barrier_state import plain
+from monolith_cli.training.graph.shared import plain
 
 __all__ = ["ChiefStep", "beside_a_run", "is_being_made", "is_beside_a_run"]
 

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from monolith_cli.checkpoint.names import HASH_FILTER_PREFIX, META_SUFFIX, parse_shard_name
 from monolith_cli.errors import UsageError
-from monolith_cli.training.dump_ops import read_dump, write_dump
-from monolith_cli.training.entry_ops import decode_entries
-from monolith_cli.training.hash_table_utils import HASH_TABLES
-from monolith_cli.training.table_rows import Rows
+from monolith_cli.training.tables.dump_ops import read_dump, write_dump
+from monolith_cli.training.tables.entry_ops import decode_entries
+from monolith_cli.training.tables.iteration import HASH_TABLES
+from monolith_cli.training.tables.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

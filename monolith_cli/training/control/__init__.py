@@ -1,0 +1,1 @@
+"""The service by which others place, remove, save and stop."""

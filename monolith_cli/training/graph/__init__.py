@@ -1,0 +1,1 @@
+"""What the graphs and sessions of a job have in common: devices, scopes, paths in them."""

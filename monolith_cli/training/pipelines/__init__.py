@@ -1,0 +1,1 @@
+"""Input pipelines as graphs, told apart by what they read and how."""
