@@ -377,6 +377,7 @@ def hold(
     this command itself is killed, the barrier ends when its time is over.
     """
     from monolith_cli.control.hold import hold as hold_barrier
+    from monolith_cli.control.hold import why_not
     from monolith_cli.reports.terminal import Messages
 
     settings: Settings = ctx.obj
@@ -387,6 +388,9 @@ def hold(
     command = command if behind is None else behind
     if not command or (place.address and behind is None):
         raise click.UsageError("No command: give it behind --")
+    if (failure := why_not(command)) is not None:  # whether there is a job or not
+        code, error = failure
+        raise CodedError(error, code)
     try:
         with place.connect() as job:
             check_ttl(ctx, job)

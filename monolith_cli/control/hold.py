@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.control.client import JobClient, JobInfo, Lease
 
-__all__ = ["Held", "hold"]
+__all__ = ["Held", "hold", "why_not"]
 
 _NOT_RUN, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
 _KEYS = (signal.SIGINT, signal.SIGQUIT)  # which a terminal sends
@@ -67,6 +67,15 @@ class Held(NamedTuple):
     ends_in_seconds: float | None
 
 
+def why_not(command: Sequence[str]) -> tuple[int, MonolithError] | None:
+    """The exit code and the error of a command that is not there, or cannot be executed."""
+    try:
+        find_program(command[0])
+    except MonolithError as error:
+        return _code_of(error), error
+    return None
+
+
 def hold(
     client: JobClient,
     command: Sequence[str],
@@ -91,10 +100,8 @@ def hold(
     MonolithError
         The barrier could not be placed.
     """
-    try:
-        find_program(command[0])
-    except MonolithError as error:
-        return Held(_code_of(error), error, False, None, None)
+    if (failure := why_not(command)) is not None:
+        return Held(*failure, False, None, None)
     run_id = client.first_info.run_id
     with _signals() as caught:
         lease = client.place(

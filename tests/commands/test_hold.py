@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import MONOLITH, Done, environment, failed
+from cli_support import MONOLITH, Done, environment, failed, monolith
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
 ENV = environment(MONOLITH_OWNER="ann@box")
@@ -303,6 +303,11 @@ def test_a_barrier_that_cannot_be_removed(job: OurJob) -> None:
         done.err.splitlines()[0],
     )
     assert (done.error["code"], done.error["kind"]) == (125, "refused")
+
+
+def test_a_missing_command_is_said_where_nobody_listens_too() -> None:
+    done = monolith("barrier", "hold", "--address", "127.0.0.1:1", "--", "no-such-command")
+    assert (done.returncode, done.stderr) == (127, "Error: no-such-command: not found\n")
 
 
 def test_errors_as_json(job: OurJob) -> None:
