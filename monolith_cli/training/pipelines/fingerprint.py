@@ -10,8 +10,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from monolith_cli.training.pipelines.dataset_graph import Files, Graph, Scope, base_op
+from monolith_cli.training.pipelines.dataset_graph import Graph
 from monolith_cli.training.pipelines.differences import VERSION, differences, relative_names
+from monolith_cli.training.pipelines.files import Files
+from monolith_cli.training.pipelines.nodes import base_op
+from monolith_cli.training.pipelines.references import Scope
 
 __all__ = ["dataset_fingerprint", "differences", "fingerprint"]
 
