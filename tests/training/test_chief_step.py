@@ -355,10 +355,10 @@ def test_a_guard_that_ends_the_training_does_so_from_another_thread(tmp_path: Pa
 def test_a_call_without_a_deadline_gets_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from monolith_cli.training.control import server as control_server
+    from monolith_cli.training.control import asked_saves
 
-    assert control_server._DEADLINE_SECONDS == 600
-    monkeypatch.setattr(control_server, "_DEADLINE_SECONDS", 0.3)
+    assert asked_saves._DEADLINE_SECONDS == 600
+    monkeypatch.setattr(asked_saves, "_DEADLINE_SECONDS", 0.3)
     said: list[str] = []
 
     def restore() -> None:  # the chief is not ready

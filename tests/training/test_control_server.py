@@ -183,7 +183,8 @@ def test_clocks_need_not_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     without = types.SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
     for module in (
         "control.calls",
-        "control.server",
+        "control.holder",
+        "control.looks",
         "control.ops_hook",
         "controller",
         "barrier.lease",
@@ -815,7 +816,7 @@ def test_headers_alone_keep_nobody_waiting(tmp_path: Path) -> None:
 
 def test_more_orders_than_the_job_takes(tmp_path: Path) -> None:
     with running(tmp_path) as job, job.client() as client:
-        with job.server._server._lock:
+        with job.server._server._barrier._lock:
             calls = [client.start("RemoveBarrier") for _ in range(100)]
             eventually(lambda: sum(call.done() for call in calls) == 36)
             assert not client("GetInfo").placed
@@ -851,7 +852,7 @@ def test_whoever_has_waited_in_vain_places_nothing(tmp_path: Path) -> None:
     with running(tmp_path, 1) as job, job.client() as client:
         server: Running = job
         client("GetInfo")  # connected
-        with server.server._server._lock:  # as if the parameter server were slow
+        with server.server._server._barrier._lock:  # as if the parameter server were slow
             refused("DEADLINE_EXCEEDED", lambda: client("PlaceBarrier", timeout=0.3))
             time.sleep(0.3)  # until the job has learnt of it, too
         eventually(lambda: [e["result"] for e in job.log()] == ["whoever asked has gone"])

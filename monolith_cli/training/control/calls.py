@@ -16,8 +16,9 @@ from typing import Any
 import grpc
 
 from monolith_cli.control.service import ALL_METHODS, READING_METHODS, SERVICE
+from monolith_cli.training.control.refusals import CallRefusedError, check_presence
 
-__all__ = ["CallRefusedError", "Calls"]
+__all__ = ["Calls"]
 
 _ORDER_THREADS = 8
 _MOST_ORDERS = 64  # at once, those included that wait for a thread
@@ -26,14 +27,6 @@ _ROUND_SECONDS = 0.03
 _MOST_A_ROUND = 32
 
 _Act = Callable[[Iterator[bytes], Any], Any]  # of the request's messages, and grpc's context
-
-
-class CallRefusedError(Exception):
-    """Ends a call with a status."""
-
-    def __init__(self, code: Any, details: str) -> None:
-        super().__init__(details)
-        self.code = code
 
 
 class Calls(grpc.GenericRpcHandler):
@@ -102,8 +95,7 @@ class Calls(grpc.GenericRpcHandler):
 
         def look(requests: Iterator[bytes], context: Any) -> Any:
             # Nobody waits for the message: it is empty, or of a newer client.
-            if not context.is_active():
-                raise CallRefusedError(grpc.StatusCode.CANCELLED, "whoever asked has gone")
+            check_presence(context)
             return self._look(method, self._rounds.look(arrived))
 
         return look
