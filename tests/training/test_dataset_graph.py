@@ -271,6 +271,8 @@ def test_what_is_shown_of_a_constant(array: Any, shown: Any) -> None:
         ("shape { unknown_rank: true }", "?"),
         ("shape { dim { size: -1 } dim { size: 2 } }", "[?,2]"),
         ("list { type: DT_STRING type: DT_FLOAT }", ["string", "float32"]),
+        ("tensor { dtype: DT_RESOURCE tensor_shape {} }", "resource"),
+        ("tensor { dtype: DT_VARIANT tensor_shape {} }", "variant"),
     ],
 )
 def test_what_is_shown_of_an_attribute(text: str, shown: Any) -> None:

@@ -726,6 +726,21 @@ def test_state_of_the_model_is_no_part(module: Any) -> None:
     assert initializable(module, make(1)) == initializable(module, make(2), shift=1)
 
 
+def test_a_dataset_that_holds_a_resource(module: Any) -> None:
+    """Such as a queue or an iterator, which TensorFlow serializes as a handle, a new one each."""
+    tf = tensorflow()
+
+    def make() -> Any:
+        queue = tf.queue.FIFOQueue(3, [tf.int64])
+        return tf.data.Dataset.range(3).map(lambda x: x + tf.cast(queue.size(), tf.int64))
+
+    first, second = module.dataset_fingerprint(make()), module.dataset_fingerprint(make())
+    assert ops(first) == ["RangeDataset", "MapDataset"]
+    held = parameters(first, "MapDataset")["other_arguments"][0]
+    assert set(held) == {"computed", "digest"}
+    assert first == second
+
+
 def test_nodes_that_nobody_knows(module: Any) -> None:
     tf = tensorflow()
     graph_def = tf.compat.v1.GraphDef()

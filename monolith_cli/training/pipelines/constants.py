@@ -62,7 +62,7 @@ def tensor_array(tensor: Any) -> Any:
         if tensor.dtype == tf.string.as_datatype_enum and tensor.tensor_content:
             return _string_array(tensor)
         return tf.make_ndarray(tensor)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):  # KeyError: a dtype that numpy has nothing for
         return None
 
 
