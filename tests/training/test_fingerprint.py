@@ -626,7 +626,7 @@ def test_paths_that_partly_moved(module: Any) -> None:
 def test_long_lists_are_cut(module: Any) -> None:
     names = [f"/d/part-{i:05d}" for i in range(20_000)]
     others = [f"/d/other-{i:05d}" for i in range(20_000)]
-    start = time.perf_counter()
+    start = time.thread_time()
     assert module.differences(files(*names[:10]), files(*names)) == [
         "19990 more files: part-00010, part-00011, part-00012 and 19987 more"
     ]
@@ -638,7 +638,7 @@ def test_long_lists_are_cut(module: Any) -> None:
     assert module.differences(files(*names), files(*names, size=11))[-1] == (
         "19997 more files have other sizes"
     )
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
 
 
 def test_several_iterators(module: Any) -> None:
