@@ -19,9 +19,11 @@ def implementations() -> list[str]:
 def crc32c_by(implementation: str, data: bytes, value: int = 0) -> int:
     """crc32c() by one kernel set."""
 
-def check_frames(implementation: str, data: bytes) -> tuple[int, int]:
+def check_frames(implementation: str, data: bytes, own: int | None = None, max_record_bytes: int = 4294967295, lead: int = 0) -> tuple[int, int, int, str]:
     """
-    How many whole frames `data` starts with, and how many of those have good data.
+    Of the frames that start in the first `own` bytes of `data` (all of it): how many whole ones
+    it starts with, how many of those have good data, where the last good one ends, and why
+    reading stops there. `data` lies `lead` bytes behind an aligned address.
     """
 
 def matches(implementation: str, mask: bytes, want: bytes, data: bytes) -> list[bool]:

@@ -412,17 +412,25 @@ nb::bytes decompress(const nb::bytes& data) {
   return to_bytes(out);
 }
 
-std::pair<size_t, size_t> check_frames(const std::string& name, const nb::bytes& data) {
+std::tuple<size_t, size_t, uint64_t, const char*> check_frames(
+    const std::string& name, const nb::bytes& data, std::optional<uint64_t> own,
+    uint64_t max_record_bytes, size_t lead) {
+  static const char* const kStops[] = {"end",        "full",     "header",  "data",
+                                       "bad_length", "too_long", "bad_data"};
   const Kernels& k = kernels_named(name);
   Buffer in;
-  in.append(data_of(data), data.size());
-  std::vector<Frame> frames(in.size() / kFrameBytes + 1);
-  Walk walk = k.walk(in.data(), in.size(), in.size(), 0, UINT32_MAX, frames.data(), frames.size());
+  in.resize(lead + data.size() + kSlack);
+  std::memset(in.data(), 0xa5, in.size());  // so that what lies around the frames counts if it is used
+  std::memcpy(in.data() + lead, data.c_str(), data.size());
+  const uint8_t* start = in.data() + lead;
+  const uint64_t owned = own.value_or(data.size());
+  std::vector<Frame> frames(data.size() / kFrameBytes + 1);
+  Walk walk = k.walk(start, data.size(), owned, 0, max_record_bytes, frames.data(), frames.size());
   const size_t good = k.verify(frames.data(), walk.frames);
-  Walk read = k.read(in.data(), in.size(), in.size(), 0, UINT32_MAX, nullptr, frames.data(), nullptr,
+  Walk read = k.read(start, data.size(), owned, 0, max_record_bytes, nullptr, frames.data(), nullptr,
                      frames.size());
   if (read.frames != good) throw std::runtime_error("read() finds other frames than verify()");
-  return {walk.frames, good};
+  return {walk.frames, good, read.consumed, kStops[static_cast<size_t>(read.stop)]};
 }
 
 std::vector<bool> matches(const std::string& name, const nb::bytes& mask, const nb::bytes& want,
@@ -496,8 +504,11 @@ NB_MODULE(_native, m) {
   m.def("crc32c_by", [](const std::string& name, const nb::bytes& data, uint32_t value) {
     return kernels_named(name).crc(data_of(data), data.size(), value);
   }, "implementation"_a, "data"_a, "value"_a = 0, "crc32c() by one kernel set.");
-  m.def("check_frames", &check_frames, "implementation"_a, "data"_a,
-        "How many whole frames `data` starts with, and how many of those have good data.");
+  m.def("check_frames", &check_frames, "implementation"_a, "data"_a, "own"_a = nb::none(),
+        "max_record_bytes"_a = uint64_t{UINT32_MAX}, "lead"_a = 0,
+        "Of the frames that start in the first `own` bytes of `data` (all of it): how many whole ones\n"
+        "it starts with, how many of those have good data, where the last good one ends, and why\n"
+        "reading stops there. `data` lies `lead` bytes behind an aligned address.");
 
   m.def("matches", &matches, "implementation"_a, "mask"_a, "want"_a, "data"_a,
         "Which of the frames that `data` starts with equal `want`, as far as `mask` keeps their bytes.");

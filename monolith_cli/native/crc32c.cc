@@ -116,6 +116,110 @@ constexpr uint64_t power_of_x(int n) {
 constexpr uint64_t move_first(int n) { return power_of_x(8 * n + 63); }
 constexpr uint64_t move_second(int n) { return power_of_x(8 * n - 1); }
 
+// Sixty-four bytes from n on: of their bytes, the last n are set.
+constexpr std::array<uint8_t, 128> kNoneThenAll = [] {
+  std::array<uint8_t, 128> bytes{};
+  for (size_t i = 64; i < 128; ++i) bytes[i] = 0xff;
+  return bytes;
+}();
+
+namespace vpclmulqdq {
+#define TARGET __attribute__((target("vpclmulqdq,pclmul,avx2,sse4.2")))
+
+alignas(32) constexpr uint64_t kMove64[4] = {move_first(64), move_second(64), move_first(64),
+                                             move_second(64)};
+alignas(32) constexpr uint64_t kMove32[4] = {move_first(32), move_second(32), move_first(32),
+                                             move_second(32)};
+
+struct Wide {
+  __m256i first, second;
+};
+using Wanted = Wide;  // all bits of a wanted byte are set
+
+TARGET static inline __m256i load32(const void* p) {
+  __m256i bytes;
+  std::memcpy(&bytes, p, sizeof bytes);
+  return bytes;
+}
+
+TARGET static inline Wide load_wide(const uint8_t* p) { return {load32(p), load32(p + 32)}; }
+
+TARGET static inline Wide either(const Wide& a, const Wide& b) {
+  return {_mm256_or_si256(a.first, b.first), _mm256_or_si256(a.second, b.second)};
+}
+
+TARGET static inline bool all_zero(const Wide& a) {
+  const __m256i any = _mm256_or_si256(a.first, a.second);
+  return _mm256_testz_si256(any, any);
+}
+
+TARGET static inline Wanted last_bytes(size_t n) { return load_wide(kNoneThenAll.data() + n); }
+
+// Words of which no byte is wanted are not touched. The last byte of the others is: it says both.
+TARGET static inline __m256i load_wanted32(const uint8_t* p, __m256i wanted) {
+  const __m256i words = _mm256_maskload_epi32(reinterpret_cast<const int*>(p), wanted);
+  return _mm256_and_si256(words, wanted);
+}
+
+TARGET static inline Wide load_wanted(const uint8_t* p, const Wanted& wanted) {
+  return {load_wanted32(p, wanted.first), load_wanted32(p + 32, wanted.second)};
+}
+
+using Start = __m256i;
+
+TARGET static inline Start start_of(uint32_t state) {
+  return _mm256_zextsi128_si256(_mm_cvtsi32_si128(static_cast<int>(state)));
+}
+
+TARGET static inline Wide with_start(const Wide& bytes, Start start) {
+  return {_mm256_xor_si256(bytes.first, start), bytes.second};
+}
+
+TARGET static inline __m256i move_onto(__m256i bytes, __m256i by, __m256i next) {
+  const __m256i moved = _mm256_xor_si256(_mm256_clmulepi64_epi128(bytes, by, 0x00),
+                                         _mm256_clmulepi64_epi128(bytes, by, 0x11));
+  return _mm256_xor_si256(moved, next);
+}
+
+TARGET static inline Wide move_over_64(const Wide& bytes, const Wide& next) {
+  const __m256i by = load32(kMove64);
+  return {move_onto(bytes.first, by, next.first), move_onto(bytes.second, by, next.second)};
+}
+
+TARGET static inline __m256i differences32(__m256i bytes, const uint8_t* mask,
+                                           const uint8_t* want) {
+  return _mm256_xor_si256(_mm256_and_si256(bytes, load32(mask)), load32(want));
+}
+
+TARGET static inline Wide differences(const Wide& bytes, const Shape& shape, size_t at) {
+  return {differences32(bytes.first, shape.mask + at, shape.want + at),
+          differences32(bytes.second, shape.mask + at + 32, shape.want + at + 32)};
+}
+
+// The instruction has a unit of its own, so it takes the last half while others multiply.
+TARGET static inline uint64_t state_of(const Wide& bytes) {
+  const __m256i half = move_onto(bytes.first, load32(kMove32), bytes.second);
+  uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm256_extract_epi64(half, 0)));
+  state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm256_extract_epi64(half, 1)));
+  state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm256_extract_epi64(half, 2)));
+  return _mm_crc32_u64(state, static_cast<uint64_t>(_mm256_extract_epi64(half, 3)));
+}
+
+#define WIDE_MULTIPLY
+#define NAME "vpclmulqdq"
+#define VECTOR __m256i
+#define IS_ZERO(v) _mm256_testz_si256(v, v)
+#define STEP8(c, b) _mm_crc32_u8(c, b)
+#define STEP64(c, w) _mm_crc32_u64(c, w)
+#include "crc32c_kernels.inc"
+#undef WIDE_MULTIPLY
+
+bool usable() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq") &&
+         __builtin_cpu_supports("pclmul");
+}
+}  // namespace vpclmulqdq
+
 namespace avx512 {
 #define TARGET \
   __attribute__((target("avx512f,avx512bw,avx512vl,vpclmulqdq,pclmul,avx2,sse4.2")))
@@ -130,103 +234,50 @@ alignas(64) constexpr uint64_t kMoveToLast[8] = {move_first(48), move_second(48)
 // (a & b) ^ c and a ^ b ^ c, as the instruction that does any of these wants to be told.
 constexpr int kAndXor = 0x6a, kXorXor = 0x96;
 
+using Wide = __m512i;
+using Wanted = __mmask64;
+using Start = __m512i;
+
+TARGET static inline Wide load_wide(const uint8_t* p) { return _mm512_loadu_si512(p); }
+TARGET static inline Wide either(Wide a, Wide b) { return _mm512_or_si512(a, b); }
+TARGET static inline bool all_zero(Wide a) { return _mm512_test_epi64_mask(a, a) == 0; }
+TARGET static inline Wanted last_bytes(size_t n) { return ~uint64_t{0} << (64 - n); }
+
+TARGET static inline Wide load_wanted(const uint8_t* p, Wanted wanted) {
+  return _mm512_maskz_loadu_epi8(wanted, p);
+}
+
+TARGET static inline Start start_of(uint32_t state) {
+  return _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(state)));
+}
+
+TARGET static inline Wide with_start(Wide bytes, Start start) {
+  return _mm512_xor_si512(bytes, start);
+}
+
 TARGET static inline __m512i move_onto(__m512i bytes, __m512i by, __m512i next) {
   return _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(bytes, by, 0x00),
                                    _mm512_clmulepi64_epi128(bytes, by, 0x11), next, kXorXor);
 }
 
-TARGET static inline __m512i differences(__m512i bytes, const Shape& shape, size_t at) {
+TARGET static inline Wide move_over_64(Wide bytes, Wide next) {
+  return move_onto(bytes, _mm512_load_si512(kMove64), next);
+}
+
+TARGET static inline Wide differences(Wide bytes, const Shape& shape, size_t at) {
   return _mm512_ternarylogic_epi64(bytes, _mm512_load_si512(shape.mask + at),
                                    _mm512_load_si512(shape.want + at), kAndXor);
 }
 
-// What checking a payload of some length begins with. Made anew only where the length changes.
-struct Opening {
-  size_t length = SIZE_MAX;
-  size_t head;     // the bytes before whole steps, 1 to 64
-  __mmask64 wanted;
-  __m512i start;
-
-  TARGET void set(size_t n) {
-    length = n;
-    head = ((n - 1) & 63) + 1;
-    wanted = ~uint64_t{0} << (64 - head);
-    start = _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(kTables.head64[head])));
-  }
-};
-
-// Checks one payload and its checksum, and on the way compares it to a shape of its length; without
-// one, pass null: it compiles to two functions. Sixty-four bytes at a time: what was read is moved
-// over the next ones by two multiplications. The odd bytes come first, behind zeros that the start
-// state makes up for.
-template <class MaybeShape>
-TARGET static inline bool check(const uint8_t* data, const Opening& o, MaybeShape shape,
-                                bool& alike) {
-  constexpr bool kCompare = !std::is_same_v<MaybeShape, std::nullptr_t>;
-  if (o.length == 0) return mask_crc(0) == load<uint32_t>(data);
-  __m512i bytes = _mm512_maskz_loadu_epi8(o.wanted, data + o.head - 64);
-  __m512i differs{};
-  if constexpr (kCompare) differs = differences(bytes, *shape, 0);
-  bytes = _mm512_xor_si512(bytes, o.start);
-  const __m512i by64 = _mm512_load_si512(kMove64);
-  for (size_t at = o.head; at < o.length; at += 64) {
-    const __m512i next = _mm512_loadu_si512(data + at);
-    bytes = move_onto(bytes, by64, next);
-    if constexpr (kCompare) {
-      differs = _mm512_or_si512(differs, differences(next, *shape, at + 64 - o.head));
-    }
-  }
-  if constexpr (kCompare) alike = _mm512_test_epi64_mask(differs, differs) == 0;
+TARGET static inline uint64_t state_of(Wide bytes) {
   const __m512i last = _mm512_maskz_mov_epi64(0xc0, bytes);
   const __m512i moved = move_onto(bytes, _mm512_load_si512(kMoveToLast), last);
   const __m256i two = _mm256_xor_si256(_mm512_castsi512_si256(moved),
                                        _mm512_extracti64x4_epi64(moved, 1));
   const __m128i one = _mm_xor_si128(_mm256_castsi256_si128(two),
                                     _mm256_extracti128_si256(two, 1));
-  uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(one)));
-  state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(one, 1)));
-  return mask_crc(~static_cast<uint32_t>(state)) == load<uint32_t>(data + o.length);
-}
-
-TARGET static size_t verify(const Frame* frames, size_t n) {
-  bool alike;
-  Opening o;
-  for (size_t i = 0; i < n; ++i) {
-    if (frames[i].length != o.length) o.set(frames[i].length);
-    if (!check(frames[i].data, o, nullptr, alike)) return i;
-  }
-  return n;
-}
-
-TARGET static inline bool length_ok(const uint8_t* p);
-
-// One pass: while one payload is multiplied, the next header is found already.
-TARGET static Walk read(const uint8_t* p, size_t n, uint64_t own, uint64_t position,
-                        uint64_t max_length, const Shapes* shapes, Frame* out, const Shape** like,
-                        size_t max_frames) {
-  size_t at = 0, frames = 0;
-  Opening o;
-  while (true) {
-    if (at >= own) return {frames, at, Stop::end, 0};
-    if (frames == max_frames) return {frames, at, Stop::full, 0};
-    const size_t left = n - at;
-    if (left < kHeaderBytes) return {frames, at, Stop::header, 0};
-    const uint64_t length = load<uint64_t>(p + at);
-    if (!length_ok(p + at)) return {frames, at, Stop::bad_length, length};
-    if (length > max_length) return {frames, at, Stop::too_long, length};
-    if (left < kFrameBytes + length) return {frames, at, Stop::data, length};
-    Frame& f = out[frames];
-    f = {p + at + kHeaderBytes, length, position + at};
-    const Shape* shape = shapes == nullptr ? nullptr : shapes->of(f);
-    bool alike = false;
-    if (length != o.length) o.set(length);
-    const bool good = shape == nullptr ? check(f.data, o, nullptr, alike)
-                                       : check(f.data, o, shape, alike);
-    if (!good) return {frames, at, Stop::bad_data, length};
-    if (shapes != nullptr) like[frames] = alike ? shape : nullptr;
-    ++frames;
-    at += kFrameBytes + length;
-  }
+  const uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(one)));
+  return _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(one, 1)));
 }
 
 #define WIDE_MULTIPLY
@@ -265,12 +316,13 @@ bool has_crc() { return true; }  // every arm64 Mac has it
 #endif
 
 struct Choice {
-  const Kernels* sets[5] = {};
+  const Kernels* sets[6] = {};
 
   Choice() {
     size_t n = 0;
 #if defined(__x86_64__)
     if (avx512::usable()) sets[n++] = &avx512::kKernels;
+    if (vpclmulqdq::usable()) sets[n++] = &vpclmulqdq::kKernels;
     if (__builtin_cpu_supports("avx2")) sets[n++] = &avx2::kKernels;
     if (__builtin_cpu_supports("sse4.2")) sets[n++] = &sse42::kKernels;
 #elif defined(__aarch64__)

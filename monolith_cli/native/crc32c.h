@@ -1,7 +1,8 @@
 // CRC-32C (Castagnoli, reflected polynomial 0x82f63b78) and the TFRecord kernels that lean on it.
 //
 // A kernel set is chosen once, at the first use, by what the processor can do: the SSE 4.2 or ARMv8
-// instruction, with what AVX2 and AVX-512 add to the former, else slicing by eight. All sets give the same results.
+// instruction, with what AVX2, wide carry-less multiplication (VPCLMULQDQ) and AVX-512 add to the
+// former, else slicing by eight. All sets give the same results.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import dump_support as ds
@@ -90,9 +91,64 @@ def test_frames_are_checked_alike_by_all_implementations(
     flipped = bytearray(framed)
     flipped[at] ^= 1 << draw.draw(st.integers(0, 7))
     for name in _native.implementations():
-        assert _native.check_frames(name, framed) == (len(records), len(records))
-        assert _native.check_frames(name, bytes(flipped)) == (len(records), damaged)
-        assert _native.check_frames(name, framed[:-1]) == (len(records) - 1, len(records) - 1)
+        n = len(records)
+        assert _native.check_frames(name, framed) == (n, n, starts[n], "end")
+        stop = (n, damaged, starts[damaged], "bad_data")
+        assert _native.check_frames(name, bytes(flipped)) == stop
+        stop = (n - 1, n - 1, starts[n - 1], "data")
+        assert _native.check_frames(name, framed[:-1]) == stop
+
+
+@pytest.mark.parametrize("name", _native.implementations())
+def test_records_of_every_length_are_checked_wherever_they_lie(name: str) -> None:
+    # From one step of the widest way through the code to a few of them, and far beyond.
+    noise = random.Random(1).randbytes(70_000)
+    for length in [*range(330), 959, 960, 961, 4096, 65_535, 70_000]:
+        record = noise[:length]
+        framed = _native.frame_records([record])
+        assert framed[-4:] == _native.masked_crc32c(record).to_bytes(4, "little")
+        good = (1, 1, length + 16, "end")
+        for lead in range(64) if length < 330 else [0, 1, 31, 63]:
+            assert _native.check_frames(name, framed, lead=lead) == good, (length, lead)
+
+
+@pytest.mark.parametrize("name", _native.implementations())
+@pytest.mark.parametrize("length", [0, 1, 8, 31, 32, 33, 63, 64, 65, 127, 128, 129, 186, 300])
+def test_every_flipped_bit_is_found_by_every_implementation(name: str, length: int) -> None:
+    rng = random.Random(length)
+    # Behind two of its own length and before one: the records in front set up what it is read with.
+    records = [rng.randbytes(length) for _ in range(4)]
+    framed = ds.frame(*records)
+    starts = ds.frame_starts(records)
+    shape = bytes(length)  # that all records have, so that reading compares them on its way
+    for bit in range(8 * starts[2], 8 * starts[3]):
+        damaged = bytearray(framed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        in_header = bit // 8 < starts[2] + 12
+        expected = (2, 2, starts[2], "bad_length") if in_header else (4, 2, starts[2], "bad_data")
+        assert _native.check_frames(name, bytes(damaged)) == expected, bit
+        if length >= 2:
+            assert _native.matches(name, shape, shape, bytes(damaged)) == [True, True], bit
+
+
+@pytest.mark.parametrize("name", _native.implementations())
+def test_all_implementations_stop_at_the_same_places(name: str) -> None:
+    records = [random.Random(3).randbytes(length) for length in (200, 0, 65, 200)]
+    framed = ds.frame(*records)
+    starts = ds.frame_starts(records)
+    for cut in range(len(framed) + 1):
+        whole = sum(end <= cut for end in starts[1:])
+        left = cut - starts[whole]
+        stop = "end" if left == 0 else "header" if left < 12 else "data"
+        expected = (whole, whole, starts[whole], stop)
+        assert _native.check_frames(name, framed[:cut]) == expected, cut
+        owned = sum(start < cut for start in starts[:-1])
+        expected = (owned, owned, starts[owned], "end")
+        assert _native.check_frames(name, framed, own=cut) == expected, cut
+    expected = (0, 0, 0, "too_long")
+    assert _native.check_frames(name, framed, max_record_bytes=199) == expected
+    expected = (4, 4, starts[4], "end")
+    assert _native.check_frames(name, framed, max_record_bytes=200) == expected
 
 
 @given(st.integers(2, 960), st.binary(max_size=960), st.data())
