@@ -54,6 +54,12 @@ size_t Reader::fill(uint64_t position, uint64_t n) {
   while (base_ + window_.size() < position + n) {
     if (base_ < position && window_.size() > 0) {
       size_t drop = static_cast<size_t>(std::min<uint64_t>(position - base_, window_.size()));
+      // Where bytes go to an address that lies, within its page, 1 to 31 bytes behind that of where
+      // they come from, the system takes four times as long to copy them (seen on AMD's Zen 3). A
+      // few bytes more are kept, so that both are the same modulo 64.
+      const uint64_t from = base_ + window_.size();
+      const uint64_t to = reinterpret_cast<uintptr_t>(window_.data()) + window_.size() - drop;
+      drop -= std::min<size_t>(drop, (from - to) % 64);
       std::memmove(window_.data(), window_.data() + drop, window_.size() - drop);
       window_.resize(window_.size() - drop);
       base_ += drop;

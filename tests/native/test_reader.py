@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
+import random
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dump_support as ds
@@ -116,3 +120,25 @@ def test_a_signal_ends_a_call(file: _native.File, method: str) -> None:
     # Nothing is lost: the next call goes on from there.
     left = ENTRIES * reader.position // file.stream_bytes
     assert reader.count(_native.Counter()) == ENTRIES - left
+
+
+def test_records_across_what_is_read_at_once(tmp_path: Path) -> None:
+    # A reader takes 64 KiB, then twice as much each time up to 512 KiB. What is left of a record at
+    # the end of one read moves in front of the next.
+    rng = random.Random(5)
+    records = [rng.randbytes(rng.randrange(700)) for _ in range(5_000)]
+    framed = _native.frame_records(records)
+    starts = ds.frame_starts(records)
+    path = tmp_path / "t"
+    path.write_bytes(framed)
+    assert reader_of(_native.File(bytes(path))).records(NO_LIMIT) == records
+    ends = list(itertools.accumulate([64 << 10, 128 << 10, 256 << 10, 512 << 10, 512 << 10]))
+    for at in [end + near for end in ends for near in (-700, -40, -1, 0, 1, 40, 700)]:
+        damaged = bytearray(framed)
+        damaged[at] ^= 0x10
+        path.write_bytes(damaged)
+        file = _native.File(bytes(path))
+        reader = _native.Reader(file, 0, file.stream_bytes, skip=True)
+        victim = bisect.bisect_right(starts, at) - 1
+        assert reader.records(NO_LIMIT) == records[:victim] + records[victim + 1 :], at
+        assert [damage.position for damage in reader.damages] == [starts[victim]], at
