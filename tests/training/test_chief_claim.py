@@ -166,7 +166,7 @@ def test_one_that_was_replaced_stops_and_deletes_nothing(tmp_path: Path, asked: 
             before.update(content(tmp_path))
             if asked:
                 results.append(pool.submit(job.hook.trigger_save, job.session, True))
-                while not job.hook._requests._waiting:
+                while not job.hook._on_demand._requests._waiting:
                     time.sleep(0.01)
             job.train(4)
             pytest.fail("it has gone on")

@@ -210,7 +210,7 @@ def test_a_run_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             made.job.train(2)
             go.clear()
             run = pool.submit(made.job.train)
-            eventually(lambda: made.job.hook._has_begun_run)
+            eventually(lambda: made.job.hook._on_demand._has_begun_run)
             began = time.monotonic()
             what = refused(
                 "FAILED_PRECONDITION", lambda: client("SaveNow", require_all=True, timeout=30)
@@ -251,7 +251,7 @@ def test_a_chief_without_input_lacks_none(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool, chief(tmp_path, build=build, save_steps=100) as job:
         try:
             run = pool.submit(job.train)
-            eventually(lambda: job.hook._has_begun_run)
+            eventually(lambda: job.hook._on_demand._has_begun_run)
             result = job.hook.trigger_save(job.session, require_all=True, timeout_seconds=30)
             assert (result.step, result.unfinished_workers) == (0, ())
             assert not run.done()

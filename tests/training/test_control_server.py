@@ -319,7 +319,7 @@ def test_more_saves_than_may_wait(tmp_path: Path) -> None:
         saves = [client.start("SaveNow")]
         slow.started.wait(10)
         saves += [client.start("SaveNow" if i else "SaveCheckpoint") for i in range(3)]
-        eventually(lambda: job.job.hook._requests._waiting.__len__() == 3)
+        eventually(lambda: job.job.hook._on_demand._requests._waiting.__len__() == 3)
         said = refused("RESOURCE_EXHAUSTED", lambda: client("SaveNow"))
         assert said == "4 saves are waited for already"
         assert client("GetInfo").saving  # others are answered

@@ -376,7 +376,7 @@ def test_calls_under_way_when_the_session_ends(tmp_path: Path) -> None:
         first = client.start("SaveNow", timeout=60)
         started.wait(10)
         second = client.start("SaveNow", timeout=60)
-        eventually(lambda: len(job.job.hook._requests._waiting) == 1)
+        eventually(lambda: len(job.job.hook._on_demand._requests._waiting) == 1)
         job.stop.set()
         go.set()
         start = time.monotonic()
@@ -397,7 +397,7 @@ def test_calls_under_way_when_the_session_fails(tmp_path: Path) -> None:
         job.during_step = fail
         standing.wait(10)
         call = client.start("SaveNow", timeout=60)
-        eventually(lambda: len(job.job.hook._requests._waiting) == 1)
+        eventually(lambda: len(job.job.hook._on_demand._requests._waiting) == 1)
         job.after_session = lambda: over.wait(20)  # the process lives on
         start = time.monotonic()
         go.set()

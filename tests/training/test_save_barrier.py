@@ -434,9 +434,9 @@ def threads(count: int = 4) -> Iterator[Callable[..., Future[Any]]]:
     with ThreadPoolExecutor(count) as pool:
 
         def ask(job: Job, **options: Any) -> Future[Any]:
-            before = len(job.hook._requests._waiting)
+            before = len(job.hook._on_demand._requests._waiting)
             future = pool.submit(job.hook.trigger_save, job.session, **options)
-            wait_for(lambda: future.done() or len(job.hook._requests._waiting) > before)
+            wait_for(lambda: future.done() or len(job.hook._on_demand._requests._waiting) > before)
             return future
 
         yield ask
@@ -596,7 +596,7 @@ def test_a_request_when_the_thread_that_trains_is_gone(tmp_path: Path) -> None:
                 made.append(job)
                 trained.set()
                 asked.wait(10)
-                job.hook._requests._coord = None  # nothing else tells
+                job.hook._on_demand._requests._coord = None  # nothing else tells
                 raise KeyError
         except KeyError:
             pass

@@ -104,7 +104,7 @@ def test_it_is_there_before_the_commit_and_goes_with_its_step(tmp_path: Path) ->
             super().commit(step, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("monolith_cli.training.saves.hook.CommittedSteps", Noting)
+        patch.setattr("monolith_cli.training.saves.held_directory.CommittedSteps", Noting)
         with chief(tmp_path, max_to_keep=2) as job:
             job.train(6)
     assert seen == [("manifest", True)] * 3

@@ -307,11 +307,11 @@ def test_a_directory_that_cannot_be_made(save: Any, tmp_path: Path) -> None:
 # --- order and commit -----------------------------------------------------------------------------
 
 
-def _full_saves() -> Any:
-    """The step that a full save has covered last, by graph."""
-    from monolith_cli.training.saves import hook
+def full_step(graph: Any) -> int | None:
+    """The step of a graph that a full save has covered last."""
+    from monolith_cli.training.saves.graph_saves import GraphSaves
 
-    return hook._full_saves
+    return GraphSaves.of(graph).full_step
 
 
 @contextmanager
@@ -319,7 +319,7 @@ def at_boundary(
     hook: Any, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]
 ) -> Iterator[None]:
     """Call `act` with a name at each boundary inside a save that is not a listener's."""
-    from monolith_cli.training.saves import hook as module
+    from monolith_cli.training.saves import save as module
 
     saver, write_inputs, write = hook._get_saver(), module.write_step_inputs, commits.atomic_write
     write_manifest, store = module.write_step_manifest, saver.save
@@ -747,14 +747,14 @@ def test_after_going_back_a_full_save_of_before_is_none(save: Any, tmp_path: Pat
 
     with full_and_dense(tmp_path) as (job, _):
         job.train(4)
-    assert _full_saves().get(job.graph) == 4
+    assert full_step(job.graph) == 4
     # The same graph, in a session that starts from nothing: 4 is not saved in full in it.
     shutil.rmtree(tmp_path / "model")
     v1 = tf.compat.v1
     with job.graph.as_default(), v1.Session() as session:
         session.run(v1.global_variables_initializer())
         job.hook.after_create_session(session, None)
-        assert _full_saves().get(job.graph) is None
+        assert full_step(job.graph) is None
 
 
 def test_two_hooks_in_one_directory_are_refused(save: Any, tmp_path: Path) -> None:
@@ -1151,7 +1151,7 @@ def test_a_guard_stops_training(save: Any, tmp_path: Path, asked: bool) -> None:
         if asked:
             with ThreadPoolExecutor(1) as pool:
                 saved = pool.submit(job.hook.trigger_save, job.session)
-                while not job.hook._requests._waiting:
+                while not job.hook._on_demand._requests._waiting:
                     time.sleep(0.005)
                 job.train()
                 assert saved.result(10).step == 4
