@@ -8,13 +8,10 @@ chief has ended, the id says so, and they end as well.
 
 from __future__ import annotations
 
-from monolith_cli.training.run.sessions import (
-    ChiefSessionCreator,
-    RunHook,
-    WorkerSessionCreator,
-    monitored_session,
-    run_until_inputs_end,
-)
+from monolith_cli.training.run.chief_session import ChiefSessionCreator
+from monolith_cli.training.run.run_hook import RunHook
+from monolith_cli.training.run.sessions import monitored_session, run_until_inputs_end
+from monolith_cli.training.run.worker_session import WorkerSessionCreator
 
 __all__ = [
     "ChiefSessionCreator",

@@ -196,7 +196,7 @@ def test_without_the_fence_it_does(
 def test_a_worker_that_died_is_waited_for_only_so_long(
     runs: Any, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monolith_cli.training.run.sessions._FENCE_SECONDS", 2.0)
+    monkeypatch.setattr("monolith_cli.training.run.chief_session._FENCE_SECONDS", 2.0)
     chief = Process(runs, target, 0, tmp_path)
     chief.open()
     observer = Observer(chief, target)
@@ -209,7 +209,7 @@ def test_a_worker_that_died_is_waited_for_only_so_long(
 def test_a_worker_that_is_there_again_is_not_waited_for(
     runs: Any, target: str, tmp_path: Path
 ) -> None:
-    from monolith_cli.training.run import sessions
+    from monolith_cli.training.run import chief_session
 
     chief = Process(runs, target, 0, tmp_path)
     chief.open()
@@ -222,7 +222,7 @@ def test_a_worker_that_is_there_again_is_not_waited_for(
     worker = Process(runs, target, 1, tmp_path)
     worker.in_thread(worker.train)
     wait_for(lambda: observer.run_id)
-    assert time.monotonic() - began < sessions._FENCE_SECONDS
+    assert time.monotonic() - began < chief_session._FENCE_SECONDS
     again.session.close()
     observer.give(10)
     thread.join(10)
@@ -366,11 +366,11 @@ def test_whoever_stays_gives_up(
 
 
 def test_patience(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monolith_cli.training.run import sessions
+    from monolith_cli.training.run.patience import Patience
 
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    patience = sessions._Patience(10)
+    patience = Patience(10)
     now = 109.9
     patience.check("nobody")
     patience.note_life(7)  # the first number seen may be old: still, it was seen now
