@@ -496,7 +496,7 @@ def test_workers_leave_when_the_lease_stands_still(ops: Any) -> None:
         assert j.op.wait_until_acknowledged(j.session, generation, 5) == [1]
         time.sleep(0.8)
         assert thread.is_alive()  # a living chief may hold it for longer than a lease
-        j.op._heartbeat.stop()
+        j.op._chief_side.heartbeat.stop()
         thread.join(5)
         assert time.monotonic() - started < 3
         assert j.op.is_barrier_placed(j.session)
@@ -518,7 +518,7 @@ def test_workers_leave_when_the_lease_stands_still(ops: Any) -> None:
 def test_an_ignored_placement_and_a_new_one(ops: Any) -> None:
     with job(ops, capacity=2, lease_seconds=0.2) as j:
         j.op.place_barrier(j.session, "one")
-        j.op._heartbeat.stop()
+        j.op._chief_side.heartbeat.stop()
         j.worker(1).join(5)
         j.op.remove_barrier(j.session)
         generation = j.op.place_barrier(j.session, "two")
@@ -530,8 +530,8 @@ def test_an_ignored_placement_and_a_new_one(ops: Any) -> None:
 def test_the_chiefs_lease_counts(ops: Any) -> None:
     with job(ops, capacity=2, lease_seconds=0.2) as j:
         j.op.place_barrier(j.session)
-        j.op._lease_seconds = 1000.0  # as if the worker had been given another
-        j.op._heartbeat.stop()
+        j.op.worker_side._lease_seconds = 1000.0  # as if the worker had been given another
+        j.op._chief_side.heartbeat.stop()
         j.worker(1).join(5)
         assert j.op.get_blocked_indices(j.session) == [0]
 
@@ -772,7 +772,7 @@ def test_the_chiefs_new_session_starts_without_a_barrier(ops: Any) -> None:
         hook = ops.BarrierHook(0, j.op)
         j.op.place_barrier(j.session)
         j.op.begin_request(j.session, "Save")
-        j.op._heartbeat.session = None  # as of one that is lost
+        j.op._chief_side.heartbeat.session = None  # as of one that is lost
         hook.after_create_session(j.session, None)
         assert j.op.is_none_blocked(j.session)
         j.op.begin_request(j.session, "Save")
@@ -855,7 +855,7 @@ def test_it_says_at_once_and_then_every_minute_that_it_waits(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("absl.logging.info", lambda text, *args: said.append(text % args))
-    monkeypatch.setattr("monolith_cli.training.barrier.op._LOG_SECONDS", 0.2)
+    monkeypatch.setattr("monolith_cli.training.barrier.worker_side._LOG_SECONDS", 0.2)
     with job(ops, capacity=2) as j:
         j.op.place_barrier(j.session)
         j.worker(1)

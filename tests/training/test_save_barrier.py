@@ -94,7 +94,7 @@ def assert_let_go(job: Job) -> None:
     """Neither a barrier nor its thread is left; nor does anybody stand there for long."""
     assert not job.barrier_op.is_barrier_placed(job.raw)
     assert job.barrier_op.open_generation(job.raw) == 0
-    assert job.barrier_op._heartbeat is None
+    assert job.barrier_op._chief_side.heartbeat is None
 
 
 def inputs_of(directory: Path, step: int) -> dict[str, bool]:
@@ -242,7 +242,7 @@ def test_a_worker_that_leaves_before_the_commit_is_unfinished(tmp_path: Path) ->
 
 def hold_up(job: Job) -> None:
     """Give no sign of life until the worker has left, as a chief that swaps would."""
-    job.barrier_op._heartbeat.stop()
+    job.barrier_op._chief_side.heartbeat.stop()
     job.barrier_op.chief_end._heartbeat.stop()
     deadline = time.monotonic() + 10
     while 1 in job.barrier_op.get_blocked_indices(job.raw):

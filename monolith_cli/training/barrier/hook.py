@@ -9,8 +9,10 @@ from absl import logging
 
 from monolith_cli.training.barrier import termination
 from monolith_cli.training.barrier.leaving import Limits
-from monolith_cli.training.barrier.op import _SESSION_LOST, BarrierOp, _Outcome
+from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.barrier.run_state import ABSENT, ENDED
+from monolith_cli.training.barrier.state import SESSION_LOST
+from monolith_cli.training.barrier.worker_side import Outcome
 from monolith_cli.training.graph.shared import plain
 
 __all__ = ["BarrierHook"]
@@ -96,7 +98,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
             self._barrier_op.chief_end.begin_session(plain(session))
         else:
             self._run_id, _ = self._barrier_op.run.get(session)
-            self._barrier_op._come_back(session, self._barrier_index)
+            self._barrier_op.worker_side.come_back(session, self._barrier_index)
             self._has_run = False
         self._coord = coord
 
@@ -137,9 +139,9 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         try:
             if self._barrier_index == 0:
                 self._barrier_op.reset(session)
-                self._barrier_op._end_chief(session, self)
+                self._barrier_op.chief_end.end_part(self, session)
             elif (
-                not self._barrier_op._stay(session, self._barrier_index, self._run_id)
+                not self._barrier_op.worker_side.stay(session, self._barrier_index, self._run_id)
                 and self._runs > 1  # one may have been under way
             ):
                 logging.warning(
@@ -147,7 +149,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
                     " chief's last save is in no checkpoint.",
                     self._barrier_index,
                 )
-        except _SESSION_LOST as error:  # the barrier may well be gone before its workers
+        except SESSION_LOST as error:  # the barrier may well be gone before its workers
             if self._barrier_index == 0:
                 raise
             logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
@@ -156,10 +158,10 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
 
     def _wait(self, session: Any) -> bool:
         """Returns False if the job is to end."""
-        outcome = self._barrier_op._wait(session, self._barrier_index, self._run_id)
+        outcome = self._barrier_op.worker_side.stand(session, self._barrier_index, self._run_id)
         self._runs = 0
-        if outcome is not _Outcome.NEW_RUN:
-            return outcome is _Outcome.GO_ON
+        if outcome is not Outcome.NEW_RUN:
+            return outcome is Outcome.GO_ON
         run = self._barrier_op.run
         if run.get(session)[0] == ENDED:
             return False

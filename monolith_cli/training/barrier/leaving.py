@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,14 +27,15 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.errors import UnreachableError, UsageError
+from monolith_cli.training.barrier import termination
 from monolith_cli.training.barrier.lease import Heartbeat
 from monolith_cli.training.barrier.run_state import ENDED
 from monolith_cli.training.barrier.state import Status
 from monolith_cli.training.graph.shared import VariableFactory
 
 __all__ = [
+    "GOODBYE_SECONDS",
     "LEFT",
-    "ChiefEnd",
     "LeavingState",
     "LeavingWatch",
     "LeavingWorker",
@@ -47,8 +47,7 @@ v1 = tf.compat.v1
 LEFT = -1
 GRACE_SECONDS = 20.0
 _LOG_SECONDS = 60.0
-_POLL_SECONDS = 0.1
-_GOODBYE_SECONDS = 5.0  # that a chief gives workers that wait to leave
+GOODBYE_SECONDS = 5.0  # that a chief gives workers that wait to leave
 
 
 class LeavingState:
@@ -132,6 +131,18 @@ class Limits(NamedTuple):
             GRACE_SECONDS if grace is None else grace,
         )
 
+    def are_over(self, since: float | None) -> bool:
+        """Whether a worker has waited enough to leave since then, by `time.monotonic`.
+
+        None: it does not wait, and only SIGTERM limits it.
+        """
+        terminated = termination.seconds_since()
+        if terminated is not None and terminated >= self.sigterm_grace_seconds:
+            return True
+        if since is None or self.leave_after_seconds is None:
+            return False
+        return time.monotonic() - since >= self.leave_after_seconds
+
 
 def _seconds(name: str, given: float | None) -> float | None:
     if given is None:
@@ -178,7 +189,7 @@ class LeavingWorker:
     def stop(self) -> None:
         """Raise it no more."""
         self._heartbeat.stop()
-        self._heartbeat.join(_GOODBYE_SECONDS)
+        self._heartbeat.join(GOODBYE_SECONDS)
 
     def leave(self) -> None:
         """Say that this worker has left."""
@@ -281,97 +292,15 @@ class LeavingWatch:
             if count == LEFT or (count > 0 and last - first >= self._lease_seconds)
         }
 
+    def gone_by(self, status: Status) -> set[int]:
+        """Look at the counters of this status: who is gone, but does not stand at the barrier."""
+        self.note(status.leaving)
+        # Somebody may stand there who does not say that he is back.
+        back = {i for i, count in enumerate(status.leaving) if count == LEFT and status.elements[i]}
+        return self.gone - back
+
     @property
     def waiting(self) -> set[int]:
         """Who waits to leave."""
         seen = list(self._seen.items())
         return {index for index, (count, *_) in seen if count > 0} - self.gone
-
-
-class ChiefEnd:
-    """Says, for the chief's session, that it lives, and when it has saved for the last time.
-
-    That is when all who may still save or hold the barrier have ended, whatever their order: each
-    begins and ends a part.
-
-    Parameters
-    ----------
-    state, watch
-        Of the job.
-    raise_lease
-        Raises the lease's counter through a plain session.
-    lease_seconds
-        The lease.
-    """
-
-    def __init__(
-        self, state: LeavingState, watch: LeavingWatch, raise_lease: Any, lease_seconds: float
-    ) -> None:
-        self._state = state
-        self._watch = watch
-        self._raise_lease = raise_lease
-        self._lease_seconds = lease_seconds
-        # Weakly: hooks of a session that could not be made never end.
-        self._parts: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._number = 0
-        self._heartbeat: Heartbeat | None = None
-        self.session: Any = None
-        self.is_stopping = False
-
-    def begin_part(self, part: Any) -> None:
-        """Somebody will end too."""
-        self._parts.add(part)
-
-    def keep_alive(self, session: Any) -> None:
-        """Raise the lease from now on, for as long as this plain session lives."""
-        if self._heartbeat is not None:
-            if self._heartbeat.session is session and self._heartbeat.is_alive():
-                return
-            self._heartbeat.stop()
-        self._heartbeat = Heartbeat(session, self._lease_seconds, self._beat, lambda: None)
-        self._heartbeat.start()
-
-    def begin_session(self, session: Any) -> None:
-        """Let workers stay for the last save of this plain session."""
-        self.is_stopping = False
-        self.session = session
-        self._number = max(self._number + 1, time.time_ns() // 1000)
-        self.keep_alive(session)
-        self._state.set_chief(session, self._number)
-
-    def stop_all(self, session: Any) -> None:
-        """Let every process end once the last save is over."""
-        self.is_stopping = True
-        self._state.stop(session)
-
-    def end_part(self, part: Any) -> bool:
-        """One has ended; returns whether it was the last one, and `end_session` is to follow."""
-        self._parts.discard(part)
-        return self.session is not None and not self._parts
-
-    def end_session(self, session: Any) -> None:
-        """Say that the last save is over, and let those go who wait for that.
-
-        Takes as long as they do, a poll or two, and five seconds at most.
-        """
-        try:
-            self._state.set_chief(session, -self._number)
-            deadline = time.monotonic() + _GOODBYE_SECONDS
-            while True:
-                self._watch.note(self._state.get(session))
-                if not self._watch.waiting or time.monotonic() >= deadline:
-                    return
-                time.sleep(_POLL_SECONDS)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Give no more signs of life."""
-        self.session = None
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
-
-    def _beat(self, heartbeat: Heartbeat) -> None:
-        self._raise_lease(heartbeat.session)
-        self._watch.note(self._state.get(heartbeat.session))

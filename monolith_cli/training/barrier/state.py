@@ -13,6 +13,7 @@ from monolith_cli.training.graph.shared import VariableFactory
 
 __all__ = [
     "LEASE_SECONDS",
+    "SESSION_LOST",
     "BarrierState",
     "Request",
     "Status",
@@ -21,6 +22,7 @@ __all__ = [
 v1 = tf.compat.v1
 
 LEASE_SECONDS = 30.0
+SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 
 class Request(NamedTuple):
@@ -71,6 +73,10 @@ class Status(NamedTuple):
         acknowledged = int(self.acknowledged[index])
         return bool(self.elements[index]) and generation <= acknowledged <= self.request.newest
 
+    def finished(self, generation: int) -> list[int]:
+        """The workers of which `has_finished` is true."""
+        return [i for i in range(1, len(self.elements)) if self.has_finished(i, generation)]
+
     @property
     def mark(self) -> tuple[int, int, str]:
         """Stays the same as long as nobody has given a sign of life."""
@@ -95,6 +101,8 @@ class BarrierState:
 
     Attributes
     ----------
+    capacity
+        Number of elements.
     placed_tensor
         Element 0, a bool scalar.
     lease_tensor
@@ -104,6 +112,7 @@ class BarrierState:
     def __init__(
         self, capacity: int, variable: VariableFactory, run_id: Any, leaving: Sequence[Any]
     ) -> None:
+        self.capacity = capacity
         barrier = variable("barrier_var", [False] * capacity, tf.bool)
         action = variable("barrier_op_action", "", tf.string)
         request = variable("request", "", tf.string)

@@ -139,7 +139,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
     def end(self, session: Any, global_step_value: int) -> None:
         """Leave no barrier of a save behind; this was the last one."""
         self.release(session)
-        self._barrier_op._end_chief(session, self)
+        self._barrier_op.chief_end.end_part(self, session)
 
     @property
     def _pending_seconds(self) -> float:
