@@ -7,14 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from monolith_cli.training.barrier.callbacks import (
-    BarrierCallback,
-    Callbacks,
-    RunningRequest,
-    running_request,
-)
+from monolith_cli.training.barrier.callbacks import BarrierCallback, Callbacks
 from monolith_cli.training.barrier.chief_end import ChiefEnd
-from monolith_cli.training.barrier.chief_side import BarrierAlreadyPlacedError, ChiefSide
+from monolith_cli.training.barrier.chief_side import ChiefSide
 from monolith_cli.training.barrier.leaving import LeavingState, LeavingWatch, Limits
 from monolith_cli.training.barrier.run_state import RunState
 from monolith_cli.training.barrier.state import LEASE_SECONDS, BarrierState
@@ -22,13 +17,7 @@ from monolith_cli.training.barrier.view import BarrierView, view_of
 from monolith_cli.training.barrier.worker_side import WorkerSide
 from monolith_cli.training.graph.shared import plain, shared_variables
 
-__all__ = [
-    "BarrierAlreadyPlacedError",
-    "BarrierOp",
-    "BarrierView",
-    "RunningRequest",
-    "running_request",
-]
+__all__ = ["BarrierOp"]
 
 
 class BarrierOp:

@@ -24,7 +24,7 @@ from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import sync
-from monolith_cli.training.barrier.op import RunningRequest, running_request
+from monolith_cli.training.barrier.callbacks import RunningRequest, running_request
 from monolith_cli.training.graph.paths import check_save_path
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.inputs.meta import SAVE_ACTION, SavedInput, get_ckpt_info, meta_of
