@@ -283,8 +283,9 @@ def test_a_session_fails(tmp_path: Path) -> None:
         job.during_step = fail
         eventually(lambda: not (tmp_path / ADDRESS).exists())
         eventually(lambda: not (tmp_path / TOKEN).exists())
-        refused("UNAVAILABLE", lambda: client("GetInfo", timeout=5))
+        # The files go first: until the server has too, a call may get another answer.
         eventually(lambda: servers() == [])
+        refused("UNAVAILABLE", lambda: client("GetInfo", timeout=5))
         client.channel.close()
 
 
