@@ -107,6 +107,32 @@ class Process:
             session.run(self.step)
 
 
+def test_a_step_fetches_one_tensor_more(
+    runs: Any, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run id and the barrier's first element are read as one; the chief needs neither."""
+    session_class = tensorflow().compat.v1.Session
+    run, fetched = session_class.run, []
+
+    def noting(session: Any, fetches: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(fetches, dict) and "caller" in fetches:
+            fetched.append((session.graph, len(fetches) - 1))
+        return run(session, fetches, *args, **options)
+
+    monkeypatch.setattr(session_class, "run", noting)
+    chief = Process(runs, target, 0, tmp_path)
+    with chief.open() as session:
+        observer = Observer(chief, target)
+        observer.give(1)
+        session.run(chief.step)
+        worker = Process(runs, target, 1, tmp_path)
+        worker.in_thread(worker.train)
+        observer.give(5)
+        wait_for(lambda: observer.total == 6)
+    assert {count for graph, count in fetched if graph is worker.graph} == {1}
+    assert {count for graph, count in fetched if graph is chief.graph} == {0}
+
+
 class Observer:
     """Looks at the shared variables, without hooks."""
 

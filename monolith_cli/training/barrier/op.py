@@ -63,6 +63,9 @@ class BarrierOp:
         The job's `RunState`: the chief's run id with its step, and the workers' presence.
     barrier_placed_tensor
         Element 0, a bool scalar.
+    placed_and_run_id_tensor
+        The same as `true` or `false`, a blank, and the run id: a string scalar, for who asks for
+        both at each step.
     when_expired
         Called with a placement's generation when its time-to-live has ended, in the thread that
         raises the lease's counter; None by default.
@@ -109,6 +112,8 @@ class BarrierOp:
             self._state = BarrierState(
                 capacity, variable, self.run.variable_of_id, self._leaving.variables
             )
+            placed = tf.strings.as_string(self._state.placed_tensor)
+            self.placed_and_run_id_tensor = tf.strings.join([placed, self.run.id_tensor], " ")
         self.barrier_placed_tensor = self._state.placed_tensor
         self._callbacks = Callbacks(self, self._state, callbacks)
         self._watch = LeavingWatch(self._lease_seconds)

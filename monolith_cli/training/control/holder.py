@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from monolith_cli.training.barrier.op import BarrierAlreadyPlacedError, BarrierOp, BarrierView
+from monolith_cli.training.barrier.chief_side import BarrierAlreadyPlacedError
+from monolith_cli.training.barrier.op import BarrierOp
+from monolith_cli.training.barrier.view import BarrierView
 from monolith_cli.training.control.refusals import CallRefusedError, check_presence
 
 __all__ = ["HeldBarrier", "Holder", "seconds_to_live"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from monolith_cli.control.service import response
-from monolith_cli.training.barrier.op import BarrierView
+from monolith_cli.training.barrier.view import BarrierView
 from monolith_cli.training.control.holder import HeldBarrier, Holder
 from monolith_cli.training.control.refusals import failing
 

@@ -26,7 +26,8 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
     In the chief it comes last, after everything has been restored. In a worker it comes before the
     `BarrierHook`.
 
-    Costs a worker one fetch of a string a step, the chief nothing.
+    Costs a worker one fetch of a string a step, the chief nothing. It reads with the run id whether
+    the barrier is placed.
 
     Parameters
     ----------
@@ -45,7 +46,9 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         self._model_dir = os.path.abspath(os.fspath(model_dir))
         self._run = barrier_op.run
         self._run_id = b""
-        self._args = v1.train.SessionRunArgs(self._run.id_tensor) if index else None
+        self._args = v1.train.SessionRunArgs(barrier_op.placed_and_run_id_tensor) if index else None
+        self.is_placed = False
+        """In a worker: whether the barrier was placed in the last step."""
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Publish, or find the run."""
@@ -67,7 +70,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         logging.info("Worker %d is in run %s, from step %d.", self._index, run_id, step)
 
     def before_run(self, run_context: Any) -> Any:
-        """Ask for the run id."""
+        """Ask for the run id, and for the barrier's first element."""
         return self._args
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
@@ -78,9 +81,13 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         tensorflow.errors.AbortedError
             The chief has begun a new run; the session then recovers.
         """
-        if self._index == 0 or run_values.results == self._run_id:
+        if self._index == 0:
             return
-        if run_values.results == ENDED.encode():
+        placed, _, run_id = run_values.results.partition(b" ")
+        self.is_placed = placed == b"true"
+        if run_id == self._run_id:
+            return
+        if run_id == ENDED.encode():
             run_context.request_stop()
             return
         self._leave(run_context.session)

@@ -96,6 +96,7 @@ def monitored_session(
         creator = WorkerSessionCreator(
             barrier_op, scaffold, master, config, deadline_seconds, index=index
         )
+        barrier_hook.take_from(lambda: run_hook.is_placed)
         hooks += [run_hook, barrier_hook]
     return v1.train.MonitoredSession(session_creator=creator, hooks=hooks)
 
