@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 from tf_support import tensorflow
 
+from monolith_cli.errors import UnreachableError
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 POLL = 0.02
 
@@ -347,6 +349,57 @@ def test_who_has_left_and_stands_again_is_not_gone(parts: Parts) -> None:
     )
     assert watch.gone_by(status) == {1}
     assert watch.waiting == {3}
+
+
+class Unheard:
+    """A `LeavingState` that nobody reads."""
+
+    def set(self, session: Any, index: int, count: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("looks", [["alive", "lost", "lost", "ended"], ["alive", "lost"], ["lost"]])
+def test_a_server_that_is_lost_while_a_worker_waits(parts: Parts, looks: list[str]) -> None:
+    """For a moment it does not matter; for the lease's time it is an error, never a good end."""
+    chief = {"alive": 5, "ended": -5}
+    memory, left = Memory(parts), list(looks)
+
+    def read() -> Any:
+        look = left.pop(0) if len(left) > 1 else left[0]
+        if look == "lost":
+            raise tensorflow().errors.UnavailableError(None, None, "gone")
+        return memory.status._replace(chief=chief[look])
+
+    waiting = parts.leaving.LeavingWorker(Unheard(), object(), 1, 0.3)
+    how = {"stand": lambda: None, "run_id": "run", "is_over": lambda: False, "poll_seconds": POLL}
+    if looks[-1] == "ended":
+        assert waiting.stay(read=read, **how)
+    else:
+        with pytest.raises(UnreachableError, match="last save is made is not known"):
+            waiting.stay(read=read, **how)
+    waiting.stop()
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_worker_whose_server_is_gone_before_it_waits(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """It has lost nothing if it stood at the barrier last; else nobody knows, and it says so."""
+    from monolith_cli.training.barrier_ops import BarrierHook, BarrierOp
+
+    def lost(*_: object) -> None:
+        raise tensorflow().errors.UnavailableError(None, None, "gone")
+
+    with tensorflow().Graph().as_default():
+        op = BarrierOp(2)
+    hook = BarrierHook(1, op)
+    monkeypatch.setattr(op.worker_side, "stay", lost)
+    hook._runs = steps
+    if steps:
+        with pytest.raises(UnreachableError):
+            hook.end(None)
+    else:
+        hook.end(None)
 
 
 def test_whether_limits_are_over(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ class Process:
         train = tensorflow().compat.v1.train
         context = train.SessionRunContext(None, self.session)
         args = self.hook.before_run(context)
-        values = self.session.run(args.fetches)
+        values = self.session.run(args.fetches) if args else None
         self.hook.after_run(context, train.SessionRunValues(values, None, None))
         return bool(context.stop_requested)
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from monolith_cli.errors import UnreachableError
 from monolith_cli.training.barrier import termination
 from monolith_cli.training.barrier.leaving import Limits
 from monolith_cli.training.barrier.op import BarrierOp
@@ -57,8 +58,9 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         From the session, which then recovers, when a worker at the barrier learns that the chief
         has begun a new run.
     UnreachableError
-        From a worker's `end`: no sign of life of the chief for its lease, or it has begun anew. It
-        is a ConnectionError. What the worker has trained since the last commit is not saved.
+        From a worker's `end`: no sign of life of the chief for its lease, nor of the barrier's
+        server, or the chief has begun anew. It is a ConnectionError. What the worker has trained
+        since the last commit is not saved.
     """
 
     def __init__(
@@ -159,9 +161,16 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
                     " chief's last save is in no checkpoint.",
                     self._barrier_index,
                 )
-        except SESSION_LOST as error:  # the barrier may well be gone before its workers
+        except SESSION_LOST as error:
             if self._barrier_index == 0:
                 raise
+            if self._runs > 1:
+                raise UnreachableError(
+                    "the barrier cannot be looked at: whether the chief's last save is made is not"
+                    " known",
+                    hint="start the job again, and it goes on from its last commit",
+                ) from error
+            # The chief may have ended, and its servers: nothing of this worker is missing.
             logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
         finally:
             termination.forget(self)

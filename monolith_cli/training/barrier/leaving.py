@@ -17,6 +17,7 @@ A worker that was killed while it waits is known by a counter that stands still 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -30,7 +31,7 @@ from monolith_cli.errors import UnreachableError, UsageError
 from monolith_cli.training.barrier import termination
 from monolith_cli.training.barrier.lease import Heartbeat
 from monolith_cli.training.barrier.run_state import ENDED
-from monolith_cli.training.barrier.state import Status
+from monolith_cli.training.barrier.state import SESSION_LOST, Status
 from monolith_cli.training.graph.shared import VariableFactory
 
 __all__ = [
@@ -224,13 +225,29 @@ class LeavingWorker:
         Raises
         ------
         UnreachableError
-            The chief has given no sign of life for its lease, or has begun anew from its last
-            commit. It is a ConnectionError.
+            The chief has given no sign of life for its lease, or the barrier could not be looked
+            at for as long; or the chief has begun anew from its last commit. It is a
+            ConnectionError.
         """
         chief, mark = 0, None
+        lease_seconds = self._lease_seconds
         moved_at = logged_at = time.monotonic()
         while True:
-            status, now = read(), time.monotonic()
+            try:
+                status, now = read(), time.monotonic()
+            except SESSION_LOST as error:
+                # Had the chief ended well, this worker would know: it waits for those who wait.
+                if is_over():
+                    logging.warning("Worker %d leaves before the chief's last save.", self._index)
+                    return True
+                if time.monotonic() - moved_at >= lease_seconds:
+                    what = f"the barrier cannot be looked at for {lease_seconds:g} s"
+                    raise UnreachableError(
+                        f"{what}: whether the chief's last save is made is not known",
+                        hint="start the job again, and it goes on from its last commit",
+                    ) from error
+                time.sleep(poll_seconds)
+                continue
             if status.chief < 0 or status.run_id == ENDED:
                 return mark is not None
             if not status.chief and not chief and status.run_id == run_id:
@@ -260,7 +277,8 @@ class LeavingWorker:
                 logged_at = now
                 logging.info("Worker %d still waits for the chief's last save.", self._index)
             if status.placed:
-                stand()
+                with contextlib.suppress(*SESSION_LOST):  # the next look says so
+                    stand()
             time.sleep(poll_seconds)
 
     def _raise(self, _: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import time
 from collections.abc import Callable
@@ -204,8 +205,10 @@ class WorkerSide:
         Raises
         ------
         UnreachableError
-            The chief has given no sign of life for its lease, or has begun anew. It is a
-            ConnectionError.
+            The chief has given no sign of life for its lease, or its barrier could not be looked
+            at for as long; or the chief has begun anew. It is a ConnectionError.
+        tensorflow.errors.OpError
+            The session was lost before.
         """
         raw = plain(session)
         waiting = self._begin_to_leave(raw, index)
@@ -222,8 +225,10 @@ class WorkerSide:
         finally:
             self._waiting.pop(index, None)
             waiting.stop()
-            self._step_back(raw, index)
-            waiting.leave()
+            # Through a session that is lost nobody can be told.
+            with contextlib.suppress(*SESSION_LOST):
+                self._step_back(raw, index)
+                waiting.leave()
 
     def _begin_to_leave(self, raw: Any, index: int) -> LeavingWorker:
         waiting = self._waiting.get(index)
