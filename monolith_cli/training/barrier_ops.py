@@ -16,7 +16,7 @@ lease              chief       a counter, raised while the chief lives and holds
 ================== =========== ===============================================================
 
 Beside them are those of `run_state`, of which the run id counts here: a barrier that a worker
-stands at ends when it changes. And those of `leaving`, which say who has ended, or is about to.
+stands at ends when it changes. And those that say who has ended, or is about to.
 
 A placement and a request for a save each raise the generation. The chief writes `request`, then
 element 0; a worker reads element 0, then `request`, then the rest. So a worker that sees a barrier

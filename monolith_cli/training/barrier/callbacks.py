@@ -48,7 +48,8 @@ class Callbacks:
     ----------
     lock
         To be held where they are run, so that they run one at a time. The chief takes it inside
-        its own lock; a worker, who takes this one alone, never holds up a removal.
+        its own lock, and so waits for the callback of a worker of the same process; else a worker,
+        who takes this one alone, holds up no removal.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class ChiefSide:
         self._watch = watch
         self._lease_seconds = lease_seconds
         self._tell_expired = tell_expired
-        self._lock = threading.Lock()  # never waits for a worker's callback
+        self._lock = threading.Lock()  # waits for callbacks only where its own are to run
         self._held = False  # by a placement, while a request is open
         self._removal_due = False
         self._request: int | None = None

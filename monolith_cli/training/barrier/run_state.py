@@ -1,15 +1,5 @@
-"""What the processes of a job know of the chief's run, and the chief of its workers.
-
-Variables beside those of the barrier, initialised by the chief alone:
-
-======== =========== ====================================================
-variable written by  what
-======== =========== ====================================================
-run_id   chief       its session: "" while it restores, ENDED after it
-run_step chief       the step that this session has restored
-presence worker i    element i: ABSENT, TRAINING or INPUT_ENDED
-======== =========== ====================================================
-"""
+"""The variables of the chief's run, and the ops on them; `monolith_cli.training.run_state` has a
+table of them."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ class WorkerCkptHelper:
 
         It returns False if it has not saved what it should: the request is over, the restorer hook
         has not restored in this session yet, the chief's run goes on meanwhile, or the files cannot
-        be written, which is logged. What
-        cannot be saved by its nature gives a warning.
+        be written, which is logged. What cannot be saved by its nature gives a warning.
+
         Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
         four round trips to the parameter server.
         """

@@ -47,7 +47,8 @@ def monitored_session(
     `BarrierHook`: it is in here, at the right place.
 
     Sets `GRPC_FAIL_FAST=true` in the environment unless it is set: without it TensorFlow waits for
-    a lost server for ever. Costs two fetches a step, the barrier's and the run id.
+    a lost server for ever. Costs a worker one fetch a step, of the barrier and
+    the run id together.
 
     Parameters
     ----------
