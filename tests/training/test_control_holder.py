@@ -34,7 +34,7 @@ class Barrier:
         return SimpleNamespace(placement=self.placement)
 
     def place_barrier(self, session: Any, *, ttl_seconds: float | None) -> int:
-        from monolith_cli.training.barrier.op import BarrierAlreadyPlacedError
+        from monolith_cli.training.barrier_ops import BarrierAlreadyPlacedError
 
         assert session is SESSION
         if self.placement:
