@@ -18,7 +18,7 @@ def main() -> NoReturn:
     code = run()
     if not _is_watched():
         # What had to be undone is undone. Taking the interpreter apart, module by module, would be
-        # a tenth of a short command; and after a signal, threads may still be reading.
+        # three hundredths of a short command; and after a signal, threads may still be reading.
         os._exit(code)
     # An error and the frames that it went through are a cycle: whatever those have open would
     # count as leaked.

@@ -68,24 +68,31 @@ META_SUFFIX = ".meta"
 class _Pattern:
     """A regular expression that is compiled when it is first used: a command needs few of them.
 
-    To compile one costs a short command half a percent, so those of rare names are only tried on
-    names that hold a part of theirs.
+    That of a rare name also knows `parts`, one of which is in every name that matches: most names
+    then need no regular expression, which would cost a short command half a percent to compile.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *parts: str) -> None:
         self._text = text
+        self._parts = parts
+
+    def fullmatch(self, filename: str) -> re.Match[str] | None:
+        if self._parts and not any(part in filename for part in self._parts):
+            return None
+        return self._compiled(filename)
 
     @cached_property
-    def fullmatch(self) -> Callable[[str], re.Match[str] | None]:
+    def _compiled(self) -> Callable[[str], re.Match[str] | None]:
         return re.compile(self._text).fullmatch
 
 
 _ONE_SHOT_FLAGS = {"restore_ckpt", "clear_nn"}
 """What the training system leaves to say that it has done so already."""
 
-_SYNC_FLAGS = _Pattern("ONLINE|dump_[0-9]+|stop_[0-9]+|limit_req_time")
+_SYNC_FLAGS = _Pattern(
+    "ONLINE|dump_[0-9]+|stop_[0-9]+|limit_req_time", "ONLINE", "dump_", "stop_", "limit_req_time"
+)
 """What steers jobs of sync training."""
-_SYNC_PREFIXES = ("ONLINE", "dump_", "stop_", "limit_req_time")
 
 # As "%05d" prints them: longer numbers have no leading zero.
 _SHARD = _Pattern(r"(?s)(.+)-([0-9]{5}|[1-9][0-9]{5,})-of-([0-9]{5}|[1-9][0-9]{5,})")
@@ -98,15 +105,18 @@ _PART = _Pattern(r"(?s).+-[0-9]{5,}-of")
 # What TensorFlow's Saver has beside a bundle while it writes, and the iterators' saver after it.
 _WRITING = _Pattern(
     r"(?s)(.+?)-([0-9]{1,19})(?:(\.index|\.meta|\.assets|\.data-[0-9]{5,}-of-[0-9]{5,})"
-    r"(?:\.tempstate[0-9]+|\.tmp[0-9a-f]+)|\.parts|_temp(?:_[0-9a-f]+)?)"
+    r"(?:\.tempstate[0-9]+|\.tmp[0-9a-f]+)|\.parts|_temp(?:_[0-9a-f]+)?)",
+    *(".temp", ".tmp", ".parts", "_temp"),
 )
-_UNFINISHED_SAVE = _Pattern(r"(?s)(.+?)-([0-9]{1,19})_temp(?:_[0-9a-f]+)?")
-_OF_STEP = _Pattern(r"ckpt\.(info|inputs|manifest|checked|repaired)-([0-9]{1,19})")
-_ITEM_POOL = _Pattern(r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?")
-_OLD_ITEM_POOL = _Pattern(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?")
+_UNFINISHED_SAVE = _Pattern(r"(?s)(.+?)-([0-9]{1,19})_temp(?:_[0-9a-f]+)?", "_temp")
+_OF_STEP = _Pattern(r"ckpt\.(info|inputs|manifest|checked|repaired)-([0-9]{1,19})", "ckpt.")
+_ITEM_POOL = _Pattern(
+    r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?", "_item_pool_"
+)
+_OLD_ITEM_POOL = _Pattern(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?", "item_pool_")
 # A killed `atomic_write`, ours or TensorFlow's.
-_KILLED = _Pattern(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}")
-_INPUT = _Pattern(r"input(_.+)?\.ckpt")
+_KILLED = _Pattern(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}", ".tmp")
+_INPUT = _Pattern(r"input(_.+)?\.ckpt", "input")
 _INPUT_WORKER = _Pattern(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
 
 
@@ -161,15 +171,14 @@ def parse_step_file(filename: str) -> StepFile | None:
     if target is not None:
         file = parse_step_file(target)
         return file and file._replace(is_temporary=True)
-    if filename.startswith("ckpt.") and (match := _OF_STEP.fullmatch(filename)):
+    if match := _OF_STEP.fullmatch(filename):
         return StepFile(match[1], int(match[2]), f"ckpt.{match[1]}")
-    if "_item_pool_" in filename and (match := _ITEM_POOL.fullmatch(filename)):
+    if match := _ITEM_POOL.fullmatch(filename):
         return StepFile("item_pool", int(match[2]), match[1], int(match[3]), bool(match[6]))
     if name := parse_checkpoint_name(filename):
         kind = "tables" if name.suffix == ASSETS_SUFFIX else "bundle"
         return _of_bundle(StepFile(kind, name.step, name.base))
-    is_writing = ".tmp" in filename or "temp" in filename or filename.endswith(".parts")
-    if is_writing and (match := _WRITING.fullmatch(filename)):
+    if match := _WRITING.fullmatch(filename):
         kind = "tables" if match[3] == ASSETS_SUFFIX else "bundle"
         return _of_bundle(StepFile(kind, int(match[2]), match[1], is_temporary=True))
     return None
@@ -185,7 +194,7 @@ def _of_bundle(file: StepFile) -> StepFile:
 
 def target_of_temporary(filename: str) -> str | None:
     """The file that a writer of small files has not finished, ours or TensorFlow's; else None."""
-    match = _KILLED.fullmatch(filename) if ".tmp" in filename else None
+    match = _KILLED.fullmatch(filename)
     return (match[1] or match[2]) if match else None
 
 
@@ -194,12 +203,12 @@ def begins_input(base: str) -> bool:
 
     Jobs write `input_worker_<i>.ckpt`, TensorFlow's own hook `input.ckpt`, `input_chief_0.ckpt`.
     """
-    return base.startswith("input") and _INPUT.fullmatch(base) is not None
+    return _INPUT.fullmatch(base) is not None
 
 
 def unfinished_save(filename: str) -> int | None:
     """The step of a directory in which a sharded save keeps its parts; None for another name."""
-    match = _UNFINISHED_SAVE.fullmatch(filename) if "_temp" in filename else None
+    match = _UNFINISHED_SAVE.fullmatch(filename)
     return int(match[2]) if match else None
 
 
@@ -210,12 +219,12 @@ def is_one_shot_flag(filename: str) -> bool:
 
 def is_old_item_pool(filename: str) -> bool:
     """Whether it is an item pool as the training system once named them, without a step."""
-    return filename.startswith("item_pool_") and _OLD_ITEM_POOL.fullmatch(filename) is not None
+    return _OLD_ITEM_POOL.fullmatch(filename) is not None
 
 
 def is_sync_flag(filename: str) -> bool:
     """Whether it steers a job of sync training."""
-    return filename.startswith(_SYNC_PREFIXES) and _SYNC_FLAGS.fullmatch(filename) is not None
+    return _SYNC_FLAGS.fullmatch(filename) is not None
 
 
 def parse_shard_name(filename: str) -> ShardName | None:

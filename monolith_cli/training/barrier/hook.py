@@ -25,9 +25,9 @@ v1 = tf.compat.v1
 class BarrierHook(tf.compat.v1.train.SessionRunHook):
     """Stop a worker at the barrier between two steps, and before the first one of a session.
 
-    Costs a worker one more fetch of one bool a step, about 20 µs with local variables; the chief
-    nothing. It may be listed before the hooks that restore, or after them: when it waits, all of
-    them have. The chief's hook never blocks; it begins without a barrier of sessions before, and
+    Costs a worker one more fetch of one bool a step, as any hook that reads a variable does; the
+    chief nothing. It may be listed before the hooks that restore, or after them: when it waits, all
+    of them have. The chief's hook never blocks; it begins without a barrier of sessions before, and
     ends without any.
 
     In its `end` a worker's hook waits until the chief has saved for the last time, and stands at
