@@ -470,9 +470,14 @@ HEADER = """\
 |---|---:|---:|---:|---:|"""
 
 
-def moments(kills: int, boundaries: int) -> Iterator[str]:
-    """So many boundaries, all in turn, and in between random moments, "" each."""
-    names = itertools.cycle(chaos_job.BOUNDARIES)
+def moments(kills: int, boundaries: int, *, is_stock: bool) -> Iterator[str]:
+    """So many boundaries, all in turn, and in between random moments, "" each.
+
+    Stock sessions refuse a rollback, so none of theirs ends one.
+    """
+    names = itertools.cycle(
+        name for name in chaos_job.BOUNDARIES if not (is_stock and name.endswith("rollback"))
+    )
     for i in range(kills):
         is_boundary = (i + 1) * boundaries // kills > i * boundaries // kills
         yield next(names) if is_boundary else ""
@@ -582,9 +587,7 @@ def main() -> int:
             job = Job(
                 server, directory, records=options.records, save_steps=60, arguments=arguments
             )
-            for boundary in moments(options.kills, boundaries):
-                if stock is not None and boundary.endswith("rollback"):
-                    continue  # stock sessions refuse it
+            for boundary in moments(options.kills, boundaries, is_stock=stock is not None):
                 print(kill(job, boundary, chance).line, flush=True)
                 if job.has_come_to_its_end:
                     ends += 1
