@@ -8,9 +8,8 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from monolith_cli.errors import UnreachableError
 from monolith_cli.training.barrier import termination
-from monolith_cli.training.barrier.leaving import Limits
+from monolith_cli.training.barrier.leaving import Limits, unknown_end
 from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.barrier.run_state import ABSENT, ENDED
 from monolith_cli.training.barrier.state import SESSION_LOST
@@ -165,11 +164,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
             if self._barrier_index == 0:
                 raise
             if self._runs > 1:
-                raise UnreachableError(
-                    "the barrier cannot be looked at: whether the chief's last save is made is not"
-                    " known",
-                    hint="start the job again, and it goes on from its last commit",
-                ) from error
+                raise unknown_end("the barrier cannot be looked at") from error
             # The chief may have ended, and its servers: nothing of this worker is missing.
             logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
         finally:

@@ -41,12 +41,14 @@ __all__ = [
     "LeavingWatch",
     "LeavingWorker",
     "Limits",
+    "unknown_end",
 ]
 
 v1 = tf.compat.v1
 
 LEFT = -1
 GRACE_SECONDS = 20.0
+_AGAIN = "start the job again, and it goes on from its last commit"
 _LOG_SECONDS = 60.0
 GOODBYE_SECONDS = 5.0  # that a chief gives workers that wait to leave
 
@@ -160,6 +162,13 @@ def _seconds(name: str, given: float | None) -> float | None:
     return given
 
 
+def unknown_end(what: str) -> UnreachableError:
+    """The error of a worker that cannot know whether the chief has saved for the last time."""
+    return UnreachableError(
+        f"{what}: whether the chief's last save is made is not known", hint=_AGAIN
+    )
+
+
 class LeavingWorker:
     """Raises a worker's counter for as long as it waits to leave.
 
@@ -241,10 +250,8 @@ class LeavingWorker:
                     logging.warning("Worker %d leaves before the chief's last save.", self._index)
                     return True
                 if time.monotonic() - moved_at >= lease_seconds:
-                    what = f"the barrier cannot be looked at for {lease_seconds:g} s"
-                    raise UnreachableError(
-                        f"{what}: whether the chief's last save is made is not known",
-                        hint="start the job again, and it goes on from its last commit",
+                    raise unknown_end(
+                        f"the barrier cannot be looked at for {lease_seconds:g} s"
                     ) from error
                 time.sleep(poll_seconds)
                 continue
@@ -268,7 +275,7 @@ class LeavingWorker:
                 what = f"no sign of life of the chief for {lease_seconds:g} s"
                 raise UnreachableError(
                     f"{what}: its last save is not made",
-                    hint="start the job again, and it goes on from its last commit",
+                    hint=_AGAIN,
                 )
             if is_over():
                 logging.warning("Worker %d leaves before the chief's last save.", self._index)
