@@ -12,7 +12,7 @@ STUBGEN := bin/python -m nanobind.stubgen -q -m monolith_cli._native
 SOURCES := pyproject.toml README.md LICENSE \
 	$(shell find monolith_cli commands man -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format man docs protos stubs wheel bench fuzz chaos clean
+.PHONY: help demo test lint format man docs protos stubs wheel bench fuzz chaos findings clean
 
 help:
 	@echo "make demo    install, write a synthetic model directory, count it"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench   measure, and print the table of the README"
 	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
 	@echo "make chaos   kill three kinds of job 50 times each, see whether what they saved fits together"
+	@echo "make findings  what other libraries do that nobody would guess: does it still hold?"
 	@echo "make clean   remove what the others made"
 
 demo: $(VENV)/.installed
@@ -82,6 +83,10 @@ fuzz:
 chaos: $(VENV)/.test-installed
 	for job in example stock stop; do \
 	    $(BIN)/python tests/training/chaos.py --job $$job $(CHAOS_ARGS) || exit 1; done
+
+# Neither CI nor `make test` runs these: each installs what it looks at, which takes minutes.
+findings:
+	findings/run $(FINDINGS)
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
