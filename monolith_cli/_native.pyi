@@ -71,27 +71,6 @@ class File:
 
     def check_unchanged(self) -> None: ...
 
-class Damage:
-    """A part of a stream that was left out, and why."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def position(self) -> int: ...
-
-    @property
-    def end(self) -> int: ...
-
-    @property
-    def offset(self) -> int: ...
-
-    @property
-    def length(self) -> int: ...
-
-    @property
-    def one_record(self) -> bool: ...
-
 class Filter:
     """Which entries are wanted, by slot and by fid."""
 
@@ -124,6 +103,27 @@ def optimizer_names(types: int) -> list[str]:
     """
     The names of optimizer types, given as a bit for each (`Counter.types`).
     """
+
+class Damage:
+    """A part of a stream that was left out, and why."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def one_record(self) -> bool: ...
 
 class Reader:
     """

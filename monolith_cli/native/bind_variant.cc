@@ -1,10 +1,10 @@
-#include "bind_variant.h"
-
+// The part of the Python module that reads the variants of tensor bundles.
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "bind.h"
 #include "bytes_view.h"
 #include "snappy.h"
 #include "variant.h"
@@ -133,7 +133,7 @@ nb::list decompress_ranges(nb::handle data, const std::vector<std::pair<uint64_t
 
 }  // namespace
 
-void bind_variants(nb::module_& m) {
+void bind_variant(nb::module_& m) {
   m.def("scan_variants", &scan, "data"_a, "count"_a, "crc"_a = 0,
         nb::sig("def scan_variants(data: bytes | memoryview, count: int, crc: int = 0) "
                 "-> tuple[list[tuple[int, int]], int, int, str, int]"),
