@@ -82,7 +82,7 @@ fuzz:
 
 chaos: $(VENV)/.test-installed
 	for job in example stock stop; do \
-	    $(BIN)/python tests/training/chaos.py --job $$job $(CHAOS_ARGS) || exit 1; done
+	    $(BIN)/python tests/support/chaos.py --job $$job $(CHAOS_ARGS) || exit 1; done
 
 # Neither CI nor `make test` runs these: each installs what it looks at, which takes minutes.
 findings:

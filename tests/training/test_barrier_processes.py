@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from tf_support import tensorflow
 
-HERE = Path(__file__).parent
+PROGRAM = Path(__file__).parents[1] / "support" / "barrier_job.py"
 LEASE_SECONDS = 3  # as in barrier_job.py
 POLL_SECONDS = 0.2
 STEP_SECONDS = 0.01
@@ -34,7 +34,7 @@ class Process:
         package = Path(sys.modules["monolith_cli"].__file__ or "").parents[1]
         environment["PYTHONPATH"] = str(package)
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "barrier_job.py"), role, str(index), json.dumps(cluster)],
+            [sys.executable, str(PROGRAM), role, str(index), json.dumps(cluster)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

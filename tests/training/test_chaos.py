@@ -5,20 +5,16 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import chaos
 import pytest
+from chaos import NAMES, ForkServer, Job, check, finish, kill, times_trained
 from tf_support import tensorflow
 
 from monolith_cli.checkpoint.model_dir import open_model_dir
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import chaos
-from chaos import NAMES, ForkServer, Job, check, finish, kill, times_trained
 
 SEED = 4
 # In short: seconds until workers leave a dead chief, and a save gives workers up.

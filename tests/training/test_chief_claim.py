@@ -27,7 +27,7 @@ from monolith_cli.checkpoint.inputs import StepInputs, write_step_inputs
 from monolith_cli.errors import DirectoryInUseError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-TESTS = Path(__file__).parents[1]
+SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 90
 
 
@@ -212,7 +212,7 @@ def test_a_command_that_was_cut_off(tmp_path: Path) -> None:
 
 CHIEF = """
     import sys, time
-    sys.path[:0] = [{tests!r}]
+    sys.path[:0] = [{support!r}]
     from save_support import chief
     with chief({directory!r}, save_steps=1, max_to_keep=2) as job:
         while True:
@@ -225,7 +225,7 @@ CHIEF = """
 @contextmanager
 def chief_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
     """A chief that saves every step, after its first one."""
-    text = textwrap.dedent(CHIEF.format(tests=str(TESTS), directory=str(directory)))
+    text = textwrap.dedent(CHIEF.format(support=str(SUPPORT), directory=str(directory)))
     with subprocess.Popen(
         [sys.executable, "-c", text],
         stdout=subprocess.PIPE,

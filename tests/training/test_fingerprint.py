@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tf_support
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tf_support import tensorflow
@@ -338,7 +339,7 @@ print(json.dumps({k: [t.initializable(module, m[0]), t.one_shot(module, m[0])]
 
 def test_the_same_in_every_process(module: Any, directory: Path) -> None:
     package = str(Path(sys.modules["monolith_cli"].__file__ or "").parents[1])
-    places = [package, str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    places = [package, str(Path(__file__).parent), str(Path(tf_support.__file__).parent)]
     said = []
     for seed in ("1", "2"):
         environment = dict(os.environ, PYTHONHASHSEED=seed, CUDA_VISIBLE_DEVICES="")

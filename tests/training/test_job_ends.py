@@ -8,21 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos import BATCH, NAMES, WITH_INPUT, ForkServer, Job, check, drain
 from cli_support import MONOLITH, environment
 from tf_support import tensorflow
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from chaos import BATCH, NAMES, WITH_INPUT, ForkServer, Job, check, drain
 
 LEASE_SECONDS = 3
 PENDING_SECONDS = 60.0  # that a save waits for workers

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,15 +19,12 @@ from typing import Any
 from cli_support import MONOLITH, environment, monolith
 from save_support import Job, chief, listener
 from tf_support import tensorflow
+from train import free_ports
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.restart import restart_point
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
-
-from train import free_ports  # noqa: E402
-
 PAGE = ROOT / "docs" / "moving-over.md"
 
 

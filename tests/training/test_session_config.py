@@ -15,7 +15,7 @@ import pytest
 from control_support import eventually
 from tf_support import tensorflow
 
-PROGRAM = Path(__file__).with_name("filters_job.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "filters_job.py"
 STAYS = 30
 
 

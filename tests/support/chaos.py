@@ -1,6 +1,6 @@
 """Kill a job at any moment, and see whether what it committed fits together.
 
-    python tests/training/chaos.py [--kills 50] [--seed 1] [--job example]
+    python tests/support/chaos.py [--kills 50] [--seed 1] [--job example]
 
 trains examples/train.py on loopback, kills all of its processes at once with -9, checks what lies
 in the model directory, and starts it again; as many times as asked for. At the end it lets the job

@@ -37,7 +37,7 @@ POLL_SECONDS = 0.02
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests"), str(ROOT / "tests/training")]
+    sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests/support")]
     import tensorflow  # noqa: F401  (so that no process has to)
     import train
 

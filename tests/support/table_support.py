@@ -16,7 +16,7 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.tables import EntryFilter, Page, ReadOptions, Table, open_tables
 from monolith_cli.tables.table import SingleTable
 
-EXPORT = Path(__file__).parent.parent / ".." / "shared" / "data" / "monolith_export"
+EXPORT = Path(__file__).parents[2] / ".." / "shared" / "data" / "monolith_export"
 
 needs_export = pytest.mark.skipif(
     not EXPORT.is_dir(), reason="the export in ../shared/data is not there"

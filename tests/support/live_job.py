@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos import ForkServer, Process
+from cli_support import MONOLITH, environment, monolith
+from clocks import preloaded
+from train import free_ports
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "training"), str(ROOT / "examples")]
+from monolith_cli.checkpoint.restart import restart_point
 
-from chaos import ForkServer, Process  # noqa: E402
-from cli_support import MONOLITH, environment, monolith  # noqa: E402
-from clocks import preloaded  # noqa: E402
-from train import free_ports  # noqa: E402
-
-from monolith_cli.checkpoint.restart import restart_point  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 ADDRESS, TOKEN, LOG = "controller_server_addr.txt", "controller_token", "control.log"
 WORKERS = (1, 2, 3)
