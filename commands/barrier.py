@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monolith_cli.commands import options
+from monolith_cli.commands import job_options, options
 from monolith_cli.commands.base import Command, Settings
+from monolith_cli.commands.types import DurationType
 from monolith_cli.errors import MonolithError
 from monolith_cli.failures import CodedError, Terminated, describe
 
@@ -62,14 +63,14 @@ def telling(what: Callable[[], str], *, of_errors: bool = True) -> Iterator[None
         raise CodedError(told, failure.code) from error
 
 
-def end_text(place: options.JobPlace, owner: str, left_seconds: float | None) -> str:
+def end_text(place: job_options.JobPlace, owner: str, left_seconds: float | None) -> str:
     """How a barrier ends that is still placed; `left_seconds` None: not by itself."""
     from monolith_cli.reports.control import duration_text
 
     removal = place.command_line("barrier", "remove")
-    if owner != options.default_owner():
+    if owner != job_options.default_owner():
         removal += ["--owner", owner]
-    line = f"'{options.shell_text(removal)}'"
+    line = f"'{job_options.shell_text(removal)}'"
     if left_seconds is None:
         return f"stays until {line}"
     if left_seconds <= 0:
@@ -89,30 +90,30 @@ def end_text(place: options.JobPlace, owner: str, left_seconds: float | None) ->
         6: "with --wait: not all workers are blocked in time; the barrier stays placed",
     },
     json_keys=JSON_KEYS,
-    environment=options.TOKEN_ENVIRONMENT,
-    files=options.TOKEN_FILES,
+    environment=job_options.TOKEN_ENVIRONMENT,
+    files=job_options.TOKEN_FILES,
 )
-@options.job_dir
-@options.reason
+@job_options.job_dir
+@job_options.reason
 @options.option(
     "--ttl",
-    type=options.DurationType(zero=True),
+    type=DurationType(zero=True),
     metavar="TIME",
     default="10m",
     show_default=True,
     help="When it ends by itself, such as 90s, 10m or 1h; 0: never.",
 )
-@options.owner
+@job_options.owner
 @options.option("--wait", is_flag=True, help="Return once all workers are blocked.")
-@options.timeout("60s", help="How long --wait waits.")
-@options.job
+@job_options.timeout("60s", help="How long --wait waits.")
+@job_options.job
 @options.json
 @options.common
 @click.pass_context
 def place(
     ctx: click.Context,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     reason: str,
     ttl: float,
     owner: str,
@@ -141,7 +142,7 @@ def place(
         return f"the barrier was placed, and {end_text(place, owner, left)}"
 
     def how_to_see() -> str:
-        status = options.shell_text(place.command_line("barrier", "status"))
+        status = job_options.shell_text(place.command_line("barrier", "status"))
         return f"the barrier may be placed: see '{status}'"
 
     with place.connect() as job:
@@ -180,21 +181,21 @@ def place(
     },
     json_keys=JSON_KEYS,
     json_intro="With --json the output is one object about how it is then, with these keys:",
-    environment=options.TOKEN_ENVIRONMENT,
-    files=options.TOKEN_FILES,
+    environment=job_options.TOKEN_ENVIRONMENT,
+    files=job_options.TOKEN_FILES,
 )
-@options.job_dir
+@job_options.job_dir
 @options.force(help="Remove it whoever has placed it.")
-@options.reason
-@options.owner
-@options.job
+@job_options.reason
+@job_options.owner
+@job_options.job
 @options.json
 @options.common
 @click.pass_obj
 def remove(
     settings: Settings,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     force: bool,
     reason: str,
     owner: str,
@@ -235,17 +236,17 @@ def remove(
     },
     exit_codes=EXIT_CODES,
     json_keys=JSON_KEYS,
-    files=options.JOB_FILES,
+    files=job_options.JOB_FILES,
 )
-@options.job_dir
-@options.job
+@job_options.job_dir
+@job_options.job
 @options.json
 @options.common
 @click.pass_obj
 def status(
     settings: Settings,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     json: bool,
 ) -> None:
     """Show whether the barrier is placed, by whom, and who stands at it."""
@@ -266,20 +267,20 @@ def status(
     exit_codes={**EXIT_CODES, 6: "time ran out before it was so, or no answer in time"},
     json_keys=JSON_KEYS,
     json_intro="With --json the output is one object about how it is then, with these keys:",
-    files=options.JOB_FILES,
+    files=job_options.JOB_FILES,
 )
-@options.job_dir
+@job_options.job_dir
 @options.option("--blocked", is_flag=True, help="Until all workers are blocked.")
 @options.option("--removed", is_flag=True, help="Until the barrier is gone.")
-@options.timeout("60s", help="How long to wait.")
-@options.job
+@job_options.timeout("60s", help="How long to wait.")
+@job_options.job
 @options.json
 @options.common
 @click.pass_context
 def wait(
     ctx: click.Context,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     blocked: bool,
     removed: bool,
     timeout: float,
@@ -336,30 +337,30 @@ class HoldCommand(Command):
     json_keys={"error": "What has gone wrong, as below under ERRORS."},
     json_intro="Standard output is the command's own. With --json this command's error, if there is"
     " one, is an object on standard error with this key:",
-    environment=options.TOKEN_ENVIRONMENT,
-    files=options.TOKEN_FILES,
+    environment=job_options.TOKEN_ENVIRONMENT,
+    files=job_options.TOKEN_FILES,
 )
-@options.job_dir
+@job_options.job_dir
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @options.option(
     "--ttl",
-    type=options.DurationType(),
+    type=DurationType(),
     metavar="TIME",
     default="60s",
     show_default=True,
     help="When the barrier ends if this command dies; renewed while it lives.",
 )
-@options.timeout("60s", help="How long to wait until all workers are blocked.")
-@options.reason
-@options.owner
-@options.job
+@job_options.timeout("60s", help="How long to wait until all workers are blocked.")
+@job_options.reason
+@job_options.owner
+@job_options.job
 @options.json_errors
 @options.common
 @click.pass_context
 def hold(
     ctx: click.Context,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     command: tuple[str, ...],
     ttl: float,
     timeout: float,
@@ -399,7 +400,7 @@ def hold(
             held = hold_barrier(
                 job,
                 command,
-                reason=reason or options.words(" ".join(command)),
+                reason=reason or job_options.words(" ".join(command)),
                 owner=owner,
                 ttl_seconds=ttl,
                 timeout_seconds=timeout,
@@ -431,14 +432,14 @@ def check_ttl(ctx: click.Context, job: JobClient) -> None:
 
 
 def lost_barrier(
-    held: Held, place: options.JobPlace, address: str, owner: str
+    held: Held, place: job_options.JobPlace, address: str, owner: str
 ) -> MonolithError | None:
     """What has gone wrong with the barrier of `hold`, if anything."""
     from monolith_cli.errors import RefusedError
 
     ended = "" if held.problem else f"the command has ended with {held.code}; "
     if held.is_lost and not held.problem:
-        line = options.shell_text(["monolith", "job", "log", place.model_dir or ""])
+        line = job_options.shell_text(["monolith", "job", "log", place.model_dir or ""])
         log = f"; see '{line}'" if place.model_dir else ""
         return RefusedError(
             "the barrier was lost while the command ran: it was removed, or the chief has started"

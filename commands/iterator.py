@@ -11,6 +11,7 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import end_with
+from monolith_cli.commands.types import StepType
 
 if TYPE_CHECKING:
     from monolith_cli.iterators.inputs import IteratorPosition
@@ -257,7 +258,7 @@ def _show_raw(prefix: str, json: bool) -> None:
 )
 @options.option(
     "--step",
-    type=options.StepType(),
+    type=StepType(),
     metavar="N|latest",
     default="latest",
     callback=options.one_step,
@@ -372,7 +373,7 @@ def peek(
 @options.model_dir
 @options.option(
     "--step",
-    type=options.StepType(),
+    type=StepType(),
     metavar="N|latest",
     required=True,
     callback=options.one_step,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from monolith_cli.commands import options
+from monolith_cli.commands import job_options, options
 from monolith_cli.commands.base import Command, Settings
 
 REFUSED = "the job cannot be reached, or refused"
@@ -30,7 +30,7 @@ VIA = options.option(
 )
 
 
-def by_file(place: options.JobPlace, via: str) -> str | None:
+def by_file(place: job_options.JobPlace, via: str) -> str | None:
     """MODEL_DIR if the job is to be asked by a file, else None."""
     if via == "port":
         return None
@@ -53,17 +53,17 @@ def by_file(place: options.JobPlace, via: str) -> str | None:
         "workers": "How many workers there are, the chief not counted.",
         "placed": "Whether the barrier is placed.",
     },
-    files=options.JOB_FILES,
+    files=job_options.JOB_FILES,
 )
-@options.job_dir
-@options.job
+@job_options.job_dir
+@job_options.job
 @options.json
 @options.common
 @click.pass_obj
 def status(
     settings: Settings,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     json: bool,
 ) -> None:
     """Show a running job's global step, and its last save."""
@@ -95,25 +95,25 @@ def status(
         " chief; null where the job does not tell.",
         "unfinished_workers": "A list of the others; null likewise.",
     },
-    environment=options.TOKEN_ENVIRONMENT,
-    files=options.TOKEN_FILES | ACTION_FILES,
+    environment=job_options.TOKEN_ENVIRONMENT,
+    files=job_options.TOKEN_FILES | ACTION_FILES,
 )
-@options.job_dir
+@job_options.job_dir
 @options.option(
     "--require-all", is_flag=True, help="Commit only if every worker's input is saved with it."
 )
-@options.timeout("10m", help="How long to wait for the checkpoint.")
-@options.reason
-@options.owner
+@job_options.timeout("10m", help="How long to wait for the checkpoint.")
+@job_options.reason
+@job_options.owner
 @VIA
-@options.job
+@job_options.job
 @options.json
 @options.common
 @click.pass_obj
 def save(
     settings: Settings,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     require_all: bool,
     timeout: float,
     reason: str,
@@ -174,22 +174,22 @@ def save(
         "run_id": "The session that will end, as 'job status' has it; null likewise.",
         "global_step": "The job's global step when it was asked; null likewise.",
     },
-    environment=options.TOKEN_ENVIRONMENT,
-    files=options.TOKEN_FILES | ACTION_FILES,
+    environment=job_options.TOKEN_ENVIRONMENT,
+    files=job_options.TOKEN_FILES | ACTION_FILES,
 )
-@options.job_dir
-@options.timeout("3m", help="With --via file: how long to wait for the job's answer.")
-@options.reason
-@options.owner
+@job_options.job_dir
+@job_options.timeout("3m", help="With --via file: how long to wait for the job's answer.")
+@job_options.reason
+@job_options.owner
 @VIA
-@options.job
+@job_options.job
 @options.json
 @options.common
 @click.pass_obj
 def stop(
     settings: Settings,
     /,
-    place: options.JobPlace,
+    place: job_options.JobPlace,
     timeout: float,
     reason: str,
     owner: str,

@@ -10,6 +10,7 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
+from monolith_cli.commands.types import FidType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -361,7 +362,7 @@ def dump(
     context_settings={"ignore_unknown_options": True},  # -5 is a fid
 )
 @options.model_dir
-@click.argument("fid", metavar="[FID]...", nargs=-1, type=options.FidType())
+@click.argument("fid", metavar="[FID]...", nargs=-1, type=FidType())
 @options.option(
     "--fids-from",
     type=click.Path(allow_dash=True),

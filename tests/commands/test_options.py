@@ -10,21 +10,29 @@ import pytest
 from cli_support import call
 from dump_support import write_model_dir
 
-from monolith_cli.commands import options
+from monolith_cli.commands import job_options, options
 from monolith_cli.commands.base import Settings
+from monolith_cli.commands.types import (
+    DurationType,
+    FidType,
+    SizeType,
+    SlotRangesType,
+    StepType,
+    WordsType,
+)
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("latest", "latest"), ("all", "all"), ("0", 0), ("1200", 1200)]
 )
 def test_step(text: str, value: object) -> None:
-    assert options.StepType().convert(text, None, None) == value
+    assert StepType().convert(text, None, None) == value
 
 
 @pytest.mark.parametrize("text", ["", "-1", "newest", "1.5", "0x10", "١٢", "1" * 20])
 def test_no_step(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a step number, 'latest' or 'all'"):
-        options.StepType().convert(text, None, None)
+        StepType().convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,7 @@ def test_no_step(text: str) -> None:
     ],
 )
 def test_slots(text: str, value: object) -> None:
-    assert options.SlotRangesType().convert(text, None, None) == value
+    assert SlotRangesType().convert(text, None, None) == value
 
 
 @pytest.mark.parametrize(
@@ -56,7 +64,7 @@ def test_slots(text: str, value: object) -> None:
 )
 def test_no_slots(text: str, message: str) -> None:
     with pytest.raises(click.BadParameter, match=message):
-        options.SlotRangesType().convert(text, None, None)
+        SlotRangesType().convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +80,13 @@ def test_no_slots(text: str, message: str) -> None:
     ],
 )
 def test_fid(text: str, value: int) -> None:
-    assert options.FidType().convert(text, None, None) == value
+    assert FidType().convert(text, None, None) == value
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.0", "1_000", "18446744073709551616", "-0x", "0x"])
 def test_no_fid(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        options.FidType().convert(text, None, None)
+        FidType().convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +105,13 @@ def test_no_fid(text: str) -> None:
     ],
 )
 def test_size(text: str, value: int) -> None:
-    assert options.SizeType(2**31 - 1).convert(text, None, None) == value
+    assert SizeType(2**31 - 1).convert(text, None, None) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5M", "2GiB", "12TiB", "MiB", "5iB", "1e6"])
 def test_no_size(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        options.SizeType(2**31 - 1).convert(text, None, None)
+        SizeType(2**31 - 1).convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,7 @@ def test_no_size(text: str) -> None:
     [("90", 90), ("1ms", 0.001), ("0.001", 0.001), ("1h30m", 5400), ("1.5d", 129600)],
 )
 def test_duration(text: str, seconds: float) -> None:
-    assert options.DurationType().convert(text, None, None) == seconds
+    assert DurationType().convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize(
@@ -128,14 +136,14 @@ def test_duration(text: str, seconds: float) -> None:
 )
 def test_no_duration(text: str, message: str) -> None:
     with pytest.raises(click.BadParameter, match=message):
-        options.DurationType().convert(text, None, None)
+        DurationType().convert(text, None, None)
 
 
 def test_nothing_that_is_not_zero_becomes_zero() -> None:
     """Which is for ever."""
-    assert options.DurationType(zero=True).convert("0ms", None, None) == 0
+    assert DurationType(zero=True).convert("0ms", None, None) == 0
     with pytest.raises(click.BadParameter, match="is less than a millisecond"):
-        options.DurationType(zero=True).convert("0.0001s", None, None)
+        DurationType(zero=True).convert("0.0001s", None, None)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +157,14 @@ def test_nothing_that_is_not_zero_becomes_zero() -> None:
 )
 def test_no_words(text: str, message: str) -> None:
     with pytest.raises(click.BadParameter, match=message):
-        options.WordsType(500).convert(text, None, None)
+        WordsType(500).convert(text, None, None)
 
 
 def test_words() -> None:
-    assert options.WordsType(500, empty=True).convert("", None, None) == ""
-    assert options.WordsType(500).convert("é" * 500, None, None) == "é" * 500
-    assert options.words("ls caf\udce9") == "ls caf\ufffd"
-    assert options.words("x" * 501) == "x" * 497 + "..."
+    assert WordsType(500, empty=True).convert("", None, None) == ""
+    assert WordsType(500).convert("é" * 500, None, None) == "é" * 500
+    assert job_options.words("ls caf\udce9") == "ls caf\ufffd"
+    assert job_options.words("x" * 501) == "x" * 497 + "..."
 
 
 @click.command()

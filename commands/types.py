@@ -1,0 +1,186 @@
+"""The types of options' values: what is allowed, and what the value then is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # generic in newer versions of click only
+    ParamType = click.ParamType
+
+__all__ = [
+    "COLUMNS",
+    "MAX_DAYS",
+    "MAX_SLOT",
+    "ColumnsType",
+    "DurationType",
+    "FidType",
+    "SizeType",
+    "SlotRangesType",
+    "StepType",
+    "WordsType",
+]
+
+COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
+"""The keys of an entry in JSON, in the order of output."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+MAX_DAYS = 36500
+"""The longest time that can be given; clocks and threads have limits not far beyond."""
+
+MAX_SLOT = 32767
+"""The largest slot of a v2 fid, which has 15 bits for it."""
+
+
+class StepType(ParamType):
+    """A checkpoint step: its number, `latest` or `all`."""
+
+    name = "step"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if isinstance(value, int):
+            return value
+        text = str(value)
+        if text in ("latest", "all"):
+            return text
+        if not re.fullmatch(r"[0-9]{1,19}", text):
+            self.fail(f"{text!r} is not a step number, 'latest' or 'all'", param, ctx)
+        return int(text)
+
+
+class SlotRangesType(ParamType):
+    """Slots: `N`, or `A-B` with both ends, or several of these with commas between."""
+
+    name = "slots"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[tuple[int, int]]:
+        if isinstance(value, list):
+            return value
+        ranges = []
+        for part in value.split(","):
+            match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part.strip())
+            if match is None:
+                self.fail(f"{part!r} is not a slot such as 3, or a range such as 5-9", param, ctx)
+            first = int(match[1])
+            last = int(match[2] or first)
+            if last < first:
+                self.fail(f"{part!r} runs backwards", param, ctx)
+            if last > MAX_SLOT:
+                self.fail(f"{part!r} is beyond the largest slot, {MAX_SLOT}", param, ctx)
+            ranges.append((first, last))
+        return ranges
+
+
+class FidType(ParamType):
+    """A feature id, decimal or 0x…, signed or unsigned; the value is the stored, signed one."""
+
+    name = "fid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        from monolith_cli.errors import UsageError
+        from monolith_cli.fid import parse_fid
+
+        try:
+            return parse_fid(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class SizeType(ParamType):
+    """A number of bytes: `1048576`, `64MiB` (or `64M`), `64MB` for millions."""
+
+    name = "size"
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]{1,18}) ?([kmg]?)(i?b)?", value.strip().lower())
+        if match is None or (match[3] == "ib" and not match[2]):
+            self.fail(f"{value!r} is not a size such as 1048576 or 64MiB", param, ctx)
+        base = 1000 if match[3] == "b" else 1024
+        size: int = int(match[1]) * base ** ("", "k", "m", "g").index(match[2])
+        if not 1 <= size <= self.maximum:
+            self.fail(f"{value!r} is not between 1 and {self.maximum} bytes", param, ctx)
+        return size
+
+
+class DurationType(ParamType):
+    """A time: `90` (seconds), `500ms`, `10m`, `1h30m`; the value is in seconds."""
+
+    name = "duration"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self.zero = zero
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        text = value.strip().lower()
+        part = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+            seconds = float(text)
+        elif re.fullmatch(f"(?:{part})+", text):
+            seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(part, text))
+        else:
+            self.fail(f"{value!r} is not a time such as 30s, 10m or 1h30m", param, ctx)
+        if seconds <= 0 and not self.zero:
+            self.fail(f"{value!r} is no time to wait", param, ctx)
+        if 0 < seconds < 0.001:  # the service counts milliseconds, and 0 of them are for ever
+            self.fail(f"{value!r} is less than a millisecond", param, ctx)
+        if seconds > MAX_DAYS * 86400:
+            self.fail(f"{value!r} is beyond {MAX_DAYS} days", param, ctx)
+        return seconds
+
+
+class WordsType(ParamType):
+    """What a job is told: text of limited length, and perhaps none."""
+
+    name = "words"
+
+    def __init__(self, most: int, *, empty: bool = False) -> None:
+        self.most = most
+        self.empty = empty
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("it has bytes that are no UTF-8", param, ctx)
+        if len(text) > self.most:
+            self.fail(f"it has {len(text)} characters, and may have {self.most}", param, ctx)
+        if not self.empty and not text.strip():
+            self.fail("it is empty", param, ctx)
+        return text
+
+
+class ColumnsType(ParamType):
+    """Keys of an entry with commas between; the value has each once, in the order of output."""
+
+    name = "columns"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        wanted = {name.strip() for name in value.split(",")}
+        for name in sorted(wanted.difference(COLUMNS)):
+            self.fail(f"{name!r} is none of {', '.join(COLUMNS)}", param, ctx)
+        return tuple(name for name in COLUMNS if name in wanted)
