@@ -10,7 +10,8 @@ from absl import logging
 
 from monolith_cli.training.barrier.lease import Heartbeat
 from monolith_cli.training.barrier.leaving import GOODBYE_SECONDS, LeavingState, LeavingWatch
-from monolith_cli.training.barrier.state import SESSION_LOST, BarrierState
+from monolith_cli.training.barrier.state import BarrierState
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.shared import plain
 
 __all__ = ["ChiefEnd"]

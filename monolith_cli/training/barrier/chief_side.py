@@ -12,7 +12,8 @@ from absl import logging
 from monolith_cli.training.barrier.callbacks import Callbacks
 from monolith_cli.training.barrier.lease import Heartbeat
 from monolith_cli.training.barrier.leaving import LeavingWatch
-from monolith_cli.training.barrier.state import SESSION_LOST, BarrierState, Request
+from monolith_cli.training.barrier.state import BarrierState, Request
+from monolith_cli.training.graph.lost import SESSION_LOST
 
 __all__ = ["BarrierAlreadyPlacedError", "ChiefSide"]
 

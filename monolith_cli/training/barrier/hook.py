@@ -12,8 +12,8 @@ from monolith_cli.training.barrier import termination
 from monolith_cli.training.barrier.leaving import Limits, unknown_end
 from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.barrier.run_state import ABSENT, ENDED
-from monolith_cli.training.barrier.state import SESSION_LOST
 from monolith_cli.training.barrier.worker_side import Outcome
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.shared import plain
 
 __all__ = ["BarrierHook"]

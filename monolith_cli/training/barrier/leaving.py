@@ -31,7 +31,8 @@ from monolith_cli.errors import UnreachableError, UsageError
 from monolith_cli.training.barrier import termination
 from monolith_cli.training.barrier.lease import Heartbeat
 from monolith_cli.training.barrier.run_state import ENDED
-from monolith_cli.training.barrier.state import SESSION_LOST, Status
+from monolith_cli.training.barrier.state import Status
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.shared import VariableFactory
 
 __all__ = [

@@ -13,7 +13,6 @@ from monolith_cli.training.graph.shared import VariableFactory
 
 __all__ = [
     "LEASE_SECONDS",
-    "SESSION_LOST",
     "BarrierState",
     "Request",
     "Status",
@@ -22,7 +21,6 @@ __all__ = [
 v1 = tf.compat.v1
 
 LEASE_SECONDS = 30.0
-SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 
 class Request(NamedTuple):

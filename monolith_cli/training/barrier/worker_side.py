@@ -13,7 +13,8 @@ from absl import logging
 from monolith_cli.training.barrier.callbacks import Callbacks
 from monolith_cli.training.barrier.chief_end import ChiefEnd
 from monolith_cli.training.barrier.leaving import LeavingState, LeavingWorker
-from monolith_cli.training.barrier.state import SESSION_LOST, BarrierState, Status
+from monolith_cli.training.barrier.state import BarrierState, Status
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.shared import plain
 
 __all__ = ["Outcome", "WorkerSide"]

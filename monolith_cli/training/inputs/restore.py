@@ -27,6 +27,7 @@ from monolith_cli.iterators.resume import (
     find_input,
     read_iterators,
 )
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.paths import literal_prefix
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.inputs.state import InputState, reason_of, state_of_graph
@@ -42,7 +43,6 @@ __all__ = ["Restored", "prepare_restore", "restore_iterator"]
 v1 = tf.compat.v1
 
 _IGNORE = tf.data.experimental.ExternalStatePolicy.IGNORE.value
-_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 _MISFIT = re.compile(r"from checkpoint: (\S+?)\. Make sure")
 _NO_FILE = re.compile(r"from checkpoint: (.+?); No such file or directory")
 
@@ -188,7 +188,7 @@ def restore_saved(
     try:
         with literal_prefix(saved.prefix) as prefix:
             state.restore_all(session, prefix, keys)
-    except _SESSION_LOST:
+    except SESSION_LOST:
         raise
     except tf.errors.OpError as error:
         raise _misfit(saved.prefix, keys, error) from error

@@ -16,6 +16,7 @@ from absl import logging
 
 from monolith_cli.checkpoint.names import INDEX_SUFFIX
 from monolith_cli.errors import CorruptionError, MonolithError, NotReadableError, UsageError
+from monolith_cli.training.graph.lost import SESSION_LOST
 
 __all__ = ["InputState", "iterators_of_graph", "reason_of", "state_of_graph"]
 
@@ -23,7 +24,6 @@ v1 = tf.compat.v1
 
 GLOBAL_ITERATORS = "iterators"
 _IGNORE = tf.data.experimental.ExternalStatePolicy.IGNORE.value
-_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 
 def iterators_of_graph() -> list[Any]:
@@ -133,7 +133,7 @@ class InputState:
             try:
                 session.run(self._save_all, {self._prefix: prefix})
                 return []
-            except _SESSION_LOST:
+            except SESSION_LOST:
                 raise
             except tf.errors.OpError as error:
                 logging.info("Saving iterators one by one: %s", reason_of(error))
@@ -180,7 +180,7 @@ class InputState:
             with self._starts[i].kept(session) as start:
                 try:
                     session.run(self._restore_one[i], {self._prefix: prefix})
-                except _SESSION_LOST:
+                except SESSION_LOST:
                     raise
                 except tf.errors.OpError as error:
                     self._check_readable(session, i, prefix)
@@ -209,7 +209,7 @@ class InputState:
                 key = self._read_one[i].inputs[1]
                 try:
                     session.run(self._restore_one[i], {self._prefix: prefix, key: [keys[name]]})
-                except _SESSION_LOST:
+                except SESSION_LOST:
                     raise
                 except tf.errors.OpError as error:
                     failure = error
@@ -224,7 +224,7 @@ class InputState:
         """A state that is damaged is none that does not fit: reading it alone fails as well."""
         try:
             session.run(self._read_one[i], {self._prefix: prefix})
-        except _SESSION_LOST:
+        except SESSION_LOST:
             raise
         except tf.errors.OpError as error:
             raise _unreadable(prefix, error) from error
@@ -232,7 +232,7 @@ class InputState:
     def _can_be_saved(self, session: Any, i: int) -> bool:
         try:
             session.run(self._states[i])
-        except _SESSION_LOST:
+        except SESSION_LOST:
             raise
         except tf.errors.OpError as error:
             logging.warning("%s cannot be saved: %s", self._names[i], reason_of(error))
@@ -272,7 +272,7 @@ class _Start:
         try:
             session.run(self._keep)
             self._is_kept = True
-        except _SESSION_LOST:
+        except SESSION_LOST:
             raise
         except tf.errors.OpError as error:
             logging.info("Not kept: %s", reason_of(error))

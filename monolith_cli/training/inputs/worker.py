@@ -25,6 +25,7 @@ from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.formats.atomic import sync
 from monolith_cli.training.barrier.callbacks import RunningRequest, running_request
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.paths import check_save_path
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.inputs.meta import SAVE_ACTION, SavedInput, get_ckpt_info, meta_of
@@ -38,7 +39,6 @@ __all__ = ["WorkerCkptHelper", "disable_iterator_save_restore"]
 v1 = tf.compat.v1
 
 _without_iterators: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
-_SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 
 def disable_iterator_save_restore() -> None:
@@ -152,7 +152,7 @@ class WorkerCkptHelper:
             return None
         try:
             return self._write(plain(session), step, is_asked_for)
-        except _SESSION_LOST:
+        except SESSION_LOST:
             raise
         except (OSError, tf.errors.OpError) as error:
             logging.error("The input of worker %d is not saved: %s", self._index, error)

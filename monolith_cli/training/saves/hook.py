@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.errors import DirectoryInUseError, MonolithError, UnfinishedWorkersError
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.paths import absolute_path, check_save_path
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.saves.directory import (
@@ -22,7 +23,7 @@ from monolith_cli.training.saves.held_directory import HeldDirectory
 from monolith_cli.training.saves.listeners import SaveListeners
 from monolith_cli.training.saves.model_saver import ModelSaver
 from monolith_cli.training.saves.on_demand import OnDemand
-from monolith_cli.training.saves.requests import SESSION_LOST, SaveResult
+from monolith_cli.training.saves.requests import SaveResult
 from monolith_cli.training.saves.save import FAILED
 from monolith_cli.training.saves.step_saver import StepSaver
 from monolith_cli.training.saves.tide_timer import TideTimer

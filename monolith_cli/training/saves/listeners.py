@@ -8,8 +8,8 @@ from typing import Any
 
 from absl import logging
 
+from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.saves.barrier_listener import BarrierSaverListener
-from monolith_cli.training.saves.requests import SESSION_LOST
 
 __all__ = ["SaveListeners"]
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 from absl import logging
 
 from monolith_cli.errors import DirectoryInUseError
+from monolith_cli.training.graph.lost import SESSION_LOST
 
-__all__ = ["SESSION_LOST", "SaveRequest", "SaveRequests", "SaveResult"]
+__all__ = ["SaveRequest", "SaveRequests", "SaveResult"]
 
-SESSION_LOST = (tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 30.0
