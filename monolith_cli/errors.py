@@ -12,6 +12,8 @@ import os
 
 __all__ = [
     "AlreadyExistsError",
+    "BarrierAlreadyPlacedError",
+    "BusyError",
     "ChangedWhileReadError",
     "CorruptionError",
     "CursorError",
@@ -19,9 +21,11 @@ __all__ = [
     "DifferentError",
     "DirectoryInUseError",
     "EntryNotFoundError",
+    "GoneError",
     "MissingShardError",
     "MonolithError",
     "NotReadableError",
+    "NotYoursError",
     "PathNotFoundError",
     "RecordCountError",
     "RefusedError",
@@ -31,6 +35,7 @@ __all__ = [
     "TableNotFoundError",
     "TimedOutError",
     "UnfinishedWorkersError",
+    "UnimplementedError",
     "UnreachableError",
     "UsageError",
     "WriteError",
@@ -94,7 +99,8 @@ class MonolithError(Exception):
 
 
 def _rebuild(cls: type[MonolithError], what: str, state: dict[str, object]) -> MonolithError:
-    error = cls(what)
+    error = cls.__new__(cls)
+    MonolithError.__init__(error, what)  # a class may want to know more in its own
     error.__dict__.update(state)
     return error
 
@@ -234,8 +240,30 @@ class UnreachableError(MonolithError, ConnectionError):
     kind = "unreachable"
 
 
+class UnimplementedError(UnreachableError):
+    """A method that the job does not have."""
+
+
 class RefusedError(MonolithError, PermissionError):
     """A running job that answers, and says no."""
+
+    kind = "refused"
+
+
+class BusyError(RefusedError):
+    """A job that cannot do just now what it may do in a moment."""
+
+
+class NotYoursError(RefusedError):
+    """A barrier that somebody else has placed, and that only force removes."""
+
+
+class GoneError(RefusedError):
+    """A barrier that is not there any more."""
+
+
+class BarrierAlreadyPlacedError(MonolithError, RuntimeError):
+    """The barrier is placed already, seen by the chief that was to place it."""
 
     kind = "refused"
 

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from monolith_cli.control.log import TAKES_NO_ORDERS
 from monolith_cli.control.service import READING_METHODS, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from monolith_cli.errors import (
+    BusyError,
+    GoneError,
     MonolithError,
+    NotYoursError,
     RefusedError,
     TimedOutError,
     UnfinishedWorkersError,
+    UnimplementedError,
     UnreachableError,
 )
 
@@ -24,22 +28,6 @@ _TOLD_CHARACTERS = 700  # of what a job says; ours says less
 _RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
 _WEB = "Received http2 header with status: "  # grpc's, of a web server's answer
 _NOT_CONNECTED = "failed to connect"  # grpc's, where there was no connection to lose
-
-
-class BusyError(RefusedError):
-    """A job that cannot do just now what it may do in a moment."""
-
-
-class NotYoursError(RefusedError):
-    """A barrier that somebody else has placed, and that only force removes."""
-
-
-class GoneError(RefusedError):
-    """A barrier that is not there any more."""
-
-
-class UnimplementedError(UnreachableError):
-    """A method that the job does not have."""
 
 
 class Tls(NamedTuple):

@@ -48,8 +48,8 @@ Why the races are harmless:
 
 from __future__ import annotations
 
+from monolith_cli.errors import BarrierAlreadyPlacedError
 from monolith_cli.training.barrier.callbacks import RunningRequest, running_request
-from monolith_cli.training.barrier.chief_side import BarrierAlreadyPlacedError
 from monolith_cli.training.barrier.hook import BarrierHook
 from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.barrier.view import BarrierView

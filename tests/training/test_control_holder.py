@@ -38,7 +38,7 @@ class Barrier:
 
         assert session is SESSION
         if self.placement:
-            raise BarrierAlreadyPlacedError
+            raise BarrierAlreadyPlacedError("placed")
         return self.place(ttl_seconds)
 
     def remove_barrier(self, session: Any) -> None:

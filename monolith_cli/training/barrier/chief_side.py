@@ -9,17 +9,14 @@ from typing import Any
 
 from absl import logging
 
+from monolith_cli.errors import BarrierAlreadyPlacedError
 from monolith_cli.training.barrier.callbacks import Callbacks
 from monolith_cli.training.barrier.lease import Heartbeat
 from monolith_cli.training.barrier.leaving import LeavingWatch
 from monolith_cli.training.barrier.state import BarrierState, Request
 from monolith_cli.training.graph.lost import SESSION_LOST
 
-__all__ = ["BarrierAlreadyPlacedError", "ChiefSide"]
-
-
-class BarrierAlreadyPlacedError(Exception):
-    """The barrier is placed already."""
+__all__ = ["ChiefSide"]
 
 
 class ChiefSide:

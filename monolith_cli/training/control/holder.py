@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from monolith_cli.training.barrier.chief_side import BarrierAlreadyPlacedError
+from monolith_cli.errors import BarrierAlreadyPlacedError
 from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.barrier.view import BarrierView
 from monolith_cli.training.control.refusals import CallRefusedError, check_presence

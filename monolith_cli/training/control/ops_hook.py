@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from monolith_cli.training.barrier.chief_side import BarrierAlreadyPlacedError
+from monolith_cli.errors import BarrierAlreadyPlacedError
 from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.graph.shared import job_scope, plain, shared_device
 

@@ -9,11 +9,15 @@ from typing import Any
 import grpc
 from absl import logging
 
+from monolith_cli.errors import MonolithError
+
 __all__ = ["CallRefusedError", "check_presence", "failing"]
 
 
-class CallRefusedError(Exception):
-    """Ends a call with a status."""
+class CallRefusedError(MonolithError):
+    """Ends a call with a status, `code`, which is grpc's."""
+
+    kind = "refused"
 
     def __init__(self, code: Any, details: str) -> None:
         super().__init__(details)

@@ -23,7 +23,7 @@ _FOLLOWING = {"output_shapes", "output_types"}
 """Parameters that follow from others, hence told only where nothing else is."""
 
 
-class _Malformed(ValueError):
+class _MalformedError(ValueError):
     pass
 
 
@@ -83,7 +83,7 @@ def _compare(saved: Any, now: Any) -> list[str]:
             return [f"the {which} fingerprint has version {version}: not compared"]
         try:
             pipelines.append(_parse(value))
-        except (_Malformed, RecursionError):
+        except (_MalformedError, RecursionError):
             return [f"the {which} fingerprint is malformed: not compared"]
     old, new = pipelines
     lines = _files(old.files, new.files)
@@ -99,13 +99,13 @@ def _compare(saved: Any, now: Any) -> list[str]:
 
 def _parse(value: Any) -> _Pipeline:
     if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise _Malformed
+        raise _MalformedError
     patterns = value.get("patterns", [])
     if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-        raise _Malformed
+        raise _MalformedError
     outputs = value.get("outputs", [])
     if not isinstance(outputs, list):
-        raise _Malformed
+        raise _MalformedError
     return _Pipeline(
         _parsed_nodes(value.get("nodes")), _parsed_files(value.get("files")), patterns, outputs
     )
@@ -115,7 +115,7 @@ def _parsed_files(value: Any) -> list[tuple[str | None, int | None]] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise _Malformed
+        raise _MalformedError
     files: list[tuple[str | None, int | None]] = []
     for file in value:
         if file is None:
@@ -124,18 +124,18 @@ def _parsed_files(value: Any) -> list[tuple[str | None, int | None]] | None:
         path = file.get("path") if isinstance(file, dict) else None
         size = file.get("bytes") if isinstance(file, dict) else None
         if not isinstance(path, str) or not (size is None or isinstance(size, int)):
-            raise _Malformed
+            raise _MalformedError
         files.append((path, size))
     return files
 
 
 def _parsed_nodes(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _Malformed
+        raise _MalformedError
     for node in value:
         parameters = node.get("parameters") if isinstance(node, dict) else None
         if not isinstance(parameters, dict) or not isinstance(node.get("op"), str):
-            raise _Malformed
+            raise _MalformedError
         for parameter in parameters.values():
             if isinstance(parameter, dict) and "nodes" in parameter:
                 _parsed_nodes(parameter["nodes"])
