@@ -129,6 +129,7 @@ def place(
     from time import monotonic
 
     from monolith_cli.control.texts import unblocked_text
+    from monolith_cli.control.wait import wait_until
     from monolith_cli.errors import RefusedError
     from monolith_cli.reports.control import barrier_document, barrier_lines
     from monolith_cli.reports.terminal import Messages, show_as
@@ -156,8 +157,11 @@ def place(
             )
         with telling(how_it_ends):
             info = (
-                job.wait(
-                    lambda info: not info.placed or not info.unblocked, timeout, unblocked_text
+                wait_until(
+                    job,
+                    lambda info: not info.placed or not info.unblocked,
+                    timeout,
+                    unblocked_text,
                 )
                 if wait
                 else job.info()
@@ -291,6 +295,7 @@ def wait(
     Says nothing, but with --json, and for why it has failed.
     """
     from monolith_cli.control.texts import unblocked_text
+    from monolith_cli.control.wait import wait_until
     from monolith_cli.reports.control import barrier_document, held_text
     from monolith_cli.reports.terminal import show_json
 
@@ -307,7 +312,7 @@ def wait(
     else:
         is_there, missing = (lambda info: not info.placed), held_text
     with place.connect(timeout) as job:
-        info = job.wait(is_there, timeout, missing)
+        info = wait_until(job, is_there, timeout, missing)
     if json:
         show_json(barrier_document(info, str(job.address)))
 
@@ -377,8 +382,9 @@ def hold(
     If the barrier cannot be removed at once, that is tried for ten seconds, or until Ctrl-C. If
     this command itself is killed, the barrier ends when its time is over.
     """
+    from monolith_cli.control.hold import code_of
     from monolith_cli.control.hold import hold as hold_barrier
-    from monolith_cli.control.hold import why_not
+    from monolith_cli.control.program import find_program
     from monolith_cli.reports.terminal import Messages
 
     settings: Settings = ctx.obj
@@ -389,9 +395,10 @@ def hold(
     command = command if behind is None else behind
     if not command or (place.address and behind is None):
         raise click.UsageError("No command: give it behind --")
-    if (failure := why_not(command)) is not None:  # whether there is a job or not
-        code, error = failure
-        raise CodedError(error, code)
+    try:
+        program = find_program(command)  # whether there is a job or not
+    except MonolithError as error:
+        raise CodedError(error, code_of(error)) from error
     try:
         with place.connect() as job:
             check_ttl(ctx, job)
@@ -399,7 +406,7 @@ def hold(
                 messages.warnings("an original job: if this command is killed, the barrier stays")
             held = hold_barrier(
                 job,
-                command,
+                program,
                 reason=reason or job_options.words(" ".join(command)),
                 owner=owner,
                 ttl_seconds=ttl,

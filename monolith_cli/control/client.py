@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.control.address import (
     Address,
@@ -14,27 +14,20 @@ from monolith_cli.control.address import (
     parse_address,
     read_address,
 )
-from monolith_cli.control.faults import (
-    BusyError,
-    Faults,
-    GoneError,
-    NotYoursError,
-    Tls,
-    UnimplementedError,
-)
-from monolith_cli.control.service import MAX_MESSAGE_BYTES, READING_METHODS, make_stub, request
+from monolith_cli.control.calls import Calls
+from monolith_cli.control.faults import Tls
+from monolith_cli.control.wait import time_left
 from monolith_cli.errors import (
+    BusyError,
+    GoneError,
     MonolithError,
-    NotReadableError,
-    PathNotFoundError,
+    NotYoursError,
     RefusedError,
-    TimedOutError,
+    UnimplementedError,
     UnreachableError,
-    UsageError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 __all__ = [
@@ -52,9 +45,7 @@ __all__ = [
 ANSWER_SECONDS = 10.0
 """How long a job may take to answer; saves have their own time."""
 
-_POLL_SECONDS = 0.2
 _LOOK_SECONDS = 2.0  # for a job that may have come in place of another
-_SHORTEST_SECONDS = 0.2  # that a call is given, however little time is left
 
 
 class JobInfo(NamedTuple):
@@ -118,7 +109,10 @@ class JobClient:
 
     Attributes
     ----------
-    address
+    address, model_dir
+        As they were given.
+    answer_seconds
+        How long the job may take to answer.
     first_info
         What the job has said of itself when it was asked first.
 
@@ -139,36 +133,11 @@ class JobClient:
         tls: Tls | None = None,
         timeout_seconds: float | None = None,
     ) -> None:
-        # Its own log would come in between the lines of a command.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        import grpc
-
-        self._grpc = grpc
         self.address = address
-        self._timeout_seconds = ANSWER_SECONDS if timeout_seconds is None else timeout_seconds
-        self._model_dir = model_dir
-        self._token = token
+        self.answer_seconds = ANSWER_SECONDS if timeout_seconds is None else timeout_seconds
+        self.model_dir = model_dir
         self._tls = tls
-        self._faults = Faults(address, tls, token)
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.enable_http_proxy", 0),
-            # Who tries again within seconds is not to be told of an older failure.
-            ("grpc.initial_reconnect_backoff_ms", 200),
-            ("grpc.max_reconnect_backoff_ms", 1000),
-        ]
-        # Without a scheme a host such as "unix" would be taken for one.
-        target = "dns:///" + str(address).replace("%", "%25")
-        if tls is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            credentials = grpc.ssl_channel_credentials(
-                _read(tls.authority),
-                _read(tls.key) if tls.key else None,
-                _read(tls.certificate) if tls.certificate else None,
-            )
-            self._channel = grpc.secure_channel(target, credentials, options)
-        self._stub = make_stub(self._channel)
+        self._calls = Calls(address, token, tls, self.answer_seconds)
         try:
             self.first_info = self._check(model_dir)
         except BaseException:
@@ -188,23 +157,23 @@ class JobClient:
 
     def close(self) -> None:
         """Let the connection go."""
-        self._channel.close()
+        self._calls.close()
 
     @property
     def is_original(self) -> bool:
         """Whether the job has only the original service's five methods."""
-        return self._faults.is_original
+        return self._calls.faults.is_original
 
     def info(self, timeout_seconds: float | None = None) -> JobInfo:
         """What the job is at."""
         if self.is_original:
-            blocks = self._call("GetBlockStatus", timeout_seconds)
-            training = self._call("GetTrainingStatus", timeout_seconds)
+            blocks = self._calls.call("GetBlockStatus", timeout_seconds)
+            training = self._calls.call("GetTrainingStatus", timeout_seconds)
             blocked, unblocked = set(blocks.blocked_indices), set(blocks.unblocked_indices)
             return JobInfo(
                 0 in blocked, sorted(blocked - {0}), sorted(unblocked - {0}), training.global_step
             )
-        said = self._call("GetInfo", timeout_seconds)
+        said = self._calls.call("GetInfo", timeout_seconds)
         is_known = said.placed and bool(said.owner or said.reason or said.placed_ms_ago)
         return JobInfo(
             placed=said.placed,
@@ -246,9 +215,9 @@ class JobClient:
             It is placed, and by whom; or the job does not take orders from here.
         """
         if self.is_original:
-            self._call("StopTraining")
+            self._calls.call("StopTraining")
             return Lease(None, None, None)
-        said = self._call("PlaceBarrier", reason=reason, owner=owner, ttl_ms=_ms(ttl_seconds))
+        said = self._calls.call("PlaceBarrier", reason=reason, owner=owner, ttl_ms=_ms(ttl_seconds))
         return Lease(said.lease_id, said.generation, _seconds(said.expires_in_ms))
 
     def renew(self, lease: Lease, ttl_seconds: float, timeout_seconds: float | None = None) -> bool:
@@ -257,7 +226,7 @@ class JobClient:
             return self.info(timeout_seconds).placed
         fields = {"lease_id": lease.lease_id, "ttl_ms": _ms(ttl_seconds)}
         try:
-            self._call("RenewBarrier", timeout_seconds, **fields)
+            self._calls.call("RenewBarrier", timeout_seconds, **fields)
         except GoneError:
             return False
         return True
@@ -279,12 +248,12 @@ class JobClient:
             It is somebody else's.
         """
         if self.is_original:
-            self._call("ResumeTraining", timeout_seconds)
+            self._calls.call("ResumeTraining", timeout_seconds)
             return
         lease_id = (lease.lease_id if lease else None) or ""
         fields = {"lease_id": lease_id, "owner": owner, "force": force, "reason": reason}
         with contextlib.suppress(GoneError):
-            self._call("RemoveBarrier", timeout_seconds, **fields)
+            self._calls.call("RemoveBarrier", timeout_seconds, **fields)
 
     def save(self, *, require_all: bool, reason: str, owner: str, timeout_seconds: float) -> Saved:
         """Save a checkpoint now; returns when it is committed.
@@ -303,7 +272,7 @@ class JobClient:
         """
         if self.is_original:
             return self._save_of_original(timeout_seconds)
-        said = self._call(
+        said = self._calls.call(
             "SaveNow", timeout_seconds, require_all=require_all, reason=reason, owner=owner
         )
         return Saved(
@@ -325,45 +294,18 @@ class JobClient:
                 kind="original_job",
                 hint="it can be asked by an action file in its directory",
             )
-        self._call("StopJob", reason=reason, owner=owner)
-
-    def wait(
-        self,
-        is_there: Callable[[JobInfo], bool],
-        timeout_seconds: float,
-        what: Callable[[JobInfo], str],
-    ) -> JobInfo:
-        """Ask five times a second until something is there.
-
-        Raises
-        ------
-        TimedOutError
-            The time is over; `what` says of what.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            left = max(deadline - time.monotonic(), _SHORTEST_SECONDS)
-            info = self.info(min(left, self._timeout_seconds))
-            if is_there(info):
-                return info
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimedOutError(
-                    f"{what(info)} after {timeout_seconds:g} s", path=str(self.address)
-                )
-            time.sleep(min(_POLL_SECONDS, left))
+        self._calls.call("StopJob", reason=reason, owner=owner)
 
     def _save_of_original(self, timeout_seconds: float) -> Saved:
-        if self._model_dir is None:
-            self._call("SaveCheckpoint", timeout_seconds)
+        if self.model_dir is None:
+            self._calls.call("SaveCheckpoint", timeout_seconds)
             return Saved(None, None, None, None)
         from monolith_cli.control.commits import Commits
 
         deadline = time.monotonic() + timeout_seconds
-        commits = Commits(self._model_dir)
-        step = self.info(min(timeout_seconds, self._timeout_seconds)).global_step
-        left = max(deadline - time.monotonic(), _SHORTEST_SECONDS)
-        self._call("SaveCheckpoint", left)
+        commits = Commits(self.model_dir)
+        step = self.info(min(timeout_seconds, self.answer_seconds)).global_step
+        self._calls.call("SaveCheckpoint", time_left(deadline))
         left = deadline - time.monotonic()
         commit = commits.wait(left, told_seconds=timeout_seconds, at_least=step)
         return Saved(commit.step, commit.path, None, None)
@@ -372,11 +314,11 @@ class JobClient:
         try:
             info = self.info()
         except UnimplementedError:
-            self._faults.is_original = True
+            self._calls.faults.is_original = True
             try:
                 return self.info()
             except UnimplementedError as error:
-                raise self._faults.no_job(error.what) from error
+                raise self._calls.faults.no_job(error.what) from error
         if model_dir is not None and info.model_dir and not _is_same(info.model_dir, model_dir):
             raise UnreachableError(
                 f"the job that listens at {self.address} is that of {info.model_dir}",
@@ -385,30 +327,6 @@ class JobClient:
                 kind="another_job",
             )
         return info
-
-    def _call(self, method: str, timeout_seconds: float | None = None, **fields: Any) -> Any:
-        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        try:
-            message = request(method)(**fields)
-        except ValueError as error:  # text that is no UTF-8, a number that is too large
-            raise UsageError(f"{method} cannot be asked for that: {error}") from error
-        metadata = []
-        if self._token and self._token.text and method not in READING_METHODS:
-            metadata.append(("authorization", f"Bearer {self._token.text}"))
-        deadline = time.monotonic() + seconds
-        left = seconds
-        while True:
-            try:
-                said = getattr(self._stub, method)(message, timeout=left, metadata=metadata)
-                self._faults.has_answered = True
-                return said
-            except self._grpc.RpcError as error:
-                is_full = error.code() == self._grpc.StatusCode.RESOURCE_EXHAUSTED
-                left = deadline - time.monotonic() - _POLL_SECONDS
-                # Many may look at a job, even more than it answers at once.
-                if not (is_full and method in READING_METHODS and left > 0):
-                    raise self._faults.error_of(error, method, seconds) from error
-            time.sleep(_POLL_SECONDS)
 
 
 def connect(
@@ -457,13 +375,3 @@ def _ms(seconds: float | None) -> int:
 
 def _seconds(milliseconds: int) -> float | None:
     return milliseconds / 1000 if milliseconds else None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise PathNotFoundError("not there", path=path) from error
-    except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monolith_cli.control.client import BusyError
-from monolith_cli.control.program import find_program, start_program
+from monolith_cli.control.program import start_program
 from monolith_cli.control.texts import unblocked_text
+from monolith_cli.control.wait import wait_until
 from monolith_cli.errors import (
+    BusyError,
     MonolithError,
     PathNotFoundError,
     RefusedError,
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from monolith_cli.control.client import JobClient, JobInfo, Lease
+    from monolith_cli.control.program import Program
 
-__all__ = ["Held", "hold", "why_not"]
+__all__ = ["Held", "code_of", "hold"]
 
 _NOT_RUN, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
 _KEYS = (signal.SIGINT, signal.SIGQUIT)  # which a terminal sends
@@ -67,18 +69,14 @@ class Held(NamedTuple):
     ends_in_seconds: float | None
 
 
-def why_not(command: Sequence[str]) -> tuple[int, MonolithError] | None:
-    """The exit code and the error of a command that is not there, or cannot be executed."""
-    try:
-        find_program(command[0])
-    except MonolithError as error:
-        return _code_of(error), error
-    return None
+def code_of(error: MonolithError) -> int:
+    """The exit code, as a shell has it, for a command whose program `find_program` refuses."""
+    return _NOT_FOUND if isinstance(error, PathNotFoundError) else _NOT_EXECUTABLE
 
 
 def hold(
     client: JobClient,
-    command: Sequence[str],
+    program: Program,
     *,
     reason: str,
     owner: str,
@@ -86,8 +84,6 @@ def hold(
     timeout_seconds: float,
 ) -> Held:
     """Place the barrier, wait until all workers stand, run a command, and remove the barrier.
-
-    Nothing is placed for a command that is not there, or that cannot be executed.
 
     The barrier is renewed three times in its time-to-live by a thread; if this process is killed
     it ends by itself (but not on an original job). SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed
@@ -100,8 +96,6 @@ def hold(
     MonolithError
         The barrier could not be placed.
     """
-    if (failure := why_not(command)) is not None:
-        return Held(*failure, False, None, None)
     run_id = client.first_info.run_id
     with _signals() as caught:
         lease = client.place(
@@ -111,7 +105,7 @@ def hold(
         try:
             keeper.start()
             _wait(client, timeout_seconds, caught, keeper)
-            code, problem = _run(command, caught)
+            code, problem = _run(program, caught)
         except MonolithError as error:
             error.hint = "; ".join(filter(None, [error.hint, "the command was not run"]))
             code, problem = _NOT_RUN, error
@@ -231,31 +225,27 @@ def _wait(client: JobClient, timeout_seconds: float, caught: _Caught, keeper: _K
     def is_over(info: JobInfo) -> bool:
         return bool(caught.numbers) or keeper.lost or not (info.placed and info.unblocked)
 
-    info = client.wait(is_over, timeout_seconds, unblocked_text)
+    info = wait_until(client, is_over, timeout_seconds, unblocked_text)
     if not caught.numbers and (keeper.lost or not info.placed):
         what = "the barrier was removed before all workers stood"
         raise RefusedError(what, path=str(client.address))
 
 
-def _run(command: Sequence[str], caught: _Caught) -> tuple[int, MonolithError | None]:
+def _run(program: Program, caught: _Caught) -> tuple[int, MonolithError | None]:
     if caught.numbers:
         number = caught.numbers[0]
         kind = "interrupted" if number == signal.SIGINT else "terminated"
         return 128 + number, MonolithError("stopped before the command was run", kind=kind)
     try:
-        process = start_program(command)
+        process = start_program(program)
     except MonolithError as error:  # which only this attempt could tell
-        return _code_of(error), error
+        return code_of(error), error
     caught.process = process
     for number in caught.numbers:  # that came while it was started
         caught.pass_on(number)
     code = process.wait()
     caught.process = None
     return (128 - code if code < 0 else code), None
-
-
-def _code_of(error: MonolithError) -> int:
-    return _NOT_FOUND if isinstance(error, PathNotFoundError) else _NOT_EXECUTABLE
 
 
 @contextlib.contextmanager

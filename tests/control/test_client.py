@@ -15,8 +15,11 @@ from fake_jobs import OriginalJob, OurJob, Refusal, serving
 
 from monolith_cli.control.client import BusyError, connect
 from monolith_cli.control.hold import Held, hold
+from monolith_cli.control.program import find_program
+from monolith_cli.control.wait import wait_until
 from monolith_cli.errors import RefusedError, TimedOutError, UnreachableError, UsageError
 
+TRUE = find_program(["true"])
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -77,10 +80,10 @@ def test_who_looks_at_a_busy_job_asks_again(job: OurJob) -> None:
 def test_wait_asks_no_longer_than_it_may(job: OurJob) -> None:
     with connect(job.model_dir) as client:
         with pytest.raises(TimedOutError, match=r"not yet after 0.1 s"):
-            client.wait(lambda info: False, 0.1, lambda info: "not yet")
+            wait_until(client, lambda info: False, 0.1, lambda info: "not yet")
         job.hangs.add("GetInfo")
         with pytest.raises(TimedOutError, match="no answer from"):
-            client.wait(lambda info: False, 0.3, lambda info: "not yet")
+            wait_until(client, lambda info: False, 0.3, lambda info: "not yet")
 
 
 def test_many_threads_share_a_client(job: OurJob) -> None:
@@ -112,7 +115,7 @@ def test_an_original_job_tells_no_more(tmp_path: Path) -> None:
 def test_hold_leaves_signals_as_they_were(job: OurJob) -> None:
     before = [signal.getsignal(s) for s in SIGNALS]
     with connect(job.model_dir) as client:
-        held = hold(client, ["true"], reason="", owner="ann", ttl_seconds=5, timeout_seconds=5)
+        held = hold(client, TRUE, reason="", owner="ann", ttl_seconds=5, timeout_seconds=5)
     assert held[:4] == (0, None, False, None)
     after = [signal.getsignal(s) for s in SIGNALS]
     assert after == before
@@ -121,7 +124,12 @@ def test_hold_leaves_signals_as_they_were(job: OurJob) -> None:
 def hold_true(job: OriginalJob, ttl_seconds: float = 60) -> Held:
     with connect(job.model_dir) as client:
         return hold(
-            client, ["true"], reason="", owner="ann", ttl_seconds=ttl_seconds, timeout_seconds=5
+            client,
+            TRUE,
+            reason="",
+            owner="ann",
+            ttl_seconds=ttl_seconds,
+            timeout_seconds=5,
         )
 
 
@@ -223,7 +231,14 @@ def test_a_barrier_that_is_not_removed_when_the_command_was_not_run(
     job.raises["RemoveBarrier"] = Refusal("UNAVAILABLE", "not now")
     job.late = {2}
     with connect(job.model_dir) as client:
-        held = hold(client, ["true"], reason="", owner="ann", ttl_seconds=60, timeout_seconds=0.3)
+        held = hold(
+            client,
+            TRUE,
+            reason="",
+            owner="ann",
+            ttl_seconds=60,
+            timeout_seconds=0.3,
+        )
     assert held.code == 125
     assert "worker 2 is not blocked after 0.3 s; the command was not run" in str(held.problem)
     assert held.not_removed is not None
@@ -345,10 +360,11 @@ def test_a_job_that_has_come_back_at_another_address(tmp_path: Path) -> None:
 
 def test_the_clients_clock_plays_no_part(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
     without = types.SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr("monolith_cli.control.client.time", without)
+    for module in ("client", "calls", "wait"):
+        monkeypatch.setattr(f"monolith_cli.control.{module}.time", without)
     with connect(job.model_dir) as client:
         lease = client.place(reason="", owner="ann", ttl_seconds=60)
-        info = client.wait(lambda info: info.placed, 5, lambda info: "not placed")
+        info = wait_until(client, lambda info: info.placed, 5, lambda info: "not placed")
         assert info.expires_in_seconds is not None
         assert client.renew(lease, 60)
         client.remove(owner="ann", lease=lease)

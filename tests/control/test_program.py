@@ -23,18 +23,18 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         script(tmp_path / name / "tool", "#!/bin/sh\n", mode)
     (tmp_path / "a" / "folder").mkdir()
     monkeypatch.setenv("PATH", f"/none:{tmp_path}/a:{tmp_path}/b")
-    assert find_program("tool") == f"{tmp_path}/b/tool"
+    assert find_program(["tool", "x"]) == (f"{tmp_path}/b/tool", ["tool", "x"])
     with pytest.raises(PathNotFoundError):
-        find_program("folder")
+        find_program(["folder"])
     monkeypatch.setenv("PATH", f"{tmp_path}/a")
     with pytest.raises(NotReadableError, match="Permission denied"):
-        find_program("tool")
+        find_program(["tool"])
     monkeypatch.chdir(tmp_path)
-    assert find_program("b/tool") == "b/tool"
+    assert find_program(["b/tool"]).path == "b/tool"
     with pytest.raises(PathNotFoundError):
-        find_program("b/none")
+        find_program(["b/none"])
     with pytest.raises(PathNotFoundError):
-        find_program("")
+        find_program([""])
 
 
 @pytest.mark.parametrize(
@@ -50,23 +50,26 @@ def test_what_a_script_is_for(tmp_path: Path, line: str, name: str) -> None:
     with pytest.raises(OSError, match=r".+"):
         os.execv(path, [str(path)])
     with pytest.raises(NotReadableError) as caught:
-        find_program(str(path))
+        find_program([str(path)])
     assert caught.value.what == f"a script for {name!r}, which is not there"
 
 
 @pytest.mark.parametrize("line", ["#!/bin/sh\n", "#!/bin/sh -e\n", "#!\n", "exit 0\n", ""])
 def test_scripts_that_can_be_run(tmp_path: Path, line: str) -> None:
     path = str(script(tmp_path / "script", line))
-    assert find_program(path) == path
-    assert start_program([path]).wait(10) == 0
+    program = find_program([path])
+    assert program == (path, [path])
+    assert start_program(program).wait(10) == 0
 
 
 def test_what_only_the_attempt_tells(tmp_path: Path) -> None:
     path = tmp_path / "program"
     path.write_bytes(b"\x7fELF\0")
     path.chmod(0o755)
-    assert find_program(str(path)) == str(path)
+    program = find_program([str(path)])
+    assert program.path == str(path)
     with pytest.raises(NotReadableError, match="Exec format error"):
-        start_program([str(path)])
+        start_program(program)
+    path.unlink()
     with pytest.raises(PathNotFoundError, match="not found"):
-        start_program([str(tmp_path / "none")])
+        start_program(program)
