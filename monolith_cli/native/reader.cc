@@ -40,10 +40,10 @@ void Reader::seek(uint64_t position) {
   base_ = position;
   hole_ = false;
   if (source_->compression() == Compression::snappy) {
-    block_ = source_->block_at(position);
+    block_ = source_->map().block_at(position);
     // A broken block without length lies before the bytes at its position, not in them.
-    while (block_ < passed_ && source_->blocks()[block_].broken) ++block_;
-    if (block_ < source_->blocks().size()) base_ = source_->blocks()[block_].position;
+    while (block_ < passed_ && source_->map().blocks()[block_].broken) ++block_;
+    if (block_ < source_->map().blocks().size()) base_ = source_->map().blocks()[block_].position;
   }
 }
 
@@ -83,7 +83,7 @@ bool Reader::more(uint64_t up_to) {
     chunk_ = std::min(2 * chunk_, kMaxChunk);
     return true;
   }
-  const std::vector<Block>& blocks = source_->blocks();
+  const std::vector<Block>& blocks = source_->map().blocks();
   if (block_ == blocks.size() || hole_) return false;
   const Block& block = blocks[block_];
   if (block.broken) {
@@ -114,7 +114,7 @@ bool Reader::more(uint64_t up_to) {
 }
 
 void Reader::pass_hole() {
-  const Block& block = source_->blocks()[block_];
+  const Block& block = source_->map().blocks()[block_];
   passed_ = ++block_;
   hole_ = false;
   window_.clear();
@@ -251,7 +251,7 @@ void Reader::note(DamageKind kind, uint64_t position, uint64_t end, uint64_t len
 // Notes the block that the window ends at. One that starts before the range, and that is met on the
 // way to the range's first record, is its predecessor's to report.
 void Reader::note_hole() {
-  const Block& block = source_->blocks()[block_];
+  const Block& block = source_->map().blocks()[block_];
   if (!started_ && block.position < options_.start) return;
   DamageKind kind = DamageKind::bad_block;
   if (block.broken) {
@@ -296,7 +296,7 @@ void Reader::damaged_by_edge(uint64_t length, bool has_header) {
   size_t hole = damages_.size() - 1;
   damages_[hole].position = std::min(damages_[hole].position, position_);
   if (!options_.skip) return;
-  const bool known_length = source_->blocks()[block_].length > 0;
+  const bool known_length = source_->map().blocks()[block_].length > 0;
   pass_hole();
   const uint64_t after = base_;
   // A record that spans the whole block is the only one lost, if the next one is where it says.

@@ -1,0 +1,110 @@
+#include "stored.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace monolith {
+namespace {
+
+class FileBytes : public Bytes {
+ public:
+  explicit FileBytes(const std::string& path) : path_(path) {
+    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd_ < 0) throw IoError(errno, "open");
+    struct stat s;
+    if (::fstat(fd_, &s) != 0) fail("stat");
+    if (S_ISDIR(s.st_mode)) {
+      errno = EISDIR;
+      fail("open");
+    }
+    size_ = static_cast<uint64_t>(s.st_size);
+    device_ = s.st_dev;
+    inode_ = s.st_ino;
+    modified_ = modified(s);
+  }
+
+  ~FileBytes() override { ::close(fd_); }
+
+  uint64_t size() const override { return size_; }
+
+  void read(uint64_t offset, uint8_t* to, size_t n) const override {
+    while (n > 0) {
+      ssize_t got = ::pread(fd_, to, n, static_cast<off_t>(offset));
+      if (got < 0) {
+        if (errno == EINTR) continue;
+        throw IoError(errno, "read");
+      }
+      if (got == 0) throw ChangedError(offset);
+      to += got;
+      offset += static_cast<uint64_t>(got);
+      n -= static_cast<size_t>(got);
+    }
+  }
+
+  void check_unchanged() const override {
+    struct stat s;
+    if (::fstat(fd_, &s) != 0) throw IoError(errno, "stat");
+    uint64_t now = static_cast<uint64_t>(s.st_size);
+    if (now != size_) throw ChangedError(std::min(now, size_));
+    timespec then = modified_, at = modified(s);
+    if (at.tv_sec != then.tv_sec || at.tv_nsec != then.tv_nsec) {
+      throw ChangedError(0);  // written to in place: nobody knows where
+    }
+    if (::stat(path_.c_str(), &s) != 0) throw IoError(errno, "stat");
+    if (s.st_ino != inode_ || s.st_dev != device_) throw ChangedError(0);
+  }
+
+ private:
+  static timespec modified(const struct stat& s) {
+#ifdef __APPLE__
+    return s.st_mtimespec;
+#else
+    return s.st_mtim;
+#endif
+  }
+
+  [[noreturn]] void fail(const char* what) {
+    int code = errno;
+    ::close(fd_);
+    throw IoError(code, what);
+  }
+
+  std::string path_;
+  int fd_;
+  uint64_t size_;
+  dev_t device_;
+  ino_t inode_;
+  timespec modified_;
+};
+
+class MemoryBytes : public Bytes {
+ public:
+  MemoryBytes(const uint8_t* data, size_t n) : data_(data), size_(n) {}
+  uint64_t size() const override { return size_; }
+  void read(uint64_t offset, uint8_t* to, size_t n) const override {
+    if (offset > size_ || n > size_ - offset) throw ChangedError(size_);
+    std::memcpy(to, data_ + offset, n);
+  }
+  void check_unchanged() const override {}
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+};
+
+}  // namespace
+
+std::unique_ptr<Bytes> open_file(const std::string& path) {
+  return std::make_unique<FileBytes>(path);
+}
+
+std::unique_ptr<Bytes> open_memory(const uint8_t* data, size_t n) {
+  return std::make_unique<MemoryBytes>(data, n);
+}
+
+}  // namespace monolith
