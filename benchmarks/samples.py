@@ -65,7 +65,7 @@ class Samples:
 
 
 if __name__ == "__main__":
-    from monolith_cli.checkpoint.sample import write_sample
+    from monolith_cli.samples.sample import write_sample
 
     write_sample(sys.argv[1], force=True, **json.loads(sys.argv[2]))
     os.sync()  # else the system would write behind the measurements' back

@@ -94,9 +94,9 @@ def sample(
     variables, too. A run that is killed may leave a hidden directory in MODEL_DIR, which the next
     one with --force removes.
     """
-    from monolith_cli.checkpoint.sample import write_sample
     from monolith_cli.reports.sample import sample_document, sample_lines
     from monolith_cli.reports.terminal import Messages, Progress, show, show_json
+    from monolith_cli.samples.sample import write_sample
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     with Progress("writing", quiet=settings.quiet, unit="entries") as progress:

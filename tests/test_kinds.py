@@ -38,7 +38,7 @@ def test_what_the_library_names_is_known() -> None:
     assert table is not None
     native = set(re.findall('"([a-z_]+)"', table[1]))
     assert native <= set(RECORD_DAMAGE)
-    found |= native | {"read_only", "no_space", "file_too_large"}  # of a table in formats/atomic.py
+    found |= native | {"read_only", "no_space", "file_too_large"}  # of a table in storage/atomic.py
     assert sorted(found - set(KINDS)) == []
     assert sorted(set(KINDS) - found) == []
 

@@ -23,8 +23,8 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.small_file import read_whole_file
+from monolith_cli.storage.atomic import atomic_write
 
 __all__ = [
     "CLAIM_SECONDS",

@@ -55,13 +55,13 @@ from monolith_cli.errors import (
     StateFileError,
     UsageError,
 )
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
     format_checkpoint_state,
     read_checkpoint_state,
     read_monolith_checkpoint_state,
 )
+from monolith_cli.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

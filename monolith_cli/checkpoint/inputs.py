@@ -33,13 +33,13 @@ from monolith_cli.checkpoint.names import (
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import PathNotFoundError, StateFileError
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
     format_checkpoint_state,
     read_checkpoint_state,
 )
 from monolith_cli.formats.small_file import malformed, read_whole_file
+from monolith_cli.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -22,8 +22,8 @@ from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.names import CKPT_OVERRIDE
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import PathNotFoundError, StateFileError
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.small_file import malformed, read_with_status
+from monolith_cli.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

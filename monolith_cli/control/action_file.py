@@ -16,7 +16,7 @@ from monolith_cli.errors import (
     RefusedError,
     TimedOutError,
 )
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from monolith_cli.control.commits import Commit

@@ -101,7 +101,7 @@ def write_ckpt_info(
     AlreadyExistsError, WriteError
         As `atomic_write`.
     """
-    from monolith_cli.formats.atomic import atomic_write
+    from monolith_cli.storage.atomic import atomic_write
 
     atomic_write(path, format_ckpt_info(info), overwrite=overwrite)
 

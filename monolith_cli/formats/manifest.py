@@ -16,8 +16,8 @@ import re
 from typing import Any, NamedTuple
 
 from monolith_cli.errors import StateFileError
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.small_file import read_whole_file
+from monolith_cli.storage.atomic import atomic_write
 
 __all__ = [
     "Manifest",

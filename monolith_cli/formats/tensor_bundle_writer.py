@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from monolith_cli.formats import wire
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.dtypes import dtype_number, format_shape
 from monolith_cli.formats.leveldb_table import format_table
+from monolith_cli.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

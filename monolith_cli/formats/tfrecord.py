@@ -361,7 +361,7 @@ class RecordWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], compression: str = "plain") -> None:
-        from monolith_cli.formats.atomic import AtomicFile
+        from monolith_cli.storage.atomic import AtomicFile
 
         self._file = AtomicFile(os.fspath(path))
         self._compression = compression

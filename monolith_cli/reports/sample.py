@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from monolith_cli.reports.text import bytes_text, count_text, name_text
 
 if TYPE_CHECKING:
-    from monolith_cli.checkpoint.sample import Sample
+    from monolith_cli.samples.sample import Sample
 
 __all__ = ["sample_document", "sample_lines"]
 

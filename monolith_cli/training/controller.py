@@ -23,7 +23,7 @@ from monolith_cli.control.service import (
 )
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats import text_proto
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.storage.atomic import atomic_write
 from monolith_cli.training.control.log import ControlLog
 from monolith_cli.training.control.ops_hook import STOP_ACTION, ControllerHook, StopHelper
 from monolith_cli.training.control.port import ServerTls

@@ -18,12 +18,12 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.override import Override, read_override
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.errors import NotReadableError, StateFileError, UsageError, WriteError
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
     format_checkpoint_state,
     read_checkpoint_state,
 )
+from monolith_cli.storage.atomic import atomic_write
 
 HOUR = 3600.0
 

@@ -19,8 +19,8 @@ from monolith_cli.errors import (
     StateFileError,
     StepNotFoundError,
 )
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkpoint_state
+from monolith_cli.storage.atomic import atomic_write
 
 
 def save(directory: Path, *steps: int, base: str = "model.ckpt") -> None:

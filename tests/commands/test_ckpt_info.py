@@ -22,7 +22,7 @@ from dump_support import (
     write_model_dir,
 )
 
-from monolith_cli.formats.atomic import AtomicFile
+from monolith_cli.storage.atomic import AtomicFile
 
 EXPORT = Path(__file__).parents[2] / ".." / "shared" / "data" / "monolith_export"
 

@@ -19,7 +19,7 @@ from monolith_cli.cli import COMMANDS
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Entry
 from monolith_cli.errors import CorruptionError
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.storage.atomic import atomic_write
 
 
 @click.command(cls=Command)

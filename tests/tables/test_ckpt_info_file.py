@@ -19,9 +19,9 @@ from monolith_cli.errors import (
     StateFileError,
     WriteError,
 )
-from monolith_cli.formats.atomic import atomic_write
 from monolith_cli.formats.ckpt_info import CkptInfo, format_ckpt_info
 from monolith_cli.formats.tfrecord import Skipped
+from monolith_cli.storage.atomic import atomic_write
 from monolith_cli.tables.ckpt_info_file import (
     Outcome,
     check_ckpt_info,
@@ -120,7 +120,7 @@ def test_write_errors(
     def refuse(path: str, data: bytes, *, overwrite: bool) -> None:
         raise WriteError("not written: no", path=path, kind=kind)
 
-    monkeypatch.setattr("monolith_cli.formats.atomic.atomic_write", refuse)
+    monkeypatch.setattr("monolith_cli.storage.atomic.atomic_write", refuse)
     outcome = save_ckpt_info(str(tmp_path / "ckpt.info-5"), DUMP, force=force)
     assert outcome.written is None
     fails = force or kind == "no_space"
@@ -146,7 +146,7 @@ def test_somebody_writes_it_meanwhile(
         path.write_bytes(text)
         atomic_write(name, data, overwrite=overwrite)
 
-    monkeypatch.setattr("monolith_cli.formats.atomic.atomic_write", late)
+    monkeypatch.setattr("monolith_cli.storage.atomic.atomic_write", late)
     outcome = save_ckpt_info(str(path), DUMP)
     assert outcome.written is None
     assert (outcome.failure and outcome.failure.kind) == kind

@@ -15,7 +15,7 @@ from absl import logging
 
 from monolith_cli.control.log import EXPIRED
 from monolith_cli.control.service import ADDRESS_FILE, TOKEN_FILE
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.storage.atomic import atomic_write
 from monolith_cli.training.barrier.op import BarrierOp
 from monolith_cli.training.control.asked_saves import AskedSaves
 from monolith_cli.training.control.calls import Calls

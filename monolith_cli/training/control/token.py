@@ -15,7 +15,7 @@ from monolith_cli.control.address import find_token
 from monolith_cli.control.log import NO_TOKEN, TAKES_NO_ORDERS, WRONG_TOKEN
 from monolith_cli.control.service import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from monolith_cli.errors import MonolithError, WriteError
-from monolith_cli.formats.atomic import atomic_write
+from monolith_cli.storage.atomic import atomic_write
 
 __all__ = ["RunToken", "make_token"]
 

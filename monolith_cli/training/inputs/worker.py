@@ -23,7 +23,7 @@ from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_inputs_name
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
-from monolith_cli.formats.atomic import sync
+from monolith_cli.storage.atomic import sync
 from monolith_cli.training.barrier.callbacks import RunningRequest, running_request
 from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.paths import check_save_path

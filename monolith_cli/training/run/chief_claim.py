@@ -26,7 +26,7 @@ from monolith_cli.checkpoint.claim import (
 from monolith_cli.checkpoint.names import CHECKPOINT, CHIEF_CLAIM
 from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import AlreadyExistsError, MonolithError, StateFileError
-from monolith_cli.formats.atomic import make_directory
+from monolith_cli.storage.atomic import make_directory
 
 __all__ = ["ChiefClaim"]
 

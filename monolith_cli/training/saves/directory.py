@@ -14,12 +14,12 @@ from absl import logging
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, MONOLITH_CHECKPOINT
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import PathNotFoundError, UsageError
-from monolith_cli.formats.atomic import atomic_write, make_directory
 from monolith_cli.formats.checkpoint_state import (
     MonolithCheckpointState,
     format_monolith_checkpoint_state,
     read_monolith_checkpoint_state,
 )
+from monolith_cli.storage.atomic import atomic_write, make_directory
 from monolith_cli.training.graph.paths import check_save_path
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.run.restarts import restart_of_graph

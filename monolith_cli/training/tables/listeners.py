@@ -14,7 +14,7 @@ from monolith_cli.checkpoint.assets import list_assets
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.errors import UsageError, WriteError
-from monolith_cli.formats.atomic import make_directory, sync, write_error
+from monolith_cli.storage.atomic import make_directory, sync, write_error
 from monolith_cli.training.graph.paths import check_save_path
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.run.restarts import restart_of_graph

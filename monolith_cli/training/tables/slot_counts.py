@@ -11,8 +11,8 @@ from absl import logging
 from monolith_cli.checkpoint.names import ckpt_info_name
 from monolith_cli.errors import UsageError
 from monolith_cli.fid import MAX_SLOTS, V2_SIGNATURE_BITS
-from monolith_cli.formats.atomic import make_directory
 from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
+from monolith_cli.storage.atomic import make_directory
 from monolith_cli.training.graph.paths import absolute_path, check_save_path
 from monolith_cli.training.tables.entry_ops import entry_ids
 from monolith_cli.training.tables.iteration import (

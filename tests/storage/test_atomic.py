@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from monolith_cli.errors import AlreadyExistsError, WriteError
-from monolith_cli.formats.atomic import AtomicFile, atomic_write
+from monolith_cli.storage.atomic import AtomicFile, atomic_write
 
 
 def names(directory: Path) -> list[str]:
@@ -140,7 +140,7 @@ def test_a_file_size_limit_keeps_the_old_file_and_leaves_no_litter(tmp_path: Pat
     code = (
         "import sys\n"
         "from monolith_cli.errors import WriteError\n"
-        "from monolith_cli.formats.atomic import AtomicFile, atomic_write\n"
+        "from monolith_cli.storage.atomic import AtomicFile, atomic_write\n"
         "try:\n"
         "    atomic_write(sys.argv[1], bytes(100_000))\n"
         "except WriteError as error:\n"

@@ -14,7 +14,7 @@ from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
 from monolith_cli.fid import V2_SIGNATURE_BITS
 from monolith_cli.formats import checkpoint_state, wire
-from monolith_cli.formats.atomic import atomic_write, left_behind, temporary_path
+from monolith_cli.storage.atomic import atomic_write, left_behind, temporary_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

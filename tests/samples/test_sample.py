@@ -17,9 +17,9 @@ import pytest
 import tf_support
 
 from monolith_cli import messages
-from monolith_cli.checkpoint import sample
-from monolith_cli.checkpoint.sample import write_sample
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
+from monolith_cli.samples import sample
+from monolith_cli.samples.sample import write_sample
 
 
 def names(directory: Path) -> list[str]:
@@ -282,7 +282,7 @@ def test_force_replaces_the_step(tmp_path: Path) -> None:
 def test_force_removes_what_a_killed_run_has_left(tmp_path: Path) -> None:
     model = tmp_path / "model"
     script = (
-        "import os, signal, sys; from monolith_cli.checkpoint.sample import write_sample;"
+        "import os, signal, sys; from monolith_cli.samples.sample import write_sample;"
         "write_sample(sys.argv[1], entries=5000, shards=2,"
         " progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL))"
     )

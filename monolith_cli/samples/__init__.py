@@ -1,0 +1,1 @@
+"""Synthetic checkpoints, to try things on and to measure with."""
