@@ -13,6 +13,7 @@ import click
 
 from monolith_cli.errors import (
     AlreadyExistsError,
+    BarrierAlreadyPlacedError,
     CorruptionError,
     DifferentError,
     DirectoryInUseError,
@@ -67,6 +68,7 @@ _CODES: tuple[tuple[type[MonolithError], int], ...] = (
     (EntryNotFoundError, WRONG),
     (UnreachableError, REFUSED),
     (RefusedError, REFUSED),
+    (BarrierAlreadyPlacedError, REFUSED),
     (DirectoryInUseError, REFUSED),
     (UnfinishedWorkersError, REFUSED),
     (TimedOutError, TIMED_OUT),

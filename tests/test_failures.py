@@ -14,6 +14,8 @@ from monolith_cli.failures import EXIT_CODES, Failure, Terminated, describe, rai
 
 CODES = {
     "AlreadyExistsError": 1,
+    "BarrierAlreadyPlacedError": 5,
+    "BusyError": 5,
     "ChangedWhileReadError": 3,
     "CorruptionError": 4,
     "CursorError": 2,
@@ -21,9 +23,11 @@ CODES = {
     "DifferentError": 1,
     "DirectoryInUseError": 5,
     "EntryNotFoundError": 1,
+    "GoneError": 5,
     "MissingShardError": 4,
     "MonolithError": 3,
     "NotReadableError": 3,
+    "NotYoursError": 5,
     "PathNotFoundError": 3,
     "RecordCountError": 4,
     "RefusedError": 5,
@@ -33,6 +37,7 @@ CODES = {
     "TableNotFoundError": 3,
     "TimedOutError": 6,
     "UnfinishedWorkersError": 5,
+    "UnimplementedError": 5,
     "UnreachableError": 5,
     "UsageError": 2,
     "WriteError": 3,
