@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def ann(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody is ann@box who does not say otherwise, and no other variable is set."""
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without any variable that the commands know."""
     for name in list(os.environ):
         if name.startswith("MONOLITH_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def ann(no_variables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody is ann@box who does not say otherwise, and no other variable is set."""
     monkeypatch.setenv("MONOLITH_OWNER", "ann@box")
 
 

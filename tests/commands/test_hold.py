@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_support import MONOLITH, Done, environment, failed, monolith
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
+from waiting import eventually
 
 ENV = environment(MONOLITH_OWNER="ann@box")
 
@@ -48,13 +48,6 @@ def start(job: OriginalJob, *args: str, **how: Any) -> subprocess.Popen[str]:
         env=ENV,
         **how,
     )
-
-
-def until(is_so: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # Says when it is there, and which signals it gets; ends after the first with code 3.
@@ -196,7 +189,7 @@ def test_workers_that_do_not_come(job: OurJob) -> None:
 def test_a_barrier_that_goes_before_the_command_is_run(job: OurJob) -> None:
     job.late = {2}
     process = start(job, "--", "echo", "run")
-    until(lambda: job.placed)
+    eventually(lambda: job.placed)
     job.placed = False
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (125, "")
@@ -265,7 +258,7 @@ def test_a_job_that_dies_before_all_stand(tmp_path: Path) -> None:
     job.late = {1}
     with serving(job) as address:
         process = start(job, "--", "echo", "run")
-        until(lambda: job.placed)
+        eventually(lambda: job.placed)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
@@ -342,7 +335,7 @@ def test_no_job(tmp_path: Path) -> None:
 
 def test_renewed_while_it_lives_and_ended_by_its_time_when_killed(job: OurJob) -> None:
     process = start(job, "--ttl", "900ms", "--", "sleep", "3")
-    until(lambda: job.calls.count("RenewBarrier") > 3)
+    eventually(lambda: job.calls.count("RenewBarrier") > 3)
     assert job.placed
     process.kill()
     process.communicate(timeout=10)
@@ -396,7 +389,7 @@ SIGNAL_CODES = [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 
 def test_a_signal_before_the_command(job: OurJob, name: str, code: int) -> None:
     job.late = {1}
     process = start(job, "--", "echo", "run", start_new_session=True)
-    until(lambda: job.placed)
+    eventually(lambda: job.placed)
     process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (code, "")

@@ -16,12 +16,7 @@ from iterator_support import commit, write_inputs, write_job
 from monolith_cli.checkpoint.restart import restart_point
 from monolith_cli.errors import StepNotFoundError
 
-
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("MONOLITH_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_variables")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import cramjam
 import numpy as np
 import pytest
 import tf_support
-from bundle_support import Stored, field, masked
+from bundle_support import FLOAT, INT64, STRING, VARIANT, Stored, field, masked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,6 @@ from monolith_cli.formats.dtypes import dtype_name
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.variant import StatePart, VariantElement, parse_state_part
 
-FLOAT, STRING, INT64, VARIANT = 1, 7, 9, 21
 NUMBERS = ["float32", "float64", "float16", "int8", "int16", "int32", "int64"]
 NUMBERS += ["uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128"]
 STATE = "iterator/.ATTRIBUTES/ITERATOR_STATE"

@@ -6,105 +6,32 @@ element after the other, and saves the state before each and after the last.
 
 from __future__ import annotations
 
-import gzip
-import json
-import random
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from consumed_support import (
+    RECORDS,
+    Files,
+    Make,
+    Taken,
+    fixed,
+    is_kept,
+    number_of,
+    numbers,
+    one_file,
+    same,
+    symbolic,
+    taken_eagerly,
+    taken_in_a_graph,
+    text_lines,
+)
 from iterator_support import write_parts
 from tf_support import tensorflow
 
 from monolith_cli.iterators.inputs import read_input
 from monolith_cli.iterators.place import Place
-
-SIZES = (6, 0, 9, 5)
-RECORDS = 20
-MOST = 9  # elements that are taken
-
-Make = Callable[["Files"], Any]
-
-
-class Files(NamedTuple):
-    """The same records in several formats; paths in order."""
-
-    plain: list[str]
-    gzip: list[str]
-    zlib: list[str]
-    lines: list[str]
-    fixed: list[str]
-    fixed_gzip: list[str]
-
-    def records(self, **options: Any) -> Any:
-        return tensorflow().data.TFRecordDataset(self.plain, **options)
-
-    def names(self) -> Any:
-        return tensorflow().data.Dataset.from_tensor_slices(self.plain)
-
-
-@pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    tf = tensorflow()
-    directory = tmp_path_factory.mktemp("records")
-    made = Files([], [], [], [], [], [])
-    first = 0
-    for i, size in enumerate(SIZES):
-        numbers = [b"%03d" % n for n in range(first, first + size)]
-        first += size
-        for paths, suffix, compression in (
-            (made.plain, "", ""),
-            (made.gzip, ".gz", "GZIP"),
-            (made.zlib, ".zlib", "ZLIB"),
-        ):
-            paths.append(str(directory / f"part-{i}{suffix}"))
-            with tf.io.TFRecordWriter(paths[-1], compression) as writer:
-                for number in numbers:
-                    writer.write(number + b"x" * (int(number) % 7))
-        lines = b"".join(b"%s%s\n" % (number, b"y" * (int(number) % 4)) for number in numbers)
-        end = None if size != 9 else -1  # a last line without an end
-        for paths, name, content in (
-            (made.lines, f"lines-{i}", lines[:end]),
-            (made.fixed, f"fixed-{i}", b"HH" + b"".join(numbers) + b"F"),
-            (made.fixed_gzip, f"fixed-{i}.gz", gzip.compress(b"HH" + b"".join(numbers) + b"F")),
-        ):
-            (directory / name).write_bytes(content)
-            paths.append(str(directory / name))
-    return made
-
-
-def number_of(text: Any) -> Any:
-    tf = tensorflow()
-    return tf.strings.to_number(tf.strings.substr(text, 0, 3), tf.int64)
-
-
-def fixed(paths: list[str], compression: str = "") -> Any:
-    return tensorflow().data.FixedLengthRecordDataset(
-        paths, 3, header_bytes=2, footer_bytes=1, compression_type=compression
-    )
-
-
-def text_lines(paths: list[str]) -> Any:
-    return tensorflow().data.TextLineDataset(paths)
-
-
-def one_file(path: Any) -> Any:
-    return tensorflow().data.TFRecordDataset(path)
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-def numbers(*arguments: int) -> Any:
-    return tensorflow().data.Dataset.range(*arguments)
-
-
-def is_kept(text: Any) -> Any:
-    return number_of(text) % 3 != 0
-
 
 EXACT: dict[str, Make] = {
     "records": lambda f: f.records(),
@@ -218,89 +145,6 @@ COUNTED: dict[str, Make] = {
 }
 
 
-class Taken(NamedTuple):
-    """A state, what had been taken when it was saved, and the fingerprint."""
-
-    prefix: str
-    records: list[int]
-    fingerprint: Any
-
-    @property
-    def is_symbolic(self) -> bool:
-        (known,) = self.fingerprint.values()
-        return "symbolic_checkpoint" in json.dumps(known["nodes"])
-
-    def places(self, fingerprint: bool = True, input_dir: str | None = None) -> list[Place]:
-        known = self.fingerprint if fingerprint else None
-        (iterator,) = read_input(self.prefix, known, input_dir=input_dir)
-        return iterator.places
-
-
-def flat(value: Any) -> list[int]:
-    (values,) = value.values() if isinstance(value, dict) else (value,)
-    found = values.reshape(-1).tolist() if hasattr(values, "reshape") else [values]
-    return [int(item[:3]) if isinstance(item, bytes) else int(item) for item in found]
-
-
-def taken_in_a_graph(make: Callable[[], Any], directory: Path) -> Iterator[Taken]:
-    from monolith_cli.training.fingerprint import fingerprint
-    from monolith_cli.training.inputs.state import InputState
-
-    tf = tensorflow()
-    v1 = tf.compat.v1
-    records: list[int] = []
-    with tf.Graph().as_default():
-        iterator = v1.data.make_one_shot_iterator(make())
-        following = iterator.get_next()
-        state = InputState([iterator._iterator_resource])
-        described = json.loads(json.dumps(fingerprint(state.iterators)))
-        with v1.Session() as session:
-            for k in range(MOST):
-                prefix = str(directory / f"g-{k}")
-                if state.save(session, prefix):
-                    pytest.skip("TensorFlow has no symbolic checkpoint of that")
-                yield Taken(prefix, list(records), described)
-                try:
-                    records += flat(session.run(following))
-                except tf.errors.OutOfRangeError:
-                    prefix = str(directory / "g-end")
-                    state.save(session, prefix)
-                    yield Taken(prefix, records, described)
-                    return
-
-
-def taken_eagerly(make: Callable[[], Any], directory: Path) -> Iterator[Taken]:
-    from monolith_cli.training.fingerprint import dataset_fingerprint
-
-    tf = tensorflow()
-    dataset = make()
-    iterator = iter(dataset)
-    described = {"iterator": json.loads(json.dumps(dataset_fingerprint(dataset)))}
-    records: list[int] = []
-    for k in range(MOST):
-        try:
-            prefix = tf.train.Checkpoint(iterator=iterator).write(str(directory / f"e-{k}"))
-        except tf.errors.FailedPreconditionError:
-            pytest.skip("TensorFlow saves no shuffle in a function eagerly")
-        yield Taken(prefix, list(records), described)
-        try:
-            records += flat(tf.nest.map_structure(lambda each: each.numpy(), next(iterator)))
-        except StopIteration:
-            prefix = tf.train.Checkpoint(iterator=iterator).write(str(directory / "e-end"))
-            yield Taken(prefix, records, described)
-            return
-
-
-def symbolic(dataset: Any) -> Any:
-    """The dataset, whose state is that of what was given out, and not of what is read ahead."""
-    options = tensorflow().data.Options()
-    options.experimental_symbolic_checkpoint = True
-    # TensorFlow hangs now and then if it saves such a state while a thread reads ahead of a shuffle
-    # that repeats.
-    options.experimental_optimization.inject_prefetch = False
-    return dataset.with_options(options)
-
-
 @pytest.fixture(params=["graph", "eager", "graph, symbolic", "eager, symbolic"])
 def taken(request: pytest.FixtureRequest, files: Files, tmp_path: Path) -> Any:
     """Takes from a pipeline, in a graph's session or eagerly, with either kind of checkpoints."""
@@ -406,106 +250,6 @@ def test_counted_behind_what_hides(taken: Any, name: str) -> None:
                 known += 1
                 assert place.consumed.elements == len(each.records)
     assert known > 2
-
-
-def taken_while(dataset: Any, most: int) -> Any:
-    return dataset.enumerate().take_while(lambda i, _: i < most).map(lambda _, each: each)
-
-
-NODES: dict[str, Callable[[Any, random.Random], Any]] = {
-    "batch": lambda d, r: d.batch(r.randint(1, 6), drop_remainder=r.random() < 0.3),
-    "parallel batch": lambda d, r: d.batch(
-        r.randint(1, 6), drop_remainder=r.random() < 0.3, num_parallel_calls=2
-    ),
-    "prefetch": lambda d, r: d.prefetch(r.randint(1, 3)),
-    "map": lambda d, r: d.map(same),
-    "parallel map": lambda d, r: d.map(same, num_parallel_calls=2),
-    "scan": lambda d, r: d.scan(0, lambda n, each: (n + 1, each)),
-    "skip": lambda d, r: d.skip(r.randint(1, 4)),
-    "take": lambda d, r: d.take(r.randint(2, 15)),
-    "take while": lambda d, r: taken_while(d, r.randint(2, 15)),
-    "shard": lambda d, r: d.shard(3, r.randint(0, 2)),
-    "repeat": lambda d, r: d.repeat(r.choice([2, 3, None])),
-    "shuffle": lambda d, r: d.shuffle(r.choice([2, 5, 9, 50]), seed=1),
-    "zip": lambda d, r: (
-        tensorflow().data.Dataset.zip((d, numbers(r.choice([7, 50])))).map(lambda each, _: each)
-    ),
-    "cache": lambda d, r: d.cache(),
-    "filter": lambda d, r: d.filter(lambda each: True),
-}
-
-AHEAD = {"parallel batch", "prefetch", "parallel map", "map"}
-"""They read ahead in a thread: a map in one with a batch."""
-
-SOURCES: list[Make] = [
-    lambda f: f.records(),
-    lambda f: one_file(f.plain[2]),
-    lambda f: f.names().flat_map(one_file),
-    lambda f: f.names().flat_map(lambda p: one_file(p).map(same).skip(1)),
-    lambda f: f.names().flat_map(lambda p: one_file(p).batch(4)),
-    lambda f: f.names().interleave(one_file, cycle_length=2),
-    lambda f: f.names().interleave(one_file, cycle_length=2, num_parallel_calls=2),
-    lambda f: text_lines(f.lines),
-    lambda f: tensorflow().data.TFRecordDataset(f.gzip, "GZIP"),
-]
-
-
-def random_pipeline(choose: random.Random, is_symbolic: bool) -> tuple[Make, list[str]]:
-    source = choose.choice(SOURCES)
-    names = choose.choices([*NODES], k=choose.randint(1, 4))
-    if is_symbolic:
-        names = [name for name in names if name != "cache"]  # TensorFlow has none of those
-        if {"shuffle", "repeat"} <= {*names}:  # see `symbolic`
-            names = [name for name in names if name not in AHEAD]
-    seed = choose.random()
-
-    def make(files: Files) -> Any:
-        dataset, again = source(files), random.Random(seed)
-        for name in names:
-            dataset = NODES[name](dataset, again)
-        return dataset
-
-    return make, names
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("kind", ["", "symbolic"])
-def test_random_pipelines(files: Files, tmp_path: Path, kind: str, seed: int) -> None:
-    """What is said is right; what a pipeline is made of decides whether anything is."""
-    choose = random.Random(seed)
-    said = 0
-    for i in range(5):
-        make, names = random_pipeline(choose, bool(kind))
-
-        def made(make: Make = make) -> Any:
-            return symbolic(make(files)) if kind else make(files)
-
-        directory = tmp_path / str(i)
-        directory.mkdir()
-        try:
-            states = list(taken_eagerly(made, directory))
-        except tensorflow().errors.InvalidArgumentError as error:
-            if "Cannot batch" not in error.message:
-                raise
-            continue
-        for each in states:
-            for fingerprint in (True, False):
-                for place in each.places(fingerprint):
-                    said += is_right(place, each.records, (names, each.prefix))
-    assert said
-
-
-def is_right(place: Place, taken: list[int], what: object) -> bool:
-    """Whether it says how much was consumed; then it is right."""
-    consumed = place.consumed
-    # Those of a range are not records, nor are those of a cache, which may be batches.
-    if consumed.records is None:
-        assert consumed.why or consumed.hidden_by, (what, place)
-        return False
-    if consumed.skipped is None or place.unit == "elements":
-        return False
-    assert consumed.records - consumed.skipped == len(taken), (what, len(taken), place)
-    return True
 
 
 def only(each: Taken) -> Place:

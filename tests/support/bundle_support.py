@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+import tracemalloc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from tf_support import tensorflow
 
 from monolith_cli._native import crc32c
 
+FLOAT, INT32, STRING, INT64, VARIANT = 1, 3, 7, 9, 21
 DELIMITER = b"@@"
 
 
@@ -270,3 +273,17 @@ def values_by_tensorflow(variant: Any) -> tuple[bytes, dict[bytes, Any]]:
     )
     assert len(keys) == len(values) == len(set(keys))
     return name, dict(zip(keys, values, strict=True))
+
+
+# ---- readers -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def little_memory(limit: int = 4 << 20) -> Iterator[None]:
+    """At no moment of the block has it more bytes than that."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()

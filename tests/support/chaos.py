@@ -18,18 +18,14 @@ import contextlib
 import itertools
 import json
 import os
-import queue
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
@@ -38,105 +34,15 @@ sys.path[:0] = [str(path) for path in (HERE, ROOT / "examples") if str(path) not
 
 import chaos_job  # noqa: E402
 import train  # noqa: E402
+from fork_server import START_SECONDS, ForkServer, Process  # noqa: E402
 
 BATCH = 4
 WORKERS = 2
 NAMES = ["ps_0", "chief_0", *(f"worker_{i}" for i in range(WORKERS))]
 WITH_INPUT = 1 + WORKERS
-START_SECONDS = 60.0
 STOP_SECONDS = 120.0
 # Of a feature id, what is below its slot: the number of a record.
 SIGNATURES = (1 << train.SLOT_BIT) - 1
-
-
-class Process:
-    """One of the job's processes."""
-
-    def __init__(self, name: str, pid: int) -> None:
-        self.name = name
-        self.pid = pid
-        self.code: int | None = None
-        self.has_ended = threading.Event()
-
-    def kill(self) -> None:
-        """With -9; returns when it is gone."""
-        if not self.has_ended.is_set():
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.kill(self.pid, signal.SIGKILL)
-            self.wait(10)
-
-    def wait(self, seconds: float) -> int:
-        """Until it has ended; its code, negative for a signal."""
-        if not self.has_ended.wait(seconds):
-            raise TimeoutError(f"{self.name} has not ended within {seconds:g} s")
-        assert self.code is not None
-        return self.code
-
-
-class ForkServer:
-    """Starts processes of a job in a moment, as TensorFlow is imported once."""
-
-    def __init__(self, **env: str) -> None:
-        import monolith_cli
-
-        package = Path(monolith_cli.__file__ or "").parents[1]
-        self._server = subprocess.Popen(
-            [sys.executable, str(HERE / "chaos_job.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=dict(os.environ, PYTHONPATH=str(package), **env),
-        )
-        self._started: queue.Queue[int] = queue.Queue()
-        self._processes: dict[int, Process] = {}
-        self._lock = threading.Lock()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> ForkServer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.close()
-        try:
-            self._server.wait(20)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
-        self._reader.join(10)
-        self._server.stdout.close()
-
-    def start(self, name: str, **order: Any) -> Process:
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        with self._lock:
-            pid = self._started.get(timeout=START_SECONDS)
-            process = self._processes.setdefault(pid, Process(name, pid))
-            process.name = name
-        return process
-
-    def _read(self) -> None:
-        assert self._server.stdout is not None
-        for line in self._server.stdout:
-            said = json.loads(line)
-            if "started" in said:
-                self._processes.setdefault(said["started"], Process("", said["started"]))
-                self._started.put(said["started"])
-            else:
-                process = self._processes[said["ended"]]
-                process.code = said["code"]
-                process.has_ended.set()
-                # Numbers of processes are used again.
-                del self._processes[said["ended"]]
 
 
 class Stopped(NamedTuple):

@@ -19,17 +19,11 @@ import pytest
 from fake_jobs import ORIGINAL_METHODS, OUR_METHODS, message
 from save_support import Job, chief, my_index, workers
 from tf_support import tensorflow
+from waiting import eventually
 
 ADDRESS, TOKEN, LOG = "controller_server_addr.txt", "controller_token", "control.log"
 METHODS = ORIGINAL_METHODS | OUR_METHODS
 POLL = 0.02
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 class Client:
@@ -228,3 +222,29 @@ def together(count: int, act: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+class Slow:
+    """A listener whose save waits until it is let go."""
+
+    def __init__(self) -> None:
+        from save_support import listener
+
+        self.started, self.go = threading.Event(), threading.Event()
+        self.listener = listener(before=self._before)
+
+    def _before(self, session: Any, step: int | None) -> None:
+        self.started.set()
+        assert self.go.wait(20)
+
+
+CHANGING = [
+    "StopTraining",
+    "ResumeTraining",
+    "SaveCheckpoint",
+    "PlaceBarrier",
+    "RenewBarrier",
+    "RemoveBarrier",
+    "SaveNow",
+    "StopJob",
+]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,20 @@ def serving(
 def write_address(model_dir: Path | str, address: str | bytes) -> None:
     data = address if isinstance(address, bytes) else address.encode()
     Path(model_dir, "controller_server_addr.txt").write_bytes(data)
+
+
+@contextlib.contextmanager
+def listening(handle: Callable[[Any], object]) -> Iterator[str]:
+    """The address of a server that is no job: what it does with a connection is said."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                handle(self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos import ForkServer, Process
 from cli_support import MONOLITH, environment, monolith
 from clocks import preloaded
+from fork_server import ForkServer, Process
 from train import free_ports
 
 from monolith_cli.checkpoint.restart import restart_point

@@ -16,6 +16,7 @@ from typing import Any
 from tf_support import tensorflow
 
 from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.errors import StepNotFoundError
 
 WORKER = "worker-"  # and the index: a thread's name
 
@@ -170,3 +171,42 @@ def my_index() -> int:
     """The worker whose thread this is; 0 for the chief."""
     name = threading.current_thread().name
     return int(name.removeprefix(WORKER)) if name.startswith(WORKER) else 0
+
+
+def no_space(*_: Any) -> None:
+    raise tensorflow().errors.ResourceExhaustedError(None, None, "no space")
+
+
+def stock() -> Any:
+    return tensorflow().compat.v1.train.CheckpointSaverHook
+
+
+def steps_or_none(directory: Path) -> list[int]:
+    try:
+        return steps(directory)
+    except StepNotFoundError:
+        return []
+
+
+def full_step(graph: Any) -> int | None:
+    """The step of a graph that a full save has covered last."""
+    from monolith_cli.training.saves.graph_saves import GraphSaves
+
+    return GraphSaves.of(graph).full_step
+
+
+def of_step(directory: Path, step: int) -> set[str]:
+    return {name for name in names(directory) if name.endswith(f"-{step}") or f"-{step}." in name}
+
+
+@contextmanager
+def no_thread_is_left() -> Iterator[None]:
+    """Every thread that the block starts must end with it, or soon after."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        # TensorFlow's writer of summaries lives as long as the process; grpc's poll for its
+        # channels, of clients that is, ends some time after them.
+        if type(thread).__name__ != "_EventLoggerThread" and "channel" not in thread.name:
+            thread.join(5)
+            assert not thread.is_alive(), thread

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from tf_support import tensorflow
+from waiting import eventually
 
 PROGRAM = Path(__file__).parents[1] / "support" / "barrier_job.py"
 LEASE_SECONDS = 3  # as in barrier_job.py
@@ -80,13 +81,6 @@ class Process:
                     continue
 
 
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
 class Job:
     def __init__(self) -> None:
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
@@ -113,7 +107,7 @@ def job() -> Iterator[Job]:
 
     made = Job()
     try:
-        wait_for(lambda: made.one.steps > 3, 60)
+        eventually(lambda: made.one.steps > 3, 60)
         yield made
     finally:
         for process in made.processes:
@@ -124,7 +118,7 @@ def test_a_worker_that_joins_during_a_placement(job: Job) -> None:
     assert job.chief.ask("op.get_blocked_indices(session)") == []
     generation = job.chief.ask("op.place_barrier(session, 'Save')")
     job.two = job.start("worker", 2)
-    wait_for(lambda: job.two is not None and job.two.all("callback") == ["Save"], 60)
+    eventually(lambda: job.two is not None and job.two.all("callback") == ["Save"], 60)
     # It has neither cleared the barrier nor missed the action, and trains no step.
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
     assert job.chief.ask("op.is_all_blocked(session)")
@@ -133,7 +127,7 @@ def test_a_worker_that_joins_during_a_placement(job: Job) -> None:
     assert job.one.steps == before
     assert job.two.steps == 0
     job.chief.ask("op.remove_barrier(session)")
-    wait_for(lambda: job.two is not None and job.two.steps > 3 and job.one.steps > before)
+    eventually(lambda: job.two is not None and job.two.steps > 3 and job.one.steps > before)
     assert job.chief.ask("op.get_blocked_indices(session)") == []
 
 
@@ -147,7 +141,7 @@ def test_from_place_to_all_blocked(job: Job) -> None:
         )
         seconds.append(job.chief.ask(expression))
         job.chief.ask("op.remove_barrier(session)")
-        wait_for(lambda: job.chief.ask("op.is_none_blocked(session)"))
+        eventually(lambda: job.chief.ask("op.is_none_blocked(session)"))
     assert min(seconds) <= STEP_SECONDS + POLL_SECONDS
 
 
@@ -178,7 +172,7 @@ def test_a_request_while_a_barrier_is_held(job: Job) -> None:
     assert job.chief.ask("op.is_all_blocked(session)")
     assert (job.one.steps, job.two.steps) == steps
     job.chief.ask("op.remove_barrier(session)")
-    wait_for(lambda: job.chief.ask("op.is_none_blocked(session)"))
+    eventually(lambda: job.chief.ask("op.is_none_blocked(session)"))
 
 
 def test_a_worker_killed_at_the_barrier(job: Job) -> None:
@@ -193,7 +187,7 @@ def test_a_worker_killed_at_the_barrier(job: Job) -> None:
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 1)") == [1]
     job.chief.ask("op.end_request(session)")
     job.two = job.start("worker", 2)
-    wait_for(lambda: job.two is not None and job.two.steps > 0, 60)
+    eventually(lambda: job.two is not None and job.two.steps > 0, 60)
     assert job.chief.ask("op.get_blocked_indices(session)") == []
 
 
@@ -207,7 +201,7 @@ def test_a_chief_killed_while_the_barrier_is_placed(job: Job) -> None:
     steps = [worker.steps for worker in workers]
     killed = time.monotonic()
     job.chief.kill()
-    wait_for(lambda: all(w.steps > s + 20 for w, s in zip(workers, steps, strict=True)))
+    eventually(lambda: all(w.steps > s + 20 for w, s in zip(workers, steps, strict=True)))
     for worker, before in zip(workers, steps, strict=True):
         first = next(s["started"] for s in worker.said if s.get("step") == before + 2)
         assert LEASE_SECONDS - 1.5 < first - killed < LEASE_SECONDS + 3
@@ -217,11 +211,11 @@ def test_a_chief_that_comes_back_has_no_barrier_and_can_place_one(job: Job) -> N
     assert job.two is not None
     callbacks = job.one.all("callback")
     job.chief = job.start("chief", 0)
-    wait_for(lambda: job.chief.all("ready"), 60)
+    eventually(lambda: job.chief.all("ready"), 60)
     assert job.chief.ask("op.get_blocked_indices(session)") == []
     generation = job.chief.ask("op.place_barrier(session, 'again')")
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
     assert job.one.all("callback") == [*callbacks, "again"]
     job.chief.ask("op.remove_barrier(session)")
     steps = job.one.steps
-    wait_for(lambda: job.one.steps > steps + 3)
+    eventually(lambda: job.one.steps > steps + 3)

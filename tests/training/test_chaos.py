@@ -11,7 +11,8 @@ from pathlib import Path
 
 import chaos
 import pytest
-from chaos import NAMES, ForkServer, Job, check, finish, kill, times_trained
+from chaos import NAMES, Job, check, finish, kill, times_trained
+from fork_server import ForkServer
 from tf_support import tensorflow
 
 from monolith_cli.checkpoint.model_dir import open_model_dir

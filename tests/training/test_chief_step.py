@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 from absl import logging
-from control_support import ADDRESS, Client, eventually, refused
+from control_support import ADDRESS, Client, refused
 from save_support import Job, chief, dense, listener, my_index, steps, workers
 from tf_support import tensorflow
+from waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

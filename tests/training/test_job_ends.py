@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos import BATCH, NAMES, WITH_INPUT, ForkServer, Job, check, drain
+from chaos import BATCH, NAMES, WITH_INPUT, Job, check, drain
 from cli_support import MONOLITH, environment
+from fork_server import ForkServer
 from tf_support import tensorflow
 
 from monolith_cli.checkpoint.inputs import read_step_inputs

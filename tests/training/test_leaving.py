@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from save_support import chief, workers
 from tf_support import tensorflow
+from waiting import eventually
 
 from monolith_cli.errors import UnfinishedWorkersError, UnreachableError
 
@@ -101,13 +102,6 @@ def job(ops: Any, *indices: int, **options: Any) -> Iterator[list[Process]]:
         made[0].op.reset(made[0].session)
         for process in made:
             process.session.close()
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
 
 
 def ended(thread: threading.Thread, seconds: float = 10) -> bool:

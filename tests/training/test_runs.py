@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tf_support import tensorflow
+from waiting import eventually
 
 from monolith_cli.errors import UnreachableError
 
@@ -128,7 +129,7 @@ def test_a_step_fetches_one_tensor_more(
         worker = Process(runs, target, 1, tmp_path)
         worker.in_thread(worker.train)
         observer.give(5)
-        wait_for(lambda: observer.total == 6)
+        eventually(lambda: observer.total == 6)
     assert {count for graph, count in fetched if graph is worker.graph} == {1}
     assert {count for graph, count in fetched if graph is chief.graph} == {0}
 
@@ -161,13 +162,6 @@ class Observer:
         return list(self._process.barrier._leaving.get(self.session))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def restart_chief_during_a_step(runs: Any, target: str, tmp_path: Path) -> tuple[int, bool]:
     """Returns what a restored total has become, and whether it was restored during the step."""
     chief = Process(runs, target, 0, tmp_path)
@@ -175,20 +169,20 @@ def restart_chief_during_a_step(runs: Any, target: str, tmp_path: Path) -> tuple
     worker = Process(runs, target, 1, tmp_path)
     thread = worker.in_thread(worker.train)
     observer = Observer(chief, target)
-    wait_for(lambda: observer.presence[1] == 1)
+    eventually(lambda: observer.presence[1] == 1)
     time.sleep(0.3)  # the worker's step is under way, and waits for its token
     first = observer.run_id
     # The chief dies without a word, and starts again.
     again = Process(runs, target, 0, tmp_path)
-    restart = again.in_thread(lambda session: wait_for(lambda: done.is_set(), 30))
+    restart = again.in_thread(lambda session: eventually(lambda: done.is_set(), 30))
     done = threading.Event()
-    wait_for(lambda: observer.run_id != first)
+    eventually(lambda: observer.run_id != first)
     with contextlib.suppress(AssertionError):
-        wait_for(lambda: observer.run_id, 1)
+        eventually(lambda: observer.run_id, 1)
     has_begun_before_the_step_ended = bool(observer.run_id)
     observer.give(2)  # the step under way may have read the old run id, the next one not
-    wait_for(lambda: observer.run_id)
-    wait_for(lambda: observer.presence[1] == 1)
+    eventually(lambda: observer.run_id)
+    eventually(lambda: observer.presence[1] == 1)
     time.sleep(0.3)
     total = observer.total
     done.set()
@@ -244,10 +238,10 @@ def test_a_worker_that_is_there_again_is_not_waited_for(
     began = time.monotonic()
     again = Process(runs, target, 0, tmp_path)
     thread = again.in_thread(again.train)
-    wait_for(lambda: not observer.run_id)
+    eventually(lambda: not observer.run_id)
     worker = Process(runs, target, 1, tmp_path)
     worker.in_thread(worker.train)
-    wait_for(lambda: observer.run_id)
+    eventually(lambda: observer.run_id)
     assert time.monotonic() - began < chief_session._FENCE_SECONDS
     again.session.close()
     observer.give(10)
@@ -359,7 +353,7 @@ def test_the_chief_ends_when_all_inputs_have(runs: Any, target: str, tmp_path: P
     worker = Process(runs, target, 1, tmp_path)
     threads.append(worker.in_thread(work(worker)))
     observer = Observer(chief, target)
-    wait_for(lambda: worker.session is not None and observer.presence == [0, 1])
+    eventually(lambda: worker.session is not None and observer.presence == [0, 1])
     time.sleep(1)
     assert not ended
     workers_input_ends.set()

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from control_support import eventually
 from tf_support import tensorflow
+from waiting import eventually
 
 PROGRAM = Path(__file__).parents[1] / "support" / "filters_job.py"
 STAYS = 30
