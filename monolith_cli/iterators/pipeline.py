@@ -10,6 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from monolith_cli.errors import StateFileError
+from monolith_cli.formats.fingerprint import (
+    VERSION,
+    InputFile,
+    base_op,
+    parse_files,
+    parse_nodes,
+    version_of,
+)
 from monolith_cli.iterators.flow import (
     Flow,
     Stage,
@@ -24,14 +33,12 @@ from monolith_cli.iterators.flow import (
 )
 from monolith_cli.iterators.kinds import BATCHES
 from monolith_cli.iterators.records import FILE_READERS, FileKind
-from monolith_cli.iterators.state import base_op
 
 if TYPE_CHECKING:
     from monolith_cli.iterators.records import RecordCounter
 
 __all__ = ["Cached", "InputFile", "Pipeline", "Whole", "kinds_of"]
 
-_VERSION = 1
 _OVER_FILES = {"FlatMap", "Interleave", "LegacyParallelInterleave", "ParallelInterleave"}
 _AMONG_FILES = {"Options", "Shard", "Shuffle", "Skip", "Take"}
 """Nodes after which the fingerprint still has the files that are read, if not their order."""
@@ -116,13 +123,6 @@ def kinds_of(base: str) -> tuple[str, ...]:
     return (base,)
 
 
-class InputFile(NamedTuple):
-    """A file of a pipeline; its size in bytes, None if it was not there."""
-
-    path: str
-    size_bytes: int | None
-
-
 class Pipeline:
     """A pipeline as its fingerprint describes it; knows nothing if that is none.
 
@@ -137,14 +137,15 @@ class Pipeline:
     def __init__(self, document: Any = None) -> None:
         self.files: list[InputFile] | None = None
         self.nodes: list[dict[str, Any]] = []
-        if not isinstance(document, dict) or document.get("version") != _VERSION:
+        if version_of(document) != VERSION:
             return
-        nodes, files = document.get("nodes"), document.get("files")
-        if not isinstance(nodes, list) or not all(map(_is_node, nodes)):
+        try:
+            self.nodes = parse_nodes(document.get("nodes"))
+            files = parse_files(document.get("files"))
+        except StateFileError:  # without its files it may still tell its nodes
             return
-        self.nodes = nodes
-        if isinstance(files, list) and all(map(_is_file, files)):
-            self.files = [InputFile(file["path"], file.get("bytes")) for file in files]
+        if files is not None and all(files):
+            self.files = [file for file in files if file]
 
     def __bool__(self) -> bool:
         return bool(self.nodes)
@@ -360,7 +361,7 @@ def _inner(node: dict[str, Any]) -> list[dict[str, Any]]:
     """The nodes of the datasets that a node's function returns."""
     function = node["parameters"].get("f")
     nodes = function.get("nodes") if isinstance(function, dict) else None
-    return nodes if isinstance(nodes, list) and all(map(_is_node, nodes)) else []
+    return nodes if isinstance(nodes, list) else []
 
 
 def _opens_files(node: dict[str, Any]) -> bool:
@@ -426,22 +427,6 @@ def _count_of(node: dict[str, Any]) -> int | None:
 
 def _base(node: dict[str, Any]) -> str:
     return base_op(node["op"]).removesuffix("Dataset")
-
-
-def _is_node(node: Any) -> bool:
-    return (
-        isinstance(node, dict)
-        and isinstance(node.get("op"), str)
-        and isinstance(node.get("parameters"), dict)
-    )
-
-
-def _is_file(file: Any) -> bool:
-    return (
-        isinstance(file, dict)
-        and isinstance(file.get("path"), str)
-        and isinstance(file.get("bytes"), (int, type(None)))
-    )
 
 
 def _kind_of(reader: str, parameters: dict[str, Any]) -> FileKind:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 from collections import Counter
-from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-__all__ = ["VERSION", "differences", "relative_names"]
+from monolith_cli.errors import StateFileError
+from monolith_cli.formats.fingerprint import (
+    AT_RUN_TIME,
+    VERSION,
+    InputFile,
+    base_op,
+    parse_fingerprint,
+    relative_names,
+    version_of,
+)
 
-VERSION = 1
+__all__ = ["differences"]
+
 _NAMED = 3
 """Files, and nodes of one kind of difference, that are named one by one."""
 
 _LINES = 20
 _CHARACTERS = 60
-_AT_RUN_TIME = "(known only at run time)"
 _FOLLOWING = {"output_shapes", "output_types"}
 """Parameters that follow from others, hence told only where nothing else is."""
-
-
-class _MalformedError(ValueError):
-    pass
-
-
-class _Pipeline(NamedTuple):
-    nodes: list[dict[str, Any]]
-    files: list[tuple[str | None, int | None]] | None
-    patterns: list[str]
-    outputs: list[Any]
 
 
 def differences(saved: Any, now: Any) -> list[str]:
@@ -60,30 +56,15 @@ def differences(saved: Any, now: Any) -> list[str]:
     return lines
 
 
-def relative_names(paths: Sequence[str | None]) -> list[str]:
-    """The paths below the innermost directory that holds all of them."""
-    known = [path for path in paths if path is not None]
-    directory = posixpath.dirname(known[0]) if known else ""
-    while directory and not all(path.startswith(_slash(directory)) for path in known):
-        parent = posixpath.dirname(directory)
-        directory = parent if parent != directory else ""
-    start = len(_slash(directory)) if directory else 0
-    return [_AT_RUN_TIME if path is None else path[start:] for path in paths]
-
-
-def _slash(directory: str) -> str:
-    return directory if directory.endswith("/") else directory + "/"
-
-
 def _compare(saved: Any, now: Any) -> list[str]:
     pipelines = []
     for which, value in (("saved", saved), ("new", now)):
-        version = value.get("version") if isinstance(value, dict) else None
+        version = version_of(value)
         if isinstance(version, int) and version != VERSION:
             return [f"the {which} fingerprint has version {version}: not compared"]
         try:
-            pipelines.append(_parse(value))
-        except (_MalformedError, RecursionError):
+            pipelines.append(parse_fingerprint(value))
+        except StateFileError:
             return [f"the {which} fingerprint is malformed: not compared"]
     old, new = pipelines
     lines = _files(old.files, new.files)
@@ -97,73 +78,29 @@ def _compare(saved: Any, now: Any) -> list[str]:
     return lines or told.last[:1]
 
 
-def _parse(value: Any) -> _Pipeline:
-    if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise _MalformedError
-    patterns = value.get("patterns", [])
-    if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-        raise _MalformedError
-    outputs = value.get("outputs", [])
-    if not isinstance(outputs, list):
-        raise _MalformedError
-    return _Pipeline(
-        _parsed_nodes(value.get("nodes")), _parsed_files(value.get("files")), patterns, outputs
-    )
-
-
-def _parsed_files(value: Any) -> list[tuple[str | None, int | None]] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise _MalformedError
-    files: list[tuple[str | None, int | None]] = []
-    for file in value:
-        if file is None:
-            files.append((None, None))
-            continue
-        path = file.get("path") if isinstance(file, dict) else None
-        size = file.get("bytes") if isinstance(file, dict) else None
-        if not isinstance(path, str) or not (size is None or isinstance(size, int)):
-            raise _MalformedError
-        files.append((path, size))
-    return files
-
-
-def _parsed_nodes(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list):
-        raise _MalformedError
-    for node in value:
-        parameters = node.get("parameters") if isinstance(node, dict) else None
-        if not isinstance(parameters, dict) or not isinstance(node.get("op"), str):
-            raise _MalformedError
-        for parameter in parameters.values():
-            if isinstance(parameter, dict) and "nodes" in parameter:
-                _parsed_nodes(parameter["nodes"])
-    return value
-
-
 # Files.
 
 
-def _files(
-    saved: list[tuple[str | None, int | None]] | None,
-    now: list[tuple[str | None, int | None]] | None,
-) -> list[str]:
+def _files(saved: list[InputFile | None] | None, now: list[InputFile | None] | None) -> list[str]:
     if saved is None or now is None:
         if saved is now:
             return []
         known = saved or now or []
-        listed = _listed(relative_names([path for path, _ in known])) or "none"
+        listed = _listed(relative_names(_paths(known))) or "none"
         return [
-            f"the files were {_AT_RUN_TIME}, are {listed}"
+            f"the files were {AT_RUN_TIME}, are {listed}"
             if saved is None
-            else f"the files were {listed}, are {_AT_RUN_TIME}"
+            else f"the files were {listed}, are {AT_RUN_TIME}"
         ]
-    was, is_ = _comparable([path for path, _ in saved], [path for path, _ in now])
+    was, is_ = _comparable(_paths(saved), _paths(now))
     return _other_names(was, is_) + _other_sizes(
-        list(zip(was, (size for _, size in saved), strict=True)),
-        list(zip(is_, (size for _, size in now), strict=True)),
+        list(zip(was, (file and file.size_bytes for file in saved), strict=True)),
+        list(zip(is_, (file and file.size_bytes for file in now), strict=True)),
     )
+
+
+def _paths(files: list[InputFile | None]) -> list[str | None]:
+    return [file and file.path for file in files]
 
 
 def _comparable(saved: list[str | None], now: list[str | None]) -> tuple[list[str], list[str]]:
@@ -174,7 +111,7 @@ def _comparable(saved: list[str | None], now: list[str | None]) -> tuple[list[st
         (relative_names(saved), relative_names(now)),
     ]
     for was, is_ in ways:
-        if (set(was) & set(is_)) - {_AT_RUN_TIME}:
+        if (set(was) & set(is_)) - {AT_RUN_TIME}:
             return was, is_
     was, is_ = ways[0]
     return [posixpath.basename(n) for n in was], [posixpath.basename(n) for n in is_]
@@ -264,7 +201,7 @@ def _nodes(saved: list[dict[str, Any]], now: list[dict[str, Any]], within: str) 
 
 
 def _base(node: dict[str, Any]) -> str:
-    return re.sub(r"V\d+$", "", node["op"])
+    return base_op(node["op"])
 
 
 def _node_names(nodes: list[dict[str, Any]], within: str) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from monolith_cli.formats.fingerprint import base_op
 from monolith_cli.training.pipelines.constants import constant
 from monolith_cli.training.pipelines.functions import Functions
-from monolith_cli.training.pipelines.nodes import base_op, inputs_by_name
+from monolith_cli.training.pipelines.nodes import inputs_by_name
 from monolith_cli.training.pipelines.references import Element, Place, Scope
 from monolith_cli.training.pipelines.walk import DEEPEST, post_order
 

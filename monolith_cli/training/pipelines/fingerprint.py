@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from monolith_cli.formats.fingerprint import Fingerprint, InputFile, format_fingerprint
 from monolith_cli.training.pipelines.dataset_graph import Graph
-from monolith_cli.training.pipelines.differences import VERSION, differences, relative_names
+from monolith_cli.training.pipelines.differences import differences
 from monolith_cli.training.pipelines.files import Files
-from monolith_cli.training.pipelines.nodes import base_op
 from monolith_cli.training.pipelines.references import Scope
 
 __all__ = ["dataset_fingerprint", "differences", "fingerprint"]
@@ -91,22 +89,10 @@ def dataset_fingerprint(dataset: Any) -> dict[str, Any]:
 def _fingerprint(graph: Graph, roots: Sequence[tuple[Scope, str]]) -> dict[str, Any]:
     nodes, outputs, readers = graph.describe(roots)
     patterns = [_text(p) for reader in readers if reader is not None for p in reader.patterns]
-    files: list[Any] = []
+    files: list[InputFile | None] = []
     for reader in readers:
         files += [None] if reader is None else [_file(name) for name in _names(reader)]
-    names = relative_names([file and file["path"] for file in files])
-    seen = json.dumps([_unversioned(nodes), outputs, names], sort_keys=True)
-    result: dict[str, Any] = {
-        "version": VERSION,
-        "digest": hashlib.sha256(seen.encode()).hexdigest()[:16],
-        "files": None if not nodes or (files and not any(files)) else files,
-        "nodes": nodes,
-    }
-    if patterns:
-        result["patterns"] = patterns
-    if len(outputs) > 1:
-        result["outputs"] = outputs
-    return result
+    return format_fingerprint(Fingerprint(nodes, files, patterns, outputs))
 
 
 def _names(reader: Files) -> list[bytes]:
@@ -122,25 +108,13 @@ def _names(reader: Files) -> list[bytes]:
     return [os.fsencode(name) for name in names]
 
 
-def _file(name: bytes) -> dict[str, Any]:
+def _file(name: bytes) -> InputFile:
     try:
         size = os.stat(name.removeprefix(b"file://")).st_size
     except (OSError, ValueError):
         size = None
-    return {"path": _text(name), "bytes": size}
+    return InputFile(_text(name), size)
 
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
-
-
-def _unversioned(value: Any) -> Any:
-    """The nodes, without the versions of their ops."""
-    if isinstance(value, list):
-        return [_unversioned(item) for item in value]
-    if isinstance(value, dict):
-        return {
-            key: base_op(item) if key == "op" and isinstance(item, str) else _unversioned(item)
-            for key, item in value.items()
-        }
-    return value

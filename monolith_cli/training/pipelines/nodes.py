@@ -6,7 +6,6 @@ here, `references` has what they lead to.
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 # The definitions of ops have no public way in that costs less than exporting a meta graph.
@@ -15,7 +14,6 @@ from tensorflow.python.framework import op_def_registry
 __all__ = [
     "Node",
     "NodeInput",
-    "base_op",
     "data_inputs",
     "function_attributes",
     "implied_attributes",
@@ -41,11 +39,6 @@ class NodeInput(NamedTuple):
     type: int
     is_list: bool
     references: list[str]
-
-
-def base_op(op: str) -> str:
-    """The op's name without its version: `BatchDataset` of `BatchDatasetV2`."""
-    return re.sub(r"V\d+$", "", op)
 
 
 # References.
