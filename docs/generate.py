@@ -115,12 +115,13 @@ def exported(tree: ast.Module) -> set[str]:
 
 def imported(tree: ast.Module, names: set[str]) -> Iterator[ast.Module]:
     """The modules of this package that some of the names come from."""
-    prefix = "monolith_cli.training."
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(prefix):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("monolith_cli."):
             assert node.module is not None
             if names & {alias.name for alias in node.names}:
-                yield parse(node.module.removeprefix(prefix))
+                yield ast.parse(
+                    (ROOT / f"{node.module.replace('.', '/')}.py").read_text(encoding="utf-8")
+                )
 
 
 def definitions(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:

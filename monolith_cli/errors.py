@@ -263,7 +263,7 @@ class GoneError(RefusedError):
 
 
 class BarrierAlreadyPlacedError(MonolithError, RuntimeError):
-    """The barrier is placed already, seen by the chief that was to place it."""
+    """The barrier is placed already."""
 
     kind = "refused"
 
