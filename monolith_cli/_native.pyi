@@ -56,9 +56,15 @@ def snappy_decompress(data: bytes) -> bytes:
     """
 
 class File:
-    """An open record file, as a stream of uncompressed bytes."""
+    """
+    An open record file, as a stream of uncompressed bytes.
 
-    def __init__(self, path: bytes, expected: str = 'plain', max_record_bytes: int = 67108864) -> None: ...
+    A SNAPPY file's blocks must be mapped before it can be read from anywhere. `block_map` is what
+    another File of the same file and `max_record_bytes` has as such, and saves that. Raises
+    OSError; ChangedError if `block_map` is of a file of another size, ValueError if it is none.
+    """
+
+    def __init__(self, path: bytes, expected: str = 'plain', max_record_bytes: int = 67108864, block_map: bytes | None = None) -> None: ...
 
     @property
     def compression(self) -> str: ...
@@ -68,6 +74,10 @@ class File:
 
     @property
     def stream_bytes(self) -> int: ...
+
+    @property
+    def block_map(self) -> bytes | None:
+        """Where the blocks lie, a few bytes each; None of a plain file."""
 
     def check_unchanged(self) -> None: ...
 

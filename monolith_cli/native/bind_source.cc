@@ -1,4 +1,5 @@
 // The part of the Python module that opens files.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
@@ -11,29 +12,57 @@ using namespace nb::literals;
 namespace monolith {
 namespace {
 
+Compression compression_named(const std::string& name) {
+  if (name == "plain") return Compression::plain;
+  if (name == "snappy") return Compression::snappy;
+  throw nb::value_error("expected must be 'plain' or 'snappy'");
+}
+
+std::shared_ptr<Source> make_source(std::unique_ptr<Bytes> bytes, Compression expected,
+                                    uint64_t max_record_bytes,
+                                    const std::optional<nb::bytes>& block_map) {
+  if (!block_map) return std::make_shared<Source>(std::move(bytes), expected, max_record_bytes);
+  return std::make_shared<Source>(std::move(bytes), max_record_bytes, data_of(*block_map),
+                                  block_map->size());
+}
+
 std::shared_ptr<Source> open_source(const nb::bytes& encoded_path, const std::string& expected,
-                                    uint64_t max_record_bytes) {
+                                    uint64_t max_record_bytes,
+                                    const std::optional<nb::bytes>& block_map) {
   const std::string path(encoded_path.c_str(), encoded_path.size());
-  if (expected != "plain" && expected != "snappy") {
-    throw nb::value_error("expected must be 'plain' or 'snappy'");
-  }
+  const Compression compression = compression_named(expected);
   Release release;
-  return std::make_shared<Source>(open_file(path),
-                                  expected == "plain" ? Compression::plain : Compression::snappy,
-                                  max_record_bytes);
+  return make_source(open_file(path), compression, max_record_bytes, block_map);
+}
+
+std::optional<nb::bytes> block_map(const Source& source) {
+  if (source.compression() == Compression::plain) return std::nullopt;
+  Buffer packed;
+  {
+    Release release;
+    source.map().pack(source.max_block(), packed);
+  }
+  return to_bytes(packed);
 }
 
 }  // namespace
 
 void bind_source(nb::module_& m) {
-  nb::class_<Source>(m, "File", "An open record file, as a stream of uncompressed bytes.")
+  nb::class_<Source>(
+      m, "File",
+      "An open record file, as a stream of uncompressed bytes.\n\n"
+      "A SNAPPY file's blocks must be mapped before it can be read from anywhere. `block_map` is what\n"
+      "another File of the same file and `max_record_bytes` has as such, and saves that. Raises\n"
+      "OSError; ChangedError if `block_map` is of a file of another size, ValueError if it is none.")
       .def(nb::new_(&open_source), "path"_a, "expected"_a = "plain",
-           "max_record_bytes"_a = uint64_t{64} << 20)
+           "max_record_bytes"_a = uint64_t{64} << 20, "block_map"_a = nb::none())
       .def_prop_ro("compression", [](const Source& s) {
         return s.compression() == Compression::plain ? "plain" : "snappy";
       })
       .def_prop_ro("stored_bytes", &Source::stored_size)
       .def_prop_ro("stream_bytes", &Source::size)
+      .def_prop_ro("block_map", &block_map,
+                   "Where the blocks lie, a few bytes each; None of a plain file.")
       .def("check_unchanged", [](const Source& s) { s.bytes().check_unchanged(); });
 }
 

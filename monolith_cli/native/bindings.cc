@@ -20,6 +20,8 @@ void translate(const std::exception_ptr& p, void*) {
   } catch (const ChangedError& e) {
     nb::object offset = nb::int_(e.offset);
     PyErr_SetObject(changed_error, offset.ptr());
+  } catch (const NoBlockMap& e) {
+    PyErr_SetString(PyExc_ValueError, e.what());
   }
 }
 

@@ -4,9 +4,12 @@
 
 #include "crc32c.h"
 #include "snappy.h"
+#include "wire.h"
 
 namespace monolith {
 namespace {
+
+constexpr uint8_t kMapVersion = 1;
 
 bool read_header(const Bytes& bytes, uint64_t offset, uint64_t max_block, BlockHeader& header) {
   uint64_t left = bytes.size() - offset;
@@ -133,6 +136,50 @@ size_t BlockMap::block_at(uint64_t position) const {
     return b.broken ? b.position < position : b.position + b.length <= position;
   });
   return static_cast<size_t>(it - blocks_.begin());
+}
+
+void BlockMap::pack(uint64_t max_block, Buffer& out) const {
+  auto put = [&out](uint64_t n) {
+    for (; n >= 0x80; n >>= 7) out.push(static_cast<uint8_t>(n | 0x80));
+    out.push(static_cast<uint8_t>(n));
+  };
+  out.push(kMapVersion);
+  put(stored_end());
+  put(max_block);
+  for (const Block& b : blocks_) {
+    put((b.stored_end - b.stored) << 1 | (b.broken ? 1 : 0));
+    if (!b.broken) put(b.length);
+  }
+}
+
+BlockMap BlockMap::unpack(const uint8_t* data, size_t n, uint64_t stored_size,
+                          uint64_t max_block) {
+  Input in{data, data + n};
+  uint64_t size, longest;
+  if (n == 0 || *in.p++ != kMapVersion || !read_varint(in, size) || !read_varint(in, longest)) {
+    throw NoBlockMap();
+  }
+  if (size != stored_size) throw ChangedError(std::min(size, stored_size));
+  if (longest != max_block) throw NoBlockMap();
+  BlockMap map;
+  while (in.left() > 0) {
+    uint64_t stored, length = 0;
+    if (!read_varint(in, stored)) throw NoBlockMap();
+    const bool broken = stored & 1;
+    stored >>= 1;
+    if (stored == 0 || stored > stored_size - map.stored_end()) throw NoBlockMap();
+    if (broken) {
+      map.add_broken(map.stored_end() + stored);
+      continue;
+    }
+    if (!read_varint(in, length) || stored <= kBlockHeader || length > max_block ||
+        length > UINT32_MAX || !snappy_plausible(stored - kBlockHeader, length)) {
+      throw NoBlockMap();
+    }
+    map.add({stored - kBlockHeader, static_cast<uint32_t>(length)});
+  }
+  if (map.stored_end() != stored_size) throw NoBlockMap();
+  return map;
 }
 
 }  // namespace monolith

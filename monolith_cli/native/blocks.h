@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "bytes.h"
@@ -34,6 +35,11 @@ struct Block {
   bool broken;           // its header makes no sense, or the file ends inside it
 };
 
+// These bytes are no map of blocks, or one that was made with another longest record.
+struct NoBlockMap : std::runtime_error {
+  NoBlockMap() : std::runtime_error("no block map of this file") {}
+};
+
 // Blocks that follow each other, from a file's start.
 class BlockMap {
  public:
@@ -46,6 +52,12 @@ class BlockMap {
   void add(const BlockHeader& header);
   void add_broken(uint64_t stored_end);
   void drop_last();
+
+  // The map in a few bytes a block, to be read by another process: a version, the size of the file,
+  // the longest block, then for each block how many bytes it takes, and how long its content is.
+  void pack(uint64_t max_block, Buffer& out) const;
+  // Throws ChangedError if it is the map of a file of another size, NoBlockMap if it is none.
+  static BlockMap unpack(const uint8_t* data, size_t n, uint64_t stored_size, uint64_t max_block);
 
  private:
   uint64_t size_ = 0;

@@ -20,6 +20,12 @@ Source::Source(std::unique_ptr<Bytes> bytes, Compression expected, uint64_t max_
   }
 }
 
+Source::Source(std::unique_ptr<Bytes> bytes, uint64_t max_record, const uint8_t* packed, size_t n)
+    : bytes_(std::move(bytes)), compression_(Compression::snappy), max_record_(max_record) {
+  map_ = BlockMap::unpack(packed, n, bytes_->size(), max_block());
+  mapped_ = true;
+}
+
 // No lock is held while the file is read: reading may have to wait for somebody who waits for the
 // lock. Whoever comes second has worked in vain.
 const BlockMap& Source::map() const {

@@ -23,6 +23,10 @@ class Source {
   // when somebody asks for what only the map knows, or has read all of them.
   Source(std::unique_ptr<Bytes> bytes, Compression expected, uint64_t max_record);
 
+  // A SNAPPY file whose blocks somebody has mapped: BlockMap::pack() made the n bytes. Throws what
+  // unpack() throws.
+  Source(std::unique_ptr<Bytes> bytes, uint64_t max_record, const uint8_t* packed, size_t n);
+
   Compression compression() const { return compression_; }
   uint64_t stored_size() const { return bytes_->size(); }
   const Bytes& bytes() const { return *bytes_; }

@@ -301,6 +301,28 @@ void read_ranges(const std::shared_ptr<Source>& source) {
   }
 }
 
+// A file by the map of its blocks: that of another Source, or one that is damaged.
+void read_by_map(const std::shared_ptr<Source>& source, const Bytes_& data) {
+  if (source->compression() == Compression::plain) return;
+  Buffer packed, again;
+  source->map().pack(source->max_block(), packed);
+  Bytes_ map = to_vector(packed);
+  const bool is_good = below(2);
+  if (!is_good) mutate(map);
+  std::shared_ptr<Source> other;
+  try {
+    other = std::make_shared<Source>(open_memory(data.data(), data.size()), source->max_record(),
+                                     map.data(), map.size());
+  } catch (const NoBlockMap&) {
+  } catch (const ChangedError&) {
+  }
+  check(other || !is_good, "a map that is not taken back");
+  if (!other) return;
+  other->map().pack(other->max_block(), again);
+  check(!is_good || to_vector(again) == to_vector(packed), "a map that changes on its way");
+  read_ranges(other);
+}
+
 // Parts of a snappy block, out of memory that ends where the block does.
 void read_pieces(const uint8_t* block, size_t n, uint32_t length) {
   std::vector<SnappyRange> ranges;
@@ -412,6 +434,7 @@ int main(int argc, char** argv) {
     const uint64_t max_record = below(3) ? uint64_t{64} << 20 : 1 + below(400);
     auto source = std::make_shared<Source>(open_memory(data.data(), data.size()), expected, max_record);
     read_ranges(source);
+    read_by_map(source, data);
     read_raw(data);
     read_states();
   }
