@@ -24,6 +24,7 @@ TIERS = [
     {"formats"},
     {"messages"},
     {"_native"},
+    {"execution"},
     {"storage"},
     {"fid"},
     {"kinds"},

@@ -1,0 +1,1 @@
+"""Who does the work: tasks as data, and executors that run them."""
