@@ -50,7 +50,7 @@ HEADINGS = Row("what", "against", "ours", "theirs", "ratio", "must", "aim")
 
 def machine() -> str:
     """Where this was measured, in a line."""
-    from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.execution.workers import usable_processors
 
     try:
         tensorflow = f", TensorFlow {metadata.version('tensorflow')}"

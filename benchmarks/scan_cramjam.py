@@ -14,7 +14,7 @@ from measure import MONOLITH, Bench, Row, compared, python
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Whole processes; theirs are as many as there are cores."""
-    from monolith_cli.tables.counts import usable_processors
+    from monolith_cli.execution.workers import usable_processors
 
     model = bench.samples.model("multi")
     files = [file for file in bench.samples.files("multi") if ".meta-" not in file]

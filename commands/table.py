@@ -287,7 +287,6 @@ def dump(
     )
     from monolith_cli.reports.terminal import Messages, Progress
     from monolith_cli.reports.text import count_text
-    from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.dump import Dump
     from monolith_cli.tables.found import NO_TABLES, find_tables
     from monolith_cli.tables.skipped import distinct
@@ -307,7 +306,7 @@ def dump(
     out = sys.stdout.buffer
     with found.naming_copies(), Progress("dumping", quiet=settings.quiet, rows=True) as progress:
         dump = Dump(
-            entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
+            entry_stream(tables, unattributed=not table, jobs=jobs),
             reading,
             format=format,
             columns=columns,
@@ -317,7 +316,7 @@ def dump(
             nshards=nshards,
             offset=offset,
             limit=limit,
-            jobs=jobs or usable_processors(),
+            jobs=jobs,
             progress=progress,
         )
         if step == "latest" and (offset or nshards > 1):
@@ -411,7 +410,6 @@ def get(
     from monolith_cli.reports.entries import entries_lines, non_finite_warning
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
-    from monolith_cli.tables.counts import usable_processors
     from monolith_cli.tables.found import NO_TABLES, find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
     from monolith_cli.tables.skipped import distinct
@@ -433,14 +431,14 @@ def get(
         return
     with found.naming_copies(), Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(
-            entry_stream(tables, unattributed=not table, jobs=jobs or usable_processors()),
+            entry_stream(tables, unattributed=not table, jobs=jobs),
             reading,
             fid,
             columns=columns,
             fid_version=fid_version,
             number_ids=json_number_ids,
             name_non_finite=not json,
-            jobs=jobs or usable_processors(),
+            jobs=jobs,
             progress=progress,
         )
     if json:

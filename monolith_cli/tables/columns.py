@@ -5,18 +5,20 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli import _native
 from monolith_cli.errors import UsageError
-from monolith_cli.fid import version_number
+from monolith_cli.execution.workers import Workers
+from monolith_cli.tables.folds.columns import ColumnsFold, RawColumns
 from monolith_cli.tables.ranges import read_ranges
-from monolith_cli.tables.stream import EntryFilter, Extent
+from monolith_cli.tables.stream import EntryStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Executor
     from typing import Any
 
     import numpy as np
 
+    from monolith_cli.tables.stream import EntryFilter
     from monolith_cli.tables.table import Table
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ragged", "read_columns"]
 
-_ALL = 2**63 - 1
 _FIXED = {"fid": "i8", "slot": "u4", "last_update_ts_sec": "i8"}
 _RANGE_BYTES = 8 << 20
 
@@ -45,7 +46,8 @@ def read_columns(
     shard: int = 0,
     nshards: int = 1,
     chosen: EntryFilter | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
+    executor: Executor | None = None,
 ) -> Columns:
     """Read a table, or a shard of it, into arrays.
 
@@ -60,8 +62,9 @@ def read_columns(
         Which part; the memory taken is that of the arrays and a few ranges of 8 MiB.
     chosen
         Which entries.
-    jobs
-        How many threads read.
+    jobs, executor
+        Who reads: so many threads (None: as many as there are processors), or an executor that is
+        handed in.
 
     Returns
     -------
@@ -84,33 +87,23 @@ def read_columns(
         raise UsageError(
             f"no column {', '.join(sorted(wanted - known))}", hint=f"there are {sorted(known)}"
         )
-    version = version_number(chosen.fid_version) if chosen else 2
-    native = chosen.native() if chosen else None
-
-    def work(reader: _native.Reader, extent: Extent) -> dict[str, Any]:
-        return reader.columns(
-            _ALL,
-            native,
-            fid_version=version,
-            with_embedding="embedding" in wanted,
-            with_optimizers="opt" in wanted,
+    fold = ColumnsFold("embedding" in wanted, "opt" in wanted, chosen)
+    parts = RawColumns()
+    # With a pass over files that the stream would leave to one thread.
+    stream = EntryStream(table.extents(jobs, executor))
+    with Workers(jobs, executor) as workers:
+        pieces = read_ranges(
+            stream,
+            table.options,
+            fold,
+            shard=shard,
+            nshards=nshards,
+            workers=workers,
+            range_bytes=_RANGE_BYTES,
         )
-
-    parts: list[dict[str, Any]] = []
-    table.extents(jobs)  # a pass over files that the stream would leave to one thread
-    pieces = read_ranges(
-        table.stream,
-        table.options,
-        work,
-        shard=shard,
-        nshards=nshards,
-        jobs=jobs,
-        range_bytes=_RANGE_BYTES,
-    )
-    with closing(pieces):
-        for piece in pieces:
-            if piece.value["fid"]:
-                parts.append(piece.value)
+        with closing(pieces):
+            for piece in pieces:
+                parts.merge(piece.value)
     rows = [len(part["fid"]) // 8 for part in parts]
     result: Columns = {}
     for name, dtype in _FIXED.items():

@@ -6,46 +6,28 @@ of entries; their data is read when it is asked for.
 
 from __future__ import annotations
 
-import os
-from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli import _native
-from monolith_cli.errors import CorruptionError, PathNotFoundError
-from monolith_cli.fid import version_number
+from monolith_cli.errors import PathNotFoundError
 from monolith_cli.formats.ckpt_info import CkptInfo
-from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, Skipped
-from monolith_cli.tables.found import NO_TABLES, FoundTables, find_tables
-from monolith_cli.tables.hash_filters import HashFilterSummary, summarize_hash_filter
-from monolith_cli.tables.multi import (
-    MultiDump,
-    extra_records,
-    find_extents,
-    too_few_records,
-)
-from monolith_cli.tables.ranges import read_ranges
-from monolith_cli.tables.skipped import distinct
-from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
-from monolith_cli.tables.table import MultiTable, Table
+from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
-    from monolith_cli.formats.tfrecord import DumpFile
-    from monolith_cli.tables.ranges import Piece
+    from monolith_cli.errors import CorruptionError
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.found import FoundTables
+    from monolith_cli.tables.hash_filters import HashFilterSummary
 
 __all__ = [
     "CheckpointCounts",
     "CountOptions",
     "TableCount",
     "count_checkpoint",
-    "usable_processors",
 ]
-
-
-_RANK_0 = "_0"
-"""What names of rank 0's tables end in."""
 
 
 class CountOptions(NamedTuple):
@@ -211,17 +193,11 @@ class CheckpointCounts:
         return CkptInfo(dict(self.single_slot_counts), dict(self.feature_counts))
 
 
-def usable_processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def count_checkpoint(
     checkpoint: Checkpoint,
     options: CountOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
 ) -> CheckpointCounts:
     """Count the entries of a checkpoint.
 
@@ -236,6 +212,9 @@ def count_checkpoint(
         What to count; everything by default.
     progress
         Called with the uncompressed bytes read so far, and those to read.
+    executor
+        Does the work in place of threads of its own, and is not shut down; `options.jobs` is then
+        how many tasks it does at a time.
 
     Raises
     ------
@@ -248,292 +227,15 @@ def count_checkpoint(
     PathNotFoundError, NotReadableError
         The checkpoint was deleted meanwhile, or cannot be read.
     """
+    from monolith_cli.execution.workers import Workers
+    from monolith_cli.tables.counting import Counting
+
     options = options or CountOptions()
     try:
-        counts = _Count(checkpoint, options, progress).run()
+        with Workers(options.jobs, executor) as workers:
+            counts = Counting(checkpoint, options, workers, progress).run()
     except PathNotFoundError:
         checkpoint.require()
         raise
     checkpoint.require()
     return counts
-
-
-class _Tally:
-    """Counts of some entries; small, where a native counter has room for every slot.
-
-    `dims` are the smallest and the largest number of floats, None without entries; `types` has a
-    bit for each optimizer type.
-    """
-
-    __slots__ = ("dims", "entries", "slots", "types")
-
-    def __init__(self) -> None:
-        self.entries = 0
-        self.dims: tuple[int, int] | None = None
-        self.types = 0
-        self.slots: dict[int, int] = {}
-
-    def add(self, other: _Tally) -> None:
-        self.entries += other.entries
-        self.types |= other.types
-        if self.dims and other.dims:
-            self.dims = (min(self.dims[0], other.dims[0]), max(self.dims[1], other.dims[1]))
-        else:
-            self.dims = self.dims or other.dims
-        for slot, count in other.slots.items():
-            self.slots[slot] = self.slots.get(slot, 0) + count
-
-
-def _tally_of(counter: _native.Counter) -> _Tally:
-    tally = _Tally()
-    tally.entries = counter.entries
-    tally.dims = (counter.dim_min, counter.dim_max) if counter.entries else None
-    tally.types = counter.types
-    tally.slots = counter.slot_counts()
-    return tally
-
-
-class _Count:
-    """One count, while it is made."""
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        options: CountOptions,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.options = options
-        self.progress = progress
-        self.read_options = ReadOptions(
-            options.verify, options.skip_corrupt, options.max_record_bytes
-        )
-        self.jobs = options.jobs or usable_processors()
-        self.version = version_number(options.fid_version)
-        self.filter = EntryFilter(options.slots, options.fids, options.fid_version).native()
-        self.counts = CheckpointCounts()
-        # By path and table of what was read; whole multi files have no table.
-        self.tallies: dict[tuple[str, str | None], _Tally] = {}
-
-    def run(self) -> CheckpointCounts:
-        found = find_tables(self.checkpoint, self.options.patterns, self.read_options)
-        self._note_problems(found)
-        with found.naming_copies():
-            return self._run(found)
-
-    def _run(self, found: FoundTables) -> CheckpointCounts:
-        options = self.options
-        tables = found.tables
-        self.single_paths = {f.path for t in tables if t.kind == "single" for f in t.files}
-        multis = [table for table in tables if isinstance(table, MultiTable)]
-        dumps = list({id(dump): dump for table in multis for dump in table.dumps}.values())
-        read_multis = bool(options.scan_multi or self.filter)
-        # Whole files need no search for where their tables lie; else each table is read by itself.
-        by_table = bool(options.patterns or options.by_table or found.problems)
-        whole = not (by_table or self.filter or options.skip_corrupt)
-        extents = [
-            extent for table in tables if table.kind == "single" for extent in table.extents()
-        ]
-        if read_multis and whole:
-            extents += [Extent(file, 0, file.stream_bytes, None) for d in dumps for file in d.files]
-        elif read_multis:
-            extents += self._multi_extents(dumps, {table.name for table in multis})
-        self._read(EntryStream(extents))
-        if read_multis and whole:
-            self._compare(dumps)
-        elif not read_multis:
-            for dump in dumps:
-                self._note(dump.too_small())
-        for table in tables:
-            self.counts.tables.append(self._table_count(table, read_multis, whole))
-        if read_multis and not whole:
-            self.counts.unattributed = sum(
-                self.tallies[key].entries for key in self.tallies if key[1] is None
-            )
-        self._sum_up(dumps)
-        filters = found.files.hash_filters if not options.patterns else {}
-        for name, shards in filters.items():
-            try:
-                summary = summarize_hash_filter(name, shards, self.read_options)
-            except CorruptionError as error:
-                if not options.skip_corrupt:
-                    raise
-                self._note([_skipped_filter(error)])
-            else:
-                self.counts.hash_filters.append(summary)
-        copies = [pair for table in tables for pair in table.copies]
-        copies += [pair for shards in filters.values() for pair in shards.copies]
-        copies = list(dict.fromkeys(copies))
-        if options.scan_multi:
-            self._compare_copies(copies)
-        else:
-            self.counts.unread_copies = len(copies)
-        self.counts.warnings += found.copies_of(self.counts.skipped)
-        return self.counts
-
-    def _note_problems(self, found: FoundTables) -> None:
-        self._warn(NO_TABLES if found.is_empty else None)
-        self.counts.warnings += found.warnings
-        self.counts.found = found
-        for problem in (*found.problems, *found.filter_problems):
-            self._problem(problem)
-        if self.options.partial:
-            self.counts.problems += found.others
-        else:
-            self.counts.warnings += map(str, found.others)
-
-    def _problem(self, problem: CorruptionError) -> None:
-        if not self.options.partial:
-            raise problem
-        self.counts.problems.append(problem)
-
-    def _compare_copies(self, copies: list[tuple[str, str]]) -> None:
-        if not copies:
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        from monolith_cli.checkpoint.copies import compare_copies
-
-        with ThreadPoolExecutor(self.jobs) as pool:
-            for problem in pool.map(lambda pair: compare_copies(*pair), copies):
-                if problem is not None:
-                    self._problem(problem)
-                    self.counts.differing.append(problem)
-
-    def _multi_extents(self, dumps: list[MultiDump], names: set[str]) -> list[Extent]:
-        extents = []
-        find_extents(dumps, self.jobs)
-        for dump in dumps:
-            for file, shard in zip(dump.files, dump.all_extents(), strict=True):
-                self._note(shard.skipped)
-                self._note_extra(file, shard.extra)
-                unknown = not self.options.patterns
-                extents += [
-                    extent
-                    for extent in shard.extents
-                    if extent.table in names or (extent.table is None and unknown)
-                ]
-        return extents
-
-    def _read(self, stream: EntryStream) -> None:
-        done = 0
-        with closing(self._pieces(stream)) as pieces:
-            for piece in pieces:
-                self._keep(piece)
-                self._note(piece.skipped)
-                done += piece.size
-                if self.progress:
-                    self.progress(done, stream.size)
-
-    def _pieces(self, stream: EntryStream) -> Generator[Piece[_native.Counter], None, None]:
-        return read_ranges(stream, self.read_options, self._count, jobs=self.jobs)
-
-    def _count(self, reader: _native.Reader, extent: Extent) -> _native.Counter:
-        counter = _native.Counter(self.version)
-        reader.count(counter, self.filter)
-        return counter
-
-    def _keep(self, piece: Piece[_native.Counter]) -> None:
-        key = (piece.extent.file.path, piece.extent.table)
-        self.tallies.setdefault(key, _Tally()).add(_tally_of(piece.value))
-
-    def _warn(self, warning: str | None) -> None:
-        if warning:
-            self.counts.warnings.append(warning)
-
-    def _note_extra(self, file: DumpFile, extra: int) -> None:
-        if extra:
-            self.counts.extra[file.path] = extra
-            self._warn(extra_records(file, extra))
-
-    def _note(self, skipped: list[Skipped]) -> None:
-        """Keep damage once: a multi table's file is read twice."""
-        self.counts.skipped = distinct([*self.counts.skipped, *skipped])
-
-    def _table_count(self, table: Table, read_multis: bool, whole: bool) -> TableCount:
-        places = {damage.path for damage in self.counts.skipped}
-        damaged = any(file.path in places for file in table.files)
-        extra = any(file.path in self.counts.extra for file in table.files)
-        if table.kind == "multi" and (not read_multis or whole):
-            return TableCount(
-                table.name,
-                "multi",
-                table.promised_entries or 0,
-                table.shards,
-                None,
-                read_multis and self.options.verify and not extra,
-                damaged=damaged,
-            )
-        total = _Tally()
-        for file in table.files:
-            tally = self.tallies.get((file.path, table.name))
-            if tally is not None:
-                total.add(tally)
-        dims = total.dims
-        return TableCount(
-            table.name,
-            table.kind,
-            total.entries,
-            table.shards,
-            table.stored_bytes,
-            self.options.verify and not damaged and not extra,
-            dims[0] if dims and dims[0] == dims[1] else None,
-            dims,
-            _native.optimizer_names(total.types),
-            dict(sorted(total.slots.items())),
-            damaged,
-        )
-
-    def _compare(self, dumps: list[MultiDump]) -> None:
-        """Whether the files of multi tables hold what their tables of contents promise."""
-        for dump in dumps:
-            for shard, file in enumerate(dump.files):
-                tally = self.tallies.get((file.path, None))
-                found, promised = tally.entries if tally else 0, dump.expected(shard)
-                if found < promised:
-                    raise too_few_records(file, found, promised)
-                if found > promised:
-                    self._note_extra(file, found - promised)
-                    self._recount(file, dump.shard_extents(shard).extents)
-
-    def _recount(self, file: DumpFile, extents: list[Extent]) -> None:
-        """Count a multi table's file again, without the records that belong to no table."""
-        del self.tallies[file.path, None]
-        stream = EntryStream(extent._replace(table=None) for extent in extents)
-        with closing(self._pieces(stream)) as pieces:
-            for piece in pieces:
-                self._keep(piece)
-
-    def _sum_up(self, dumps: Sequence[MultiDump]) -> None:
-        single, everything = _Tally(), _Tally()
-        for (path, _), tally in self.tallies.items():
-            everything.add(tally)
-            if path in self.single_paths:
-                single.add(tally)
-        self.counts.slot_counts = dict(sorted(everything.slots.items()))
-        self.counts.single_slot_counts = dict(sorted(single.slots.items()))
-        self.counts.feature_counts = {
-            table.name: table.entries for table in self.counts.tables if table.kind == "multi"
-        }
-        self.counts.rank_0 = self._rank_0(dumps)
-
-    def _rank_0(self, dumps: Sequence[MultiDump]) -> CkptInfo:
-        names: dict[str, int] = {}
-        for dump in dumps:
-            for name, entries in dump.entries().items():
-                if dump.base.endswith(_RANK_0) or name.endswith(_RANK_0):
-                    names[name] = names.get(name, 0) + entries
-        if dumps:
-            return CkptInfo({}, names)
-        slots = _Tally()
-        for table in self.counts.tables:
-            if table.name.endswith(_RANK_0):
-                for slot, count in (table.slot_counts or {}).items():
-                    slots.slots[slot] = slots.slots.get(slot, 0) + count
-        return CkptInfo(dict(sorted(slots.slots.items())), {})
-
-
-def _skipped_filter(error: CorruptionError) -> Skipped:
-    """A damaged occurrence filter, of which nothing is shown."""
-    at = error.offset or 0
-    return Skipped(error.path or "", error.kind, error.what, at, at, at, False)

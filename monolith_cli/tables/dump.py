@@ -5,31 +5,27 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from monolith_cli import _native
 from monolith_cli.errors import UsageError
-from monolith_cli.fid import version_number
+from monolith_cli.execution.workers import Workers
+from monolith_cli.tables.folds.output import COLUMNS, FramesFold, JsonFold
 from monolith_cli.tables.pages import ShardReader
-from monolith_cli.tables.ranges import read_ranges
-from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
+from monolith_cli.tables.ranges import RANGE_BYTES, read_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
 
+    from monolith_cli import _native
     from monolith_cli.formats.tfrecord import Skipped
-
-    Chunk = tuple[bytes, int, int]
-    """Some output, with how many entries and how many non-finite floats are in it."""
+    from monolith_cli.tables.folds.output import Chunk
+    from monolith_cli.tables.stream import EntryFilter, EntryStream, ReadOptions
 
 __all__ = ["COLUMNS", "FORMATS", "Dump"]
 
-COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
-"""The keys of an entry in jsonl, in order of output."""
-
 FORMATS = ("jsonl", "tfrecord")
 
-_CHUNK_BYTES = 1 << 20
-_LOOKUP_BYTES = 32 << 20
-_ALL = 2**63 - 1
+_RANGE_BYTES = 1 << 20
+"""Of a range its output is held, which is longer than what is read."""
 
 
 class Dump:
@@ -56,8 +52,9 @@ class Dump:
         0, or the cursor to go on from.
     limit
         At most so many entries; None for all.
-    jobs
-        Threads, where there is no limit. The order does not depend on them.
+    jobs, executor
+        Who reads where there is no limit: so many threads (None: as many as there are processors),
+        or an executor that is handed in. The order does not depend on it.
     progress
         Called with the uncompressed bytes read so far, and those to read.
 
@@ -96,7 +93,8 @@ class Dump:
         nshards: int = 1,
         offset: int = 0,
         limit: int | None = None,
-        jobs: int = 1,
+        jobs: int | None = 1,
+        executor: Executor | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if format not in FORMATS:
@@ -112,23 +110,22 @@ class Dump:
         self.skipped: list[Skipped] = []
         self._stream = stream
         self._options = options
-        self._format = format
-        self._columns = sum(1 << i for i, name in enumerate(COLUMNS) if name in columns)
-        self._number_ids = number_ids
-        self._name_non_finite = name_non_finite
-        self._chosen = chosen
-        self._filter = chosen.native() if chosen else None
-        self._version = version_number(chosen.fid_version) if chosen else 2
+        self._fold: JsonFold | FramesFold
+        if format == "tfrecord":
+            self._fold = FramesFold(chosen)
+        else:
+            self._fold = JsonFold(columns, number_ids, name_non_finite, chosen)
+        # Of a range nothing is held but its output, which is short where fids are looked up.
+        self._range_bytes = RANGE_BYTES if chosen and chosen.fids else _RANGE_BYTES
         self._shard = (shard, nshards)
         self._limit = limit
-        self._jobs = jobs
+        self._jobs = (jobs, executor)
         self._progress = progress
         low, high = stream.shard(shard, nshards)
         # Checks the cursor; without a limit, threads read in its place.
         self._reader = ShardReader(stream, options, low, high, offset)
         self._start = offset - 1 if offset else None
         self._low, self._high = max(low, self._start or 0), high
-        self._names: dict[str | None, str] = {}
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = self._all() if self._limit is None else self._some(self._limit)
@@ -141,35 +138,35 @@ class Dump:
         if self._reader.done:
             return
         shard, nshards = self._shard
-        pieces = read_ranges(
-            self._stream,
-            self._options,
-            self._read_range,
-            shard=shard,
-            nshards=nshards,
-            start=self._start,
-            jobs=self._jobs,
-            # Of a range nothing is held but its output, which is short where fids are looked up.
-            range_bytes=_LOOKUP_BYTES if self._chosen and self._chosen.fids else _CHUNK_BYTES,
-        )
         done = 0
-        with closing(pieces):
-            for piece in pieces:
-                self.skipped += piece.skipped
-                yield from piece.value
-                done += piece.size
-                self._tell(done)
+        with Workers(*self._jobs) as workers:
+            pieces = read_ranges(
+                self._stream,
+                self._options,
+                self._fold,
+                shard=shard,
+                nshards=nshards,
+                start=self._start,
+                workers=workers,
+                range_bytes=self._range_bytes,
+            )
+            with closing(pieces):
+                for piece in pieces:
+                    self.skipped += piece.skipped
+                    yield from piece.value
+                    done += piece.size
+                    self._tell(done)
 
     def _some(self, limit: int) -> Iterator[Chunk]:
         reader = self._reader
         left = limit
 
         def read(native: _native.Reader) -> tuple[Chunk, int]:
-            chunk = self._read(native, reader.table, left)
-            return chunk, chunk[1]
+            chunk = self._fold.read(native, reader.table, left)
+            return chunk, chunk.entries
 
         while left > 0 and (found := reader.read(read)) is not None:
-            left -= found[1]
+            left -= found[0].entries
             yield found[0]
             self._tell(reader.position - self._low)
         reader.check()
@@ -179,36 +176,3 @@ class Dump:
     def _tell(self, done: int) -> None:
         if self._progress is not None:
             self._progress(done, self._high - self._low)
-
-    def _read_range(self, reader: _native.Reader, extent: Extent) -> list[Chunk]:
-        chunks = []
-        while True:
-            chunks.append(self._read(reader, extent.table, _ALL))
-            if reader.done:
-                return chunks
-
-    def _read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
-        if self._format == "tfrecord":
-            data, entries = reader.frames(limit, _CHUNK_BYTES, self._filter)
-            return data, entries, 0
-        return reader.json_lines(
-            limit,
-            _CHUNK_BYTES,
-            self._filter,
-            columns=self._columns,
-            fid_version=self._version,
-            number_ids=self._number_ids,
-            table=self._json_name(table),
-            name_non_finite=self._name_non_finite,
-        )
-
-    def _json_name(self, table: str | None) -> str:
-        name = self._names.get(table)
-        if name is None:
-            import json
-
-            # Names may hold bytes that are no UTF-8, as surrogates; JSON has no way to say those.
-            text = None if table is None else table.encode("utf-8", "surrogateescape")
-            name = json.dumps(None if text is None else text.decode("utf-8", "replace"))
-            self._names[table] = name
-        return name

@@ -18,9 +18,8 @@ from monolith_cli.errors import (
     TableNotFoundError,
 )
 from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables.multi import MultiDump, read_contents
+from monolith_cli.tables.single import SingleTable
 from monolith_cli.tables.stream import ReadOptions
-from monolith_cli.tables.table import MultiTable, SingleTable, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import BrokenSet, ShardSet
     from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.multi_dump import MultiDump
+    from monolith_cli.tables.table import Table
 
 __all__ = ["NO_TABLES", "FoundTables", "find_tables", "open_tables"]
 
@@ -176,6 +177,8 @@ def find_tables(
             singles.append(table)
     warnings = list(files.warnings)
     holders: dict[str, list[MultiDump]] = {}
+    if files.multis:
+        from monolith_cli.tables.multi_dump import MultiDump
     for data, meta in files.multis.values():
         try:
             dump = MultiDump(data, meta, options)
@@ -191,11 +194,15 @@ def find_tables(
     if lost:
         checkpoint.require()  # being deleted, it is not damaged
     partly_lost = frozenset[str]().union(*(each.tables or () for each in lost))
-    multis = [
-        MultiTable(name, holders[name], options)
-        for name in sorted(holders)
-        if name not in partly_lost
-    ]
+    multis: list[Table] = []
+    if holders:
+        from monolith_cli.tables.multi import MultiTable
+
+        multis += [
+            MultiTable(name, holders[name], options)
+            for name in sorted(holders)
+            if name not in partly_lost
+        ]
     names = frozenset(holders)
     found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files, names)
     for problem in (*found.problems, *found.others):
@@ -268,6 +275,8 @@ def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] |
 
     Each names all tables of its dump.
     """
+    from monolith_cli.tables.multi_dump import read_contents
+
     names: set[str] = set()
     for path in contents:
         try:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import CorruptionError
+from monolith_cli.execution.workers import ALONE, Workers
 from monolith_cli.formats.tfrecord import read_first_record
-from monolith_cli.formats.wire import parse_hash_filter_meta
+from monolith_cli.formats.wire import HashFilterMeta, parse_hash_filter_meta
+from monolith_cli.tables.stream import SMALL_BYTES
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.shard_set import ShardSet
     from monolith_cli.tables.stream import ReadOptions
 
-__all__ = ["HashFilterSummary", "summarize_hash_filter"]
+__all__ = ["FilterTask", "HashFilterSummary", "summarize_hash_filter"]
 
 
 class HashFilterSummary(NamedTuple):
@@ -45,7 +48,34 @@ class HashFilterSummary(NamedTuple):
     failures: int
 
 
-def summarize_hash_filter(name: str, shards: ShardSet, options: ReadOptions) -> HashFilterSummary:
+class FilterTask(NamedTuple):
+    """A look at one file of a filter."""
+
+    path: str
+    max_record_bytes: int
+
+    def run(self) -> HashFilterMeta | None:
+        """What its first record says; None where there is none.
+
+        Raises
+        ------
+        CorruptionError
+            It is damaged, or no HashFilterSplitMetaDump.
+        """
+        record = read_first_record(self.path, max_record_bytes=self.max_record_bytes)
+        if record is None:
+            return None
+        try:
+            return parse_hash_filter_meta(record)
+        except ValueError as error:
+            raise CorruptionError(
+                f"no hash filter: {error}", path=self.path, record=0, kind="bad_message"
+            ) from None
+
+
+def summarize_hash_filter(
+    name: str, shards: ShardSet, options: ReadOptions, workers: Workers = ALONE
+) -> HashFilterSummary:
     """Read the first record of each split; the cells themselves are not read.
 
     Raises
@@ -53,24 +83,21 @@ def summarize_hash_filter(name: str, shards: ShardSet, options: ReadOptions) -> 
     CorruptionError
         One of them is damaged, or holds no HashFilterSplitMetaDump.
     """
+    stored_bytes = shards.stored_bytes
+    if stored_bytes < SMALL_BYTES:
+        workers = ALONE
     elements = cells = failures = 0
-    for path in shards.paths:
-        record = read_first_record(path, max_record_bytes=options.max_record_bytes)
-        if record is None:
-            continue
-        try:
-            meta = parse_hash_filter_meta(record)
-        except ValueError as error:
-            raise CorruptionError(
-                f"no hash filter: {error}", path=path, record=0, kind="bad_message"
-            ) from None
-        elements += meta.num_elements
-        cells += meta.total_size
-        failures += meta.failure_count
+    tasks = (FilterTask(path, options.max_record_bytes) for path in shards.paths)
+    with closing(workers.in_order(tasks)) as done:
+        for _, meta in done:
+            if meta is not None:
+                elements += meta.num_elements
+                cells += meta.total_size
+                failures += meta.failure_count
     return HashFilterSummary(
         name,
         len(shards.paths),
-        shards.stored_bytes,
+        stored_bytes,
         elements,
         cells,
         elements / cells if cells else None,

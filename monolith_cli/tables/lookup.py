@@ -11,6 +11,7 @@ from monolith_cli.tables.stream import EntryFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.stream import EntryStream, ReadOptions
@@ -44,7 +45,8 @@ def find_entries(
     fid_version: str = "v2",
     number_ids: bool = False,
     name_non_finite: bool = False,
-    jobs: int = 1,
+    jobs: int | None = 1,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Look for entries in a whole stream, as there is no index: costs one read of it.
@@ -57,8 +59,8 @@ def find_entries(
         Signed, as stored. One may be in several tables.
     columns, number_ids, name_non_finite
         What the objects hold, as in `Dump`.
-    jobs
-        Threads.
+    jobs, executor
+        Who reads, as in `Dump`.
     progress
         Called with the uncompressed bytes read so far, and those to read.
 
@@ -75,6 +77,7 @@ def find_entries(
         name_non_finite=name_non_finite,
         chosen=EntryFilter((), fids, fid_version),
         jobs=jobs,
+        executor=executor,
         progress=progress,
     )
     lines = []

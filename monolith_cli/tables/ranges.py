@@ -1,17 +1,19 @@
-"""Whole shards, read in ranges by several threads, with results in order.
+"""Whole shards, read in ranges by several workers, with results in order.
 
 A range that starts inside an extent has to look for its first record, which is a guess: a payload
 may hold bytes that look like records. So ranges are stitched: each must start exactly where the one
-before it ended, else it is read again from there. That makes the results those of one thread.
+before it ended, else it is sent out again from there. That makes the results those of one thread.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import closing
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from monolith_cli import _native
+from monolith_cli.execution.task import Merges, Partial
+from monolith_cli.execution.workers import ALONE, Workers
+from monolith_cli.formats.tfrecord import Skipped
 from monolith_cli.tables.stream import (
     SMALL_BYTES,
     EntryStream,
@@ -22,40 +24,86 @@ from monolith_cli.tables.stream import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Generator, Iterator
 
-    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.folds import Fold
 
-__all__ = ["Piece", "read_ranges"]
+__all__ = ["RANGE_BYTES", "Piece", "RangeTask", "read_ranges", "read_tasks"]
 
-T = TypeVar("T")
+V = TypeVar("V", bound=Merges)
 
-
-class _Range(NamedTuple):
-    """A part of an extent: records that start in [start, end) of its file."""
-
-    extent: Extent
-    start: int
-    end: int
-    how: str
-    check_stop: bool
+RANGE_BYTES = 32 << 20
+"""The size of a range, uncompressed, where nothing is held of it but counts."""
 
 
-class _Result(Generic[T]):
-    """What reading a range gave; `first` and `stop` are its ends: where records start."""
+class RangeTask(Generic[V]):
+    """A fold over a part of an extent: the records that start in [start, end) of its file.
 
-    __slots__ = ("failed", "first", "skipped", "stop", "value")
+    Attributes
+    ----------
+    extent, options, fold
+        What is read, how, and what is done to it.
+    start, end
+        Positions in the file's stream.
+    how
+        `exact`, `walk` or `search`, as in `_native.Reader`: only a `search` may go wrong.
+    check_stop
+        Whether the header of the record that the range stops at is checked as well.
+    """
 
-    def __init__(self, reader: _native.Reader, extent: Extent, value: T) -> None:
-        self.first = reader.first
-        self.stop = reader.position
-        self.failed = reader.failed
-        self.skipped = skipped_by(reader, extent.file)
-        self.value = value
+    __slots__ = ("check_stop", "end", "extent", "fold", "how", "options", "start")
+
+    def __init__(
+        self,
+        extent: Extent,
+        options: ReadOptions,
+        fold: Fold[V],
+        start: int,
+        end: int,
+        how: str = "exact",
+        check_stop: bool = False,
+    ) -> None:
+        self.extent = extent
+        self.options = options
+        self.fold = fold
+        self.start = start
+        self.end = end
+        self.how = how
+        self.check_stop = check_stop
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other range of the shard follows in this extent."""
+        return self.check_stop or self.end == self.extent.end
+
+    def exactly(self, start: int) -> RangeTask[V]:
+        """The same from another start, which is a record's."""
+        end = max(start, self.end)
+        return RangeTask(self.extent, self.options, self.fold, start, end, "exact", self.check_stop)
+
+    def run(self) -> Partial[V, Skipped]:
+        """Read the range.
+
+        Raises
+        ------
+        PathNotFoundError, NotReadableError, ChangedWhileReadError
+            The file went away, or changed. Damage is in the result.
+        """
+        extent = self.extent
+        reader = open_reader(
+            extent, self.options, self.start, self.end, how=self.how, check_stop=self.check_stop
+        )
+        try:
+            value = self.fold.run(reader, extent)
+        except (OSError, _native.ChangedError) as error:
+            raise extent.file.explain(error) from None
+        damage = skipped_by(reader, extent.file)  # looks at the file if there is any
+        if not damage:
+            extent.file.check_unchanged()
+        return Partial(value, reader.first, reader.position, damage, reader.failed)
 
 
-class Piece(Generic[T]):
+class Piece(Generic[V]):
     """What one range gave, in order.
 
     Attributes
@@ -63,7 +111,7 @@ class Piece(Generic[T]):
     extent
         Where the range lies.
     value
-        What `work` returned for it.
+        What the fold returned for it.
     skipped
         Damage in it.
     size
@@ -72,7 +120,7 @@ class Piece(Generic[T]):
 
     __slots__ = ("extent", "size", "skipped", "value")
 
-    def __init__(self, extent: Extent, value: T, skipped: list[Skipped], size: int) -> None:
+    def __init__(self, extent: Extent, value: V, skipped: list[Skipped], size: int) -> None:
         self.extent = extent
         self.value = value
         self.skipped = skipped
@@ -82,30 +130,30 @@ class Piece(Generic[T]):
 def read_ranges(
     stream: EntryStream,
     options: ReadOptions,
-    work: Callable[[_native.Reader, Extent], T],
+    fold: Fold[V],
     *,
     shard: int = 0,
     nshards: int = 1,
     start: int | None = None,
-    jobs: int = 1,
-    range_bytes: int = 32 << 20,
-) -> Generator[Piece[T], None, None]:
-    """Call `work(reader, extent)` for every range of a shard; its values come in order.
+    workers: Workers = ALONE,
+    range_bytes: int | None = None,
+) -> Generator[Piece[V], None, None]:
+    """Run a fold over every range of a shard; its values come in order.
 
-    Close what it returns (`contextlib.closing`): its threads must not be left to the garbage
+    Close what it returns (`contextlib.closing`): what is under way must not be left to the garbage
     collector, which may run where the interpreter holds locks that ending a thread takes.
 
     Parameters
     ----------
-    work
-        Reads all that the reader gives; called in threads, and twice for a range whose first guess
-        was wrong.
+    fold
+        Reads all that a reader gives; done twice for a range whose first guess was wrong.
     start
         Where in the shard to start, the position of a record; None for its start.
-    jobs
-        How many threads; one reads in the caller's.
+    workers
+        Who reads. What is little is read by the caller's own thread.
     range_bytes
-        The size of a range, uncompressed. What is held at a time is `2 * jobs` values.
+        The size of a range, uncompressed; `RANGE_BYTES` by default. What is held at a time is
+        `2 * workers.jobs` values.
 
     Raises
     ------
@@ -115,18 +163,29 @@ def read_ranges(
         A file went away, or changed.
     """
     low, high = stream.shard(shard, nshards)
-    ranges = _split(stream, low if start is None else start, high, range_bytes, start is not None)
-    if jobs == 1 or high - (start or low) < SMALL_BYTES:
-        results: Generator[tuple[_Range, _Result[T] | None], None, None] = (
-            (r, None) for r in ranges
-        )
-        return _stitch(results, options, work)
-    return _stitch(_in_threads(ranges, options, work, jobs), options, work)
+    begin = low if start is None else start
+    if high - begin < SMALL_BYTES:
+        workers = ALONE
+    tasks = _split(
+        stream, options, fold, begin, high, range_bytes or RANGE_BYTES, start is not None
+    )
+    with closing(read_tasks(tasks, workers)) as done:
+        for task, partial in done:
+            skipped = [] if partial.failed else list(partial.damage)
+            yield Piece(task.extent, partial.value, skipped, task.end - task.start)
+            if partial.failed:
+                raise partial.damage[0].error()
 
 
 def _split(
-    stream: EntryStream, low: int, high: int, range_bytes: int, aligned: bool
-) -> Iterator[_Range]:
+    stream: EntryStream,
+    options: ReadOptions,
+    fold: Fold[V],
+    low: int,
+    high: int,
+    range_bytes: int,
+    aligned: bool,
+) -> Iterator[RangeTask[V]]:
     for base, extent in stream.pieces(low, high):
         start = extent.start + max(low - base, 0)
         end = min(extent.end, extent.start + high - base)
@@ -134,75 +193,36 @@ def _split(
         while True:
             stop = min(start + range_bytes, end)
             last = stop == end
-            yield _Range(extent, start, stop, how, last and end < extent.end)
+            yield RangeTask(extent, options, fold, start, stop, how, last and end < extent.end)
             if last:
                 break
             start, how = stop, "search"
 
 
-def _read(
-    part: _Range, options: ReadOptions, work: Callable[[_native.Reader, Extent], T]
-) -> _Result[T]:
-    extent = part.extent
-    reader = open_reader(
-        extent, options, part.start, part.end, how=part.how, check_stop=part.check_stop
-    )
-    try:
-        value = work(reader, extent)
-    except (OSError, _native.ChangedError) as error:
-        raise extent.file.explain(error) from None
-    return _Result(reader, extent, value)
+def read_tasks(
+    tasks: Iterator[RangeTask[V]], workers: Workers
+) -> Generator[tuple[RangeTask[V], Partial[V, Skipped]], None, None]:
+    """Run tasks over ranges that lie end to end, and stitch them: tasks as they were cut, results
+    as one thread has them.
 
-
-def _in_threads(
-    ranges: Iterable[_Range],
-    options: ReadOptions,
-    work: Callable[[_native.Reader, Extent], T],
-    jobs: int,
-) -> Generator[tuple[_Range, _Result[T] | None], None, None]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(jobs)
-    waiting: deque[tuple[_Range, Future[_Result[T]]]] = deque()
-    try:
-        for part in ranges:
-            waiting.append((part, pool.submit(_read, part, options, work)))
-            if len(waiting) == 2 * jobs:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _stitch(
-    results: Generator[tuple[_Range, _Result[T] | None], None, None],
-    options: ReadOptions,
-    work: Callable[[_native.Reader, Extent], T],
-) -> Generator[Piece[T], None, None]:
-    """Make sure that each range starts where the one before it stopped; read it again if not."""
+    A task comes without a result, and is left out, where a record covers its whole range. After a
+    result that `failed` nothing comes.
+    """
     expected = 0
-    with closing(results):
-        for part, result in results:
-            extent = part.extent
-            if part.how != "search":
-                result = result or _read(part, options, work)
-            elif expected >= part.end:
-                # A record covers the whole range: nothing starts in it. What a shard's last range
-                # has to look at lies where that record ends.
-                last = part.check_stop or part.end == extent.end
-                part = part._replace(start=expected, end=expected, how="exact")
-                result = _read(part, options, work) if last else None
-            elif result is None or result.first != expected:
-                part = part._replace(start=expected, how="exact")
-                result = _read(part, options, work)
-            if result is not None:
-                expected = result.stop
-                skipped = [] if result.failed else result.skipped
-                yield Piece(extent, result.value, skipped, part.end - part.start)
-                if result.failed:
-                    raise result.skipped[0].error()
-            if part.end >= extent.end:
-                extent.file.check_unchanged()
+    pairs: Generator[tuple[RangeTask[V], Any], None, None]
+    # Alone nobody has to guess: the range before it is read already.
+    pairs = ((task, None) for task in tasks) if workers.alone else workers.in_order(tasks)
+    with closing(pairs):
+        for task, done in pairs:
+            partial: Partial[V, Skipped] | None = done
+            if task.how == "search":
+                if expected >= task.end and not task.is_last:
+                    continue  # nothing starts in it; a last one looks at where the record ends
+                if partial is None or partial.first != expected or expected >= task.end:
+                    partial = workers.run(task.exactly(expected))
+            elif partial is None:
+                partial = task.run()
+            expected = partial.stop
+            yield task, partial
+            if partial.failed:
+                return

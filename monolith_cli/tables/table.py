@@ -2,89 +2,80 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables.multi import MultiDump, extra_records, find_extents
-from monolith_cli.tables.pages import Page, Pager
-from monolith_cli.tables.skipped import distinct
-from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
+from monolith_cli.execution.workers import Workers
+from monolith_cli.tables.stream import EntryStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
-    from monolith_cli.checkpoint.shard_set import ShardSet
-    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.formats.tfrecord import DumpFile, Skipped
     from monolith_cli.tables.columns import Columns
+    from monolith_cli.tables.multi_dump import MultiDump
+    from monolith_cli.tables.pages import Page
+    from monolith_cli.tables.stream import EntryFilter, Extent, ReadOptions
 
-__all__ = ["MultiTable", "SingleTable", "Table", "entry_stream"]
+__all__ = ["Table", "entry_stream", "shared_dumps"]
 
 
-class Table:
+class Table(Protocol):
     """A hash table in a checkpoint: entries, each a feature id with its vector and more.
 
-    Entries come in the order of the files. Nothing is read before it is asked for.
-
-    Attributes
-    ----------
-    name
-        A single table's base name, or its name in a multi table's table of contents.
-    kind
-        `single` or `multi`.
-    options
-        How its files are read.
+    Entries come in the order of the files. Nothing is read before it is asked for. Where a pass
+    over data is made, `jobs` threads make it (None: as many as there are processors), or an
+    `executor` that is handed in, which is not shut down.
     """
 
-    kind = ""
+    @property
+    def name(self) -> str:
+        """A single table's base name, or its name in a multi table's table of contents."""
 
-    def __init__(self, name: str, options: ReadOptions) -> None:
-        self.name = name
-        self.options = options
-        self._pager: Pager | None = None
+    @property
+    def kind(self) -> str:
+        """`single` or `multi`."""
 
-    def __repr__(self) -> str:
-        return f"<{self.kind} table {self.name!r}>"
+    @property
+    def options(self) -> ReadOptions:
+        """How its files are read."""
 
     @property
     def shards(self) -> int:
         """The number of its files."""
-        return len(self.files)
 
     @property
-    def files(self) -> list[DumpFile]:
+    def files(self) -> Sequence[DumpFile]:
         """Its files in order; those of a multi table hold other tables as well."""
-        raise AttributeError("files")
+
+    @property
+    def dumps(self) -> Sequence[MultiDump]:
+        """The dumps that it shares with other tables; none if it has its files to itself."""
 
     @property
     def stored_bytes(self) -> int | None:
         """The size on disk; None for a multi table, which shares its files."""
-        return None
 
     @property
     def promised_entries(self) -> int | None:
         """How many entries a table of contents says there are; None for a single table."""
-        return None
 
     @property
     def copies(self) -> list[tuple[str, str]]:
         """Pairs of a file, tables of contents too, and one that another server has of it."""
-        raise AttributeError("copies")
 
-    def extents(self, jobs: int = 1) -> list[Extent]:
-        """Where its entries lie. Costs one pass over a multi dump's files the first time, by `jobs`
-        threads.
+    @property
+    def stream(self) -> EntryStream:
+        """Its entries as one stream of bytes, which positions and cursors are of."""
+
+    def extents(self, jobs: int | None = 1, executor: Executor | None = None) -> list[Extent]:
+        """Where its entries lie. Costs one pass over a multi dump's files the first time.
 
         Raises
         ------
         CorruptionError
             Damage met on that pass, unless it is to be skipped.
         """
-        raise AttributeError("extents")
-
-    @property
-    def stream(self) -> EntryStream:
-        """Its entries as one stream of bytes, which positions and cursors are of."""
-        return self._pages().stream
 
     def page(
         self,
@@ -94,6 +85,8 @@ class Table:
         shard: int = 0,
         nshards: int = 1,
         chosen: EntryFilter | None = None,
+        jobs: int | None = 1,
+        executor: Executor | None = None,
     ) -> Page:
         """A page of entries, in time proportional to the page.
 
@@ -108,6 +101,8 @@ class Table:
             once.
         chosen
             Which entries are wanted; `limit` counts those.
+        jobs, executor
+            Who makes the pass over a multi dump's files, the first time.
 
         Raises
         ------
@@ -120,7 +115,6 @@ class Table:
         PathNotFoundError, NotReadableError, ChangedWhileReadError
             A file went away, or changed.
         """
-        return self._pages().page(offset, limit, shard, nshards, chosen)
 
     def save_as_tensor(
         self, shard_idx: int, num_shards: int, limit: int, offset: int
@@ -130,15 +124,9 @@ class Table:
         The new offset is > 0, and larger than the given one unless the page is empty. Raises as
         `page`.
         """
-        page = self.page(offset, limit, shard=shard_idx, nshards=num_shards)
-        return page.next_offset, page.entries
 
     def __iter__(self) -> Iterator[bytes]:
         """All entries, serialized. Raises as `page`."""
-        offset, done = 0, False
-        while not done:
-            entries, offset, done = self.page(offset, 1000)
-            yield from entries
 
     def read_columns(
         self,
@@ -147,12 +135,10 @@ class Table:
         shard: int = 0,
         nshards: int = 1,
         chosen: EntryFilter | None = None,
-        jobs: int = 1,
+        jobs: int | None = 1,
+        executor: Executor | None = None,
     ) -> Columns:
         """Entries as NumPy arrays by name; see `monolith_cli.tables.columns.read_columns`."""
-        from monolith_cli.tables.columns import read_columns
-
-        return read_columns(self, columns, shard, nshards, chosen, jobs)
 
     def skipped(self) -> list[Skipped]:
         """The damage that pages of this table have skipped so far, each place once.
@@ -160,95 +146,17 @@ class Table:
         Of a multi table also the damage that was met when its extents were looked for, which may
         lie in its neighbours.
         """
-        return distinct(self._pager.skipped if self._pager else [])
 
     def warnings(self) -> list[str]:
         """Oddities that are no damage, found by `extents`: a phrase each."""
-        return []
-
-    def _pages(self) -> Pager:
-        if self._pager is None:
-            self._pager = Pager(EntryStream(self.extents()), self.options)
-        return self._pager
-
-
-class SingleTable(Table):
-    """A table with files of its own."""
-
-    kind = "single"
-
-    def __init__(self, name: str, shards: ShardSet, options: ReadOptions) -> None:
-        super().__init__(name, options)
-        self._files = [DumpFile(path, "plain", options.max_record_bytes) for path in shards.paths]
-        self._set = shards
-
-    @property
-    def files(self) -> list[DumpFile]:
-        return self._files
-
-    @property
-    def stored_bytes(self) -> int:
-        return self._set.stored_bytes
-
-    @property
-    def copies(self) -> list[tuple[str, str]]:
-        return list(self._set.copies)
-
-    def extents(self, jobs: int = 1) -> list[Extent]:
-        return [Extent(file, 0, file.stream_bytes, self.name) for file in self._files]
-
-
-class MultiTable(Table):
-    """A table that shares its files with others."""
-
-    kind = "multi"
-
-    def __init__(self, name: str, dumps: Sequence[MultiDump], options: ReadOptions) -> None:
-        super().__init__(name, options)
-        self.dumps = dumps
-
-    @property
-    def files(self) -> list[DumpFile]:
-        return [file for dump in self.dumps for file in dump.files]
-
-    @property
-    def promised_entries(self) -> int:
-        return sum(dump.entries().get(self.name, 0) for dump in self.dumps)
-
-    @property
-    def copies(self) -> list[tuple[str, str]]:
-        return [pair for dump in self.dumps for pair in dump.copies]
-
-    def extents(self, jobs: int = 1) -> list[Extent]:
-        find_extents(self.dumps, jobs)
-        return [
-            extent
-            for dump in self.dumps
-            for shard in dump.all_extents()
-            for extent in shard.extents
-            if extent.table == self.name
-        ]
-
-    def skipped(self) -> list[Skipped]:
-        found = [
-            damage
-            for dump in self.dumps
-            for shard in dump.all_extents()
-            for damage in shard.skipped
-        ]
-        return distinct([*found, *super().skipped()])
-
-    def warnings(self) -> list[str]:
-        found = [
-            extra_records(file, shard.extra)
-            for dump in self.dumps
-            for file, shard in zip(dump.files, dump.all_extents(), strict=True)
-        ]
-        return [warning for warning in found if warning]
 
 
 def entry_stream(
-    tables: Sequence[Table], *, unattributed: bool = False, jobs: int = 1
+    tables: Sequence[Table],
+    *,
+    unattributed: bool = False,
+    jobs: int | None = 1,
+    executor: Executor | None = None,
 ) -> EntryStream:
     """The entries of several tables as one stream, one table after another.
 
@@ -256,24 +164,26 @@ def entry_stream(
     ----------
     unattributed
         At the end, also the entries of which damage hides the table they belong to.
-    jobs
-        Threads for the pass over the files of multi tables that finds out where their entries lie.
+    jobs, executor
+        Who makes the pass over the files of multi tables that finds out where their entries lie.
 
     Raises
     ------
     CorruptionError
         As `Table.extents`.
     """
-    multis = [table for table in tables if isinstance(table, MultiTable)]
-    dumps = list({id(dump): dump for table in multis for dump in table.dumps}.values())
-    find_extents(dumps, jobs)
+    dumps = shared_dumps(tables)
+    if dumps:
+        from monolith_cli.tables.extents import find_extents
+
+        with Workers(jobs, executor) as workers:
+            find_extents(dumps, workers)
     extents = [extent for table in tables for extent in table.extents()]
     if unattributed:
-        extents += [
-            extent
-            for dump in dumps
-            for shard in dump.all_extents()
-            for extent in shard.extents
-            if extent.table is None
-        ]
+        extents += [extent for dump in dumps for extent in dump.extents_of(None)]
     return EntryStream(extents)
+
+
+def shared_dumps(tables: Iterable[Table]) -> list[MultiDump]:
+    """The dumps that tables share, each once."""
+    return list({id(dump): dump for table in tables for dump in table.dumps}.values())

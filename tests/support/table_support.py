@@ -14,7 +14,7 @@ from monolith_cli import messages
 from monolith_cli.checkpoint.checkpoint import Checkpoint
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.tables import EntryFilter, Page, ReadOptions, Table, open_tables
-from monolith_cli.tables.table import SingleTable
+from monolith_cli.tables.single import SingleTable
 
 EXPORT = Path(__file__).parents[2] / ".." / "shared" / "data" / "monolith_export"
 

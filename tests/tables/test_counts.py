@@ -7,7 +7,6 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,12 @@ from monolith_cli.errors import (
     TableNotFoundError,
 )
 from monolith_cli.formats.ckpt_info import CkptInfo
-from monolith_cli.tables import counts as counts_module
 from monolith_cli.tables import ranges
 from monolith_cli.tables.counts import (
     CheckpointCounts,
     CountOptions,
     TableCount,
     count_checkpoint,
-    usable_processors,
 )
 
 SEGMENTS = {
@@ -73,7 +70,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges that split records, read by threads whatever their size."""
     monkeypatch.setattr(ranges, "SMALL_BYTES", 0)
-    monkeypatch.setattr(counts_module, "read_ranges", partial(ranges.read_ranges, range_bytes=100))
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 100)
 
 
 def read_by_tensorflow(directory: Path, base: str, *, snappy: bool = False) -> list[bytes]:
@@ -222,10 +219,6 @@ def test_progress(model: Path) -> None:
     assert seen[-1] == (total, total)
     everything = [*SINGLES.values(), *MULTIS.values()]
     assert total == sum(ds.frame_starts(entries)[-1] for entries in everything)
-
-
-def test_usable_processors() -> None:
-    assert 1 <= usable_processors() <= (os.cpu_count() or 1)
 
 
 @needs_export

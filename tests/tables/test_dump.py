@@ -27,6 +27,7 @@ from monolith_cli.errors import (
 from monolith_cli.tables import EntryFilter, ReadOptions, ranges
 from monolith_cli.tables import dump as dump_module
 from monolith_cli.tables.dump import COLUMNS, Dump
+from monolith_cli.tables.folds import output
 from monolith_cli.tables.table import entry_stream
 
 SEGMENTS = (("adagrad", 3), ("dynamic_wd_adagrad", 2), ("adam", 1))
@@ -53,7 +54,8 @@ ALL = [*A, NESTED, *B, *A[:20], *B[:9]]
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges that split records, read by threads whatever their size."""
     monkeypatch.setattr(ranges, "SMALL_BYTES", 0)
-    monkeypatch.setattr(dump_module, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(dump_module, "_RANGE_BYTES", 100)
+    monkeypatch.setattr(output, "CHUNK_BYTES", 100)
 
 
 def dump_of(
@@ -414,7 +416,8 @@ def test_a_file_that_changes_while_it_is_dumped(
     error: type[Exception],
     limit: int | None,
 ) -> None:
-    monkeypatch.setattr(dump_module, "_CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(dump_module, "_RANGE_BYTES", 10_000)
+    monkeypatch.setattr(output, "CHUNK_BYTES", 10_000)
     assets = ds.write_model_dir(tmp_path, singles={"t": SMALL * 1500}, shards=1)
     path = ds.shard_path(assets, "t", 0, 1)
     chunks = iter(dump_of(tmp_path, limit=limit))

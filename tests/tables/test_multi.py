@@ -22,12 +22,14 @@ from monolith_cli.errors import (
     PathNotFoundError,
     RecordCountError,
 )
+from monolith_cli.execution.workers import Workers, is_given_up
 from monolith_cli.formats.tfrecord import DumpFile
-from monolith_cli.tables import ReadOptions, Table, multi, open_tables
+from monolith_cli.tables import ReadOptions, Table, extents, open_tables
 from monolith_cli.tables.dump import Dump
-from monolith_cli.tables.multi import MultiDump
+from monolith_cli.tables.multi import MultiTable
+from monolith_cli.tables.multi_dump import MultiDump
 from monolith_cli.tables.pages import ShardReader
-from monolith_cli.tables.table import MultiTable, entry_stream
+from monolith_cli.tables.table import entry_stream
 
 A = ds.random_entries(51, 8, segments=(("adagrad", 2),))
 B = ds.random_entries(52, 6, segments=(("adagrad", 2),))
@@ -457,7 +459,7 @@ def test_equal_to_what_tensorflow_reads(tmp_path: Path) -> None:
 def two_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files that are worth a thread each."""
     ds.write_model_dir(tmp_path, multis={"M": TABLES}, shards=2)
-    monkeypatch.setattr(multi, "SMALL_BYTES", 0)
+    monkeypatch.setattr(extents, "SMALL_BYTES", 0)
     return tmp_path
 
 
@@ -475,7 +477,7 @@ def test_threads_look_for_extents(
     tables = open_tables(checkpoint_of(two_shards))
     alone = [table.extents() for table in tables]
     threads = set()
-    locate = multi._locate
+    locate = extents._locate
 
     def noted(*args: Any) -> Any:
         threads.add(threading.current_thread().name)
@@ -483,7 +485,7 @@ def test_threads_look_for_extents(
         return locate(*args)
 
     both = threading.Barrier(2)
-    monkeypatch.setattr(multi, "_locate", noted)
+    monkeypatch.setattr(extents, "_locate", noted)
     tables = open_tables(checkpoint_of(two_shards))
     READ_IN_THREADS[way](tables)
     assert len(threads) == 2
@@ -498,13 +500,13 @@ def test_jobs_reach_the_pass_for_extents(
     two_shards: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     asked = []
-    find = multi.find_extents
+    find = extents.find_extents
 
-    def noted(dumps: Sequence[MultiDump], jobs: int) -> None:
-        asked.append(jobs)
-        find(dumps, jobs)
+    def noted(dumps: Sequence[MultiDump], workers: Workers) -> None:
+        asked.append(workers.jobs)
+        find(dumps, workers)
 
-    monkeypatch.setattr("monolith_cli.tables.table.find_extents", noted)
+    monkeypatch.setattr(extents, "find_extents", noted)
     name, *fids = command
     done = call("table", name, "--jobs", "3", "--columns", "fid", two_shards, *fids)
     assert done.code == (name == "get"), done.err
@@ -516,17 +518,17 @@ def test_an_interrupt_waits_for_no_pass(two_shards: Path, monkeypatch: pytest.Mo
     asked = threading.Event()
     ended = []
 
-    def locate(file: DumpFile, contents: Any, options: Any, stop: Any) -> Any:
+    def locate(file: DumpFile, contents: Any, options: Any) -> Any:
         if file.path.endswith("00000-of-00002"):
             asked.wait(10)
             raise KeyboardInterrupt
         asked.set()
-        while not stop():
+        while not is_given_up():
             time.sleep(0.001)
         ended.append(file.path)
         raise CorruptionError("nobody hears this")
 
-    monkeypatch.setattr(multi, "_locate", locate)
+    monkeypatch.setattr(extents, "_locate", locate)
     with pytest.raises(KeyboardInterrupt):
         entry_stream(tables, jobs=2)
     assert len(ended) == 1

@@ -202,7 +202,7 @@ PAGE_IN_A_PROCESS = """\
 import json, sys
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.tables import ReadOptions, open_tables
-from monolith_cli.tables.table import SingleTable
+from monolith_cli.tables.single import SingleTable
 checkpoint = open_model_dir(sys.argv[1]).checkpoint()
 singles = checkpoint.table_files().singles
 [table] = (

@@ -18,6 +18,7 @@ from table_support import SKIP, flip
 
 from monolith_cli import _native
 from monolith_cli.errors import ChangedWhileReadError, CorruptionError, PathNotFoundError
+from monolith_cli.execution.workers import Workers
 from monolith_cli.formats.tfrecord import DumpFile
 from monolith_cli.tables import ReadOptions, ranges
 from monolith_cli.tables.ranges import Piece
@@ -64,20 +65,30 @@ def stream_of(*paths: Path) -> EntryStream:
     return EntryStream([Extent(file, 0, file.stream_bytes, "t") for file in files])
 
 
-def records_of(reader: _native.Reader, extent: Extent) -> list[bytes]:
-    found = []
-    while not reader.done:
-        found += reader.records(7)
-    return found
+class Found(list[bytes]):
+    def merge(self, other: Found, /) -> None:
+        self += other
+
+
+class AllRecords:
+    """A fold: whatever the records hold."""
+
+    def run(self, reader: _native.Reader, extent: Extent, /) -> Found:
+        found = Found()
+        while not reader.done:
+            found += reader.records(7)
+        return found
 
 
 def read(
-    stream: EntryStream, options: ReadOptions | None = None, **how: Any
-) -> list[Piece[list[bytes]]]:
-    return list(ranges.read_ranges(stream, options or ReadOptions(), records_of, **how))
+    stream: EntryStream, options: ReadOptions | None = None, jobs: int = 1, **how: Any
+) -> list[Piece[Found]]:
+    with Workers(jobs) as workers:
+        options = options or ReadOptions()
+        return list(ranges.read_ranges(stream, options, AllRecords(), workers=workers, **how))
 
 
-def joined(pieces: list[Piece[list[bytes]]]) -> list[bytes]:
+def joined(pieces: list[Piece[Found]]) -> list[bytes]:
     return [record for piece in pieces for record in piece.value]
 
 
@@ -183,14 +194,19 @@ def test_records_of_any_kind(
 # --- damage ---------------------------------------------------------------------------------
 
 
-def outcome(path: Path, options: ReadOptions, **how: Any) -> tuple[list[bytes], list[Any]]:
+def outcome(
+    path: Path, options: ReadOptions, jobs: int, range_bytes: int
+) -> tuple[list[bytes], list[Any]]:
     """Records, and kind and place of damage, each once: ranges may share a damaged block."""
     found: list[bytes] = []
     places: list[Any] = []
     try:
-        for piece in ranges.read_ranges(stream_of(path), options, records_of, **how):
-            found += piece.value
-            places += [(damage.kind, damage.offset) for damage in piece.skipped]
+        with Workers(jobs) as workers:
+            for piece in ranges.read_ranges(
+                stream_of(path), options, AllRecords(), workers=workers, range_bytes=range_bytes
+            ):
+                found += piece.value
+                places += [(damage.kind, damage.offset) for damage in piece.skipped]
     except CorruptionError as error:
         places.append((error.kind, error.offset))
     return found, list(dict.fromkeys(places))
@@ -232,18 +248,19 @@ def test_values_before_damage_come_first(tmp_path: Path, jobs: int) -> None:
 # --- files that change, and callers that stop ------------------------------------------------
 
 
-def change_in_the_middle(change: Callable[[], object]) -> Callable[..., list[bytes]]:
-    """Work that makes a change when it is called for the third time."""
-    calls = iter(range(1000))
-    lock = threading.Lock()
+class ChangeInTheMiddle(AllRecords):
+    """Makes a change when it is run for the third time."""
 
-    def work(reader: _native.Reader, extent: Extent) -> list[bytes]:
-        with lock:
-            if next(calls) == 2:
-                change()
-        return records_of(reader, extent)
+    def __init__(self, change: Callable[[], object]) -> None:
+        self.change = change
+        self.calls = iter(range(1000))
+        self.lock = threading.Lock()
 
-    return work
+    def run(self, reader: _native.Reader, extent: Extent, /) -> Found:
+        with self.lock:
+            if next(self.calls) == 2:
+                self.change()
+        return super().run(reader, extent)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -264,12 +281,16 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str, jobs:
         "replace": replace,
         "vanish": path.unlink,
     }
-    work = change_in_the_middle(changes[change])
-    pieces = ranges.read_ranges(
-        stream_of(path), ReadOptions(), work, jobs=jobs, range_bytes=size // 10
-    )
-    with pytest.raises((ChangedWhileReadError, PathNotFoundError)) as caught:
-        list(pieces)
+    fold = ChangeInTheMiddle(changes[change])
+    with (
+        Workers(jobs) as workers,
+        pytest.raises((ChangedWhileReadError, PathNotFoundError)) as caught,
+    ):
+        list(
+            ranges.read_ranges(
+                stream_of(path), ReadOptions(), fold, workers=workers, range_bytes=size // 10
+            )
+        )
     assert caught.value.path == str(path)
     if change == "vanish":
         assert isinstance(caught.value, PathNotFoundError)
@@ -287,18 +308,25 @@ def test_an_error_of_the_caller_comes_through(tmp_path: Path, jobs: int) -> None
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    pieces = ranges.read_ranges(
-        stream_of(path), ReadOptions(), change_in_the_middle(interrupt), jobs=jobs, range_bytes=100
-    )
-    with pytest.raises(KeyboardInterrupt):
-        list(pieces)
+    with Workers(jobs) as workers:
+        pieces = ranges.read_ranges(
+            stream_of(path),
+            ReadOptions(),
+            ChangeInTheMiddle(interrupt),
+            workers=workers,
+            range_bytes=100,
+        )
+        with pytest.raises(KeyboardInterrupt):
+            list(pieces)
 
 
 def test_a_caller_that_stops_leaves_no_threads(tmp_path: Path) -> None:
     path = tmp_path / "t"
     write(path, RECORDS)
     before = threading.active_count()
-    pieces = ranges.read_ranges(stream_of(path), ReadOptions(), records_of, jobs=4, range_bytes=100)
+    pieces = ranges.read_ranges(
+        stream_of(path), ReadOptions(), AllRecords(), workers=Workers(4), range_bytes=100
+    )
     assert len(next(iter(pieces)).value) > 0
     assert threading.active_count() > before
     del pieces

@@ -29,7 +29,9 @@ from monolith_cli.errors import (
     TableNotFoundError,
 )
 from monolith_cli.tables import ReadOptions, find_tables, open_tables
-from monolith_cli.tables.table import MultiTable, SingleTable, entry_stream
+from monolith_cli.tables.multi import MultiTable
+from monolith_cli.tables.single import SingleTable
+from monolith_cli.tables.table import entry_stream
 
 A = ds.random_entries(81, 12)
 B = ds.random_entries(82, 9)

@@ -125,10 +125,10 @@ def iterate(tf: Any, table: Any, **arguments: Any) -> tuple[int, list[list[bytes
 
 def graph_form(table: Any) -> Any:
     """The one adapter: a table of either form as one of tensors."""
-    from monolith_cli.tables.table import Table
+    from monolith_cli.tables.paged import PagedTable
     from monolith_cli.training.hash_table_utils import OfflineTable
 
-    return OfflineTable(table) if isinstance(table, Table) else table
+    return OfflineTable(table) if isinstance(table, PagedTable) else table
 
 
 # --- shards and cursors, whatever the table ---------------------------------------------------

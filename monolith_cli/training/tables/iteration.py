@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from monolith_cli.errors import UsageError
-from monolith_cli.tables.table import Table
+from monolith_cli.tables.paged import PagedTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def iterate_table_and_apply(
     """
     limit = _at_least_one(limit, tf.int64, "limit", "entry")
     nshards = _at_least_one(nshards, tf.int32, "nshards", "shard")
-    source = OfflineTable(table) if isinstance(table, Table) else table
+    source = OfflineTable(table) if isinstance(table, PagedTable) else table
 
     def iterate() -> Any:
         def body(shard: Any, offset: Any, stalls: Any, entries: Any) -> tuple[Any, Any, Any, Any]:

@@ -1,0 +1,138 @@
+"""Entries as bytes to write out: lines of JSON, or the records with their frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli import _native
+from monolith_cli.fid import version_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monolith_cli.tables.stream import EntryFilter, Extent
+
+__all__ = ["ALL", "COLUMNS", "Chunk", "Chunks", "FramesFold", "JsonFold"]
+
+COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
+"""The keys of an entry in jsonl, in order of output."""
+
+ALL = 2**63 - 1
+
+CHUNK_BYTES = 1 << 20
+"""About how much output is made at a time."""
+
+
+class Chunk(NamedTuple):
+    """Some output, with how many entries and how many floats that are not finite are in it."""
+
+    data: bytes
+    entries: int
+    non_finite: int
+
+
+class Chunks(list[Chunk]):
+    """The output of a range."""
+
+    def merge(self, other: Chunks, /) -> None:
+        """Add what follows."""
+        self += other
+
+
+class _OutputFold:
+    """What both have in common: reading to the end, a chunk at a time."""
+
+    def run(self, reader: _native.Reader, extent: Extent, /) -> Chunks:
+        """The output of all that the reader gives."""
+        chunks = Chunks()
+        while True:
+            chunks.append(self.read(reader, extent.table, ALL))
+            if reader.done:
+                return chunks
+
+    def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
+        """One chunk, of at most so many entries of a table; None where its name is unknown."""
+        raise NotImplementedError
+
+
+class FramesFold(_OutputFold):
+    """Records of chosen entries with their frames, as they are stored."""
+
+    def __init__(self, chosen: EntryFilter | None = None) -> None:
+        self.chosen = chosen
+        self._filter = chosen.native() if chosen else None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (FramesFold, (self.chosen,))
+
+    def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
+        """One chunk, of at most so many entries."""
+        data, entries = reader.frames(limit, CHUNK_BYTES, self._filter)
+        return Chunk(data, entries, 0)
+
+
+class JsonFold(_OutputFold):
+    """An object a line for each chosen entry.
+
+    Parameters
+    ----------
+    columns
+        Of `COLUMNS`: which keys they have.
+    number_ids
+        Fids as numbers; else they are strings, which no reader rounds.
+    name_non_finite
+        Floats that are not finite as NaN, Infinity and -Infinity, which is not JSON but what
+        Python's reader takes; else null.
+    chosen
+        Which entries are wanted.
+
+    Raises
+    ------
+    UsageError
+        No such version of feature ids, or a slot that it has not.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str] = COLUMNS,
+        number_ids: bool = False,
+        name_non_finite: bool = False,
+        chosen: EntryFilter | None = None,
+    ) -> None:
+        self.columns = tuple(columns)
+        self.number_ids = number_ids
+        self.name_non_finite = name_non_finite
+        self.chosen = chosen
+        self._mask = sum(1 << i for i, name in enumerate(COLUMNS) if name in columns)
+        self._filter = chosen.native() if chosen else None
+        self._version = version_number(chosen.fid_version) if chosen else 2
+        self._names: dict[str | None, str] = {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        arguments = (self.columns, self.number_ids, self.name_non_finite, self.chosen)
+        return (JsonFold, arguments)
+
+    def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
+        """One chunk, of at most so many entries of a table; None where its name is unknown."""
+        data, entries, non_finite = reader.json_lines(
+            limit,
+            CHUNK_BYTES,
+            self._filter,
+            columns=self._mask,
+            fid_version=self._version,
+            number_ids=self.number_ids,
+            table=self._json_name(table),
+            name_non_finite=self.name_non_finite,
+        )
+        return Chunk(data, entries, non_finite)
+
+    def _json_name(self, table: str | None) -> str:
+        name = self._names.get(table)
+        if name is None:
+            import json
+
+            # Names may hold bytes that are no UTF-8, as surrogates; JSON has no way to say those.
+            text = None if table is None else table.encode("utf-8", "surrogateescape")
+            name = json.dumps(None if text is None else text.decode("utf-8", "replace"))
+            self._names[table] = name
+        return name
