@@ -93,6 +93,13 @@ class MonolithError(Exception):
             text += f"; {self.hint}"
         return text.replace("\n", "\\n")
 
+    @property
+    def reason(self) -> str:
+        """What the operating system said, as far as that is known here; else `what`."""
+        cause = self.__cause__
+        said = cause.strerror if isinstance(cause, OSError) else None
+        return said or self.what
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles keep the place, so that errors survive a process boundary."""
         return (_rebuild, (type(self), self.what, self.__dict__.copy()))

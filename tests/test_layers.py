@@ -43,6 +43,10 @@ ROOMS = [
 ]
 SIBLINGS = {"iterators": "control", "control": "iterators"}
 TOP_ONLY = {"click": {"cli", "commands", "failures"}, "rich": {"reports"}}
+WITHOUT_PLACES = {"checkpoint", "formats", "iterators", "tables"}
+"""Layers that know no file system: where bytes are, `storage` alone knows."""
+
+PLACES = {"glob", "io", "os", "pathlib", "shutil", "stat", "tempfile"}
 
 
 def sources() -> Iterator[tuple[str, str, Path]]:
@@ -98,6 +102,17 @@ def test_tensorflow_below_training_only() -> None:
     for layer, _, path in MODULES:
         for name in imports(path):
             assert layer == "training" or not name.startswith("tensorflow"), path
+
+
+@pytest.mark.parametrize(
+    "path", [m[2] for m in MODULES if m[0] in WITHOUT_PLACES], ids=lambda path: path.stem
+)
+def test_only_storage_knows_places(path: Path) -> None:
+    found = PLACES.intersection(name.partition(".")[0] for name in imports(path))
+    assert not found, f"{path} imports {found}: go through monolith_cli.storage"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("open", "__import__"), f"{path}:{node.lineno}"
 
 
 def rooms() -> list[tuple[str, str, Path]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import (
@@ -17,10 +16,11 @@ from monolith_cli.checkpoint.shard_set import (
     BrokenSet,
     Shard,
     ShardSet,
-    list_names,
     set_of,
 )
 from monolith_cli.errors import CorruptionError, MissingShardError, ShardMismatchError
+from monolith_cli.storage.location import join, name_of, parent_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -83,13 +83,13 @@ def list_assets(*directories: str) -> AssetsListing:
     Raises
     ------
     PathNotFoundError, NotReadableError
-        As `list_names`; or a copy went away.
+        As `Store.names`; or a copy went away.
     """
     shards: dict[str, list[Shard]] = {}
     others: dict[str, str] = {}
     for directory in directories:
-        for name in list_names(directory):
-            path = os.path.join(directory, name)
+        for name in store_of(directory).names(directory):
+            path = join(directory, name)
             parsed = parse_shard_name(name)
             if parsed is None:
                 others.setdefault(name, path)
@@ -145,7 +145,7 @@ def _pair(
     elif isinstance(meta, BrokenSet):
         error = meta.error
     else:
-        missing = os.path.join(meta.directory, shard_name(base, 0, len(meta.paths)))
+        missing = join(meta.directory, shard_name(base, 0, len(meta.paths)))
         error = MissingShardError(
             f"missing, while its '{meta.base}' is there", path=missing, hint=MISSING_HINT
         )
@@ -171,7 +171,7 @@ def _partly_copied(shards: list[Shard], whole: ShardSet | BrokenSet) -> Iterator
         return
     held: dict[str, set[int]] = {}
     for path, name in shards:
-        held.setdefault(os.path.dirname(path), set()).add(name.number)
+        held.setdefault(parent_of(path), set()).add(name.number)
     for directory, numbers in held.items():
         if len(numbers) < len(whole.paths):
             lacking = next(n for n in range(len(whole.paths)) if n not in numbers)
@@ -191,7 +191,7 @@ def _in_the_way(
     """
     names = [(name, name, path) for name, path in others.items()]
     for base, each in shards.items():
-        first = {os.path.basename(path): path for path, _ in reversed(each)}
+        first = {name_of(path): path for path, _ in reversed(each)}
         names += [(name, base, path) for name, path in sorted(first.items())]
     found: dict[tuple[str, str], list[str]] = {}
     for name, owner, path in names:
@@ -206,7 +206,7 @@ def _in_the_way(
 
 def _unloadable(table: str, owner: str, paths: list[str]) -> str:
     why = f"the training system takes it for a shard of '{table}', and cannot restore that table"
-    if os.path.basename(paths[0]) == owner:
+    if name_of(paths[0]) == owner:
         return f"{paths[0]}: {why}; remove this file"
     others = f", like {len(paths) - 1} more of table '{owner}'" if len(paths) > 1 else ""
     return f"{paths[0]}: {why}{others}; keep table '{owner}' elsewhere, or rename it"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.assets import AssetsListing, list_assets
 from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, ckpt_info_name
-from monolith_cli.checkpoint.shard_set import BrokenSet, list_names
+from monolith_cli.checkpoint.shard_set import BrokenSet
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
+from monolith_cli.storage.location import join, name_of, parent_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ class Checkpoint:
         self.has_index = has_index or bool(bundles)
         self.ckpt_info_path: str | None = None
         if step is not None and prefix is not None:
-            self.ckpt_info_path = os.path.join(os.path.dirname(prefix), ckpt_info_name(step))
+            self.ckpt_info_path = join(parent_of(prefix), ckpt_info_name(step))
         self._shards: dict[str, set[str]] = {}
         self.bundles = bundles or ({"": prefix} if prefix and (has_index or listed_as) else {})
         indexes = [path + INDEX_SUFFIX for path in self.bundles.values()]
@@ -118,20 +119,20 @@ class Checkpoint:
             The operating system refused to list a directory.
         """
         for path in self._paths:
-            if not os.path.lexists(path):
+            if not store_of(path).exists(path):
                 raise PathNotFoundError(_GONE, path=path)
         if self.prefix and self.listed_as and not self.has_index and not self._is_listed():
             raise PathNotFoundError(_GONE, path=self.prefix + INDEX_SUFFIX)
         for directory, listed in self._shards.items():
-            gone = listed.difference(list_names(directory))
+            gone = listed.difference(store_of(directory).names(directory))
             if gone:
-                raise PathNotFoundError(_GONE, path=os.path.join(directory, min(gone)))
+                raise PathNotFoundError(_GONE, path=join(directory, min(gone)))
 
     def _is_listed(self) -> bool:
         """Whether `checkpoint` still lists it; a step that is being deleted has left the list."""
         assert self.prefix is not None
         try:
-            state = read_checkpoint_state(os.path.join(os.path.dirname(self.prefix), CHECKPOINT))
+            state = read_checkpoint_state(join(parent_of(self.prefix), CHECKPOINT))
         except PathNotFoundError:
             return False
         listed = (state.model_checkpoint_path, *state.all_model_checkpoint_paths)
@@ -165,7 +166,7 @@ class Checkpoint:
     def _note_ignored(self, paths: list[str]) -> None:
         by_directory: dict[str, list[str]] = {}
         for path in paths:
-            by_directory.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
+            by_directory.setdefault(parent_of(path), []).append(name_of(path))
         for directory, names in by_directory.items():
             shown = ", ".join(names[:_NAMES_SHOWN])
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
@@ -230,5 +231,5 @@ def _paths_by_directory(listing: AssetsListing) -> dict[str, set[str]]:
         paths += (copy for _, copy in shards.copies)
     names: dict[str, set[str]] = {}
     for path in paths:
-        names.setdefault(os.path.dirname(path), set()).add(os.path.basename(path))
+        names.setdefault(parent_of(path), set()).add(name_of(path))
     return names

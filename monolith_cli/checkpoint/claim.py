@@ -10,8 +10,6 @@ moves, by the clock of the one who looks.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import time
 from contextlib import suppress
 from typing import NamedTuple
@@ -23,8 +21,10 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
-from monolith_cli.formats.small_file import read_whole_file
-from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage import machine
+from monolith_cli.storage.local import LOCAL
+from monolith_cli.storage.location import join
+from monolith_cli.storage.store import store_of
 
 __all__ = [
     "CLAIM_SECONDS",
@@ -66,15 +66,15 @@ class Claim(NamedTuple):
     @classmethod
     def of_this_process(cls) -> Claim:
         """A new one."""
-        pid = os.getpid()
-        process = _process(pid)
+        pid = machine.own_pid()
+        process = machine.process(pid)
         return cls(
-            os.urandom(16).hex(),
-            socket.gethostname(),
+            machine.random_id(),
+            machine.host_name(),
             pid,
             time.time(),
-            boot_id=_boot_id(),
-            pid_namespace=_pid_namespace(),
+            boot_id=machine.boot_id(),
+            pid_namespace=machine.pid_namespace(),
             process_started=process[1] if process else None,
         )
 
@@ -106,8 +106,9 @@ def read_claim(model_dir: str) -> Claim | None:
 
 def read_claim_bytes(model_dir: str) -> bytes | None:
     """The file as it is, to be compared with what it is later; None without it."""
+    path = _path(model_dir)
     try:
-        return read_whole_file(_path(model_dir))
+        return store_of(path).read(path)
     except PathNotFoundError:
         return None
 
@@ -122,7 +123,10 @@ def write_claim(model_dir: str, claim: Claim, *, overwrite: bool) -> None:
     WriteError
         The operating system refused.
     """
-    atomic_write(_path(model_dir), claim.as_bytes(), overwrite=overwrite)
+    path = _path(model_dir)
+    store = store_of(path)
+    put = store.put if overwrite else store.put_if_absent
+    put(path, claim.as_bytes())
 
 
 def raise_counter(model_dir: str, claim: Claim) -> bool:
@@ -133,18 +137,8 @@ def raise_counter(model_dir: str, claim: Claim) -> bool:
     OSError
         The operating system refused.
     """
-    try:
-        file = os.open(_path(model_dir), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        # What is open stays this very file, even if another one takes its name meanwhile.
-        if not _is_of(os.pread(file, 2 * _SIZE, 0), claim.id):
-            return False
-        os.pwrite(file, claim.as_bytes(), 0)
-    finally:
-        os.close(file)
-    return True
+    path = _path(model_dir)
+    return LOCAL.overwrite_in_place(path, claim.as_bytes(), lambda data: _is_of(data, claim.id))
 
 
 def is_gone(claim: Claim) -> bool:
@@ -155,19 +149,13 @@ def is_gone(claim: Claim) -> bool:
     """
     if None in (claim.boot_id, claim.pid_namespace, claim.process_started):
         return False
-    if (claim.boot_id, claim.pid_namespace) != (_boot_id(), _pid_namespace()):
+    if (claim.boot_id, claim.pid_namespace) != (machine.boot_id(), machine.pid_namespace()):
         return False
-    process = _process(claim.pid)
+    process = machine.process(claim.pid)
     if process is not None:
         state, started = process
         return state in ("Z", "X") or started != claim.process_started
-    try:  # other users' processes may be hidden, but not from this
-        os.kill(claim.pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass
-    return False
+    return not machine.is_process(claim.pid)
 
 
 def wait_for_sign_of_life(
@@ -225,11 +213,11 @@ def check_journal(model_dir: str) -> None:
     DirectoryInUseError
         One was.
     """
-    path = os.path.join(model_dir, JOURNAL)
+    path = join(model_dir, JOURNAL)
     try:
-        data = read_whole_file(path)
+        data = store_of(path).read(path)
     except PathNotFoundError:
-        if not os.path.lexists(path):
+        if not store_of(path).exists(path):
             return
         data = b""
     command = None
@@ -251,7 +239,7 @@ def check_journal(model_dir: str) -> None:
 
 
 def _path(model_dir: str) -> str:
-    return os.path.join(model_dir, CHIEF_CLAIM)
+    return join(model_dir, CHIEF_CLAIM)
 
 
 def _is_of(data: bytes, claim_id: str) -> bool:
@@ -277,24 +265,3 @@ def parse_claim(data: bytes, model_dir: str) -> Claim:
         )
     except _MALFORMED as error:
         raise StateFileError("not a chief's claim", path=_path(model_dir)) from error
-
-
-def _boot_id() -> str | None:
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip() or None
-    return None
-
-
-def _pid_namespace() -> str | None:
-    with suppress(OSError):
-        return os.readlink("/proc/self/ns/pid")
-    return None
-
-
-def _process(pid: int) -> tuple[str, int] | None:
-    """A process's state, a letter, and when it began, in ticks since the boot; None if unseen."""
-    with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat", "rb") as file:
-        # The name before it, in parentheses, may hold anything.
-        fields = file.read().rpartition(b")")[2].split()
-        return fields[0].decode(), int(fields[19])
-    return None

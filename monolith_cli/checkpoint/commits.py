@@ -8,7 +8,6 @@ one is of a save that was given up, or of a future that the job has gone back fr
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,9 +37,7 @@ from monolith_cli.checkpoint.override import (
     what_is_left,
     write_rest,
 )
-from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.checkpoint.steps import (
     Recorded,
     comes_later,
@@ -61,10 +58,14 @@ from monolith_cli.formats.checkpoint_state import (
     read_checkpoint_state,
     read_monolith_checkpoint_state,
 )
-from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.location import absolute, as_location, join, name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from monolith_cli.storage.location import AnyPath
+    from monolith_cli.storage.store import Store
 
 __all__ = ["CommittedSteps"]
 
@@ -86,7 +87,7 @@ class CommittedSteps:
     Parameters
     ----------
     model_dir
-        A local directory.
+        The job's directory.
     base
         What names of checkpoints begin with, such as `model.ckpt`.
     max_to_keep
@@ -96,6 +97,8 @@ class CommittedSteps:
         stayed so, or at first than the oldest listed.
     check
         Called before anything is written or removed; raises if the directory is another chief's.
+    store
+        Where commits are written and steps removed; by default the one that the directory is in.
 
     Raises
     ------
@@ -105,16 +108,18 @@ class CommittedSteps:
 
     def __init__(
         self,
-        model_dir: str | os.PathLike[str],
+        model_dir: AnyPath,
         base: str = MODEL_BASE,
         *,
         max_to_keep: int | None = 5,
         keep_every_n_hours: float = 10_000.0,
         check: Callable[[], object] = lambda: None,
+        store: Store | None = None,
     ) -> None:
         if max_to_keep is not None and max_to_keep < 0:
             raise UsageError(f"max_to_keep is {max_to_keep}; 0 keeps all")
-        self._model_dir = os.fspath(model_dir)
+        self._model_dir = as_location(model_dir)
+        self._store = store or store_of(self._model_dir)
         self._base = base
         self._max_to_keep = max_to_keep or 0
         self._keep_every_seconds = keep_every_n_hours * _HOUR_SECONDS
@@ -154,7 +159,7 @@ class CommittedSteps:
         point = point or restart_point(self._model_dir)
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
-            state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
+            state = read_checkpoint_state(join(self._model_dir, CHECKPOINT))
         self._state = state
         self._preserved_at = state.last_preserved_timestamp
         self._override, self._to_drop, self._of_others = point.override, set(), set()
@@ -206,13 +211,13 @@ class CommittedSteps:
 
     def prefix(self, step: int) -> str:
         """The prefix of that step's files."""
-        return os.path.join(self._model_dir, f"{self._base}-{step}")
+        return join(self._model_dir, f"{self._base}-{step}")
 
     def clear_uncommitted(self) -> list[str]:
         """Remove what has a later step than the latest committed; return the names.
 
         That is checkpoints, tables, counts and iterator states. Of other files only those that
-        TensorFlow and `atomic_write` leave behind when they die in a save. Before the first commit
+        TensorFlow and `Store.put` leave behind when they die in a save. Before the first commit
         only steps go that `begin` has marked: what else lies there may be somebody's only copy.
 
         Call it before every save: what a failed one left would else be older than the next
@@ -230,7 +235,7 @@ class CommittedSteps:
         self._adopt()
         if self._latest is not None:
             return self._remove(self._is_uncommitted, all_unfinished=True)
-        names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
+        names = self._names()
         begun = {step_of(name) for name in names if name.startswith(CKPT_INPUTS_PREFIX)}
         return self._remove(lambda step: step in begun, all_unfinished=True)
 
@@ -288,7 +293,7 @@ class CommittedSteps:
             preserved_at,
         )
         text = format_checkpoint_state(state).encode("utf-8", "surrogateescape")
-        atomic_write(os.path.join(self._model_dir, CHECKPOINT), text)
+        self._store.put(join(self._model_dir, CHECKPOINT), text)
         self._state = state
         self._listed, self._preserved_at = kept, preserved_at
         self._latest, self._latest_at = step, commit_time(now, self.prefix(step))
@@ -309,14 +314,14 @@ class CommittedSteps:
         """
         state = CheckpointState()
         with contextlib.suppress(PathNotFoundError):
-            state = read_checkpoint_state(os.path.join(self._model_dir, CHECKPOINT))
-        step = step_of(os.path.basename(state.model_checkpoint_path))
+            state = read_checkpoint_state(join(self._model_dir, CHECKPOINT))
+        step = step_of(name_of(state.model_checkpoint_path))
         if state == self._state or step is None:
             return
         self._refuse_other_runs(state)
         own = [entry for entry in self._listed if entry.path not in self._of_others]
         to_drop, override = self._to_drop, self._override
-        self.restart(RestartPoint(step, os.path.join(self._model_dir, f"{self._base}-{step}")))
+        self.restart(RestartPoint(step, join(self._model_dir, f"{self._base}-{step}")))
         self._to_drop, self._override = to_drop, override
         # Who lists a step will list it again: it is there until they drop it. What they do not
         # know is still ours to list and to drop.
@@ -329,7 +334,7 @@ class CommittedSteps:
                 entry.step is None
                 or not comes_later(entry.step, entry.committed_at, step, self._latest_at)
             )
-            and os.path.lexists(self._place(entry.path) + INDEX_SUFFIX)
+            and self._store.exists(self._place(entry.path) + INDEX_SUFFIX)
         ]
         self._listed.sort(key=lambda entry: entry.committed_at)
 
@@ -373,7 +378,7 @@ class CommittedSteps:
 
     def _exempt(self) -> set[str]:
         """Where the checkpoints are that `monolith_checkpoint` exempts from being dropped."""
-        path = os.path.join(self._model_dir, MONOLITH_CHECKPOINT)
+        path = join(self._model_dir, MONOLITH_CHECKPOINT)
         try:
             exempt = read_monolith_checkpoint_state(path).exempt_model_checkpoint_paths
         except PathNotFoundError:
@@ -408,7 +413,7 @@ class CommittedSteps:
 
     def _drop(self) -> None:
         """Remove steps that are no longer listed, and what a killed removal has left of others."""
-        names = list_names(self._model_dir)
+        names = self._store.names(self._model_dir)
         whole = {
             step_of(name)
             for name in names
@@ -431,7 +436,7 @@ class CommittedSteps:
         keep_counts: bool = False,
         all_unfinished: bool = False,
     ) -> list[str]:
-        names = list_names(self._model_dir) if os.path.isdir(self._model_dir) else []
+        names = self._names()
         named = self._named_inputs()
         self._held = {step for step in self._held if not goes(step)}
         gone: list[str] = []
@@ -460,13 +465,13 @@ class CommittedSteps:
         order = sorted(gone, key=_removal_rank)
         indexes = sum(name.endswith(INDEX_SUFFIX) for name in order)
         for name in order[:indexes]:
-            remove(os.path.join(self._model_dir, name))
+            self._store.delete(join(self._model_dir, name))
         for worker in sorted(workers):
             state = f"{input_base(worker)}-{named.get(worker)}"
             latest = named[worker] if f"{state}{INDEX_SUFFIX}" in names else None
             write_input_state(self._model_dir, worker, latest)
         for name in order[indexes:]:
-            remove(os.path.join(self._model_dir, name))
+            self._store.delete(join(self._model_dir, name))
         return gone
 
     def _is_ours(self, file: StepFile) -> bool:
@@ -474,17 +479,22 @@ class CommittedSteps:
             return file.base == self._base
         return file.kind in _WITH_STEP or (file.kind == "input" and file.worker is not None)
 
+    def _names(self) -> list[str]:
+        """The names in the directory; none if it is not there yet."""
+        is_there = self._store.is_directory(self._model_dir)
+        return self._store.names(self._model_dir) if is_there else []
+
     def _path(self, recorded: Recorded) -> str:
         """A path as it is to be recorded: relative if the files are here.
 
         Files of that name in this directory win, as they do for readers: a directory that was
         moved or copied keeps the absolute paths of its old place.
         """
-        here = os.path.lexists(os.path.join(self._model_dir, recorded.name) + INDEX_SUFFIX)
+        here = self._store.exists(join(self._model_dir, recorded.name) + INDEX_SUFFIX)
         return recorded.name if here else recorded.path
 
     def _place(self, path: str) -> str:
-        return os.path.abspath(os.path.join(self._model_dir, path))
+        return absolute(join(self._model_dir, path))
 
 
 def _is_named(file: StepFile, inputs: Mapping[int, int]) -> bool:
@@ -505,7 +515,5 @@ def _removal_rank(name: str) -> int:
 
 
 def _saved_at(prefix: str) -> float:
-    try:
-        return os.stat(prefix + INDEX_SUFFIX).st_mtime
-    except OSError:
-        return time.time()
+    written = index_time(prefix)
+    return time.time() if written is None else written

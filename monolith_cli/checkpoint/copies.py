@@ -5,11 +5,8 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from monolith_cli.errors import (
-    CorruptionError,
-    NotReadableError,
-    PathNotFoundError,
-)
+from monolith_cli.errors import CorruptionError, PathNotFoundError
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +43,11 @@ def compare_copies(path: str, copy: str) -> CorruptionError | None:
 
 
 def _pieces(path: str) -> Iterator[bytes]:
+    offset = 0
     try:
-        with open(path, "rb") as file:
-            while piece := file.read(_PIECE_BYTES):
+        with store_of(path).open(path) as file:
+            while piece := file.read(offset, _PIECE_BYTES):
                 yield piece
-    except FileNotFoundError as error:
+                offset += len(piece)
+    except PathNotFoundError as error:
         raise PathNotFoundError("gone", path=path) from error
-    except OSError as error:
-        raise NotReadableError.because(error, path) from error

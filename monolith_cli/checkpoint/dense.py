@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import INDEX_SUFFIX
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
@@ -17,6 +14,8 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle, cut_off, other_format
 from monolith_cli.formats.tensor_slices import missing_text
+from monolith_cli.storage.location import HERE, join, split
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
@@ -126,23 +125,23 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
         for shard, last in enumerate(_last_parts(bundle)):
             path = bundle.data_path(shard)
             try:
-                status = os.stat(path)
-            except FileNotFoundError:
+                status = store_of(path).status(path)
+            except PathNotFoundError:
                 listing.files.append(FileSize(path, None))
                 if last is not None:  # one that holds nothing is not missed
                     what = "the data file is not there"
                     listing.problems.append(MissingShardError(what, path=path, hint=_HINT))
                 continue
-            except OSError as error:
+            except NotReadableError as error:
                 listing.files.append(FileSize(path, None))
-                listing.problems.append(NotReadableError.because(error, path))
+                listing.problems.append(error)
                 continue
-            if not stat.S_ISREG(status.st_mode):
+            if status.kind != "file":
                 listing.files.append(FileSize(path, None))
                 what = "no regular file"
                 listing.problems.append(NotReadableError(what, path=path, hint=_HINT))
                 continue
-            size = status.st_size
+            size = status.size
             listing.files.append(FileSize(path, size))
             if last is not None and size < last[0]:
                 listing.problems.append(cut_off(path, size, last[1], last[0], _HINT))
@@ -168,17 +167,17 @@ def _last_parts(bundle: TensorBundle) -> list[tuple[int, str] | None]:
 
 def _data_files(prefix: str) -> list[FileSize]:
     """The data files of a bundle by their names, where no index says how many there are."""
-    directory, base = os.path.split(prefix)
+    directory, base = split(prefix)
     try:
-        names = list_names(directory or os.curdir)
+        names = store_of(prefix).names(directory or HERE)
     except MonolithError:
         return []
-    paths = [os.path.join(directory, name) for name in names if name.startswith(f"{base}.data-")]
+    paths = [join(directory, name) for name in names if name.startswith(f"{base}.data-")]
     return [FileSize(path, _size(path)) for path in paths]
 
 
 def _size(path: str) -> int | None:
     try:
-        return os.stat(path).st_size
-    except OSError:
+        return store_of(path).status(path).size
+    except MonolithError:
         return None

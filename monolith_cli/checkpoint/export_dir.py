@@ -11,14 +11,14 @@ Many exports hold none and share those of the checkpoint instead.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, natural_key, parse_shard_name
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MissingShardError, PathNotFoundError
+from monolith_cli.storage.location import join, name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +52,7 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     common = set.intersection(*(set(versions) for versions in dumps.values()))
     if not common:
         graph = next(iter(dumps))
-        what = f"no version of which all of {', '.join(map(os.path.basename, dumps))} have tables"
+        what = f"no version of which all of {', '.join(map(name_of, dumps))} have tables"
         raise MissingShardError(what, path=graph)
     version = max(common)
     notes = []
@@ -62,7 +62,7 @@ def export_checkpoint(directory: str) -> Checkpoint | None:
     missing = [
         MissingShardError(
             "missing beside the other servers",
-            path=os.path.join(directory, server),
+            path=join(directory, server),
             hint="restore it, or give one server's directory",
         )
         for server in _missing_servers([] if directory in graphs else graphs)
@@ -88,15 +88,13 @@ def _sub_graphs(directory: str) -> dict[str, dict[int, str]]:
     versions = _versions(directory)
     if versions:
         return {directory: versions}
-    children = [
-        os.path.join(directory, name) for name in sorted(_names(directory), key=natural_key)
-    ]
+    children = [join(directory, name) for name in sorted(_names(directory), key=natural_key)]
     return {child: versions for child in children if (versions := _versions(child))}
 
 
 def _versions(directory: str) -> dict[int, str]:
     paths = {
-        int(name): os.path.join(directory, name)
+        int(name): join(directory, name)
         for name in _names(directory)
         if name.isascii() and name.isdecimal()
     }
@@ -109,7 +107,7 @@ def _is_version(directory: str) -> bool:
 
 def _dumps(versions: dict[int, str]) -> dict[int, str]:
     """The assets directory of each version that has one with dumps in it."""
-    assets = {version: os.path.join(path, "assets") for version, path in versions.items()}
+    assets = {version: join(path, "assets") for version, path in versions.items()}
     return {version: path for version, path in assets.items() if holds_shards(path)}
 
 
@@ -120,15 +118,15 @@ def _bundles(
     found = {}
     for graph, versions in graphs.items():
         path = versions.get(max(versions) if version is None else version, versions[max(versions)])
-        prefix = os.path.join(path, "variables", "variables")
-        if os.path.lexists(prefix + INDEX_SUFFIX):
-            found["" if graph == directory else os.path.basename(graph)] = prefix
+        prefix = join(path, "variables", "variables")
+        if store_of(prefix).exists(prefix + INDEX_SUFFIX):
+            found["" if graph == directory else name_of(graph)] = prefix
     return found
 
 
 def _missing_servers(graphs: Iterable[str]) -> list[str]:
     """Gaps in the numbers of ps_0, ps_1, ..."""
-    matches = (re.fullmatch("ps_([0-9]+)", os.path.basename(graph)) for graph in graphs)
+    matches = (re.fullmatch("ps_([0-9]+)", name_of(graph)) for graph in graphs)
     numbers = {int(match[1]) for match in matches if match}
     return [f"ps_{number}" for number in range(max(numbers, default=0)) if number not in numbers]
 
@@ -136,6 +134,6 @@ def _missing_servers(graphs: Iterable[str]) -> list[str]:
 def _names(directory: str) -> list[str]:
     """The names in a directory; none where it is a file, or gone."""
     try:
-        return list_names(directory)
+        return store_of(directory).names(directory)
     except PathNotFoundError:
         return []

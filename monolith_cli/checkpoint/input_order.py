@@ -9,13 +9,13 @@ too new a worker would leave records out.
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.names import CHECKPOINT
 from monolith_cli.checkpoint.steps import index_time, order_of_steps, recorded_checkpoints
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
+from monolith_cli.storage.location import join
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -35,7 +35,7 @@ def order_of_inputs(model_dir: str, states: Mapping[str, Collection[int]]) -> li
         By the base of the files' names, such as `input_worker_1.ckpt`, the steps.
     """
     try:
-        state = read_checkpoint_state(os.path.join(model_dir, CHECKPOINT))
+        state = read_checkpoint_state(join(model_dir, CHECKPOINT))
     except MonolithError:
         state = CheckpointState()
     listed: dict[int, float | None] = {}
@@ -43,7 +43,7 @@ def order_of_inputs(model_dir: str, states: Mapping[str, Collection[int]]) -> li
     for each in recorded_checkpoints(state):
         if each.step is None:
             continue
-        time = each.time or index_time(os.path.join(model_dir, each.name))
+        time = each.time or index_time(join(model_dir, each.name))
         listed.setdefault(each.step, time)
         if each.path == state.model_checkpoint_path:
             latest = each.step
@@ -53,7 +53,7 @@ def order_of_inputs(model_dir: str, states: Mapping[str, Collection[int]]) -> li
             if step not in listed and latest is not None and step > latest:
                 unlisted[step] = math.inf
             elif step not in listed:
-                time = index_time(os.path.join(model_dir, f"{base}-{step}")) or 0.0
+                time = index_time(join(model_dir, f"{base}-{step}")) or 0.0
                 unlisted[step] = min(time, unlisted.get(step, time))
     return order_of_steps(list(listed.items()), unlisted, latest)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,16 +29,15 @@ from monolith_cli.checkpoint.names import (
     step_of,
     target_of_temporary,
 )
-from monolith_cli.checkpoint.removal import remove
-from monolith_cli.checkpoint.shard_set import list_names
+from monolith_cli.checkpoint.steps import index_time
 from monolith_cli.errors import PathNotFoundError, StateFileError
 from monolith_cli.formats.checkpoint_state import (
     CheckpointState,
     format_checkpoint_state,
     read_checkpoint_state,
 )
-from monolith_cli.formats.small_file import malformed, read_whole_file
-from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.location import join, name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,7 +97,7 @@ class StepInputs(NamedTuple):
 
 def input_prefix(model_dir: str, worker: int, step: int) -> str:
     """The prefix of the bundle with a worker's iterators at a step."""
-    return os.path.join(model_dir, f"{input_base(worker)}-{step}")
+    return join(model_dir, f"{input_base(worker)}-{step}")
 
 
 def worker_of(name: str) -> int | None:
@@ -138,7 +136,7 @@ def list_task_inputs(names: Iterable[str]) -> dict[str, list[int]]:
 def input_steps(model_dir: str, worker: int) -> list[int]:
     """The steps at which there is a state of this worker, ascending; none without a directory."""
     try:
-        return list_inputs(list_names(model_dir)).get(worker, [])
+        return list_inputs(store_of(model_dir).names(model_dir)).get(worker, [])
     except PathNotFoundError:
         return []
 
@@ -168,8 +166,8 @@ def find_input_step(
         return newest_until(order, steps, wanted)
     steps = [step for step in steps if not _is_begun(model_dir, step)]
     with contextlib.suppress(PathNotFoundError):
-        latest = read_checkpoint_state(os.path.join(model_dir, input_state_name(worker)))
-        step = step_of(os.path.basename(latest.model_checkpoint_path))
+        latest = read_checkpoint_state(join(model_dir, input_state_name(worker)))
+        step = step_of(name_of(latest.model_checkpoint_path))
         if step in steps:
             return step
     return _newest(model_dir, worker, steps) if steps else None
@@ -187,19 +185,19 @@ def write_input_state(model_dir: str, worker: int, latest: int | None = None) ->
     WriteError
         The operating system refused.
     """
-    path = os.path.join(model_dir, input_state_name(worker))
+    path = join(model_dir, input_state_name(worker))
     steps = input_steps(model_dir, worker)
     if not steps:
-        remove(path)
+        store_of(path).delete(path)
         return
     order = order_of_inputs(model_dir, {input_base(worker): steps})
     ordered = [step for step in order if step in steps and step != latest]
     if latest is not None:
         ordered.append(latest)
     names = [f"{input_base(worker)}-{step}" for step in ordered]
-    times = [_saved_at(os.path.join(model_dir, name)) for name in names]
+    times = [_saved_at(join(model_dir, name)) for name in names]
     state = CheckpointState(names[-1], tuple(names), tuple(times))
-    atomic_write(path, format_checkpoint_state(state).encode("utf-8", "surrogateescape"))
+    store_of(path).put(path, format_checkpoint_state(state).encode("utf-8", "surrogateescape"))
 
 
 def write_step_inputs(model_dir: str, inputs: StepInputs) -> None:
@@ -220,8 +218,8 @@ def write_step_inputs(model_dir: str, inputs: StepInputs) -> None:
     }
     if inputs.override is not None:
         document["override"] = inputs.override
-    path = os.path.join(model_dir, ckpt_inputs_name(inputs.step))
-    atomic_write(path, (json.dumps(document) + "\n").encode())
+    path = join(model_dir, ckpt_inputs_name(inputs.step))
+    store_of(path).put(path, (json.dumps(document) + "\n").encode())
 
 
 def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
@@ -234,10 +232,10 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
     NotReadableError
         The operating system refused.
     """
-    path = os.path.join(model_dir, ckpt_inputs_name(step))
+    path = join(model_dir, ckpt_inputs_name(step))
     data = b""
     try:
-        data = read_whole_file(path)
+        data = store_of(path).read(path)
         document = json.loads(data)
         workers = {
             int(worker): WorkerInput(bool(entry["finished"]), entry.get("fingerprint"))
@@ -246,13 +244,15 @@ def read_step_inputs(model_dir: str, step: int) -> StepInputs | None:
         step, run_id = int(document["step"]), str(document["run_id"])
         return StepInputs(step, run_id, workers, document.get("override"))
     except PathNotFoundError:
-        if os.path.isdir(path) or os.path.isfile(model_dir):
+        if store_of(path).is_directory(path) or store_of(model_dir).is_file(model_dir):
             raise
         return None
     except _MALFORMED as error:
         if isinstance(error, StateFileError):
             raise
         what = "does not say which inputs belong to a step"
+        from monolith_cli.formats.magic import malformed
+
         raise malformed(what, data, path, hint=_RESTORE) from error
 
 
@@ -262,11 +262,9 @@ def _newest(model_dir: str, worker: int, steps: Sequence[int]) -> int:
 
 
 def _is_begun(model_dir: str, step: int) -> bool:
-    return os.path.lexists(os.path.join(model_dir, ckpt_inputs_name(step)))
+    return store_of(model_dir).exists(join(model_dir, ckpt_inputs_name(step)))
 
 
 def _saved_at(prefix: str) -> float:
-    try:
-        return os.stat(prefix + INDEX_SUFFIX).st_mtime
-    except OSError:
-        return time.time()
+    written = index_time(prefix)
+    return time.time() if written is None else written

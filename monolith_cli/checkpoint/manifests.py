@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.names import (
@@ -17,8 +15,7 @@ from monolith_cli.checkpoint.names import (
     parse_shard_name,
     parse_step_file,
 )
-from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import PathNotFoundError, StateFileError
 from monolith_cli.formats.manifest import (
     Manifest,
     ManifestFile,
@@ -26,6 +23,8 @@ from monolith_cli.formats.manifest import (
     read_manifest,
     write_manifest,
 )
+from monolith_cli.storage.location import join
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -64,12 +63,11 @@ def make_manifest(
     files = _files(model_dir, _names(model_dir, base, step, workers))
     assets = f"{base}-{step}{ASSETS_SUFFIX}"
     shards: list[str] = []
-    if os.path.isdir(os.path.join(model_dir, assets)):
-        shards = [
-            name for name in list_names(os.path.join(model_dir, assets)) if parse_shard_name(name)
-        ]
+    store, directory = store_of(model_dir), join(model_dir, assets)
+    if store.is_directory(directory):
+        shards = [name for name in store.names(directory) if parse_shard_name(name)]
         files += _files(model_dir, (f"{assets}/{name}" for name in shards))
-    index_bytes, crc32c = file_crc32c(os.path.join(model_dir, index))
+    index_bytes, crc32c = file_crc32c(join(model_dir, index))
     tables = _tables(shards, entries or {})
     return Manifest(step, run_id, index_bytes, crc32c, tuple(files), tuple(tables))
 
@@ -82,7 +80,7 @@ def write_step_manifest(model_dir: str, manifest: Manifest) -> None:
     WriteError
         The operating system refused.
     """
-    write_manifest(os.path.join(model_dir, ckpt_manifest_name(manifest.step)), manifest)
+    write_manifest(join(model_dir, ckpt_manifest_name(manifest.step)), manifest)
 
 
 def read_step_manifest(model_dir: str, step: int) -> Manifest | None:
@@ -95,11 +93,11 @@ def read_step_manifest(model_dir: str, step: int) -> Manifest | None:
     NotReadableError
         The operating system refused.
     """
-    path = os.path.join(model_dir, ckpt_manifest_name(step))
+    path = join(model_dir, ckpt_manifest_name(step))
     try:
         manifest = read_manifest(path)
     except PathNotFoundError:
-        if os.path.isdir(path):
+        if store_of(path).is_directory(path):
             raise
         return None
     if manifest.step != step:
@@ -118,22 +116,17 @@ def file_crc32c(path: str) -> tuple[int, str]:
     from monolith_cli._native import crc32c
 
     size = value = 0
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                value = crc32c(chunk, value)
-                size += len(chunk)
-    except FileNotFoundError as error:
-        raise PathNotFoundError("no such file", path=path) from error
-    except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+    with store_of(path).open(path) as file:
+        while chunk := file.read(size, _CHUNK_BYTES):
+            value = crc32c(chunk, value)
+            size += len(chunk)
     return size, f"{value:08x}"
 
 
 def _names(model_dir: str, base: str, step: int, workers: Collection[int]) -> list[str]:
     """The bundles of the dense variables and of iterators, without meta graphs."""
     found = []
-    for name in list_names(model_dir):
+    for name in store_of(model_dir).names(model_dir):
         file = parse_step_file(name)
         if file and file.step == step and _belongs(file, base, workers):
             suffix = name[len(f"{file.base}-{step}") :]
@@ -151,17 +144,15 @@ def _belongs(file: StepFile, base: str, workers: Collection[int]) -> bool:
 
 
 def _files(model_dir: str, names: Iterable[str]) -> list[ManifestFile]:
-    files = []
+    store, files = store_of(model_dir), []
     for name in names:
-        path = os.path.join(model_dir, name)
+        path = join(model_dir, name)
         try:
-            status = os.stat(path)
-        except FileNotFoundError:
+            status = store.status(path)
+        except PathNotFoundError:
             continue  # none that stays
-        except OSError as error:
-            raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
-        if stat.S_ISREG(status.st_mode):
-            files.append(ManifestFile(name, status.st_size))
+        if status.kind == "file":
+            files.append(ManifestFile(name, status.size))
     return files
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer
 from monolith_cli.checkpoint.export_dir import export_checkpoint, holds_shards
@@ -12,7 +12,6 @@ from monolith_cli.checkpoint.names import (
     parse_checkpoint_name,
     unfinished_save,
 )
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.checkpoint.training_dir import (
     assets_checkpoint,
     is_training_dir,
@@ -20,6 +19,19 @@ from monolith_cli.checkpoint.training_dir import (
     training_offer,
 )
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
+from monolith_cli.storage.location import (
+    HERE,
+    absolute,
+    as_location,
+    name_of,
+    normal,
+    parent_of,
+    split,
+)
+from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = ["Checkpoint", "ModelDir", "open_model_dir"]
 
@@ -106,18 +118,18 @@ class ModelDir:
         if self.kind == "training":
             return training_offer(self._directory)
         if self.kind == "assets":
-            list_names(self._directory)
+            store_of(self._directory).names(self._directory)
             only = assets_checkpoint(self._directory)
         else:
             export = export_checkpoint(self._directory)
             if export is None:
-                list_names(self._directory)
+                store_of(self._directory).names(self._directory)
                 raise PathNotFoundError("no longer an export", path=self.path)
             only = export
         return Offer({} if only.step is None else {only.step: only}, only, None, {}, {})
 
 
-def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
+def open_model_dir(path: AnyPath) -> ModelDir:
     """Find out what kind of directory it is. No data is read.
 
     Raises
@@ -131,19 +143,19 @@ def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
     NotReadableError
         The operating system refused to list it.
     """
-    path = os.fspath(path)
+    path = as_location(path)
     if not path:
         raise UsageError("an empty path", hint=_HINT)
     directory = _named(path)
-    step = unfinished_save(os.path.basename(directory))
-    if step is not None and os.path.isdir(directory):
+    step = unfinished_save(name_of(directory))
+    if step is not None and store_of(directory).is_directory(directory):
         raise StepNotFoundError(
             f"an unfinished save of step {step}: it is being written, or its writer died",
             path=path,
-            hint=f"give {os.path.dirname(directory) or os.curdir}, which holds what is committed",
+            hint=f"give {parent_of(directory) or HERE}, which holds what is committed",
         )
     try:
-        names = list_names(directory)
+        names = store_of(directory).names(directory)
     except PathNotFoundError as error:
         raise PathNotFoundError(error.what, path=path, hint=_hint(directory)) from error
     if not names:
@@ -161,17 +173,17 @@ def open_model_dir(path: str | os.PathLike[str]) -> ModelDir:
 
 def _named(path: str) -> str:
     """The path in a form that ends in the directory's name; `.` and `..` are spelled out."""
-    normal = os.path.normpath(path)
-    return os.path.abspath(path) if os.path.basename(normal) in ("", ".", "..") else normal
+    found = normal(path)
+    return absolute(path) if name_of(found) in ("", ".", "..") else found
 
 
 def _hint(path: str) -> str:
     """What to give instead of a path that is no directory."""
-    directory, name = os.path.split(path)
+    directory, name = split(path)
     parts = parse_checkpoint_name(name)
     prefix = path.removesuffix(parts.suffix) if parts else path
-    if parts and os.path.lexists(prefix + INDEX_SUFFIX):
+    if parts and store_of(path).exists(prefix + INDEX_SUFFIX):
         return f"give the directory {directory or '.'} and step {parts.step}"
-    if os.path.isfile(path):
+    if store_of(path).is_file(path):
         return f"give the directory, such as {directory or '.'}"
     return _HINT

@@ -114,7 +114,7 @@ _ITEM_POOL = _Pattern(
     r"(?s)(.+?)-([0-9]{1,19})_item_pool_([0-9]+)_([0-9]+)_([0-9]+)(_tmp|_old)?", "_item_pool_"
 )
 _OLD_ITEM_POOL = _Pattern(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?", "item_pool_")
-# A killed `atomic_write`, ours or TensorFlow's.
+# A killed `Store.put`, ours or TensorFlow's.
 _KILLED = _Pattern(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}", ".tmp")
 _INPUT = _Pattern(r"input(_.+)?\.ckpt", "input")
 _INPUT_WORKER = _Pattern(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")

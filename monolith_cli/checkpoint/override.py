@@ -14,19 +14,19 @@ that a chief that dies before it has changed the file is none the worse.
 from __future__ import annotations
 
 import json
-import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.names import CKPT_OVERRIDE
-from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import PathNotFoundError, StateFileError
-from monolith_cli.formats.small_file import malformed, read_with_status
-from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.location import as_location, join
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = [
     "Override",
@@ -85,7 +85,7 @@ class Override(NamedTuple):
         )
 
 
-def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
+def read_override(model_dir: AnyPath) -> Override | None:
     """What `ckpt.override` says; None if there is no such file.
 
     Commits may have done a part of it: see `what_is_left`.
@@ -97,25 +97,27 @@ def read_override(model_dir: str | os.PathLike[str]) -> Override | None:
     NotReadableError
         The operating system refused.
     """
-    path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
+    path = join(as_location(model_dir), CKPT_OVERRIDE)
     data = b""
     try:
-        data, status = read_with_status(path)
+        data, status = store_of(path).read_with_status(path)
         said = json.loads(data)
     except PathNotFoundError:
-        if os.path.isdir(path):
+        if store_of(path).is_directory(path):
             raise
         return None
     except StateFileError:
         raise
     except (ValueError, RecursionError) as error:
+        from monolith_cli.formats.magic import malformed
+
         raise malformed("not JSON", data, path, hint=_START_LATEST) from error
     try:
         override = _parse(said)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = "not an override of a job's inputs"
         raise StateFileError(what, path=path, hint=_START_LATEST) from error
-    return override if override.written_ns else override._replace(written_ns=status.st_mtime_ns)
+    return override if override.written_ns else override._replace(written_ns=status.modified_ns)
 
 
 def what_is_left(model_dir: str, override: Override, steps: Iterable[int]) -> Override | None:
@@ -141,9 +143,7 @@ def what_is_left(model_dir: str, override: Override, steps: Iterable[int]) -> Ov
     return override
 
 
-def write_override(
-    model_dir: str | os.PathLike[str], model_step: int, inputs: Mapping[int, int]
-) -> None:
+def write_override(model_dir: AnyPath, model_step: int, inputs: Mapping[int, int]) -> None:
     """Ask the next run to begin with the model of a committed step, and these steps of inputs.
 
     What `ckpt.override` said before is replaced. One that says the same is a new rollback all the
@@ -159,7 +159,7 @@ def write_override(
     _write(model_dir, document)
 
 
-def write_rest(model_dir: str | os.PathLike[str], rest: Override | None) -> None:
+def write_rest(model_dir: AnyPath, rest: Override | None) -> None:
     """Let `ckpt.override` say what is left of it; without anything it goes.
 
     Raises
@@ -173,7 +173,7 @@ def write_rest(model_dir: str | os.PathLike[str], rest: Override | None) -> None
         _write(model_dir, rest.as_json())
 
 
-def remove_override(model_dir: str | os.PathLike[str]) -> bool:
+def remove_override(model_dir: AnyPath) -> bool:
     """End a rollback; False if there was none.
 
     Raises
@@ -181,12 +181,13 @@ def remove_override(model_dir: str | os.PathLike[str]) -> bool:
     WriteError
         The operating system refused.
     """
-    return remove(os.path.join(os.fspath(model_dir), CKPT_OVERRIDE))
+    path = join(as_location(model_dir), CKPT_OVERRIDE)
+    return store_of(path).delete(path)
 
 
-def _write(model_dir: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
-    path = os.path.join(os.fspath(model_dir), CKPT_OVERRIDE)
-    atomic_write(path, (json.dumps(document) + "\n").encode())
+def _write(model_dir: AnyPath, document: Mapping[str, Any]) -> None:
+    path = join(as_location(model_dir), CKPT_OVERRIDE)
+    store_of(path).put(path, (json.dumps(document) + "\n").encode())
 
 
 def _parse(said: Any) -> Override:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE
 from monolith_cli.checkpoint.override import Override, read_override, what_is_left
-from monolith_cli.errors import NotReadableError, StepNotFoundError
+from monolith_cli.errors import PathNotFoundError, StepNotFoundError
+from monolith_cli.storage.location import as_location, join
+from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = ["RestartPoint", "restart_point"]
 
@@ -37,9 +41,7 @@ class RestartPoint(NamedTuple):
         return inputs.get(worker, self.step)
 
 
-def restart_point(
-    model_dir: str | os.PathLike[str], *, run_step: int | None = None
-) -> RestartPoint:
+def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> RestartPoint:
     """The step that `ckpt.override` asks for, or the latest that `checkpoint` names.
 
     Without a `checkpoint` file nothing is committed, whatever else lies there. Reads two small
@@ -61,9 +63,9 @@ def restart_point(
     NotReadableError
         The operating system refused.
     """
-    path = os.fspath(model_dir)
+    path = as_location(model_dir)
     override = read_override(path)
-    if not _is_there(os.path.join(path, CHECKPOINT)):
+    if not _is_there(join(path, CHECKPOINT)):
         if override and override.model_step is not None:
             what = f"step {override.model_step} was never committed"
             raise _stale(path, what, "remove it to start anew")
@@ -92,16 +94,14 @@ def restart_point(
 
 def _stale(path: str, what: str, hint: str) -> StepNotFoundError:
     """An override that cannot be honoured."""
-    override = os.path.join(path, CKPT_OVERRIDE)
+    override = join(path, CKPT_OVERRIDE)
     return StepNotFoundError(what, path=override, hint=hint, kind="override_stale")
 
 
 def _is_there(path: str) -> bool:
-    """As `os.path.lexists`; but a disk that fails does not pass for a file that is not there."""
+    """As `Store.exists`; but a disk that fails does not pass for a file that is not there."""
     try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+        store_of(path).status(path, follow=False)
+    except PathNotFoundError:
         return False
-    except OSError as error:
-        raise NotReadableError.because(error, path) from error
     return True

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import ShardName, shard_name
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
-    NotReadableError,
     PathNotFoundError,
     ShardMismatchError,
 )
+from monolith_cli.storage.location import join, name_of, parent_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MISSING_HINT", "BrokenSet", "Shard", "ShardSet", "list_names", "set_of"]
+__all__ = ["MISSING_HINT", "BrokenSet", "Shard", "ShardSet", "set_of"]
 
 MISSING_HINT = "restore it, or take another step"
 _LEFTOVER_HINT = "move away what is left over from another dump"
@@ -73,26 +73,6 @@ class BrokenSet(NamedTuple):
     paths: list[str]
 
 
-def list_names(directory: str) -> list[str]:
-    """The names in a directory, sorted.
-
-    Raises
-    ------
-    PathNotFoundError
-        It does not exist, or is no directory.
-    NotReadableError
-        The operating system refused to list it.
-    """
-    try:
-        return sorted(os.listdir(directory))
-    except FileNotFoundError as error:
-        raise PathNotFoundError("no such directory", path=directory) from error
-    except NotADirectoryError as error:
-        raise PathNotFoundError("a file in place of a directory", path=directory) from error
-    except OSError as error:
-        raise NotReadableError.because(error, directory) from error
-
-
 class Shard(NamedTuple):
     """A shard where it is, with the parts of its name."""
 
@@ -115,8 +95,8 @@ def set_of(shards: list[Shard]) -> ShardSet | BrokenSet:
         for path, name in shards:
             if name.total != total:
                 first = shards[0].path
-                here = os.path.dirname(first) == os.path.dirname(path)
-                other = os.path.basename(first) if here else first
+                here = parent_of(first) == parent_of(path)
+                other = name_of(first) if here else first
                 raise ShardMismatchError(
                     f"two totals: '{other}' is there as well", path=path, hint=_LEFTOVER_HINT
                 )
@@ -130,7 +110,7 @@ def set_of(shards: list[Shard]) -> ShardSet | BrokenSet:
                 copies.append((paths[name.number], path))
         for index in range(total):
             if index not in paths:
-                path = os.path.join(os.path.dirname(shards[0].path), shard_name(base, index, total))
+                path = join(parent_of(shards[0].path), shard_name(base, index, total))
                 raise MissingShardError(
                     f"missing: {len(paths)} of {total} shards are there",
                     path=path,
@@ -141,7 +121,7 @@ def set_of(shards: list[Shard]) -> ShardSet | BrokenSet:
     except CorruptionError as error:
         return BrokenSet(base, "", error, [shard.path for shard in shards])
     ordered = [paths[index] for index in range(total)]
-    return ShardSet(os.path.dirname(ordered[0]), base, ordered, tuple(copies))
+    return ShardSet(parent_of(ordered[0]), base, ordered, tuple(copies))
 
 
 def _compare_sizes(path: str, copy: str) -> None:
@@ -157,8 +137,6 @@ def _compare_sizes(path: str, copy: str) -> None:
 
 def _file_bytes(path: str) -> int:
     try:
-        return os.stat(path).st_size
-    except FileNotFoundError as error:
+        return store_of(path).status(path).size
+    except PathNotFoundError as error:
         raise PathNotFoundError("gone", path=path) from error
-    except OSError as error:
-        raise NotReadableError.because(error, path) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.dense import FileSize
@@ -14,11 +13,13 @@ from monolith_cli.checkpoint.names import (
     parse_checkpoint_name,
     parse_step_file,
 )
-from monolith_cli.checkpoint.shard_set import list_names
-from monolith_cli.errors import PathNotFoundError
+from monolith_cli.errors import MonolithError, PathNotFoundError
+from monolith_cli.storage.location import HERE, join, split
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.storage.store import Item
 
 __all__ = ["StepFiles", "list_step_files"]
 
@@ -62,24 +63,24 @@ def list_step_files(checkpoint: Checkpoint) -> StepFiles:
     """
     if checkpoint.prefix is None or checkpoint.step is None:
         return StepFiles([], {})
-    directory, base = os.path.split(checkpoint.prefix)
+    directory, base = split(checkpoint.prefix)
     try:
-        names = list_names(directory or os.curdir)
+        items = store_of(directory).items(directory or HERE)
     except PathNotFoundError:
         return StepFiles([], {})
     files, others = [], []
     newest: dict[int, int] = {}
-    for name in names:
-        path = os.path.join(directory, name)
+    for item in items:
+        name, path = item.name, join(directory, item.name)
         what = _what(name, base, checkpoint.step)
         if what:
-            files.append(FileSize(path, _size(path), what))
+            files.append(FileSize(path, _size(item), what))
         elif is_old_item_pool(name):
-            others.append(FileSize(path, _size(path), "item pool of an older form"))
+            others.append(FileSize(path, _size(item), "item pool of an older form"))
         elif is_one_shot_flag(name):
-            others.append(FileSize(path, _size(path), "flag: done already"))
+            others.append(FileSize(path, _size(item), "flag: done already"))
         elif is_sync_flag(name):
-            others.append(FileSize(path, _size(path), "flag of sync training"))
+            others.append(FileSize(path, _size(item), "flag of sync training"))
         file = parse_step_file(name)
         if file and file.kind == "item_pool" and not file.is_temporary and file.worker is not None:
             newest[file.worker] = max(newest.get(file.worker, 0), file.step)
@@ -99,8 +100,8 @@ def _what(name: str, base: str, step: int) -> str | None:
     return _WHAT.get(file.kind)
 
 
-def _size(path: str) -> int | None:
+def _size(item: Item) -> int | None:
     try:
-        return os.stat(path).st_size
-    except OSError:
+        return item.status().size
+    except MonolithError:
         return None

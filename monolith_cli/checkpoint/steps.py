@@ -8,11 +8,13 @@ times.
 
 from __future__ import annotations
 
-import os
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, parse_checkpoint_name, step_of
+from monolith_cli.errors import MonolithError
+from monolith_cli.storage.location import name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -135,8 +137,8 @@ def commit_time(recorded: float | None, prefix: str | None) -> float | None:
 def index_time(prefix: str) -> float | None:
     """When the index of a checkpoint was written, in seconds since 1970; None without one."""
     try:
-        return os.stat(prefix + INDEX_SUFFIX).st_mtime
-    except OSError:
+        return store_of(prefix).status(prefix + INDEX_SUFFIX).modified
+    except MonolithError:
         return None
 
 
@@ -151,7 +153,7 @@ def _name_of(path: str, names: Collection[str]) -> str:
 
 def _candidates(path: str) -> Iterator[str]:
     """Ever freer readings of a path: as it is, without a suffix, as Windows has it."""
-    for name in dict.fromkeys([os.path.basename(path), path.replace("\\", "/").rpartition("/")[2]]):
+    for name in dict.fromkeys([name_of(path), path.replace("\\", "/").rpartition("/")[2]]):
         yield name
         parts = parse_checkpoint_name(name)
         if parts and parts.suffix:

@@ -7,7 +7,6 @@ second: a step that is committed in between is merely not offered yet.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer
@@ -27,7 +26,6 @@ from monolith_cli.checkpoint.names import (
     step_of,
     unfinished_save,
 )
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.checkpoint.steps import (
     comes_later,
     commit_time,
@@ -42,6 +40,8 @@ from monolith_cli.errors import (
     StepNotFoundError,
 )
 from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
+from monolith_cli.storage.location import is_absolute_path, join, name_of, parent_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -98,7 +98,7 @@ def training_offer(directory: str) -> Offer:
     """
     state = _read_state(directory)
     while True:
-        names = frozenset(list_names(directory))
+        names = frozenset(store_of(directory).names(directory))
         offer = _by_state(directory, names, state) if state else _by_names(directory, names)
         if offer.latest:
             return offer
@@ -114,7 +114,7 @@ def assets_checkpoint(assets: str) -> Checkpoint:
     if not assets.endswith(ASSETS_SUFFIX):
         return Checkpoint(assets=[assets])
     prefix = assets.removesuffix(ASSETS_SUFFIX)
-    return Checkpoint(step=step_of(os.path.basename(prefix)), prefix=prefix, assets=[assets])
+    return Checkpoint(step=step_of(name_of(prefix)), prefix=prefix, assets=[assets])
 
 
 def steps_hint(steps: Iterable[int]) -> str | None:
@@ -127,11 +127,11 @@ def steps_hint(steps: Iterable[int]) -> str | None:
 
 
 def _read_state(directory: str) -> CheckpointState | None:
-    path = os.path.join(directory, CHECKPOINT)
+    path = join(directory, CHECKPOINT)
     try:
         state = read_checkpoint_state(path)
     except PathNotFoundError:
-        if not os.path.isdir(path):
+        if not store_of(path).is_directory(path):
             return None
         what = "a directory in place of the file that lists the checkpoints"
         hint = f"give {path}" if _holds_checkpoints(path) else "move it away"
@@ -146,7 +146,7 @@ def _read_state(directory: str) -> CheckpointState | None:
 
 def _holds_checkpoints(directory: str) -> bool:
     try:
-        return is_training_dir(list_names(directory))
+        return is_training_dir(store_of(directory).names(directory))
     except MonolithError:
         return False
 
@@ -180,7 +180,7 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
     for name, bundle in _bundles(names).items():
         if bundle.step in by_step:
             continue
-        time = index_time(os.path.join(directory, name))
+        time = index_time(join(directory, name))
         if (
             latest_parts
             and time is not None
@@ -214,7 +214,7 @@ def _tables_alone(directory: str, names: Collection[str], missing: str) -> Check
     tables = [name for name in names if name.endswith(ASSETS_SUFFIX)]
     if len(tables) != 1:
         return None
-    only = assets_checkpoint(os.path.join(directory, tables[0]))
+    only = assets_checkpoint(join(directory, tables[0]))
     only.notes.append(
         f"'{CHECKPOINT}' names '{missing}', which is gone: of the only tables here a job would load"
         " the single ones, and begin with new dense variables"
@@ -232,7 +232,7 @@ def _by_names(directory: str, names: Collection[str]) -> Offer:
         step = bundles[name].step
         if step not in by_step:
             by_step[step] = _checkpoint_here(directory, names, name)
-            times[step] = index_time(os.path.join(directory, name)) or 0.0
+            times[step] = index_time(join(directory, name)) or 0.0
     unoffered = _steps_with_assets(names) | _steps_half_saved(names)
     unoffered |= {step for step in begun if step is not None}
     withheld = {step: _uncommitted(step) for step in unoffered if step not in by_step}
@@ -253,16 +253,16 @@ def _by_names(directory: str, names: Collection[str]) -> Offer:
         refusal = StepNotFoundError(
             f"no '{CHECKPOINT}' file, and {len(tables)} directories with tables",
             path=directory,
-            hint=f"give one of them, such as {os.path.join(directory, tables[-1])}",
+            hint=f"give one of them, such as {join(directory, tables[-1])}",
         )
     elif _has_job_files(names):
         refusal = StepNotFoundError(
             f"the first checkpoint is not committed: there is no '{CHECKPOINT}' file yet",
             path=directory,
-            hint=f"wait for it, or give {os.path.join(directory, tables[0])}",
+            hint=f"wait for it, or give {join(directory, tables[0])}",
         )
     else:
-        only = assets_checkpoint(os.path.join(directory, tables[0]))
+        only = assets_checkpoint(join(directory, tables[0]))
         return Offer({} if only.step is None else {only.step: only}, only, None, {}, {})
     return Offer({}, None, refusal, withheld, {})
 
@@ -278,17 +278,18 @@ def _recorded_checkpoint(
     name, path = recorded.name, recorded.path
     if name + INDEX_SUFFIX in names or _has_data(names, name):
         checkpoint = _checkpoint_here(directory, names, name, listed_as=path)
-        if os.path.isabs(path) and not _same_place(os.path.dirname(path), directory):
+        if is_absolute_path(path) and not _same_place(parent_of(path), directory):
             checkpoint.notes.append(f"'{CHECKPOINT}' still names {path}; read from here")
         return checkpoint
-    prefix = os.path.join(directory, os.path.dirname(path), name)
-    if not os.path.isfile(prefix + INDEX_SUFFIX):
+    prefix = join(directory, parent_of(path), name)
+    store = store_of(prefix)
+    if not store.is_file(prefix + INDEX_SUFFIX):
         return None
     return Checkpoint(
         step=recorded.step,
         prefix=prefix,
-        assets=[prefix + ASSETS_SUFFIX] if os.path.isdir(prefix + ASSETS_SUFFIX) else [],
-        notes=[f"'{CHECKPOINT}' names another directory; read from {os.path.dirname(prefix)}"],
+        assets=[prefix + ASSETS_SUFFIX] if store.is_directory(prefix + ASSETS_SUFFIX) else [],
+        notes=[f"'{CHECKPOINT}' names another directory; read from {parent_of(prefix)}"],
         has_index=True,
         is_elsewhere=True,
     )
@@ -298,15 +299,13 @@ def _why_not(
     directory: str, names: Collection[str], recorded: Recorded, state: CheckpointState
 ) -> StepNotFoundError:
     """Why a checkpoint that `checkpoint` lists cannot be read."""
-    state_path = os.path.join(directory, CHECKPOINT)
+    state_path = join(directory, CHECKPOINT)
     name, path = recorded.name, recorded.path
     is_latest = path == state.model_checkpoint_path
-    is_here = os.path.basename(path) == path or _same_place(
-        os.path.join(directory, os.path.dirname(path)), directory
-    )
+    is_here = name_of(path) == path or _same_place(join(directory, parent_of(path)), directory)
     lists = f"'{name if is_here else path}'"
     lists = f"names {lists} as the latest" if is_latest else f"lists {lists}"
-    if name in names or os.path.isfile(os.path.join(directory, path)):
+    if name in names or store_of(directory).is_file(join(directory, path)):
         return StepNotFoundError(
             f"{lists}, a file in TensorFlow's V1 format, which is not read here",
             path=state_path,
@@ -317,21 +316,21 @@ def _why_not(
         return StepNotFoundError(
             f"{lists}, whose tables are here, but no index and no data of its dense variables",
             path=state_path,
-            hint=f"restore them, or give {os.path.join(directory, name + ASSETS_SUFFIX)}",
+            hint=f"restore them, or give {join(directory, name + ASSETS_SUFFIX)}",
         )
     if is_here:
         what = f"{lists}, whose files are gone"
         return StepNotFoundError(what, path=state_path, hint=_RESTORE)
-    where = os.path.join(directory, os.path.dirname(path))
+    where = join(directory, parent_of(path))
     hint = _RESTORE
     if "://" in path or "\\" in path:
         why, hint = "that is no path of this machine", _COPY
     else:
         try:
-            os.listdir(where)
+            store_of(where).names(where)
             why = "its files are gone from there"
-        except OSError as error:
-            why = f"{os.path.dirname(path)} cannot be reached: {error.strerror}"
+        except MonolithError as error:
+            why = f"{parent_of(path)} cannot be reached: {error.reason}"
             hint = _REACH
     what = f"{lists}, and there is no '{name}' here; {why}"
     return StepNotFoundError(what, path=state_path, hint=hint)
@@ -340,7 +339,7 @@ def _why_not(
 def _checkpoint_here(
     directory: str, names: Collection[str], name: str, *, listed_as: str | None = None
 ) -> Checkpoint:
-    prefix = os.path.join(directory, name)
+    prefix = join(directory, name)
     return Checkpoint(
         step=step_of(name),
         prefix=prefix,
@@ -390,10 +389,7 @@ def _is_of_input(name: str) -> bool:
 
 
 def _same_place(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
+    return store_of(other).is_same(one, other)
 
 
 def _uncommitted(step: int) -> str:

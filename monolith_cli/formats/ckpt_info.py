@@ -7,12 +7,15 @@ through here, so equal counts give equal bytes. Two files are compared parsed, n
 
 from __future__ import annotations
 
-import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import StateFileError
 from monolith_cli.formats import text_proto
-from monolith_cli.formats.small_file import read_whole_file
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = ["CkptInfo", "format_ckpt_info", "parse_ckpt_info", "read_ckpt_info", "write_ckpt_info"]
 
@@ -75,35 +78,34 @@ def parse_ckpt_info(data: bytes, path: str | None = None) -> CkptInfo:
     return info._replace(slot_counts={slot: n for slot, n in info.slot_counts.items() if n})
 
 
-def read_ckpt_info(path: str | os.PathLike[str]) -> CkptInfo:
+def read_ckpt_info(path: AnyPath) -> CkptInfo:
     """Read and parse the file.
 
     Raises
     ------
     PathNotFoundError, NotReadableError, StateFileError
-        As `read_whole_file` and `parse_ckpt_info`.
+        As `Store.read` and `parse_ckpt_info`.
     """
-    path = os.fspath(path)
+    path = as_location(path)
     try:
-        return parse_ckpt_info(read_whole_file(path), path)
+        return parse_ckpt_info(store_of(path).read(path), path)
     except StateFileError as error:
         error.hint = error.hint or "write it anew"
         raise
 
 
-def write_ckpt_info(
-    path: str | os.PathLike[str], info: CkptInfo, *, overwrite: bool = True
-) -> None:
+def write_ckpt_info(path: AnyPath, info: CkptInfo, *, overwrite: bool = True) -> None:
     """Write the file whole or not at all.
 
     Raises
     ------
     AlreadyExistsError, WriteError
-        As `atomic_write`.
+        As `Store.put` and `Store.put_if_absent`.
     """
-    from monolith_cli.storage.atomic import atomic_write
-
-    atomic_write(path, format_ckpt_info(info), overwrite=overwrite)
+    path = as_location(path)
+    store = store_of(path)
+    put = store.put if overwrite else store.put_if_absent
+    put(path, format_ckpt_info(info))
 
 
 def _integer(field: text_proto.Field, bits: int, path: str | None) -> int:

@@ -9,21 +9,19 @@ Source: LevelDB's doc/table_format.md.
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import struct
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.errors import (
-    CorruptionError,
-    NotReadableError,
-    PathNotFoundError,
-)
+from monolith_cli.errors import CorruptionError
 from monolith_cli.formats import wire
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from monolith_cli.storage.location import AnyPath
+    from monolith_cli.storage.store import OpenFile
 
 __all__ = ["MAX_BLOCK_BYTES", "TableEntry", "format_table", "read_table"]
 
@@ -48,27 +46,20 @@ class TableEntry(NamedTuple):
     offset: int
 
 
-def read_table(path: str | os.PathLike[str]) -> Iterator[TableEntry]:
+def read_table(path: AnyPath) -> Iterator[TableEntry]:
     """What is in a table in order, a block at a time; all checksums are verified.
 
     Raises
     ------
-    PathNotFoundError, NotReadableError
-        The operating system refused.
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        As `Store.open` and `OpenFile.read`.
     CorruptionError
         The bytes are not what the format demands: kinds `not_a_table`, `truncated_block`,
         `bad_block_crc` and `bad_block`. What came before is right.
     """
-    path = os.fspath(path)
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError(errno.EINVAL, "no regular file")  # opening a pipe would hang
-        with open(path, "rb") as file:
-            yield from _read(file, path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise PathNotFoundError("no such file", path=path) from error
-    except OSError as error:
-        raise NotReadableError.because(error, path) from error
+    path = as_location(path)
+    with store_of(path).open(path) as file:
+        yield from _read(file, path)
 
 
 def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -81,14 +72,13 @@ def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
     return bytes(table + footer + _MAGIC)
 
 
-def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
-    size = os.fstat(file.fileno()).st_size
-    end = size - _FOOTER_BYTES
-    footer = _read_at(file, max(0, end), _FOOTER_BYTES)
+def _read(file: OpenFile, path: str) -> Iterator[TableEntry]:
+    end = file.size - _FOOTER_BYTES
+    footer = file.read(max(0, end), _FOOTER_BYTES)
     if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
         from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
-        known = what_it_is(_read_at(file, 0, HEAD_BYTES))
+        known = what_it_is(file.read(0, HEAD_BYTES))
         if known is not None:
             what = f"this is {known.name}"
             raise CorruptionError(what, path=path, hint=known.remedy, kind="not_a_table")
@@ -119,11 +109,6 @@ def _read(file: BinaryIO, path: str) -> Iterator[TableEntry]:
     _read_block(file, path, meta_index, end, end)  # not used, but damage is damage
 
 
-def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
-
-
 def _read_handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
     """Offset and size of a block, as two varints; and where they end."""
     offset, position = wire.read_varint(data, position)
@@ -132,7 +117,7 @@ def _read_handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
 
 
 def _read_block(
-    file: BinaryIO, path: str, handle: tuple[int, int], end: int, named_at: int
+    file: OpenFile, path: str, handle: tuple[int, int], end: int, named_at: int
 ) -> bytes:
     """A block's content; blocks end at `end` in the file, and this one is named at `named_at`."""
     from monolith_cli._native import masked_crc32c, snappy_decompress
@@ -141,7 +126,7 @@ def _read_block(
     if offset + size + _TRAILER_BYTES > end or size > MAX_BLOCK_BYTES:
         what = f"names a block of {size} bytes from byte {offset} on, which is not there"
         raise CorruptionError(what, path=path, offset=named_at, kind="truncated_block")
-    stored = _read_at(file, offset, size + _TRAILER_BYTES)
+    stored = file.read(offset, size + _TRAILER_BYTES)
     if len(stored) < size + _TRAILER_BYTES:
         raise CorruptionError(
             "the file has shrunk", path=path, offset=offset, kind="truncated_block"

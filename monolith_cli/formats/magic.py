@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["HEAD_BYTES", "Known", "what_it_is", "what_the_file_is"]
+from monolith_cli.errors import MonolithError, StateFileError
+from monolith_cli.storage.store import store_of
+
+__all__ = ["HEAD_BYTES", "Known", "malformed", "what_it_is", "what_the_file_is"]
 
 HEAD_BYTES = 512
 """So many of the first bytes decide."""
@@ -70,7 +73,29 @@ def what_it_is(head: bytes) -> Known | None:
 def what_the_file_is(path: str) -> Known | None:
     """The same for a file; None for one that cannot be read, too."""
     try:
-        with open(path, "rb") as file:
-            return what_it_is(file.read(HEAD_BYTES))
-    except OSError:
+        with store_of(path).open(path) as file:
+            return what_it_is(file.read(0, HEAD_BYTES))
+    except MonolithError:
         return None
+
+
+def malformed(
+    what: str,
+    data: bytes,
+    path: str | None,
+    offset: int | None = None,
+    hint: str | None = None,
+) -> StateFileError:
+    """The error for a small file that does not parse; it says which other format this is, if any.
+
+    Parameters
+    ----------
+    what, path, offset, hint
+        As in `MonolithError`.
+    data
+        What the file holds.
+    """
+    known = what_it_is(data[:HEAD_BYTES])
+    if known is not None:
+        return StateFileError(f"this is {known.name}", path=path, hint=known.remedy)
+    return StateFileError(what, path=path, offset=offset, hint=hint)

@@ -11,13 +11,15 @@ has one. Entries are null where they were not counted.
 from __future__ import annotations
 
 import json
-import os
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.errors import StateFileError
-from monolith_cli.formats.small_file import read_whole_file
-from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = [
     "Manifest",
@@ -109,7 +111,7 @@ def parse_manifest(data: bytes, path: str | None = None) -> Manifest:
         raise StateFileError(str(error), path=path) from error
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+def read_manifest(path: AnyPath) -> Manifest:
     """Read the file.
 
     Raises
@@ -119,12 +121,11 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     PathNotFoundError, NotReadableError
         It is not there, or the operating system refused.
     """
+    path = as_location(path)
+    return parse_manifest(store_of(path).read(path), path)
 
-    path = os.fspath(path)
-    return parse_manifest(read_whole_file(path), path)
 
-
-def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
+def write_manifest(path: AnyPath, manifest: Manifest) -> None:
     """Write the file, whole or not at all.
 
     Raises
@@ -132,7 +133,8 @@ def write_manifest(path: str | os.PathLike[str], manifest: Manifest) -> None:
     WriteError
         The operating system refused.
     """
-    atomic_write(path, format_manifest(manifest))
+    path = as_location(path)
+    store_of(path).put(path, format_manifest(manifest))
 
 
 class _MalformedError(Exception):

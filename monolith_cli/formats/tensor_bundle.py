@@ -13,19 +13,15 @@ tensorflow/core/util/saved_tensor_slice_util write it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
-import os
 import re
-import stat
 import struct
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
-    MonolithError,
-    NotReadableError,
+    PathNotFoundError,
     UsageError,
 )
 from monolith_cli.formats import wire
@@ -36,12 +32,17 @@ from monolith_cli.formats.dtypes import (
 )
 from monolith_cli.formats.leveldb_table import TableEntry, read_table
 from monolith_cli.formats.variant import VariantElement
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
     import numpy as np
+
+    from monolith_cli.storage.location import AnyPath
+    from monolith_cli.storage.store import OpenFile
 
 __all__ = ["Slice", "TensorBundle", "TensorEntry", "cut_off", "other_format"]
 
@@ -134,8 +135,8 @@ class TensorBundle:
         As `read_table`; and kind `bad_entry` for what is no header or no entry.
     """
 
-    def __init__(self, prefix: str | os.PathLike[str]) -> None:
-        self.prefix = os.fspath(prefix)
+    def __init__(self, prefix: AnyPath) -> None:
+        self.prefix = as_location(prefix)
         self.index_path = f"{self.prefix}.index"
         self.shards = 0
         self.entries: dict[str, TensorEntry] = {}
@@ -202,7 +203,7 @@ class TensorBundle:
             what = f"{entry.size_bytes} bytes are no {count} {entry.dtype}"
             raise self._bad_entry(_key(entry), what)
         with self._open(entry) as file:
-            data = self._read_exactly(file, entry, entry.size_bytes)
+            data = self._read_exactly(file, entry, entry.offset, entry.size_bytes)
         if masked_crc32c(data) != entry.masked_crc32c:
             raise self._bad_data(entry)
         return data
@@ -253,7 +254,7 @@ class TensorBundle:
         if count > entry.size_bytes:  # each has a length, of a byte at least
             raise self._bad_data(entry, f"{count} strings in {entry.size_bytes} bytes", "bad_data")
         with self._open(entry) as file:
-            data = self._read_exactly(file, entry, entry.size_bytes)
+            data = self._read_exactly(file, entry, entry.offset, entry.size_bytes)
         lengths, position = [], 0
         try:
             for _ in range(count):
@@ -297,10 +298,9 @@ class TensorBundle:
         with self._open(entry) as file:
             position, end = entry.offset, entry.offset + entry.size_bytes
             while left:
-                file.seek(position)
                 size = min(max(wanted, _READ_BYTES), end - position)
                 is_rest = size == end - position
-                chunk = self._read_exactly(file, entry, size)
+                chunk = self._read_exactly(file, entry, position, size)
                 places, consumed, crc, stop, wanted = scan_variants(chunk, left, crc)
                 view = memoryview(chunk)
                 del chunk  # or two large elements would be in memory
@@ -363,29 +363,22 @@ class TensorBundle:
             raise UsageError(f"{entry.name} is no array: {error}") from error
 
     @contextlib.contextmanager
-    def _open(self, entry: TensorEntry) -> Iterator[BinaryIO]:
-        """The data file, where the tensor begins; it is known to reach to the tensor's end."""
+    def _open(self, entry: TensorEntry) -> Iterator[OpenFile]:
+        """The data file; it is known to reach to the tensor's end."""
         path = self.data_path(entry.shard)
         end = entry.offset + entry.size_bytes
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise OSError(errno.EINVAL, "no regular file")  # opening a pipe would hang
-            with open(path, "rb", buffering=_READ_BYTES) as file:
-                size = os.fstat(file.fileno()).st_size
-                if end > size:
-                    raise cut_off(path, size, entry.name, end, _HINT)
-                file.seek(entry.offset)
-                yield file
-        except FileNotFoundError as error:
+            opened = store_of(path).open(path)
+        except PathNotFoundError as error:
             what = "the data file is not there"
             raise MissingShardError(what, path=path, hint=_HINT) from error
-        except MonolithError:
-            raise
-        except OSError as error:
-            raise NotReadableError.because(error, path) from error
+        with opened as file:
+            if end > file.size:
+                raise cut_off(path, file.size, entry.name, end, _HINT)
+            yield file
 
-    def _read_exactly(self, file: BinaryIO, entry: TensorEntry, size: int) -> bytes:
-        data = file.read(size)
+    def _read_exactly(self, file: OpenFile, entry: TensorEntry, offset: int, size: int) -> bytes:
+        data = file.read(offset, size)
         if len(data) < size:
             raise self._bad_data(entry, "the file has shrunk", "truncated_data")
         return data

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from monolith_cli.formats import wire
 from monolith_cli.formats.dtypes import dtype_number, format_shape
 from monolith_cli.formats.leveldb_table import format_table
-from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from monolith_cli.storage.location import AnyPath
+
     Tensor: TypeAlias = np.ndarray[Any, Any] | tuple[str, Sequence[int], bytes]
 
 __all__ = ["write_tensor_bundle"]
 
 
-def write_tensor_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+def write_tensor_bundle(prefix: AnyPath, tensors: Mapping[str, Tensor]) -> None:
     """Write dense tensors so that `tf.train.load_checkpoint` and Saver read them by name.
 
     Meant for what fits in memory: all bytes are joined before they are written. Each of the two
@@ -39,12 +41,12 @@ def write_tensor_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Te
     ------
     KeyError
         The dtype is not a fixed-size number.
-    AlreadyExistsError, WriteError
-        As `atomic_write`.
+    WriteError
+        The store refused.
     """
     from monolith_cli._native import masked_crc32c
 
-    prefix = os.fspath(prefix)
+    prefix = as_location(prefix)
     # num_shards 1, little-endian (0, left out), version {producer 1}
     header = wire.varint_field(1, 1) + wire.bytes_field(3, wire.varint_field(1, 1))
     entries = [(b"", header)]
@@ -60,8 +62,9 @@ def write_tensor_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Te
         )
         entries.append((key, entry))
         data += content
-    atomic_write(f"{prefix}.data-00000-of-00001", bytes(data))
-    atomic_write(f"{prefix}.index", format_table(entries))
+    store = store_of(prefix)
+    store.put(f"{prefix}.data-00000-of-00001", bytes(data))
+    store.put(f"{prefix}.index", format_table(entries))
 
 
 def _from_array(array: np.ndarray[Any, Any]) -> tuple[str, Sequence[int], bytes]:

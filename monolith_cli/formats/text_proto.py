@@ -14,7 +14,7 @@ from codecs import BOM_UTF8
 from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from monolith_cli.errors import StateFileError
-from monolith_cli.formats.small_file import malformed, read_whole_file
+from monolith_cli.storage.store import store_of
 
 __all__ = ["Field", "Value", "expect", "parse", "quote", "read"]
 
@@ -92,11 +92,11 @@ def read(path: str, *, of_paths: bool = False) -> list[Field]:
     Raises
     ------
     PathNotFoundError, NotReadableError
-        As `read_whole_file`.
+        As `Store.read`.
     StateFileError
         It does not parse, or is too large.
     """
-    return parse(read_whole_file(path), path, of_paths=of_paths)
+    return parse(store_of(path).read(path), path, of_paths=of_paths)
 
 
 def parse(text: str | bytes, path: str | None = None, *, of_paths: bool = False) -> list[Field]:
@@ -149,6 +149,8 @@ class _Parser:
 
     def fail(self, what: str, offset: int | None = None) -> NoReturn:
         offset = self.position if offset is None else offset
+        from monolith_cli.formats.magic import malformed
+
         raise malformed(what, self.data, self.path, offset)
 
     def take(self, token: re.Pattern[bytes]) -> re.Match[bytes] | None:

@@ -9,8 +9,6 @@ a file is follows from its first bytes.
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
@@ -21,10 +19,14 @@ from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
 )
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
+
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -131,9 +133,9 @@ class DumpFile:
         file = _open_files.get(self)
         if file is None:
             try:
-                if not stat.S_ISREG(os.stat(self.path).st_mode):
-                    raise OSError(errno.EINVAL, "no regular file")  # opening a pipe would hang
-                file = _native.File(os.fsencode(self.path), self.expected, self.max_record_bytes)
+                path = store_of(self.path).open(self.path).local_path
+                assert path is not None  # no other store is known yet
+                file = _native.File(path, self.expected, self.max_record_bytes)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None
             if self._stored_bytes is None:
@@ -172,8 +174,12 @@ class DumpFile:
         """What an exception of the native module means for this file."""
         if isinstance(error, _native.ChangedError):
             return self._changed(error.args[0])
-        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if isinstance(error, PathNotFoundError) or (
+            isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
+        ):
             return PathNotFoundError("no such file, or gone meanwhile", path=self.path)
+        if isinstance(error, NotReadableError):
+            return NotReadableError(error.what, path=self.path)
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return NotReadableError(f"not readable: {reason}", path=self.path)
 
@@ -291,7 +297,7 @@ _open_files = _OpenFiles()
 
 
 def read_records(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     *,
     compression: str = "plain",
     max_record_bytes: int = MAX_RECORD_BYTES,
@@ -310,7 +316,7 @@ def read_records(
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `DumpFile.open`.
     """
-    dump = DumpFile(os.fspath(path), compression, max_record_bytes)
+    dump = DumpFile(as_location(path), compression, max_record_bytes)
     file = dump.open()
     try:
         reader = _native.Reader(file, 0, file.stream_bytes)
@@ -360,10 +366,9 @@ class RecordWriter:
         From any method: no space, no permission.
     """
 
-    def __init__(self, path: str | os.PathLike[str], compression: str = "plain") -> None:
-        from monolith_cli.storage.atomic import AtomicFile
-
-        self._file = AtomicFile(os.fspath(path))
+    def __init__(self, path: AnyPath, compression: str = "plain") -> None:
+        path = as_location(path)
+        self._file = store_of(path).create(path)
         self._compression = compression
         self._pending = bytearray()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from monolith_cli.storage.store import OpenFile
 
 __all__ = ["Content", "OddEnd"]
 
@@ -59,7 +60,7 @@ class Content:
     Parameters
     ----------
     file
-        Open at its start.
+        It is read from its start on.
     compression
         `GZIP`, `ZLIB`, or empty.
     progress
@@ -72,11 +73,11 @@ class Content:
     """
 
     def __init__(
-        self, file: BinaryIO, compression: str, progress: Callable[[int, int], object]
+        self, file: OpenFile, compression: str, progress: Callable[[int, int], object]
     ) -> None:
         self._file = file
         self._progress = progress
-        self._size = os.fstat(file.fileno()).st_size
+        self._offset = 0  # in the file
         self._bits = {"": None, "GZIP": 31, "ZLIB": 15}.get(compression, 0)
         if self._bits == 0:
             raise ValueError(f"compression {compression}")
@@ -90,12 +91,12 @@ class Content:
         """Of the file after the end of the content; known when that has been read to its end."""
         if self._stream is None or not self._is_single or not self._stream.eof:
             return 0
-        return self._size - self._file.tell() + len(self._stream.unused_data)
+        return self._file.size - self._offset + len(self._stream.unused_data)
 
     @property
     def is_cut(self) -> bool:
         """Whether the file ends within a compressed stream; known as `unread_bytes` is."""
-        return self._stream is not None and not self._stream.eof and self._size > 0
+        return self._stream is not None and not self._stream.eof and self._file.size > 0
 
     def read(self, size: int) -> bytes:
         """As much as that, less at the end."""
@@ -129,16 +130,13 @@ class Content:
 
     def _more(self) -> bytes:
         if self._stream is None:
-            data = self._file.read(_READ_BYTES)
-            self._progress(self._file.tell(), self._size)
-            return data
+            return self._stored(_READ_BYTES)
         while True:
             ended = self._stream.eof
             if ended and self._is_single:
                 return b""
             rest = self._stream.unused_data if ended else self._stream.unconsumed_tail
-            data = rest or self._file.read(_READ_BYTES // 4)
-            self._progress(self._file.tell(), self._size)
+            data = rest or self._stored(_READ_BYTES // 4)
             if not data:
                 return b""
             if ended:  # a file may be several, one after the other
@@ -146,6 +144,13 @@ class Content:
             found: bytes = self._stream.decompress(data, _READ_BYTES)
             if found:
                 return found
+
+    def _stored(self, size: int) -> bytes:
+        """The next bytes of the file as it is stored."""
+        data = self._file.read(self._offset, size)
+        self._offset += len(data)
+        self._progress(self._offset, self._file.size)
+        return data
 
     def _new_stream(self) -> Any:
         import zlib

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.iterators.state import state_entries
+from monolith_cli.storage.location import join, name_of
+from monolith_cli.storage.store import store_of
 
 __all__ = ["elsewhere_hint", "find_states_elsewhere"]
 
@@ -33,16 +32,17 @@ def find_states_elsewhere(directory: str) -> list[str]:
     bundles; one that cannot be read is passed over.
     """
     try:
-        names = [name for name in list_names(directory) if name.endswith(INDEX_SUFFIX)]
+        everything = store_of(directory).names(directory)
     except MonolithError:
         return []
+    names = [name for name in everything if name.endswith(INDEX_SUFFIX)]
     latest = _latest(directory) + INDEX_SUFFIX
     newest = sorted(
         names, key=lambda name: (name == latest, _changed_ns(directory, name), name), reverse=True
     )
     found = []
     for name in newest[:_LOOKED_AT]:
-        prefix = os.path.join(directory, name.removesuffix(INDEX_SUFFIX))
+        prefix = join(directory, name.removesuffix(INDEX_SUFFIX))
         try:
             if state_entries(TensorBundle(prefix)):
                 found.append(prefix)
@@ -53,14 +53,14 @@ def find_states_elsewhere(directory: str) -> list[str]:
 
 def _latest(directory: str) -> str:
     try:
-        state = read_checkpoint_state(os.path.join(directory, CHECKPOINT))
+        state = read_checkpoint_state(join(directory, CHECKPOINT))
     except MonolithError:
         return ""
-    return os.path.basename(state.model_checkpoint_path)
+    return name_of(state.model_checkpoint_path)
 
 
 def _changed_ns(directory: str, name: str) -> int:
     try:
-        return os.stat(os.path.join(directory, name)).st_mtime_ns
-    except OSError:
+        return store_of(directory).status(join(directory, name)).modified_ns
+    except MonolithError:
         return 0

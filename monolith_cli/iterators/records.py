@@ -6,12 +6,13 @@ uncompressed content. Files are known by the paths that the job had; they may ha
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.errors import MonolithError
+from monolith_cli.errors import MonolithError, UsageError
 from monolith_cli.iterators.content import Content, OddEnd
+from monolith_cli.storage.location import common_parent, join, name_of, parent_of, relative
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -116,7 +117,7 @@ class RecordCounter:
     def place(self, path: str) -> str | None:
         """Where a file is now; None if it is not there."""
         for place in self._places(path):
-            if os.path.isfile(place):
+            if _is_there(place):
                 return place
         return None
 
@@ -124,11 +125,11 @@ class RecordCounter:
         path = path.removeprefix("file://")
         if self._directory is None:
             return [path]
-        below = os.path.commonpath([os.path.dirname(name) for name in self._known] or ["/"])
-        places = [os.path.join(self._directory, os.path.relpath(path, below))]
-        name = os.path.basename(path)
-        if [os.path.basename(other) for other in self._known].count(name) <= 1:
-            places.append(os.path.join(self._directory, name))
+        below = common_parent([parent_of(name) for name in self._known] or ["/"])
+        places = [join(self._directory, relative(path, below))]
+        name = name_of(path)
+        if [name_of(other) for other in self._known].count(name) <= 1:
+            places.append(join(self._directory, name))
         return places
 
     def compression(self, path: str, kind: FileKind) -> str | None:
@@ -138,7 +139,7 @@ class RecordCounter:
         place = self.place(path)
         try:
             return None if place is None else _sniffed(place)
-        except OSError:
+        except MonolithError:
             return None
 
     def _count(self, path: str, kind: FileKind, offset: int | None) -> Count:
@@ -148,16 +149,16 @@ class RecordCounter:
         if place is None:
             return Count(None, "the file is not there", is_absent=True)
         try:
-            size = os.stat(place).st_size
+            size = store_of(place).status(place).size
             if self._sizes.get(path, size) != size:
                 return Count(None, f"the file had {self._sizes[path]} bytes, and has {size}")
             if offset is None and size == 0:
                 return Count(0)
             return self._count_in(_File(path, place, kind), offset)
+        except MonolithError as error:
+            return Count(None, f"the file cannot be read: {error.reason}")
         except OSError as error:
             return Count(None, f"the file cannot be read: {error.strerror}")
-        except MonolithError as error:
-            return Count(None, f"the file cannot be read: {error.what}")
         except (ValueError, EOFError) as error:
             return Count(None, f"the file is damaged: {error}")
 
@@ -167,8 +168,9 @@ class RecordCounter:
         if kind.reader == "TFRecord" and compression not in ("GZIP", "ZLIB"):
             return self._count_framed(file, compression, offset)
         if kind.reader == "FixedLengthRecord" and (offset is not None or not compression):
-            return _fixed(os.stat(file.place).st_size, kind, compression, offset)
-        with open(file.place, "rb") as stream:
+            size = store_of(file.place).status(file.place).size
+            return _fixed(size, kind, compression, offset)
+        with store_of(file.place).open(file.place) as stream:
             content = Content(stream, compression, self._progress)
             if kind.reader == "TFRecord":
                 return self._count_inflated(file, content, compression, offset)
@@ -336,5 +338,12 @@ def _sniffed(place: str) -> str:
 
     A record of 35,615 bytes begins as GZIP does, and is then found not to be.
     """
-    with open(place, "rb") as file:
-        return _MAGIC.get(file.read(2), "")
+    with store_of(place).open(place) as file:
+        return _MAGIC.get(file.read(0, 2), "")
+
+
+def _is_there(place: str) -> bool:
+    try:
+        return store_of(place).is_file(place)
+    except UsageError:
+        return False  # in a store that is not known here

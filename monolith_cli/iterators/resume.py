@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.inputs import find_input_step, input_prefix, list_inputs, worker_of
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, step_of
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.iterators.elsewhere import elsewhere_hint
 from monolith_cli.iterators.state import advising, iterator_name, state_entries
+from monolith_cli.storage.location import as_location, name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = ["SavedInput", "choose_iterator", "find_input", "read_iterators"]
 
@@ -50,7 +52,7 @@ class SavedInput(NamedTuple):
 
 
 def find_input(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     worker: int | None,
     step: int | None = None,
     *,
@@ -80,14 +82,14 @@ def find_input(
     StateFileError
         A file that says where the job goes on does not parse.
     """
-    path = os.fspath(path)
+    path = as_location(path)
     prefix = path.removesuffix(INDEX_SUFFIX)
-    if not os.path.isdir(path) and os.path.lexists(prefix + INDEX_SUFFIX):
+    if not store_of(path).is_directory(path) and store_of(path).exists(prefix + INDEX_SUFFIX):
         if worker is not None or step is not None:
             raise UsageError("a file has no other workers or steps", path=path)
-        name = os.path.basename(prefix)
+        name = name_of(prefix)
         return SavedInput(worker_of(name), step_of(name), prefix)
-    states = list_inputs(list_names(path))
+    states = list_inputs(store_of(path).names(path))
     if worker is None:
         if len(states) > 1:
             raise UsageError(f"which worker? There are {', '.join(map(str, states))}", path=path)

@@ -7,7 +7,6 @@ ours goes on as if nothing had been asked for.
 
 from __future__ import annotations
 
-import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +28,6 @@ from monolith_cli.checkpoint.override import (
     write_override,
 )
 from monolith_cli.checkpoint.restart import RestartPoint
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
     CorruptionError,
     MonolithError,
@@ -39,9 +37,13 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.iterators.state import advising
+from monolith_cli.storage.location import as_location, join
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = ["Move", "Rollback", "roll_back"]
 
@@ -99,7 +101,7 @@ class Rollback(NamedTuple):
 
 
 def roll_back(
-    model_dir: str | os.PathLike[str],
+    model_dir: AnyPath,
     step: int | None,
     *,
     workers: Collection[int] | None = None,
@@ -134,14 +136,14 @@ def roll_back(
     WriteError
         The operating system refused to write. Doing it again is safe.
     """
-    path = os.fspath(model_dir)
+    path = as_location(model_dir)
     restart, steps = _latest_commit(path)
     assert restart.step is not None
     earlier = read_override(path)
     if earlier:
         earlier = what_is_left(path, earlier, steps)
     to = restart.step if step is None else step
-    states = list_inputs(list_names(path))
+    states = list_inputs(store_of(path).names(path))
     order = order_of_inputs(path, {input_base(worker): states[worker] for worker in states})
     if _is_later(order, to, restart.step):
         what = f"step {to} is later than the model's, {restart.step}: inputs can only go back"
@@ -165,7 +167,7 @@ def roll_back(
         before = before._replace(step=earlier.model_step)
     moves = [Move(worker, find_input_step(path, worker, before), to) for worker in meant]
     files = [input_state_name(worker) for worker in meant]
-    if inputs or os.path.lexists(os.path.join(path, CKPT_OVERRIDE)):
+    if inputs or store_of(path).exists(join(path, CKPT_OVERRIDE)):
         files.append(CKPT_OVERRIDE)
     if not dry_run:
         for worker in meant:
@@ -193,7 +195,7 @@ def _latest_commit(path: str) -> tuple[RestartPoint, list[int]]:
     if directory.kind != "training":
         hint = "give the directory where a job saves"
         raise PathNotFoundError("no directory of a job", path=path, hint=hint)
-    if not os.path.lexists(os.path.join(path, CHECKPOINT)):
+    if not store_of(path).exists(join(path, CHECKPOINT)):
         what = f"nothing is committed: there is no '{CHECKPOINT}' file"
         raise StepNotFoundError(what, path=path, hint="the job starts anew as it is")
     checkpoint = directory.checkpoint()

@@ -10,7 +10,6 @@ iterator that has nothing to save, a plain map say, is seen in the names of othe
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.formats.tensor_bundle import TensorEntry
     from monolith_cli.formats.variant import StatePart
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = [
     "IteratorState",
@@ -195,7 +195,7 @@ def iterator_name(entry: TensorEntry) -> str:
     return name.removesuffix(_OF_OBJECT if name.endswith(_OF_OBJECT) else _OF_GRAPH)
 
 
-def read_states(prefix: str | os.PathLike[str]) -> list[IteratorState]:
+def read_states(prefix: AnyPath) -> list[IteratorState]:
     """The states of all iterators in a bundle; each is read once, verified, and not kept.
 
     Memory is that of the largest part, and 4 KiB for each node at most.

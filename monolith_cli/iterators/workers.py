@@ -7,7 +7,6 @@ the model's step by its name. Both are told; usually they are the same.
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,7 +30,6 @@ from monolith_cli.checkpoint.names import (
     step_of,
 )
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import (
     MonolithError,
     PathNotFoundError,
@@ -43,12 +41,15 @@ from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.iterators.elsewhere import elsewhere_hint
 from monolith_cli.iterators.state import advising, state_entries
+from monolith_cli.storage.location import HERE, as_location, join, name_of, parent_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
     from monolith_cli.checkpoint.override import Override
+    from monolith_cli.storage.location import AnyPath
 
 __all__ = ["InputDir", "WorkerState", "find_state", "list_workers", "open_inputs"]
 
@@ -248,20 +249,20 @@ class InputDir:
             newest = next(step for step in reversed(self._order) if step in steps)
             prefix = self._prefix(name, newest)
             return state._replace(step=newest, prefix=prefix, remarks=("has no state file",))
-        path = os.path.join(self._directory, state_file)
+        path = join(self._directory, state_file)
         try:
             recorded = read_checkpoint_state(path).model_checkpoint_path
         except MonolithError as error:
             error.hint = error.hint or _state_file_hint(steps)
             return state._replace(problem=error)
-        latest = os.path.basename(recorded)
+        latest = name_of(recorded)
         parts = parse_checkpoint_name(latest)
         step = parts.step if parts else None
         if parts and parts.step in steps and parts.base == f"{name}.ckpt":
-            return state._replace(step=step, prefix=os.path.join(self._directory, latest))
-        elsewhere = os.path.join(self._directory, recorded)
-        if recorded and os.path.isfile(elsewhere + INDEX_SUFFIX):
-            where = f"is in {os.path.dirname(elsewhere)}"
+            return state._replace(step=step, prefix=join(self._directory, latest))
+        elsewhere = join(self._directory, recorded)
+        if recorded and store_of(elsewhere).is_file(elsewhere + INDEX_SUFFIX):
+            where = f"is in {parent_of(elsewhere)}"
             return state._replace(step=step, prefix=elsewhere, remarks=(where,))
         what = f"names '{latest}' as the latest, which is gone" if latest else "names no state"
         problem = StateFileError(what, path=path, hint=_state_file_hint(steps), kind="state_gone")
@@ -294,7 +295,7 @@ class InputDir:
         return state._replace(is_of_run_before=True, remarks=remarks)
 
     def _prefix(self, name: str, step: int) -> str:
-        return os.path.join(self._directory, f"{name}.ckpt-{step}")
+        return join(self._directory, f"{name}.ckpt-{step}")
 
     def _without_state(self, state: WorkerState) -> WorkerState:
         """A worker with iterators by `ckpt.inputs` alone."""
@@ -310,7 +311,7 @@ class InputDir:
         return state._replace(problem=problem)
 
 
-def open_inputs(path: str | os.PathLike[str]) -> InputDir:
+def open_inputs(path: AnyPath) -> InputDir:
     """Look at what there is of a job's inputs; reads a few small files.
 
     Raises
@@ -322,10 +323,10 @@ def open_inputs(path: str | os.PathLike[str]) -> InputDir:
     NotReadableError
         The operating system refused to list it.
     """
-    path = os.fspath(path)
+    path = as_location(path)
     try:
         kind = open_model_dir(path).kind
-        found = InputDir(path, path, list_names(path))
+        found = InputDir(path, path, store_of(path).names(path))
     except PathNotFoundError as error:
         error.hint = elsewhere_hint(path) or error.hint
         raise
@@ -340,7 +341,7 @@ def _no_inputs(path: str) -> PathNotFoundError:
 
 
 def list_workers(
-    path: str | os.PathLike[str], step: int | None = None, *, verify: bool = True
+    path: AnyPath, step: int | None = None, *, verify: bool = True
 ) -> tuple[InputDir, list[WorkerState]]:
     """The states of all workers, with sizes; all of them are read unless `verify` is off."""
     for attempt in range(_TRIES):
@@ -349,7 +350,9 @@ def list_workers(
         states = [inputs.state(each, step) for each in everyone]
         if step is not None and all(state.prefix is None for state in states):
             what = f"no state of step {step} or before"
-            raise StepNotFoundError(what, path=os.fspath(path), hint=_steps_text(inputs.all_steps))
+            raise StepNotFoundError(
+                what, path=as_location(path), hint=_steps_text(inputs.all_steps)
+            )
         states = [_measured(state, verify) for state in states]
         if attempt + 1 == _TRIES or not any(
             isinstance(state.problem, PathNotFoundError) and state.prefix for state in states
@@ -359,7 +362,7 @@ def list_workers(
 
 
 def find_state(
-    path: str | os.PathLike[str], worker: int | None = None, step: int | None = None
+    path: AnyPath, worker: int | None = None, step: int | None = None
 ) -> tuple[WorkerState, Any]:
     """The state of one worker, and the fingerprints of its iterators by their names.
 
@@ -381,16 +384,16 @@ def find_state(
     MonolithError
         As `open_inputs`; or what is wrong with the state file.
     """
-    path = os.fspath(path)
+    path = as_location(path)
     prefix = path.removesuffix(INDEX_SUFFIX)
-    if not os.path.isdir(path) and os.path.isfile(prefix + INDEX_SUFFIX):
+    if not store_of(path).is_directory(path) and store_of(path).is_file(prefix + INDEX_SUFFIX):
         if worker is not None or step is not None:
             raise UsageError("a file has no other workers or steps", path=path)
         return _state_of_file(prefix)
     try:
         inputs = open_inputs(path)
     except PathNotFoundError as error:
-        if not os.path.isdir(path):
+        if not store_of(path).is_directory(path):
             error.hint = "give a model directory, or the path of a state without its suffix"
         raise
     if not inputs.workers:
@@ -418,20 +421,20 @@ def find_state(
         raise state.problem
     if state.prefix is None or state.step is None:
         raise StepNotFoundError(f"worker {worker} {'; '.join(state.remarks)}", path=path)
-    return state, _fingerprints(os.path.dirname(state.prefix), worker, state.step)
+    return state, _fingerprints(parent_of(state.prefix), worker, state.step)
 
 
 def _state_of_file(prefix: str) -> tuple[WorkerState, Any]:
-    name = os.path.basename(prefix)
+    name = name_of(prefix)
     worker, step = worker_of(name), step_of(name)
     state = WorkerState(worker, step, prefix)
     if worker is None or step is None:
         return state, None
-    return state, _fingerprints(os.path.dirname(prefix), worker, step)
+    return state, _fingerprints(parent_of(prefix), worker, step)
 
 
 def _fingerprints(directory: str, worker: int, step: int) -> Any:
-    saved = read_step_inputs(directory or os.curdir, step)
+    saved = read_step_inputs(directory or HERE, step)
     entry = saved.workers.get(worker) if saved else None
     return entry.fingerprint if entry else None
 

@@ -10,11 +10,11 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint import names as file_names
-from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
 from monolith_cli.fid import V2_SIGNATURE_BITS
 from monolith_cli.formats import checkpoint_state, wire
 from monolith_cli.storage.atomic import atomic_write, left_behind, temporary_path
+from monolith_cli.storage.local import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -457,7 +457,7 @@ def _remove_left_behind(directory: Path, base: str) -> None:
         if name in (file_names.CHECKPOINT, file_names.MONOLITH_CHECKPOINT) or name.startswith(
             f"{base}."
         ):
-            remove(path)
+            LOCAL.delete(path)
 
 
 @contextlib.contextmanager

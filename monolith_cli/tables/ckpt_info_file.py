@@ -5,7 +5,6 @@ Both decisions are made from counts alone; who counted, and what is shown of it,
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import (
@@ -16,6 +15,7 @@ from monolith_cli.errors import (
     WriteError,
 )
 from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info, write_ckpt_info
+from monolith_cli.storage.store import store_of
 from monolith_cli.tables.gone import gone_error
 from monolith_cli.tables.skipped import skipped_error
 
@@ -171,7 +171,7 @@ def _not_compared(path: str | None) -> str:
     """What a check says that compared nothing, as not everything could be counted."""
     if path is None:
         return "nothing was compared: there is no step"
-    if not os.path.lexists(path):
+    if not store_of(path).exists(path):
         return f"{path}: not there; nothing was compared"
     return f"{path}: not compared, as damaged or incomplete data was left out of the counts"
 

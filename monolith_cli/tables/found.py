@@ -5,7 +5,6 @@ A table is whole or left out: of one that several dumps hold parts of, no part m
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +17,7 @@ from monolith_cli.errors import (
     TableNotFoundError,
 )
 from monolith_cli.formats.tfrecord import DumpFile
+from monolith_cli.storage.location import join, name_of
 from monolith_cli.tables.single import SingleTable
 from monolith_cli.tables.stream import ReadOptions
 
@@ -267,7 +267,7 @@ def _no_match(pattern: str, checkpoint: Checkpoint, every: FoundTables) -> Monol
         gone.what = f"{gone.what}; {what}"
         return gone
     where = checkpoint.assets[0] if checkpoint.assets else checkpoint.prefix
-    return TableNotFoundError(what, path=None if where is None else os.fspath(where))
+    return TableNotFoundError(what, path=None if where is None else where)
 
 
 def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:
@@ -287,7 +287,7 @@ def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] |
 
 
 def _is_contents(path: str, base: str) -> bool:
-    name = parse_shard_name(os.path.basename(path))
+    name = parse_shard_name(name_of(path))
     return name is not None and name.base == base + META_SUFFIX
 
 
@@ -311,6 +311,6 @@ def _lost_contents(shards: ShardSet) -> MissingShardError:
     name = shard_name(shards.base + META_SUFFIX, 0, len(shards.paths))
     return MissingShardError(
         "missing, while data of many tables is there: the save is not whole",
-        path=os.path.join(shards.directory, name),
+        path=join(shards.directory, name),
         hint=MISSING_HINT,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from monolith_cli.errors import MonolithError
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from monolith_cli.tables.found import FoundTables
@@ -28,7 +28,7 @@ def gone_error(path: str | None, found: FoundTables | None) -> MonolithError | N
     """
     if path is None or found is None or found.problems or found.others:
         return None
-    if not os.path.lexists(path):
+    if not store_of(path).exists(path):
         return None  # before anything is imported for it
     from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info
     from monolith_cli.tables.comparison import compare

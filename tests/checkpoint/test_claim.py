@@ -24,6 +24,7 @@ from monolith_cli.checkpoint.claim import (
     write_claim,
 )
 from monolith_cli.errors import AlreadyExistsError, DirectoryInUseError, StateFileError
+from monolith_cli.storage import machine
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
 
@@ -145,7 +146,7 @@ def test_elsewhere_nothing_is_known(changed: dict[str, str | None]) -> None:
 def test_a_process_that_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another user, where /proc shows one's own only."""
     claim = Claim.of_this_process()
-    monkeypatch.setattr(claims, "_process", lambda pid: None)
+    monkeypatch.setattr(machine, "process", lambda pid: None)
     assert not is_gone(claim)
 
 

@@ -22,11 +22,11 @@ from commit_support import (
     write_state,
 )
 
-from monolith_cli.checkpoint import commits
 from monolith_cli.checkpoint.commits import CommittedSteps
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.restart import RestartPoint, restart_point
 from monolith_cli.errors import WriteError
+from monolith_cli.storage.local import LocalStore
 
 # --- commits --------------------------------------------------------------------------------
 
@@ -358,7 +358,7 @@ def test_what_was_about_to_be_dropped_is_dropped_after_all(
     commit(steps, tmp_path, 10)
     save(tmp_path, 20)
     with monkeypatch.context() as patch:
-        patch.setattr(commits, "remove", no_removal)
+        patch.setattr(LocalStore, "delete", no_removal)
         with pytest.raises(WriteError):
             steps.commit(20)
     save_model(tmp_path, 25)
@@ -395,7 +395,7 @@ def test_each_drops_its_own_steps(tmp_path: Path) -> None:
     assert open_model_dir(tmp_path).steps() == [29, 30]
 
 
-def no_removal(path: str) -> None:
+def no_removal(store: LocalStore, path: str) -> None:
     raise WriteError("not removed", path=path)
 
 

@@ -24,6 +24,7 @@ from monolith_cli.checkpoint import commits
 from monolith_cli.checkpoint.commits import CommittedSteps
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import NotReadableError, WriteError
+from monolith_cli.storage.local import LocalStore
 
 
 @pytest.mark.parametrize(
@@ -99,17 +100,19 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
             raise Killed
         done.append(name)
 
-    remove, write = commits.remove, commits.write_input_state
+    delete, write = LocalStore.delete, commits.write_input_state
 
-    def removed(path: str) -> bool:
-        step(os.path.basename(path))
-        return remove(path)
+    def deleted(store: LocalStore, path: str) -> bool:
+        name = os.path.basename(path)
+        if not name.startswith("checkpoint_input_worker_"):  # see below
+            step(name)
+        return delete(store, path)
 
     def written(directory: str, worker: int, latest: int | None) -> None:
         step(f"checkpoint_input_worker_{worker}")
         write(directory, worker, latest)
 
-    monkeypatch.setattr(commits, "remove", removed)
+    monkeypatch.setattr(LocalStore, "delete", deleted)
     monkeypatch.setattr(commits, "write_input_state", written)
     return done
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -78,13 +77,13 @@ def test_what_belongs_to_a_step(model: Path) -> None:
 
 def test_only_the_index_is_opened(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    real = builtins.open
+    real = os.open
 
-    def noting(path: Any, *args: Any, **options: Any) -> Any:
-        opened.append(str(path))
-        return real(path, *args, **options)
+    def noting(path: str, flags: int) -> int:
+        opened.append(path)
+        return real(path, flags)
 
-    monkeypatch.setattr(builtins, "open", noting)
+    monkeypatch.setattr(os, "open", noting)
     make_manifest(str(model), "model.ckpt", 7)
     assert opened == [str(model / "model.ckpt-7.index")]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import tf_support
 
-from monolith_cli.checkpoint import shard_set, training_dir
 from monolith_cli.checkpoint.checkpoint import Checkpoint
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import (
@@ -21,6 +20,7 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkpoint_state
 from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.local import LocalStore
 
 
 def save(directory: Path, *steps: int, base: str = "model.ckpt") -> None:
@@ -319,16 +319,16 @@ def test_a_malformed_state_file(tmp_path: Path) -> None:
 def interleave(monkeypatch: pytest.MonkeyPatch, *actions: object) -> None:
     """Run one of the actions before each listing of the directory."""
     todo = list(actions)
-    listed = shard_set.list_names
+    listed = LocalStore.names
 
-    def list_names(directory: str) -> list[str]:
+    def names(store: LocalStore, directory: str) -> list[str]:
         if todo:
             action = todo.pop(0)
             assert callable(action)
             action()
-        return listed(directory)
+        return listed(store, directory)
 
-    monkeypatch.setattr(training_dir, "list_names", list_names)
+    monkeypatch.setattr(LocalStore, "names", names)
 
 
 def test_a_step_committed_between_the_two_looks(

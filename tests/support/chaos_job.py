@@ -273,17 +273,20 @@ def dropping(nth: int) -> Callable[[Stop], None]:
 
     def patch(stop: Stop) -> None:
         from monolith_cli.checkpoint import commits
+        from monolith_cli.checkpoint.names import parse_step_file
+        from monolith_cli.storage.local import LocalStore
 
         removed: list[str] = []
         is_dropping: list[bool] = []
         count_saves(stop)
 
-        def look(path: str) -> None:
-            removed.append(path)
-            if is_dropping and len(removed) == nth:
-                stop.here()
+        def look(_: LocalStore, path: str) -> None:
+            if is_dropping and parse_step_file(os.path.basename(path)):
+                removed.append(path)
+                if len(removed) == nth:
+                    stop.here()
 
-        around(commits, "remove", after=look)
+        around(LocalStore, "delete", after=look)
         around(
             commits.CommittedSteps,
             "_drop",
@@ -296,17 +299,19 @@ def dropping(nth: int) -> Callable[[Stop], None]:
 
 def clearing(stop: Stop) -> None:
     """While what a failed save has left is removed; it needs one before it."""
-    from monolith_cli.checkpoint import commits
+    from monolith_cli.checkpoint.names import parse_step_file
+    from monolith_cli.storage.local import LocalStore
 
     removed: list[str] = []
     stop.begin_save(0)
 
-    def look(path: str) -> None:
-        removed.append(path)
-        if len(removed) == 3:
-            stop.here()
+    def look(_: LocalStore, path: str) -> None:
+        if parse_step_file(os.path.basename(path)):
+            removed.append(path)
+            if len(removed) == 3:
+                stop.here()
 
-    around(commits, "remove", after=look)
+    around(LocalStore, "delete", after=look)
 
 
 ASSETS = r"model\.ckpt-\d+\.assets/"

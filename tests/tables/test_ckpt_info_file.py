@@ -117,7 +117,7 @@ def test_a_broken_file_is_kept_until_forced(tmp_path: Path) -> None:
 def test_write_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, force: bool
 ) -> None:
-    def refuse(path: str, data: bytes, *, overwrite: bool) -> None:
+    def refuse(path: str, data: bytes, **options: object) -> None:
         raise WriteError("not written: no", path=path, kind=kind)
 
     monkeypatch.setattr("monolith_cli.storage.atomic.atomic_write", refuse)
@@ -142,9 +142,9 @@ def test_somebody_writes_it_meanwhile(
 ) -> None:
     path = tmp_path / "ckpt.info-5"
 
-    def late(name: str, data: bytes, *, overwrite: bool) -> None:
+    def late(name: str, data: bytes, *, overwrite: bool, mode: int) -> None:
         path.write_bytes(text)
-        atomic_write(name, data, overwrite=overwrite)
+        atomic_write(name, data, overwrite=overwrite, mode=mode)
 
     monkeypatch.setattr("monolith_cli.storage.atomic.atomic_write", late)
     outcome = save_ckpt_info(str(path), DUMP)

@@ -20,10 +20,10 @@ from monolith_cli.checkpoint.inputs import (
     write_input_state,
 )
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_inputs_name
-from monolith_cli.checkpoint.removal import remove
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.storage.atomic import sync
+from monolith_cli.storage.local import LOCAL
 from monolith_cli.training.barrier.callbacks import RunningRequest, running_request
 from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.paths import check_save_path
@@ -204,7 +204,7 @@ class WorkerCkptHelper:
     def _move(self, names: list[str], temporary: str) -> None:
         """Have the files appear, the index last: without it there is no state."""
         if names:
-            remove(os.path.join(self._model_dir, names[-1]))  # of a save that was given up
+            LOCAL.delete(os.path.join(self._model_dir, names[-1]))  # of a save that was given up
         moved: list[str] = []
         try:
             for name in names:

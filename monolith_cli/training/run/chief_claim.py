@@ -24,9 +24,9 @@ from monolith_cli.checkpoint.claim import (
     write_claim,
 )
 from monolith_cli.checkpoint.names import CHECKPOINT, CHIEF_CLAIM
-from monolith_cli.checkpoint.removal import remove
 from monolith_cli.errors import AlreadyExistsError, MonolithError, StateFileError
 from monolith_cli.storage.atomic import make_directory
+from monolith_cli.storage.local import LOCAL
 
 __all__ = ["ChiefClaim"]
 
@@ -156,7 +156,7 @@ class ChiefClaim:
         try:
             found = read_claim(self._model_dir)
             if found is not None and found.id == self._claim.id:
-                remove(os.path.join(self._model_dir, CHIEF_CLAIM))
+                LOCAL.delete(os.path.join(self._model_dir, CHIEF_CLAIM))
         except MonolithError as error:
             logging.warning("The claim of the chief is not removed: %s", error)
 

@@ -13,6 +13,7 @@ from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_inputs_name
 from monolith_cli.checkpoint.override import Override
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import WriteError
+from monolith_cli.storage.local import LOCAL
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.run.chief_claim import ChiefClaim
 from monolith_cli.training.saves.directory import (
@@ -94,6 +95,7 @@ class HeldDirectory:
                 max_to_keep=saver.max_to_keep,
                 keep_every_n_hours=saver.keep_checkpoint_every_n_hours,
                 check=self.claim.check,
+                store=LOCAL,
             )
         self._steps.restart(self._restart)
 
