@@ -23,7 +23,7 @@ from monolith_cli.storage.location import as_location
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
     from types import TracebackType
 
     from monolith_cli.storage.location import AnyPath
@@ -97,6 +97,9 @@ class Skipped(NamedTuple):
 class DumpFile:
     """A file of records by its path. It is opened when it is read, and can be pickled.
 
+    What was found out when it was opened first stays with it, in another process too: that it is
+    this very file, and where a SNAPPY file's blocks lie, so that nobody looks for them twice.
+
     Parameters
     ----------
     path
@@ -107,7 +110,15 @@ class DumpFile:
         Records that claim to be longer are damage. Nothing larger is ever allocated for one.
     """
 
-    __slots__ = ("_stored_bytes", "expected", "max_record_bytes", "path")
+    __slots__ = (
+        "_block_map",
+        "_stored_bytes",
+        "_stream_bytes",
+        "_version",
+        "expected",
+        "max_record_bytes",
+        "path",
+    )
 
     def __init__(
         self, path: str, expected: str = "plain", max_record_bytes: int = MAX_RECORD_BYTES
@@ -116,44 +127,56 @@ class DumpFile:
         self.expected = expected
         self.max_record_bytes = max_record_bytes
         self._stored_bytes: int | None = None
+        self._stream_bytes: int | None = None
+        self._version: Hashable = None
+        self._block_map: bytes | None = None
 
     def __repr__(self) -> str:
         return f"DumpFile({self.path!r})"
 
     def open(self) -> _native.File:
-        """The open file. Cheap when it is open already; SNAPPY takes a walk over its blocks.
+        """The open file. Cheap when it is open already; SNAPPY takes a walk over its blocks, once.
 
         Raises
         ------
         PathNotFoundError, NotReadableError
             It is gone, no regular file, or the operating system refuses.
         ChangedWhileReadError
-            It has another size than when it was opened first.
+            It is another file, or has another size or time, than when it was opened first.
         """
         file = _open_files.get(self)
         if file is None:
             try:
-                path = store_of(self.path).open(self.path).local_path
+                opened = store_of(self.path).open(self.path)
+                path = opened.local_path
                 assert path is not None  # no other store is known yet
-                file = _native.File(path, self.expected, self.max_record_bytes)
+                file = _native.File(path, self.expected, self.max_record_bytes, self._block_map)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None
             if self._stored_bytes is None:
                 self._stored_bytes = file.stored_bytes
+                self._stream_bytes = file.stream_bytes
+                self._version = opened.version
             elif self._stored_bytes != file.stored_bytes:
                 raise self._changed(min(self._stored_bytes, file.stored_bytes))
+            elif self._version != opened.version:
+                raise self._changed(0)
             _open_files.put(self, file)
         return file
 
     @property
     def stream_bytes(self) -> int:
         """The size of the records with their frames, uncompressed."""
-        return self.open().stream_bytes
+        if self._stream_bytes is None:
+            return self.open().stream_bytes
+        return self._stream_bytes
 
     @property
     def stored_bytes(self) -> int:
         """The size on disk."""
-        return self.open().stored_bytes
+        if self._stored_bytes is None:
+            return self.open().stored_bytes
+        return self._stored_bytes
 
     def check_unchanged(self) -> None:
         """Make sure that the file is the one that was opened, and as long as it was.
@@ -231,11 +254,25 @@ class DumpFile:
             "changed while it was read", path=self.path, offset=offset, hint=_CHANGED_HINT
         )
 
-    def __getstate__(self) -> tuple[str, str, int, int | None]:
-        return (self.path, self.expected, self.max_record_bytes, self._stored_bytes)
+    def adopt(self, other: DumpFile) -> None:
+        """Know what another one of the same path, maybe from another process, has found out."""
+        if self._stored_bytes is None:
+            self.__setstate__(other.__getstate__())
 
-    def __setstate__(self, state: tuple[str, str, int, int | None]) -> None:
-        self.path, self.expected, self.max_record_bytes, self._stored_bytes = state
+    def keep_map(self, file: _native.File) -> None:
+        """Note where the blocks of the open file lie, before it is closed."""
+        if self._block_map is None:
+            self._block_map = file.block_map
+
+    def __getstate__(self) -> tuple[object, ...]:
+        file = _open_files.get(self)
+        if file is not None:
+            self.keep_map(file)
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
 
 
 def _describe(damage: _native.Damage, max_record_bytes: int) -> str:
@@ -290,7 +327,8 @@ class _OpenFiles:
         with self._lock:
             self._files[id(dump)] = (dump, file)
             while len(self._files) > _OPEN_FILES:
-                del self._files[next(iter(self._files))]
+                evicted, open_file = self._files.pop(next(iter(self._files)))
+                evicted.keep_map(open_file)
 
 
 _open_files = _OpenFiles()

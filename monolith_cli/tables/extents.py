@@ -22,16 +22,18 @@ from monolith_cli.tables.stream import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from monolith_cli.formats.wire import TableMeta
     from monolith_cli.tables.multi_dump import MultiDump
 
 __all__ = [
     "LocateTask",
+    "MapTask",
     "ShardExtents",
     "extra_records",
     "find_extents",
+    "map_files",
     "too_few_records",
     "whole_extents",
 ]
@@ -60,6 +62,8 @@ class ShardExtents(NamedTuple):
 
     def of(self, file: DumpFile) -> ShardExtents:
         """The same of that very file, which has been elsewhere to be looked at."""
+        if self.extents:
+            file.adopt(self.extents[0].file)
         return self._replace(extents=[extent._replace(file=file) for extent in self.extents])
 
 
@@ -91,6 +95,7 @@ def find_extents(
     if not workers.alone and len(unknown) < workers.jobs:
         from monolith_cli.tables.cutting import locate_in_ranges
 
+        map_files([dump.files[shard] for dump, shard in unknown], workers)
         for dump, shard in unknown:
             file, contents = dump.files[shard], dump.contents[shard]
             dump.keep(shard, locate_in_ranges(file, contents, dump.options, workers))
@@ -99,6 +104,30 @@ def find_extents(
     with closing(workers.in_order(tasks)) as done:
         for (dump, shard), (task, found) in zip(unknown, done, strict=True):
             dump.keep(shard, found.of(task.file))
+
+
+def map_files(files: Iterable[DumpFile], workers: Workers) -> None:
+    """Find out how long files are uncompressed, and where their blocks lie, all at once.
+
+    Raises
+    ------
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        As `DumpFile.open`, for the first file that has something wrong.
+    """
+    with closing(workers.in_order(MapTask(file) for file in files)) as done:
+        for task, file in done:
+            task.file.adopt(file)
+
+
+class MapTask(NamedTuple):
+    """A walk over the blocks of a file."""
+
+    file: DumpFile
+
+    def run(self) -> DumpFile:
+        """The file, which then knows. Raises as `DumpFile.open`."""
+        self.file.open()
+        return self.file
 
 
 class LocateTask(NamedTuple):

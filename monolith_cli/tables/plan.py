@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.tables.stream import Extent
+from monolith_cli.tables.stream import SMALL_BYTES, Extent
 from monolith_cli.tables.table import shared_dumps
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ def plan_reading(
     extents = [extent for table in tables if not table.dumps for extent in table.extents()]
     plan = Plan(multis, dumps, extents, [], [])
     if multis == WHOLE:
+        if not workers.alone and sum(sum(dump.sizes) for dump in dumps) >= SMALL_BYTES:
+            from monolith_cli.tables.extents import map_files
+
+            map_files([file for dump in dumps for file in dump.files], workers)
         extents += [Extent(file, 0, file.stream_bytes, None) for d in dumps for file in d.files]
     elif multis == BY_TABLE and dumps:
         _add_tables(plan, {table.name for table in tables if table.dumps}, unattributed, workers)

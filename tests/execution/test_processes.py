@@ -1,0 +1,254 @@
+"""Tasks in other processes give what one thread gives, and so do merged partials."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+import dump_support as ds
+import numpy as np
+import pytest
+from table_support import SKIP, checkpoint_of, flip, open_all
+
+from monolith_cli.errors import ChangedWhileReadError, CorruptionError
+from monolith_cli.execution.task import Partial, run_task
+from monolith_cli.execution.workers import Workers
+from monolith_cli.formats.tfrecord import DumpFile
+from monolith_cli.tables import EntryFilter, ReadOptions, folds
+from monolith_cli.tables.counting import CopyTask
+from monolith_cli.tables.counts import CountOptions, count_checkpoint
+from monolith_cli.tables.cutting import FindTask
+from monolith_cli.tables.dump import Dump
+from monolith_cli.tables.extents import LocateTask, MapTask
+from monolith_cli.tables.folds.columns import ColumnsFold
+from monolith_cli.tables.folds.count import CountFold
+from monolith_cli.tables.folds.output import FramesFold, JsonFold
+from monolith_cli.tables.folds.records import RecordsFold
+from monolith_cli.tables.hash_filters import FilterTask
+from monolith_cli.tables.lookup import find_entries
+from monolith_cli.tables.ranges import RangeTask, read_ranges
+from monolith_cli.tables.stream import EntryStream, Extent
+from monolith_cli.tables.table import entry_stream
+
+RECORDS = ds.random_entries(81, 150, segments=(("adagrad", 3), ("adam", 2)), special=True)
+NESTED = ds.put_bytes(15, ds.frame(*RECORDS[:9]))
+SOME = EntryFilter([(1, 400)], (), "v2")
+
+FOLDS: dict[str, Any] = {
+    "count": CountFold(EntryFilter()),
+    "count some": CountFold(EntryFilter([(1, 3)], (), "v1")),
+    "json": JsonFold(),
+    "json of some": JsonFold(("fid", "table"), True, True, SOME),
+    "frames": FramesFold(),
+    "frames of some": FramesFold(SOME),
+    "columns": ColumnsFold(),
+    "columns of some": ColumnsFold(False, True, SOME),
+    "records": RecordsFold(),
+}
+"""Every fold that there is."""
+
+
+def told(value: Any) -> Any:
+    """The same as tuples, which can be compared."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    if hasattr(value, "__slots__") and value.__slots__:
+        return tuple(told(getattr(value, name)) for name in value.__slots__)
+    if isinstance(value, dict):
+        return tuple((key, told(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(told(each) for each in value)
+    return value
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture
+def no_stream_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ranges", "extents", "plan", "hash_filters"):
+        monkeypatch.setattr(f"monolith_cli.tables.{module}.SMALL_BYTES", 0)
+
+
+def test_every_fold_is_here() -> None:
+    modules = [
+        import_module(f"{folds.__name__}.{each.name}") for each in iter_modules(folds.__path__)
+    ]
+    classes = {
+        each for module in modules for each in vars(module).values() if isinstance(each, type)
+    }
+    every = {each for each in classes if each.__name__.endswith("Fold")} - {folds.Fold}
+    assert {type(fold) for fold in FOLDS.values()} == {
+        each for each in every if not each.__name__.startswith("_")
+    }
+
+
+@pytest.mark.usefixtures("no_stream_is_small")
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("block_bytes", [None, 700])
+@pytest.mark.parametrize("name", FOLDS)
+def test_folds_in_other_processes(
+    tmp_path: Path, processes: Executor, name: str, block_bytes: int | None, damaged: bool
+) -> None:
+    fold = FOLDS[name]
+    path = tmp_path / "t"
+    framed = ds.frame(*RECORDS[:70], NESTED, *RECORDS[70:])
+    path.write_bytes(framed if block_bytes is None else ds.snappy_blocks(framed, block_bytes))
+    if damaged:
+        flip(path, path.stat().st_size // 3)
+
+    def read(workers: Workers) -> list[Any]:
+        file = DumpFile(os.fspath(path), "plain")
+        stream = EntryStream([Extent(file, 0, file.stream_bytes, "t")])
+        pieces = read_ranges(stream, SKIP, fold, workers=workers, range_bytes=900)
+        return [(told(piece.value), piece.skipped, piece.size) for piece in pieces]
+
+    assert read(Workers(2, processes)) == read(Workers())
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_merged_partials(tmp_path: Path, name: str) -> None:
+    fold = FOLDS[name]
+    path = tmp_path / "t"
+    path.write_bytes(ds.frame(*RECORDS))
+    whole = Extent(DumpFile(os.fspath(path)), 0, path.stat().st_size, "t")
+    task = RangeTask(whole, ReadOptions(), fold, 0, whole.end)
+    together: Partial[Any, Any] | None = None
+    start = 0
+    while start < whole.end:
+        part = RangeTask(whole, ReadOptions(), fold, start, min(start + 2000, whole.end)).run()
+        start = part.stop
+        if together is None:
+            together = part
+        else:
+            together.merge(part)
+    alone = task.run()
+    assert together is not None
+    assert (together.first, together.stop) == (alone.first, alone.stop) == (0, whole.end)
+    if name.startswith(("json", "frames")):
+        assert b"".join(chunk.data for chunk in together.value) == alone.value[0].data
+        assert sum(chunk.entries for chunk in together.value) == alone.value[0].entries
+    elif name.startswith("columns"):
+        fids = b"".join(bytes(part["fid"]) for part in together.value)
+        assert fids == bytes(alone.value[0]["fid"])
+    elif name == "records":
+        assert together.value.count == alone.value.count
+        starts = ds.frame_starts(RECORDS)
+        numbers, positions = together.value.numbers, together.value.positions
+        assert [starts[number] for number in numbers] == positions
+        assert len(numbers) > 5
+    else:
+        assert told(together.value) == told(alone.value)
+
+
+def test_every_other_task(tmp_path: Path, processes: Executor) -> None:
+    """They find what they find here, and what a file's copy has found out stays with the file."""
+    assets = ds.write_model_dir(
+        tmp_path, multis={"M": {"a": RECORDS[:80], "b": RECORDS[80:]}}, hash_filters=2, shards=1
+    )
+    [dump] = {
+        id(dump): dump for table in open_all(tmp_path).values() for dump in table.dumps
+    }.values()
+    [file], [contents] = dump.files, dump.contents
+    found = processes.submit(run_task, MapTask(file)).result()
+    assert found is not file
+    file.adopt(found)
+    assert (file.stored_bytes, file.stream_bytes) == (found.stored_bytes, found.stream_bytes)
+    extents = processes.submit(run_task, LocateTask(file, contents, ReadOptions())).result()
+    here = LocateTask(file, contents, ReadOptions()).run()
+    places = [(each.start, each.end, each.table) for each in here.extents]
+    assert [(each.start, each.end, each.table) for each in extents.extents] == places
+    assert {each.file for each in extents.of(file).extents} == {file}
+    whole = Extent(file, 0, file.stream_bytes, None)
+    find = FindTask(whole, ReadOptions(), 0, [0, 3, 77], 0)
+    starts = ds.frame_starts(RECORDS)
+    assert processes.submit(run_task, find).result() == [0, starts[3], starts[77]]
+    split = os.fspath(ds.shard_path(assets, "hash_filter_0", 1, 2))
+    look = FilterTask(split, 1 << 20)
+    assert processes.submit(run_task, look).result() == look.run()
+    other = tmp_path / "other"
+    other.write_bytes(Path(split).read_bytes()[:-1] + b"?")
+    compare = CopyTask(split, os.fspath(other))
+    told_there, told_here = processes.submit(run_task, compare).result(), compare.run()
+    assert isinstance(told_there, CorruptionError)
+    assert str(told_there) == str(told_here)
+
+
+@pytest.mark.usefixtures("no_stream_is_small")
+def test_whole_checkpoints_in_other_processes(tmp_path: Path, processes: Executor) -> None:
+    ds.write_model_dir(
+        tmp_path,
+        singles={"s": RECORDS},
+        multis={"M": {"a": RECORDS[:80], "b": RECORDS[80:], "c": []}},
+        hash_filters=2,
+        shards=2,
+    )
+    checkpoint = checkpoint_of(tmp_path)
+    for options in (
+        CountOptions(jobs=1),
+        CountOptions(jobs=1, scan_multi=True),
+        CountOptions(jobs=1, scan_multi=True, by_table=True),
+        CountOptions(jobs=1, slots=[(0, 7)]),
+    ):
+        there = count_checkpoint(checkpoint, options, executor=processes)
+        here = count_checkpoint(checkpoint, options)
+        for name in vars(here):
+            if name not in ("found", "problems", "differing"):
+                assert getattr(there, name) == getattr(here, name), name
+
+    def dump(executor: Executor | None, **options: Any) -> bytes:
+        tables = list(open_all(tmp_path).values())
+        stream = entry_stream(tables, executor=executor)
+        return b"".join(Dump(stream, ReadOptions(), executor=executor, **options))
+
+    for format in ("jsonl", "tfrecord"):
+        assert dump(processes, format=format) == dump(None, format=format)
+
+    fid = int(dump(None, columns=["fid"]).split(b'"')[3])
+    stream = entry_stream(list(open_all(tmp_path).values()))
+    there_found = find_entries(stream, ReadOptions(), [fid, 5], executor=processes)
+    assert there_found == find_entries(stream, ReadOptions(), [fid, 5])
+    assert there_found.absent == [5]
+
+    for name in ("s", "a", "b", "c"):
+        columns = open_all(tmp_path)[name].read_columns(executor=processes)
+        assert told(columns) == told(open_all(tmp_path)[name].read_columns())
+        page = open_all(tmp_path)[name].page(limit=5, executor=processes)
+        assert page == open_all(tmp_path)[name].page(limit=5)
+
+
+def test_a_file_that_changes_on_its_way(tmp_path: Path, processes: Executor) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(ds.frame(*RECORDS))
+    file = DumpFile(os.fspath(path))
+    task = RangeTask(Extent(file, 0, file.stream_bytes, "t"), SKIP, RecordsFold(), 0, 1000)
+    there = processes.submit(run_task, task).result()
+    assert told(there.value) == told(task.run().value)
+    other = tmp_path / "other"
+    other.write_bytes(path.read_bytes())
+    other.replace(path)  # as long as it was
+    copied = pickle.loads(pickle.dumps(task))
+    with pytest.raises(ChangedWhileReadError, match="changed while it was read"):
+        copied.run()
+    with pytest.raises(ChangedWhileReadError, match="changed while it was read"):
+        processes.submit(run_task, task).result()
+
+
+def test_the_map_of_blocks_travels(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(ds.snappy_blocks(ds.frame(*RECORDS), 700))
+    file = DumpFile(os.fspath(path), "snappy")
+    assert file.open().block_map is not None
+    copied = pickle.loads(pickle.dumps(file))
+    assert copied.stream_bytes == file.stream_bytes == len(ds.frame(*RECORDS))
+    assert file.open().block_map in copied.__getstate__()
