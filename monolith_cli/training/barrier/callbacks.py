@@ -1,4 +1,4 @@
-"""What a process runs when a generation is raised, and of which it has not finished that."""
+"""What a process runs when a generation is raised, and which generations it has not finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RunningRequest(NamedTuple):
 
 
 def running_request() -> RunningRequest | None:
-    """Inside a callback, in the thread that runs it: what it is run for. None elsewhere."""
+    """Inside a callback, in the thread that runs it, the request it is run for; elsewhere None."""
     running: RunningRequest | None = getattr(_running, "request", None)
     return running
 
@@ -38,7 +38,7 @@ class Callbacks:
     Parameters
     ----------
     barrier_op
-        What they are run for, as `running_request` says.
+        The barrier that they are run for, as `running_request` says.
     state
         Where a generation is acknowledged.
     callbacks
@@ -47,9 +47,9 @@ class Callbacks:
     Attributes
     ----------
     lock
-        To be held where they are run, so that they run one at a time. The chief takes it inside
-        its own lock, and so waits for the callback of a worker of the same process; else a worker,
-        who takes this one alone, holds up no removal.
+        Hold it to run them, so that they run one at a time. The chief takes it inside its own lock,
+        and so waits for the callback of a worker in the same process. A worker takes this one
+        alone, so it does not delay a removal.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Callbacks:
         index
             The element of the process that runs them.
         generation
-            The request's open one or its placement, which also say the action.
+            The request's open one or its placement; the request has the action of each.
         """
         is_open = generation == request.generation
         action = request.action if is_open else request.placement_action
@@ -87,12 +87,12 @@ class Callbacks:
         if finished:
             self._state.acknowledge(session, index, generation)
         else:
-            # Of the older ones only these can be asked for, or about, again.
+            # Only these older ones can still be asked for, or asked about.
             older = {request.generation, request.placement} & self._unfinished.get(
                 index, frozenset()
             )
             self._unfinished[index] = frozenset({generation, *older})
 
     def has_not_finished(self, index: int, generation: int) -> bool:
-        """Whether one of them has said so, of this very generation."""
+        """Whether one of them has said so about exactly this generation."""
         return generation in self._unfinished.get(index, ())

@@ -22,15 +22,15 @@ _POLL_SECONDS = 0.1
 class ChiefEnd:
     """Says, for the chief's session, that it lives, and when it has saved for the last time.
 
-    That is when all who may still save or hold the barrier have ended, whatever their order: each
-    begins and ends a part.
+    The last save is over when every part that may still save or hold the barrier has ended, in any
+    order. Each of these parts calls `begin_part` and `end_part`.
 
     Parameters
     ----------
     state, watch
         Of the job.
     barrier
-        Where the lease is, and where those stand who are to stop.
+        Has the lease, and is where workers that are to stop stand.
     lease_seconds
         The lease.
     """
@@ -46,7 +46,7 @@ class ChiefEnd:
         self._watch = watch
         self._barrier = barrier
         self._lease_seconds = lease_seconds
-        # Weakly: hooks of a session that could not be made never end.
+        # Weakly: the hooks of a session that could not be made never end.
         self._parts: weakref.WeakSet[Any] = weakref.WeakSet()
         self._number = 0
         self._heartbeat: Heartbeat | None = None
@@ -54,7 +54,7 @@ class ChiefEnd:
         self.is_stopping = False
 
     def begin_part(self, part: Any) -> None:
-        """Somebody will end too."""
+        """Wait for this part's end too."""
         self._parts.add(part)
 
     def keep_alive(self, session: Any) -> None:
@@ -80,10 +80,10 @@ class ChiefEnd:
         self._state.stop(session)
 
     def end_part(self, part: Any, session: Any) -> None:
-        """One has ended; after the last one say that there is no save any more.
+        """End a part; after the last one, say that no save will follow.
 
-        That takes as long as those need who wait for it, a poll or two, and five seconds at most.
-        A session that is lost is none to say it through. It need not be a plain one.
+        That takes as long as the waiting workers need, a poll or two, and at most five seconds.
+        Nothing is said through a session that is lost. The session need not be a plain one.
         """
         self._parts.discard(part)
         if self.session is None or self._parts:
@@ -93,7 +93,7 @@ class ChiefEnd:
             is_stopping = self.is_stopping
             self._end_session(raw)
             if is_stopping and 0 in self._barrier.read(raw).leaving[1:]:
-                self._barrier.set(raw, 0)  # whoever still trains learns of it there
+                self._barrier.set(raw, 0)  # workers that still train learn of it there
         except SESSION_LOST as error:
             logging.info("The workers are not told that the chief has ended: %s", error)
 
@@ -105,7 +105,7 @@ class ChiefEnd:
             self._heartbeat = None
 
     def _end_session(self, session: Any) -> None:
-        """Say that the last save is over, and let those go who wait for that."""
+        """Say that the last save is over, and let the workers that wait for it leave."""
         try:
             self._state.set_chief(session, -self._number)
             deadline = time.monotonic() + GOODBYE_SECONDS

@@ -1,4 +1,4 @@
-"""What the chief does at the barrier: it places it, asks for a save, and keeps its lease."""
+"""What the chief does at the barrier: place it, ask for a save, and keep its lease."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["ChiefSide"]
 class ChiefSide:
     """The placement and the request that a chief has, its lock, and the lease's thread.
 
-    Its public methods are those of `BarrierOp`, which says what they do, and checks what it is
-    given; these take plain sessions.
+    Its public methods are those of `BarrierOp`, which documents them and checks their arguments.
+    These here take plain sessions.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class ChiefSide:
     Attributes
     ----------
     ending
-        The newest placement's generation, and when it ends by `time.monotonic`; also after its
-        end: those who look see it late.
+        The newest placement's generation, and when it ends by `time.monotonic`. It stays after that
+        end, because others may look at it late.
     heartbeat
         The thread that raises the lease; None while nothing is placed.
     """
@@ -62,7 +62,7 @@ class ChiefSide:
         self._watch = watch
         self._lease_seconds = lease_seconds
         self._tell_expired = tell_expired
-        self._lock = threading.Lock()  # waits for callbacks only where its own are to run
+        self._lock = threading.Lock()  # waits for callbacks only while its own run
         self._held = False  # by a placement, while a request is open
         self._removal_due = False
         self._request: int | None = None
@@ -100,7 +100,7 @@ class ChiefSide:
             self._drop_placement(session)
 
     def set_ttl(self, session: Any, ttl_seconds: float | None) -> bool:
-        """Let what is placed end after this time from now, or never; False if nothing is."""
+        """Let the placement end after this time from now, or never; False if nothing is placed."""
         with self._lock:
             if not self._held or self._removal_due or not self._state.read(session).placed:
                 return False
@@ -116,7 +116,7 @@ class ChiefSide:
     # Requests.
 
     def begin_request(self, session: Any, action: str) -> tuple[int, bool]:
-        """Raise a generation, at a barrier that is placed for it if none is."""
+        """Raise a generation; place the barrier for it if it is not placed."""
         with self._lock:
             if self._request is not None:
                 raise RuntimeError("another request is open at this barrier")
@@ -166,7 +166,7 @@ class ChiefSide:
             self._end_request(session)
 
     def reset(self, session: Any, *, keep_own: bool) -> None:
-        """Forget every placement and request, and have no barrier placed."""
+        """Forget every placement and request, and leave no barrier placed."""
         with self._lock:
             if keep_own and self.heartbeat is not None and self.heartbeat.session is session:
                 return
@@ -181,7 +181,7 @@ class ChiefSide:
     def _raise_generation(
         self, session: Any, request: Request, undo: Callable[[Any], None]
     ) -> None:
-        """Ask for the newest generation; leave no barrier of what fails."""
+        """Ask for the newest generation; on a failure leave no barrier."""
         try:
             self._start_heartbeat(session)
             self._state.place(session, request)
@@ -199,7 +199,7 @@ class ChiefSide:
         self.ending = generation, self._ends_at
 
     def _drop_placement(self, session: Any) -> None:
-        """Remove a placement, or note that it shall go after the request."""
+        """Remove a placement, or note that it must go after the request."""
         self._ends_at = None
         if self._request is not None:
             generation, ends_at = self.ending
@@ -244,7 +244,7 @@ class ChiefSide:
     # In the lease's thread.
 
     def _beat(self, heartbeat: Heartbeat) -> None:
-        """Raise the lease, and end a placement whose time is over; without waiting for the lock."""
+        """Raise the lease, and end a placement whose time is over, without waiting for the lock."""
         self._state.raise_lease(heartbeat.session)
         ends_at = self._ends_at
         if ends_at is None or time.monotonic() < ends_at or not self._lock.acquire(blocking=False):

@@ -24,18 +24,18 @@ v1 = tf.compat.v1
 class BarrierHook(tf.compat.v1.train.SessionRunHook):
     """Stop a worker at the barrier between two steps, and before the first one of a session.
 
-    Costs a worker one more fetch of one bool a step, as any hook that reads a variable does; the
-    chief nothing. It may be listed before the hooks that restore, or after them: when it waits, all
-    of them have. The chief's hook never blocks; it begins without a barrier of sessions before, and
-    ends without any.
+    Costs a worker one more fetch of one bool a step, like any hook that reads a variable; the chief
+    nothing. It may be listed before or after the hooks that restore, because it waits only when all
+    of them have restored. The chief's hook never blocks. When a session begins, it removes a
+    barrier that an earlier one has left, and when it ends, its own.
 
     In its `end` a worker's hook waits until the chief has saved for the last time, and stands at
-    the barrier of every save meanwhile; also where TensorFlow's own sessions end. It does not wait
-    where the chief has no `BarrierHook`. The chief's hook tells the workers when that is.
+    the barrier of every save until then, in TensorFlow's own sessions too. It does not wait if the
+    chief has no `BarrierHook`, because that hook tells the workers when the last save is over.
 
     SIGTERM ends a process as if it ended by itself, after its step: the chief saves, and lets the
-    workers end too. That is so in the main thread, unless the process has a handler of its own, and
-    while there is a session. The second one ends the process at once.
+    workers end too. That holds in the main thread, while there is a session, unless the process has
+    a handler of its own. A second SIGTERM ends the process at once.
 
     Parameters
     ----------
@@ -44,22 +44,22 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
     barrier_op
         The process's `BarrierOp`.
     leave_after_seconds
-        How long a worker waits for the chief's last save, as long as the chief lives. By default
-        what MONOLITH_LEAVE_AFTER_SECONDS says, or as long as it takes.
+        How long a worker waits for the chief's last save while the chief lives. Default: what
+        MONOLITH_LEAVE_AFTER_SECONDS says, else without limit.
     sigterm_grace_seconds
-        How long it waits after SIGTERM. By default what MONOLITH_SIGTERM_GRACE_SECONDS says, or 20.
+        How long it waits after SIGTERM. Default: what MONOLITH_SIGTERM_GRACE_SECONDS says, else 20.
 
     Raises
     ------
     ValueError
-        If the index is outside the barrier, or a time is none.
+        If the index is outside the barrier, or a time is not a valid number.
     tensorflow.errors.AbortedError
         From the session, which then recovers, when a worker at the barrier learns that the chief
         has begun a new run.
     UnreachableError
-        From a worker's `end`: no sign of life of the chief for its lease, nor of the barrier's
-        server, or the chief has begun anew. It is a ConnectionError. What the worker has trained
-        since the last commit is not saved.
+        From a worker's `end`: the chief gave no sign of life for its lease, the barrier's server
+        did not answer for as long, or the chief has begun a new run. It is a ConnectionError. What
+        the worker has trained since the last commit is not saved.
     """
 
     def __init__(
@@ -91,18 +91,18 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         return self._coord is not None and not self._coord.should_stop()
 
     def take_from(self, read: Callable[[], bool]) -> None:
-        """Have a hook that comes before this one tell whether it is placed: it asks anyway."""
+        """Take from an earlier hook, which reads it anyway, whether the barrier is placed."""
         self._read = read
         self._run_args = None
 
     def begin(self) -> None:
-        """Be there for SIGTERM."""
+        """Start to handle SIGTERM."""
         if self._barrier_index == 0:
             self._barrier_op.chief_end.begin_part(self)
         termination.watch(self)
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Forget what was of the session before; hooks that restore may not have done so yet."""
+        """Forget the previous session; hooks that restore may not have run yet in this one."""
         if self._barrier_index == 0:
             self._barrier_op.reset(session, keep_own=True)
             self._barrier_op.chief_end.begin_session(plain(session))
@@ -115,13 +115,13 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
     def before_run(self, run_context: Any) -> Any:
         """Ask for the barrier's first element.
 
-        Before a session's first step wait here: a worker that arrives at a placed barrier trains
-        no step, and has restored what its callbacks save.
+        Before a session's first step wait here: a worker that arrives at a placed barrier trains no
+        step, but has restored what its callbacks save.
 
         Raises
         ------
         tensorflow.errors.OutOfRangeError
-            The job has ended meanwhile, as inputs end: no step is trained.
+            The job has ended meanwhile. As at the end of the input, no step is trained.
         """
         if not self._has_run and not self._wait(run_context.session):
             self._coord.request_stop()
@@ -130,7 +130,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         return self._run_args
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Wait if it was set, and this is a worker; stop if the job is to end."""
+        """In a worker, wait if the barrier is placed; stop if the job is to end."""
         self._runs += 1
         chief = self._barrier_op.chief_end
         is_terminated = termination.seconds_since() is not None
@@ -146,7 +146,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
             run_context.request_stop()
 
     def end(self, session: Any) -> None:
-        """Leave no barrier behind; in a worker, when the chief has saved for the last time."""
+        """Leave no barrier behind; in a worker, first wait until the chief has saved last."""
         try:
             if self._barrier_index == 0:
                 self._barrier_op.reset(session)
@@ -165,7 +165,7 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
                 raise
             if self._runs > 1:
                 raise unknown_end("the barrier cannot be looked at") from error
-            # The chief may have ended, and its servers: nothing of this worker is missing.
+            # The chief may have ended, and its servers; this worker has nothing left to save.
             logging.info("Worker %d leaves a lost session: %s", self._barrier_index, error)
         finally:
             termination.forget(self)
@@ -179,6 +179,6 @@ class BarrierHook(tf.compat.v1.train.SessionRunHook):
         run = self._barrier_op.run
         if run.get(session)[0] == ENDED:
             return False
-        # A chief that begins anew need not wait for this worker.
+        # A chief that starts a new run need not wait for this worker.
         run.set_presence(session, self._barrier_index, ABSENT)
         raise tf.errors.AbortedError(None, None, "the chief has begun a new run")

@@ -20,15 +20,15 @@ class Heartbeat(threading.Thread):
 
     Parameters
     ----------
-    session
+        A plain session, which `beat` uses.
         A plain session, that `beat` uses.
     lease_seconds
-        The lease's time. `beat` is called six times in it, and once a second at least; when it
-        has failed for that long the thread ends.
+        The lease's time. `beat` is called six times in it, and at least once a second; if it fails
+        for that long, the thread ends.
     beat
-        Called with this thread's object; raises the counter, and whatever else is due.
+        Called with this thread's object; raises the counter, and does whatever else is due.
     seconds_left
-        Until `beat` has something else to do; None if it has not.
+        Seconds until `beat` has something else to do; None if it has nothing.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Heartbeat(threading.Thread):
         _heartbeats.add(self)
 
     def stop(self) -> None:
-        """Ask it to end; it does at once, unless it waits for the parameter server."""
+        """Ask the thread to end; it does so at once, unless it waits for the parameter server."""
         self._stopped.set()
 
     def run(self) -> None:
@@ -57,7 +57,7 @@ class Heartbeat(threading.Thread):
                 self._beat(self)
                 last = time.monotonic()
             except tf.errors.OpError as error:
-                # A short break of the network is none of the session.
+                # A short break of the network does not mean that the session is lost.
                 gone = isinstance(error, tf.errors.CancelledError)
                 if gone or time.monotonic() - last >= self._lease_seconds:
                     logging.warning("The barrier's lease is raised no more: %s", error)

@@ -1,18 +1,18 @@
 """How the processes of a job leave it: workers after the chief's last save.
 
-Variables beside those of the barrier, initialised by the chief alone:
+Variables beside those of the barrier, initialised only by the chief:
 
 ============= =========== =====================================================================
 variable      written by  what
 ============= =========== =====================================================================
 chief_session chief       a number for each of its sessions; negated when it has saved for the
-                          last time, 0 where nobody says so
+                          last time, 0 if there is no such information
 stopping      chief       all processes are to end, once that save is over
 leaving       worker i    element i: 0 while it trains, a counter that it raises while it waits
                           to leave, LEFT when it has left
 ============= =========== =====================================================================
 
-A worker that was killed while it waits is known by a counter that stands still for the lease.
+A worker that was killed while it waits is known by a counter that does not change for the lease.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LEFT = -1
 GRACE_SECONDS = 20.0
 _AGAIN = "start the job again, and it goes on from its last commit"
 _LOG_SECONDS = 60.0
-GOODBYE_SECONDS = 5.0  # that a chief gives workers that wait to leave
+GOODBYE_SECONDS = 5.0  # how long a chief that ends stays for workers that wait to leave
 
 
 class LeavingState:
@@ -69,7 +69,7 @@ class LeavingState:
     Attributes
     ----------
     variables
-        Session of the chief, stopping, leaving: for whoever reads them with something else.
+        Session of the chief, stopping, leaving: to be read together with something else.
     """
 
     def __init__(self, capacity: int, variable: VariableFactory) -> None:
@@ -98,11 +98,11 @@ class LeavingState:
         session.run(self._stop)
 
     def set(self, session: Any, index: int, count: int) -> None:
-        """Say where a worker is: 0, a counter, or LEFT."""
+        """Say what a worker is at: 0, a counter, or LEFT."""
         session.run(self._set, {self._who: index, self._number: count})
 
     def get(self, session: Any) -> Sequence[int]:
-        """Where all workers are."""
+        """What each worker is at."""
         return [int(count) for count in session.run(self._read)]
 
 
@@ -127,7 +127,7 @@ class Limits(NamedTuple):
         Raises
         ------
         UsageError
-            A time that is none. It is a ValueError.
+            A time that is not a valid number. It is a ValueError.
         """
         grace = _seconds("sigterm_grace_seconds", sigterm_grace_seconds)
         return cls(
@@ -136,9 +136,9 @@ class Limits(NamedTuple):
         )
 
     def are_over(self, since: float | None) -> bool:
-        """Whether a worker has waited enough to leave since then, by `time.monotonic`.
+        """Whether a worker that waits since then, by `time.monotonic`, has waited long enough.
 
-        None: it does not wait, and only SIGTERM limits it.
+        None: it does not wait yet, and only SIGTERM limits it.
         """
         terminated = termination.seconds_since()
         if terminated is not None and terminated >= self.sigterm_grace_seconds:
@@ -178,7 +178,7 @@ class LeavingWorker:
     state, session, index
         The session is a plain one.
     lease_seconds
-        The time in which the counter must not stand still.
+        The time within which the counter must change.
 
     Attributes
     ----------
@@ -198,7 +198,7 @@ class LeavingWorker:
         self._heartbeat.start()
 
     def stop(self) -> None:
-        """Raise it no more."""
+        """Stop raising it."""
         self._heartbeat.stop()
         self._heartbeat.join(GOODBYE_SECONDS)
 
@@ -216,7 +216,7 @@ class LeavingWorker:
         is_over: Callable[[], bool],
         poll_seconds: float,
     ) -> bool:
-        """Wait until the chief has saved for the last time, at the barrier whenever there is one.
+        """Wait until the chief has saved for the last time; stand at the barrier of every save.
 
         Parameters
         ----------
@@ -230,14 +230,13 @@ class LeavingWorker:
         Returns
         -------
         bool
-            False if the chief had ended before.
+            False if the chief had already ended.
 
         Raises
         ------
         UnreachableError
-            The chief has given no sign of life for its lease, or the barrier could not be looked
-            at for as long; or the chief has begun anew from its last commit. It is a
-            ConnectionError.
+            The chief gave no sign of life for its lease, the barrier could not be read for as long,
+            or the chief has begun a new run from its last commit. It is a ConnectionError.
         """
         chief, mark = 0, None
         lease_seconds = self._lease_seconds
@@ -246,7 +245,7 @@ class LeavingWorker:
             try:
                 status, now = read(), time.monotonic()
             except SESSION_LOST as error:
-                # Had the chief ended well, this worker would know: it waits for those who wait.
+                # If the chief had ended well, this worker would know: it waits for waiting workers.
                 if is_over():
                     logging.warning("Worker %d leaves before the chief's last save.", self._index)
                     return True
@@ -259,7 +258,7 @@ class LeavingWorker:
             if status.chief < 0 or status.run_id == ENDED:
                 return mark is not None
             if not status.chief and not chief and status.run_id == run_id:
-                return True  # it does not say when it has
+                return True  # such a chief does not say when it has ended
             is_new = bool(chief) and status.chief not in (0, chief)
             if is_new or (run_id and status.run_id not in ("", run_id)):
                 what = "the chief has begun anew: this worker's part since the commit is missing"
@@ -269,7 +268,7 @@ class LeavingWorker:
                 logging.info("Worker %d waits for the chief's last save.", self._index)
             if status.mark != mark:
                 mark, moved_at = status.mark, now
-            # The chief's value counts, which comes with its first request.
+            # The chief's value counts; it comes with the chief's first request.
             request = status.request
             lease_seconds = request.lease_seconds if request.newest else self._lease_seconds
             if now - moved_at >= lease_seconds:
@@ -285,7 +284,7 @@ class LeavingWorker:
                 logged_at = now
                 logging.info("Worker %d still waits for the chief's last save.", self._index)
             if status.placed:
-                with contextlib.suppress(*SESSION_LOST):  # the next look says so
+                with contextlib.suppress(*SESSION_LOST):  # the next read notices it
                     stand()
             time.sleep(poll_seconds)
 
@@ -295,14 +294,14 @@ class LeavingWorker:
 
 
 class LeavingWatch:
-    """Tells by their counters which workers wait to leave, have left, or were killed meanwhile."""
+    """Tells by the counters which workers wait to leave, have left, or were killed meanwhile."""
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         self._seen: dict[int, tuple[int, float, float]] = {}  # count, first and last look
 
     def note(self, leaving: Sequence[int]) -> None:
-        """Look at the counters. Costs nothing, and may be called from any thread."""
+        """Note the counters. Costs nothing, and may be called from any thread."""
         now = time.monotonic()
         for index, count in enumerate(map(int, leaving)):
             seen = self._seen.get(index)
@@ -319,9 +318,9 @@ class LeavingWatch:
         }
 
     def gone_by(self, status: Status) -> set[int]:
-        """Look at the counters of this status: who is gone, but does not stand at the barrier."""
+        """Note the counters of this status, and say who is gone and not at the barrier."""
         self.note(status.leaving)
-        # Somebody may stand there who does not say that he is back.
+        # A worker may have come back and stand there without having said so.
         back = {i for i, count in enumerate(status.leaving) if count == LEFT and status.elements[i]}
         return self.gone - back
 

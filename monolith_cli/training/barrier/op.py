@@ -1,4 +1,4 @@
-"""The object that a process has of the barrier; `barrier_ops` says how it all works together."""
+"""The object that a process has for the barrier; `barrier_ops` says how it all works together."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ class BarrierOp:
     """The barrier's variables and all ops on them; one for each process of a job.
 
     Build it before the graph is finalized, with the same arguments and at the same place in
-    every process. A variable server's first task holds the variables if the graph has one
-    (`tf.compat.v1.train.replica_device_setter`), else they are where the surrounding
-    `tf.device` puts them.
+    every process. If variables have their own servers in this graph
+    (`tf.compat.v1.train.replica_device_setter`), the first task of these holds the barrier's;
+    otherwise they are where the surrounding `tf.device` puts them.
 
-    Every method takes a session: a `tf.compat.v1.Session`, or a monitored one, whose hooks are
-    then not run. One is a round trip to the parameter server, 0.2 ms on one machine, unless said
-    otherwise. Reading methods lock nothing and may be called from callbacks; a callback must not
-    call the others: those that change something hold a lock, and callbacks run one at a time,
-    the chief's inside that lock. Chief and workers may share one object, each in its thread; a
-    worker's callback then never holds up a removal, nor the time that the chief waits.
+    Every method takes a session: a `tf.compat.v1.Session`, or a monitored one, whose hooks are then
+    not run. A call is one round trip to the parameter server, 0.2 ms on one machine, unless said
+    otherwise. Methods that read lock nothing and may be called from callbacks. Callbacks must not
+    call the others, which hold a lock: callbacks run one at a time, the chief's inside that lock.
+    Chief and workers may share one object, each in its own thread. A worker's callback then delays
+    neither a removal nor the end of the chief's wait.
 
-    While a barrier is held, a thread raises the lease's counter through the session that placed
+    While the barrier is held, a thread raises the lease's counter through the session that placed
     it. The thread ends with the barrier, or when that session is closed.
 
     Parameters
     ----------
     capacity
-        Number of elements, the chief's flag included: one more than there are workers.
+        Number of elements: the workers, and one for the chief's flag.
     is_chief
-        Whether this process initialises the variables. For the chief they are local, and so in no
-        checkpoint; elsewhere they are global ones that a session waits for.
+        Whether this process initialises the variables. In the chief they are local, and so in no
+        checkpoint; in workers they are global, and a session waits for them.
     wait_seconds
         Time between two polls of a blocked worker.
     name_prefix
         Of the name scope `<name_prefix>_barrier_op`.
     barrier_callbacks
         Each is called `(action, session)` with a plain session: in the chief when a generation is
-        raised, in a worker when it learns of one at the barrier. One that returns False, exactly,
-        says that it has not finished what it was asked for: the others still run, the generation
-        is not acknowledged, and they are not run for it again.
+        raised, in a worker when it sees one at the barrier. A callback that returns False (not
+        just something false) says that it has not finished what it was asked for. The others still
+        run; the generation is not acknowledged, and they are not run for it again.
     lease_seconds
-        How long a worker waits without a sign of life of the chief. The chief's value counts.
+        How long a worker waits without a sign of life from the chief. The chief's value counts.
 
     Attributes
     ----------
@@ -64,25 +64,25 @@ class BarrierOp:
     barrier_placed_tensor
         Element 0, a bool scalar.
     placed_and_run_id_tensor
-        The same as `true` or `false`, a blank, and the run id: a string scalar, for who asks for
-        both at each step.
+        Element 0 as `true` or `false`, a blank, and the run id: a string scalar, to read both at
+        each step with one fetch.
     when_expired
         Called with a placement's generation when its time-to-live has ended, in the thread that
         raises the lease's counter; None by default.
     limits
-        How long this process's worker waits to leave; of its `BarrierHook`.
+        How long this process's worker waits to leave. `BarrierHook` uses it.
     chief_end
-        The chief's signs of life, and when it says that it has saved for the last time.
+        The chief's signs of life, and whether it has saved for the last time.
     worker_side
-        How this process's worker stands at the barrier, and waits to leave; of its `BarrierHook`.
+        How this process's worker stands at the barrier, and waits to leave. `BarrierHook` uses it.
 
     Raises
     ------
     ValueError
         If capacity < 1, wait_seconds < 0 or lease_seconds <= 0.
     UsageError
-        There is a barrier of this prefix in the graph, or a name scope is open: it would silently
-        be another barrier than that of other processes. It is a ValueError.
+        There is a barrier of this prefix in the graph, or a name scope is open, so it would not be
+        the barrier of the other processes. It is a ValueError.
     """
 
     def __init__(
@@ -144,41 +144,41 @@ class BarrierOp:
     ) -> int:
         """Place the barrier and run the callbacks; return the generation.
 
-        During a request that placed the barrier for itself (a save's) this succeeds, and the
-        barrier outlives the request; workers get the action when that ends.
+        This also works during a request (a save's, for example) that placed the barrier for itself.
+        The barrier then stays after the request, and workers get the action when the request ends.
 
         Parameters
         ----------
         ttl_seconds
-            The barrier is removed by itself after this time. None: it stays. The session must
-            live as long as the barrier.
+            The barrier is removed after this time. None: it stays. The session must live as long
+            as the barrier.
 
         Raises
         ------
         BarrierAlreadyPlacedError
             If it is placed.
         Exception
-            What a callback raises; the barrier is removed before.
+            What a callback raises; the barrier is removed first.
         """
         _check_ttl(ttl_seconds)
         action = tf.compat.as_str(action)
         return self._chief_side.place(plain(session), action, ttl_seconds)
 
     def remove_barrier(self, session: Any) -> None:
-        """Clear element 0, whether it is set or not; after the request if one is open."""
+        """Clear element 0, whether it is set or not; if a request is open, after it."""
         self._chief_side.remove(plain(session))
 
     def set_ttl(self, session: Any, ttl_seconds: float | None) -> bool:
-        """Let a placed barrier end after this time from now, or never; False if none is held.
+        """End the placed barrier after this time from now, or never; False if none is held.
 
-        Only one that this object has placed can have a time-to-live.
+        Only a barrier that this object has placed can have a time-to-live.
         """
         _check_ttl(ttl_seconds)
         return self._chief_side.set_ttl(plain(session), ttl_seconds)
 
     @property
     def lease_seconds(self) -> float:
-        """How long this object lets workers wait without a sign of life."""
+        """How long this object lets workers wait without a sign of life from the chief."""
         return self._lease_seconds
 
     @property
@@ -192,14 +192,14 @@ class BarrierOp:
 
     @property
     def expires_in_seconds(self) -> float | None:
-        """How long the barrier stays by its time-to-live; None without one."""
+        """How long the barrier stays before its time-to-live ends; None if it has none."""
         return self._chief_side.expires_in_seconds
 
     def begin_request(self, session: Any, action: str) -> tuple[int, bool]:
-        """Raise a generation for something the workers shall do at the barrier, a save say.
+        """Raise a generation for something that workers must do at the barrier, such as a save.
 
-        Places the barrier if it isn't, and runs the callbacks. `end_request` must follow,
-        whatever happens; one request at a time.
+        Places the barrier if it is not placed, and runs the callbacks. `end_request` must follow,
+        whatever happens. Only one request can be open at a time.
 
         Returns
         -------
@@ -211,7 +211,7 @@ class BarrierOp:
         RuntimeError
             If a request is open.
         Exception
-            What a callback raises; the request is ended before.
+            What a callback raises; the request is ended first.
         """
         action = tf.compat.as_str(action)
         return self._chief_side.begin_request(plain(session), action)
@@ -225,34 +225,33 @@ class BarrierOp:
     ) -> list[int]:
         """Wait for all workers, or until the time is over, and close the request.
 
-        From then on no worker begins the request's callbacks; one that has begun may still
-        finish them, and does not count. Takes as long as the slowest worker, up to the timeout,
-        and one poll; the whole timeout if a worker's callback returns False. Does not wait for
-        workers that have left the job, or were killed while they waited to. Does not hold the lock
-        meanwhile.
+        After that no worker begins the request's callbacks. One that has begun may still finish
+        them, but does not count. Takes as long as the slowest worker, at most the timeout, plus one
+        poll; the whole timeout if a worker's callback returns False. Does not wait for workers that
+        have left the job, or were killed while they waited to leave. Holds no lock meanwhile.
 
         Returns
         -------
         list of int
-            The workers that finished: they stand still since before the request was closed.
-            Before a commit, keep those that are in `get_acknowledged_indices` too.
+            The workers that finished; they have stood still since before the request was closed.
+            Before a commit, keep only those that are also in `get_acknowledged_indices`.
         """
         raw = plain(session)
         poll = min(self._wait_seconds, 0.1) if poll_seconds is None else poll_seconds
         return self._chief_side.wait_until_acknowledged(raw, generation, timeout_seconds, poll)
 
     def close_request(self, session: Any, generation: int) -> None:
-        """Let no worker begin this request's callbacks any more; the barrier stays.
+        """Let no more workers begin this request's callbacks; the barrier stays.
 
-        A placement's own callbacks run as long as it is placed.
+        The callbacks of a placement run as long as it is placed.
         """
         self._chief_side.close_request(plain(session), generation)
 
     def end_request(self, session: Any) -> None:
         """Close the request, and remove the barrier unless somebody holds it.
 
-        A removal, or the end of a time-to-live, that came in since `begin_request` takes effect
-        now. Does nothing if no request is open.
+        A removal, or the end of a time-to-live, that came after `begin_request` takes effect now.
+        Does nothing if no request is open.
         """
         self._chief_side.end_request(plain(session))
 
@@ -266,29 +265,29 @@ class BarrierOp:
         return sorted(set(range(1, self._capacity)) - set(finished))
 
     def get_gone_indices(self, session: Any) -> list[int]:
-        """The workers that have left the job, or were killed while they waited to."""
+        """The workers that have left the job, or were killed while they waited to leave."""
         return sorted(self._watch.gone_by(self._state.read(plain(session))))
 
     def stop_all(self, session: Any) -> None:
         """Let every process of the job end, once the chief has saved for the last time.
 
         The chief's `BarrierHook` ends its training after this step. Workers learn of it at the
-        barrier: of the chief's last save, or of its end.
+        barrier, of the chief's last save or of its end.
         """
         self.chief_end.stop_all(plain(session))
 
     def has_chief_finished(self, session: Any, generation: int) -> bool:
         """Whether the chief's own callbacks have finished this generation, or a later one.
 
-        In the chief a later one does not count for a generation of which a callback returned
-        False, as long as that one's request is open, or its barrier placed.
+        If a callback of the chief returned False for a generation, later generations do not count
+        for it while its request is open, or its barrier placed.
         """
         if self._callbacks.has_not_finished(0, generation):
             return False
         return generation <= self._state.read(plain(session)).acknowledged_by(0)
 
     def look(self, session: Any) -> BarrierView:
-        """All at once, in one round trip."""
+        """Everything about the barrier, in one round trip."""
         status = self._state.read(plain(session))
         return view_of(status, self._chief_side.ending)
 
@@ -309,14 +308,14 @@ class BarrierOp:
         return self._state.read(plain(session)).request.generation
 
     def reset(self, session: Any, *, keep_own: bool = False) -> None:
-        """Forget every placement and request of this object, and have no barrier placed.
+        """Forget every placement and request of this object, and leave no barrier placed.
 
         For a chief whose session has just been made, or ends.
 
         Parameters
         ----------
         keep_own
-            Leave one alone that this object has placed through this very session.
+            Keep a barrier that this object has placed through this same session.
         """
         self._chief_side.reset(plain(session), keep_own=keep_own)
 
@@ -325,16 +324,16 @@ class BarrierOp:
     def wait_until_barrier_removed(self, session: Any, index: int) -> None:
         """Stand at the barrier until it is removed, if it is placed.
 
-        Sets this worker's element, runs the callbacks of a generation that it has not
-        acknowledged, and polls every wait_seconds; clears the element at the end. Also ends when
-        the chief has given no sign of life for the lease's time, and ignores that placement from
-        then on, and when the run id changes. A lock is held while the element is set and callbacks
-        run, not during the wait.
+        Sets this worker's element, runs the callbacks of a generation that it has not acknowledged,
+        polls every `wait_seconds`, and clears the element at the end. It also ends when the run id
+        changes, and when the chief has given no sign of life for the lease; that placement is
+        ignored from then on. A lock is held while the element is set and callbacks run, not during
+        the wait.
 
         Raises
         ------
         ValueError
-            If the index is not one of a worker, 1 to capacity - 1.
+            If the index is not that of a worker, 1 to capacity - 1.
         Exception
             What a callback or the session raises.
         """
@@ -365,10 +364,10 @@ class BarrierOp:
         return [i for i, blocked in enumerate(self._state.elements(plain(session))) if not blocked]
 
     def wait_to_leave(self, session: Any, index: int) -> bool:
-        """Say that a worker only waits for the chief's last save; whether it waits no longer.
+        """Say that a worker only waits for the chief's last save; whether the wait is over.
 
-        That is when the chief has ended, or `leave_after_seconds` are over. For a worker whose
-        steps go on meanwhile, say to look for the end; else `BarrierHook` does it.
+        It is over when the chief has ended, or after `leave_after_seconds`. For a worker whose
+        steps go on meanwhile, for example to check for the end; otherwise `BarrierHook` calls it.
         """
         return self.worker_side.wait_to_leave(session, index)
 

@@ -24,22 +24,23 @@ INPUT_ENDED = 2
 class RunState:
     """The run id, the step that belongs to it, and the workers' presence.
 
-    Made by `BarrierOp`, whose `run` it is. Every method takes a session as the barrier's methods
-    do, is one round trip to the parameter server unless said otherwise, and locks nothing.
+    `BarrierOp` makes it; its attribute `run` has it. Every method takes a session like the
+    barrier's methods, is one round trip to the parameter server unless said otherwise, and locks
+    nothing.
 
     Parameters
     ----------
     capacity
-        Elements of `presence`, as many as the barrier has.
+        Number of elements of `presence`, as many as the barrier has.
     variable
-        Makes each variable, in the scope and on the device that are in force.
+        Makes each variable, in the current scope and on the current device.
 
     Attributes
     ----------
     id_tensor, step_tensor
         The run id, a string scalar, and its step, an int64 scalar that is read after the id.
     variable_of_id
-        For whoever reads the id together with something else.
+        To read the id together with something else.
     """
 
     def __init__(self, capacity: int, variable: VariableFactory) -> None:
@@ -68,14 +69,14 @@ class RunState:
         self._set_presence = presence[self._who].assign(self._new_presence).op
 
     def empty(self, session: Any) -> None:
-        """Say that the chief restores, so that workers wait for it.
+        """Say that the chief is restoring, so that workers wait for it.
 
         Workers at the barrier leave it.
         """
         plain(session).run(self._assign_id, {self._new_id: ""})
 
     def publish(self, session: Any, step: int, run_id: str | None = None) -> str:
-        """Say that all is restored, and to which step; return the run id, a new one by default."""
+        """Say that all is restored, and at which step; return the run id, by default a new one."""
         run_id = run_id or uuid.uuid4().hex
         plain(session).run(self._publish, {self._new_step: step, self._new_id: run_id})
         return run_id
@@ -90,7 +91,7 @@ class RunState:
     def get(self, session: Any) -> tuple[str, int]:
         """The run id and the step that this run has restored; ("", 0) while it restores.
 
-        Reads again if the run id changes meanwhile, ten times at most; then it is ("", 0) too.
+        Reads again if the run id changes meanwhile, at most ten times; then it also is ("", 0).
         """
         raw = plain(session)
         for _ in range(10):
@@ -102,12 +103,12 @@ class RunState:
         return (before.decode(), int(step)) if before else ("", 0)
 
     def set_presence(self, session: Any, index: int, presence: int) -> None:
-        """Say what a worker is at: ABSENT, TRAINING or INPUT_ENDED.
+        """Say what a worker is doing: ABSENT, TRAINING or INPUT_ENDED.
 
         Raises
         ------
         ValueError
-            If the index is outside the barrier, or the presence is none of those.
+            If the index is outside the barrier, or the presence is something else.
         """
         if not 0 <= index < self._capacity:
             raise ValueError(
@@ -118,5 +119,5 @@ class RunState:
         plain(session).run(self._set_presence, {self._who: index, self._new_presence: presence})
 
     def get_presence(self, session: Any) -> list[int]:
-        """What each is at, by index: ABSENT for who has said nothing."""
+        """What each worker is doing, by index: ABSENT if it has said nothing."""
         return [int(presence) for presence in plain(session).run(self._presence)]

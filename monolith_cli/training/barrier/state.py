@@ -24,7 +24,7 @@ LEASE_SECONDS = 30.0
 
 
 class Request(NamedTuple):
-    """What `request` holds, as JSON. Generations start at 1; 0 is none."""
+    """What `request` holds, as JSON. Generations start at 1; 0 means none."""
 
     newest: int = 0
     generation: int = 0
@@ -44,12 +44,12 @@ class Request(NamedTuple):
         return self.newest + 1 if self.newest else time.time_ns() // 1000
 
     def closed(self) -> Request:
-        """The same with only its placement's callbacks to run, if there is a placement."""
+        """The same, with only the callbacks of its placement to run, if there is a placement."""
         return self._replace(generation=self.placement, action=self.placement_action)
 
 
 class Status(NamedTuple):
-    """One look at the variables."""
+    """The variables, as one read has found them."""
 
     request: Request
     lease: int
@@ -62,7 +62,7 @@ class Status(NamedTuple):
     leaving: Sequence[int] = ()
 
     def acknowledged_by(self, index: int) -> int:
-        """The generation that a worker need not run again, 0 for none."""
+        """The newest generation that a worker need not run again, 0 for none."""
         generation = abs(int(self.acknowledged[index]))
         return generation if generation <= self.request.newest else 0
 
@@ -77,12 +77,12 @@ class Status(NamedTuple):
 
     @property
     def mark(self) -> tuple[int, int, str]:
-        """Stays the same as long as nobody has given a sign of life."""
+        """Does not change while nobody gives a sign of life."""
         return self.request.newest, self.lease, self.run_id
 
 
 class BarrierState:
-    """Makes the variables and all ops on them, and runs these: one round trip each.
+    """Makes the variables and all ops on them, and runs the ops: one round trip each.
 
     Locks nothing, checks nothing, and takes plain sessions.
 
@@ -93,7 +93,7 @@ class BarrierState:
     variable
         From `shared_variables`, in whose scope this is made.
     run_id
-        The variable of the run id, which is part of a look at the barrier.
+        The variable of the run id, which is read with the others.
     leaving
         The variables of `LeavingState`, which are too.
 

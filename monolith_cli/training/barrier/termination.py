@@ -13,7 +13,7 @@ __all__ = ["forget", "seconds_since", "watch"]
 
 
 class Watcher(Protocol):
-    """Who ends a session in good order once SIGTERM has come."""
+    """Something that ends a session in good order once SIGTERM has come."""
 
     @property
     def is_live(self) -> bool:
@@ -25,10 +25,10 @@ _came_at: float | None = None
 
 
 def watch(watcher: Watcher) -> None:
-    """Let SIGTERM be for `seconds_since` to say, as long as this watcher or another one is live.
+    """Let SIGTERM only be noted, for `seconds_since`, while this watcher or another one is live.
 
-    Else, and the second time, it ends the process at once. Does nothing where the process has a
-    handler of its own, nor outside of the main thread, where Python lets nobody set one.
+    Otherwise, and the second time, it ends the process at once. Does nothing if the process has a
+    handler of its own, or outside of the main thread, where Python does not allow setting one.
     """
     _watchers.add(watcher)
     if threading.current_thread() is not threading.main_thread():
@@ -38,7 +38,7 @@ def watch(watcher: Watcher) -> None:
 
 
 def forget(watcher: Watcher) -> None:
-    """This one's session has ended. After the last one SIGTERM does again what it did before."""
+    """This one's session has ended. After the last one SIGTERM does what it did before."""
     _watchers.discard(watcher)
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and not _watchers and signal.getsignal(signal.SIGTERM) is _note:

@@ -1,4 +1,4 @@
-"""What a look at the barrier tells those who ask."""
+"""What is known of a barrier at one moment."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ __all__ = ["BarrierView", "view_of"]
 
 
 class BarrierView(NamedTuple):
-    """One look at a barrier.
+    """A barrier at one moment.
 
     Attributes
     ----------
     placed
-        Element 0: by a placement, or for as long as a save takes.
+        Element 0: set by a placement, or for as long as a save takes.
     action
-        Whose callbacks are to run now; of the placement if there is one.
+        The action whose callbacks are to run now; that of the placement if there is one.
     generation
-        The newest; 0 before the first.
+        The newest one; 0 before the first.
     placement
-        The generation of what is placed; 0 if nothing is, but perhaps for a save.
+        The generation of the placement; 0 if there is none, also while only a save has placed it.
     blocked_workers, unblocked_workers
-        By their elements; 1 and up.
+        By their elements, from 1 on.
     run_id
-        The chief's run, "" while it restores.
+        The chief's run; "" while the chief restores.
     ends_at
-        When its time-to-live ends, by `time.monotonic`; also when that is over, as long as it is
-        placed. None: never, or this process has not placed it.
+        When its time-to-live ends, by `time.monotonic`; it stays here after that, as long as the
+        barrier is placed. None: never, or this process has not placed it.
     """
 
     placed: bool

@@ -1,4 +1,4 @@
-"""What a worker does at the barrier: it stands there, and waits there to leave the job."""
+"""What a worker does at the barrier: stand there, and wait there to leave the job."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ class WorkerSide:
     Parameters
     ----------
     state, leaving
-        The barrier's variables, and those of who leaves.
+        The barrier's variables, and those about leaving.
     callbacks
         This process's.
     chief_end
-        Of a chief in this process.
+        Of a chief in this process, if there is one.
     wait_seconds
         Time between two polls.
     lease_seconds
-        Of a worker that waits to leave; at the barrier the chief's counts.
+        For a worker that waits to leave; at the barrier the chief's value counts.
     is_over
-        Whether a worker that waits to leave since a time, or does not, has waited enough.
+        Called with the time since when a worker waits to leave, or None; says whether that is
+        enough.
     """
 
     def __init__(
@@ -71,17 +72,17 @@ class WorkerSide:
         self._lease_seconds = lease_seconds
         self._is_over = is_over
         self._waiting: dict[int, LeavingWorker] = {}
-        # The mark of a dead chief, and until when not to look whether it has changed.
+        # The mark of a dead chief, and until when not to check whether it has changed.
         self._ignored: dict[int, tuple[tuple[int, int, str], float]] = {}
 
     def come_back(self, session: Any, index: int) -> None:
-        """For a worker's new session: it trains, and stands nowhere."""
+        """For a worker's new session: it trains, and does not stand at the barrier."""
         waiting = self._waiting.pop(index, None)
         if waiting is not None:
             waiting.stop()
         raw = plain(session)
         self._leaving.set(raw, index, 0)
-        # At a placed barrier it stays: what a process that died there had finished stays true.
+        # At a placed barrier the element stays: what a process that died there finished stays true.
         status = self._state.read(raw)
         if status.elements[index] and not status.placed:
             self._state.clear(raw, index)
@@ -98,12 +99,12 @@ class WorkerSide:
         run_id
             Of the caller's session, "" for the first one seen.
         since
-            When the worker has begun to wait to leave, by `time.monotonic`, if it has.
+            Since when the worker waits to leave, by `time.monotonic`, if it does.
 
         Raises
         ------
         ValueError
-            If the index is not one of a worker.
+            If the index is not that of a worker.
         Exception
             What a callback or the session raises.
         """
@@ -125,7 +126,7 @@ class WorkerSide:
         self._ignored.pop(index, None)
         moved_at = logged = time.monotonic()
         mark = status.mark
-        # What is placed after the chief's end says that all are to end.
+        # A barrier that is placed after the chief's end says that all are to end.
         if status.placed and same_run and status.chief >= 0:
             logging.info("Worker %d waits until the barrier is removed.", index)
         while status.placed and same_run and status.chief >= 0:
@@ -154,7 +155,7 @@ class WorkerSide:
         return Outcome.STOP if status.stopping else Outcome.GO_ON
 
     def _announce(self, raw: Any, index: int, status: Status) -> None:
-        """Have the element set, and the callbacks of an open generation run."""
+        """Set the element, and run the callbacks of an open generation."""
         with self._callbacks.lock:
             if not status.elements[index]:
                 self._state.set(raw, index)
@@ -181,7 +182,7 @@ class WorkerSide:
 
     def _take_back(self, raw: Any, index: int, status: Status) -> None:
         """Clear the element of a worker that leaves a placed barrier."""
-        # Were it positive, the steps that follow would count as part of what was acknowledged.
+        # If it stayed positive, the steps that follow would count as part of what was acknowledged.
         self._state.leave(raw, index, -status.request.newest)
 
     def _ignore(self, index: int, status: Status) -> None:
@@ -190,7 +191,7 @@ class WorkerSide:
     # On the way out.
 
     def wait_to_leave(self, session: Any, index: int) -> bool:
-        """Say that a worker only waits for the chief's last save; whether it waits no longer."""
+        """Say that a worker only waits for the chief's last save; whether the wait is over."""
         raw = plain(session)
         waiting = self._begin_to_leave(raw, index)
         return self._leaving.get_chief(raw) < 0 or self._is_over(waiting.since)
@@ -201,15 +202,15 @@ class WorkerSide:
         Returns
         -------
         bool
-            False if that save was over before.
+            False if that save was already over.
 
         Raises
         ------
         UnreachableError
-            The chief has given no sign of life for its lease, or its barrier could not be looked
-            at for as long; or the chief has begun anew. It is a ConnectionError.
+            The chief gave no sign of life for its lease, its barrier could not be read for as
+            long, or the chief has begun a new run. It is a ConnectionError.
         tensorflow.errors.OpError
-            The session was lost before.
+            The session was already lost.
         """
         raw = plain(session)
         waiting = self._begin_to_leave(raw, index)
@@ -226,7 +227,7 @@ class WorkerSide:
         finally:
             self._waiting.pop(index, None)
             waiting.stop()
-            # Through a session that is lost nobody can be told.
+            # Nothing can be said through a session that is lost.
             with contextlib.suppress(*SESSION_LOST):
                 self._step_back(raw, index)
                 waiting.leave()
