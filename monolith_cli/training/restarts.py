@@ -1,4 +1,4 @@
-"""What the running session of a graph was restored from, the same for all of its hooks."""
+"""What the running session of a graph was restored from; the same for all of its hooks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the processes of a job know of the chief's run, and the chief of its workers.
+"""What the processes of a job know about the chief's run, and the chief about its workers.
 
-Variables beside those of the barrier, initialised by the chief alone:
+Variables beside those of the barrier, which only the chief initialises:
 
 ======== =========== ====================================================
 variable written by  what

@@ -1,9 +1,9 @@
-"""Sessions of a job that outlive what happens to its processes.
+"""Sessions of a job that survive the loss of its other processes.
 
-A *run* is one session of the chief. Its id is empty while the chief restores, and published with
-the restored step once everything is back. Workers begin only when it is there, and begin anew when
-it changes; so what they still had under way from before never reaches a restored model. When the
-chief has ended, the id says so, and they end as well.
+A *run* is one session of the chief. Its id is empty while the chief restores. When everything is
+restored, the id is published with the restored step. Workers begin only then, and start over when
+the id changes, so that updates from before never reach a restored model. When the chief has ended,
+the id says so, and workers end as well.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What the graphs and sessions of a job have in common: devices, scopes, paths in them."""
+"""What the graphs and sessions of a job have in common: devices, scopes, and paths."""

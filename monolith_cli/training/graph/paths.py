@@ -1,9 +1,9 @@
-"""Paths that TensorFlow saves to, and reads from again: local ones that are no patterns.
+"""Paths that TensorFlow saves to and reads again: local ones that are not patterns.
 
-TensorFlow takes what it saves to literally. But its readers (`latest_checkpoint`, a Saver's
-restore and deletions, `RestoreV2`) look for files that match the path. In a directory such as
-`run[1]` they find nothing: restarts fail, and old steps stay. In `run*` they find what others have
-saved in `run2`, and a Saver deletes that.
+TensorFlow saves to a path literally. But its readers (`latest_checkpoint`, a Saver's restore and
+deletions, `RestoreV2`) look for files that match the path. In a directory such as `run[1]` they
+find nothing: restarts fail, and old steps stay. In `run*` they find what others have saved in
+`run2`, and a Saver deletes that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PATTERN = frozenset("*?[\\")
 
 
 def absolute_path(path: str | os.PathLike[str]) -> str:
-    """The same place wherever the process goes later; a URL as it is."""
+    """The same path, independent of the working directory; a URL as it is."""
     path = os.fspath(path)
     return path if "://" in path else os.path.abspath(path)
 
@@ -33,13 +33,13 @@ def check_save_path(path: str) -> None:
     Raises
     ------
     UsageError
-        It is a URL, or TensorFlow takes it for a pattern. It is a ValueError.
+        It is a URL, or TensorFlow reads it as a pattern. It is a ValueError.
     """
     if "://" in path:
         raise UsageError(
             f"{path} is a URL, and only local paths can be saved to", hint="mount it, say"
         )
-    whole = os.path.abspath(path)  # that is what others of the job's processes are told
+    whole = os.path.abspath(path)  # because that is what the job's other processes get
     found = next((letter for letter in whole if letter in _PATTERN), None)
     if found is not None:
         raise UsageError(
@@ -52,12 +52,12 @@ def check_save_path(path: str) -> None:
 
 @contextlib.contextmanager
 def literal_prefix(prefix: str) -> Iterator[str]:
-    """What TensorFlow is to read a bundle by: its prefix, or while this lasts one linked to it.
+    """A prefix by which TensorFlow can read a bundle: its own, or while this lasts a link to it.
 
     Raises
     ------
     OSError
-        There is no place for links.
+        There is no directory for the links.
     """
     if _PATTERN.isdisjoint(prefix):
         yield prefix

@@ -1,4 +1,4 @@
-"""Which processes a session talks to: those that its graph names, not every one of the cluster."""
+"""Which processes a session talks to: those that its graph names, not the whole cluster."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SERVERS = "ps"  # as `replica_device_setter` names them
 def with_device_filters(config: Any, graph: tf.Graph) -> Any:
     """The same config, with `device_filters` for the jobs and tasks in a finished graph.
 
-    Without any a session is made only when every process of the cluster answers: a chief that
-    starts again waits for workers that are dead. What the config has is left alone. A pass over
-    the graph's ops.
+    Without filters a session is made only when every process of the cluster answers, and a chief
+    that starts again waits for workers that are dead. Filters that the config has are left alone.
+    Costs one pass over the graph's ops.
     """
     if config is not None and config.device_filters:
         return config

@@ -1,4 +1,4 @@
-"""What the processes of a job share in their graphs: scopes, devices and variables of one name."""
+"""What the processes of a job share in their graphs: scopes, devices and variables by name."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ VariableFactory = Callable[[str, Any, Any], Any]  # of name, initial value and d
 
 @contextlib.contextmanager
 def shared_variables(name_prefix: str, is_chief: bool) -> Iterator[VariableFactory]:
-    """The name scope and device of the job's shared variables, and what makes them there.
+    """The name scope and device of the job's shared variables, and a function that makes one there.
 
-    For the chief they are local, so that it alone initialises them and none is in a checkpoint.
+    In the chief they are local, so that only the chief initialises them, and no checkpoint has
+    them.
 
     Raises
     ------
@@ -48,12 +49,12 @@ def shared_variables(name_prefix: str, is_chief: bool) -> Iterator[VariableFacto
 
 @contextlib.contextmanager
 def job_scope(name: str, what: str) -> Iterator[None]:
-    """A name scope whose variables are those of the same name in the job's other processes.
+    """A name scope whose variables are shared with the same scope in the job's other processes.
 
     Raises
     ------
     UsageError
-        It would get another name: it is inside another scope, or there is one of that name.
+        It would get another name, because it is inside another scope, or there is one already.
     """
     outer = v1.get_default_graph().get_name_scope()
     if outer:
@@ -72,7 +73,7 @@ def job_scope(name: str, what: str) -> Iterator[None]:
 
 
 def plain(session: Any) -> Any:
-    """The session without hooks: a barrier's own reads are no training steps."""
+    """The session without hooks, because reads of the barrier are not training steps."""
     for name in ("raw_session", "_tf_sess"):
         inner = getattr(session, name, None)
         if inner is not None:
@@ -86,8 +87,8 @@ def plain(session: Any) -> Any:
 def shared_device() -> Any:
     """Where the job's shared variables go: a CPU, of task 0 if variables have their own servers.
 
-    A replica device setter would spread them over the servers by how many variables a process
-    made before, which differs between chief and workers.
+    A replica device setter would spread them over the servers, depending on how many variables the
+    process has made before, which differs between chief and workers.
     """
     with tf.name_scope("barrier_op_device"):
         handle = tf.raw_ops.VarHandleOp(dtype=tf.bool, shape=[], shared_name="barrier_op_device")

@@ -1,1 +1,1 @@
-"""A run of the job, from a session that is made to its end; who is its chief."""
+"""A run of the job, from the making of a session to its end, and which process is its chief."""

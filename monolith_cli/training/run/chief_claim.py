@@ -36,7 +36,7 @@ _LOOK_SECONDS = 1.0
 _LOOKS_A_COLLECTION = 3
 
 _TRIES = 5
-"""At a claim that others take and leave at the same time."""
+"""How often to try for a claim that others take and leave at the same time."""
 
 _of_this_process: set[str] = set()
 _held: weakref.WeakSet[ChiefClaim] = weakref.WeakSet()
@@ -45,10 +45,10 @@ _held: weakref.WeakSet[ChiefClaim] = weakref.WeakSet()
 class ChiefClaim:
     """Holds a directory for one hook of a chief, session after session.
 
-    While it is held a thread raises the counter in `chief_claim`, once in 10 seconds: it costs that
-    small write. The thread ends with the session; then the claim stays for a session that
-    recovers, and counts as left when its counter has stood still for half a minute, or the process
-    has ended. Another hook of the same process takes it over at once.
+    While it is held, a thread raises the counter in `chief_claim` every 10 seconds, with one small
+    write. The thread ends with the session. The claim then stays for a session that recovers. It
+    counts as left when its counter has not changed for half a minute, or the process has ended.
+    Another hook of the same process takes it over at once.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ class ChiefClaim:
         self.is_lost = False
 
     def look(self) -> None:
-        """See whether the directory is free, before anything is done there; half a minute at most.
+        """Check that the directory is free, before anything is done there; takes up to 30 s.
 
         Raises
         ------
         DirectoryInUseError
-            Another chief lives, or a command was cut off that has to be run again.
+            Another chief is alive, or a command was cut off and must be run again.
         NotReadableError
             The operating system refused.
         """
@@ -85,7 +85,7 @@ class ChiefClaim:
         self._gone = data
 
     def hold(self, session: Any) -> None:
-        """Take the directory, if it is not held yet, as long as a plain session is open.
+        """Take the directory, if it is not held yet, for as long as a plain session is open.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class ChiefClaim:
         self._beat.start()
 
     def note_run(self) -> None:
-        """The session runs: it has been made."""
+        """The session runs, so it has been made."""
         if self._beat is not None:
             self._beat.has_run = True
 
@@ -114,7 +114,7 @@ class ChiefClaim:
         Raises
         ------
         DirectoryInUseError
-            It is another's, or was: nobody's claim is there, but commits that were not noted.
+            It is another chief's, or was: there is no claim, but there are commits by others.
         NotReadableError, WriteError
             The claim cannot be read; or is gone, and cannot be written.
         """
@@ -123,7 +123,7 @@ class ChiefClaim:
         try:
             found = read_claim(self._model_dir)
         except StateFileError:
-            found = None  # nobody's
+            found = None  # it belongs to nobody
         if found is not None and found.id != self._claim.id:
             self.is_lost = True
             data = read_claim_bytes(self._model_dir)
@@ -137,7 +137,7 @@ class ChiefClaim:
             write_claim(self._model_dir, self._claim, overwrite=True)
 
     def note_commit(self) -> None:
-        """What `checkpoint` says now is this chief's, or has been adopted."""
+        """What `checkpoint` says now is this chief's, or taken over by it."""
         self._commit = self._last_commit()
 
     def _last_commit(self) -> object:
@@ -148,7 +148,7 @@ class ChiefClaim:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def release(self) -> None:
-        """Give the directory free, if it is held; whatever goes wrong is only logged."""
+        """Release the directory, if it is held; whatever goes wrong is only logged."""
         self._stop()
         if not self._is_held:
             return
@@ -161,7 +161,7 @@ class ChiefClaim:
             logging.warning("The claim of the chief is not removed: %s", error)
 
     def raise_counter(self) -> None:
-        """A sign of life."""
+        """Give a sign of life."""
         self._claim = self._claim._replace(counter=self._claim.counter + 1)
         try:
             found = raise_counter(self._model_dir, self._claim)
@@ -224,7 +224,7 @@ class _Beat(threading.Thread):
         while not self.stopped.wait(_LOOK_SECONDS):
             looks += 1
             if not self.has_run and looks % _LOOKS_A_COLLECTION == 0:
-                # One whose making has failed is closed by nobody, and left to this.
+                # A session whose making has failed is never closed, so it is dropped here.
                 gc.collect()
             claim, session = self._claim(), self._session()
             if claim is None or session is None or getattr(session, "_closed", False):
@@ -237,7 +237,7 @@ class _Beat(threading.Thread):
 
 @atexit.register
 def _release_all() -> None:
-    """A process that ends by itself leaves no claim; in one that it has forked nobody holds any."""
+    """A process that ends by itself leaves no claim; a process that it has forked holds none."""
     for claim in list(_held):
         if claim._claim.pid == os.getpid():
             claim.release()

@@ -1,4 +1,4 @@
-"""What makes the chief's sessions."""
+"""Makes the chief's sessions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FENCE_SECONDS = 10.0
 
 
 class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
-    """Makes the chief's sessions: fenced off from workers of earlier ones, and restored.
+    """Makes the chief's sessions: cut off from workers of earlier ones, and restored.
 
     Make it in the graph that its sessions are for.
 
@@ -44,7 +44,7 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
         deadline_seconds: float = 600,
     ) -> None:
         fail_fast()
-        # A session that recovers is made wherever its `run` is called.
+        # A session that recovers is made in whatever scope its `run` is called.
         self._graph = v1.get_default_graph()
         self._barrier_op = barrier_op
         self._model_dir = os.path.abspath(os.fspath(model_dir))
@@ -59,7 +59,7 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
         Raises
         ------
         UnreachableError
-            No parameter server until the deadline.
+            The parameter server does not answer until the deadline.
         MonolithError
             The model directory does not say what to restore.
         """
@@ -110,7 +110,7 @@ class ChiefSessionCreator(tf.compat.v1.train.SessionCreator):
                 try:
                     there = run.get_presence(session)
                 except tf.errors.FailedPreconditionError:
-                    return  # nothing is initialised: a new parameter server
+                    return  # nothing is initialised, so the parameter server is new
                 training = [worker for worker, at in enumerate(there) if at == TRAINING]
                 if not training:
                     return

@@ -1,8 +1,8 @@
 """Whether the chief is inside a step of its own, as other threads see it.
 
-TensorFlow tells hooks neither that a session has been made, nor that a run of it has failed. Both
-are seen from outside: the first by what the monitored session holds, the second by the thread's
-stack.
+TensorFlow tells hooks neither that a session has been made, nor that one of its runs has failed.
+Both can be seen from outside: the first in what the monitored session holds, the second in the
+thread's stack.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _beside: ContextVar[bool] = ContextVar("beside_a_run", default=False)
 
 
 def is_beside_a_run() -> bool:
-    """In the thread that saves: whether a run of the chief goes on, and may use its input."""
+    """In the thread that saves: whether the chief is in a run meanwhile, and may use its input."""
     return _beside.get()
 
 
@@ -42,12 +42,12 @@ def beside_a_run() -> Iterator[None]:
 
 
 def is_being_made() -> bool:
-    """Whether this thread makes, or runs, a monitored session: in a hook's `begin` it makes one."""
+    """Whether this thread makes or runs a monitored session; in a hook's `begin` it makes one."""
     return _outermost(sys._getframe()) is not None
 
 
 class ChiefStep:
-    """Of one session: make it in `after_create_session`, in the thread that makes the session.
+    """Of one session. Make it in `after_create_session`, in the thread that makes the session.
 
     Reading it locks nothing, and costs some 10 µs.
 
@@ -70,7 +70,7 @@ class ChiefStep:
 
     @property
     def session(self) -> Any:
-        """The plain session; None when nobody has it any more."""
+        """The plain session; None when nobody holds it any more."""
         return self._session()
 
     @property
@@ -93,13 +93,13 @@ class ChiefStep:
             return True
         inner = self._monitored()
         while inner is not None and inner is not session:
-            # Each layer gets the one below when that has been made, and loses it at a failure.
+            # Each layer gets the one below when that has been made, and loses it on a failure.
             inner = getattr(inner, "_sess", None)
         return inner is session
 
 
 def _outermost(frame: Any) -> Any:
-    """The monitored session in whose making, or run, a frame is."""
+    """The monitored session that is being made, or run, in a frame."""
     monitored = None
     while frame is not None:
         if frame.f_code.co_filename == _FILE:

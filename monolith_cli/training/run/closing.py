@@ -24,7 +24,7 @@ _closing: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 def closed_aside(session: Any) -> Any:
     """The same session, whose `close` returns at once.
 
-    Closing one whose servers come and go takes up to 17 s now and then, and recovery waits for it.
+    Closing one whose servers come and go sometimes takes up to 17 s, and recovery waits for it.
     """
     close = session.close
     _unclosed.add(session)
@@ -44,9 +44,9 @@ def closed_aside(session: Any) -> Any:
 
 @atexit.register
 def _close_all() -> None:
-    """A thread inside TensorFlow must not outlive the interpreter, which would abort.
+    """Wait for all of them: a thread inside TensorFlow at the end would abort the interpreter.
 
-    Nor must a session: a server in this process would wait for it.
+    A session must not be left either: a server in this process would wait for it.
     """
     for session in list(_unclosed):
         session.close()

@@ -1,4 +1,4 @@
-"""What tells that another process of the job does not answer, and how long to wait for it."""
+"""How to see that another process of the job does not answer, and how long to wait for it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from monolith_cli.errors import UnreachableError
 __all__ = ["GONE", "POLL_SECONDS", "Patience", "fail_fast"]
 
 GONE = (tf.errors.AbortedError, tf.errors.UnavailableError)
-"""What a session raises where a process has gone, or lost its memory."""
+"""What a session raises if a process has gone, or lost its memory."""
 
 POLL_SECONDS = 0.2
-"""Between two looks at what others have done."""
+"""Between two checks of what others have done."""
 
 _RETRY_SECONDS = 0.5
-# What is behind the address and port in an error of grpc's.
+# What follows the address and port in an error of grpc.
 _TARGET = re.compile(r"remote target /job:([^/\s]+)/replica:\d+/task:(\d+)")
 
 
 def fail_fast() -> None:
-    """Have a lost server be an error; without it TensorFlow waits for ever."""
+    """Make a lost server an error; without it TensorFlow waits for ever."""
     os.environ.setdefault("GRPC_FAIL_FAST", "true")
 
 
@@ -39,7 +39,7 @@ class Patience:
         self._told = False
 
     def note_life(self, life: int) -> None:
-        """A number that changes as long as somebody lives."""
+        """Note a number that changes as long as somebody lives."""
         if life != self._life:
             self._life, self._since = life, time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What the running session of a graph was restored from, the same for all of its hooks."""
+"""What the running session of a graph was restored from; the same for all of its hooks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _run_steps: weakref.WeakKeyDictionary[tf.Graph, int] = weakref.WeakKeyDictionary
 def begin_restart(graph: tf.Graph, model_dir: str | os.PathLike[str]) -> RestartPoint:
     """Read a directory's restart point, and keep it for a graph.
 
-    Whoever restores dense variables calls it, each time that a session is made. So tables and
-    steps are those of the same step, even if a rollback is written meanwhile.
+    Whoever restores dense variables calls it each time a session is made. So tables and dense
+    variables come from the same step, even if a rollback is written meanwhile.
     """
     point = restart_point(model_dir)
     _points.setdefault(graph, {})[_key(model_dir)] = point
@@ -27,12 +27,12 @@ def begin_restart(graph: tf.Graph, model_dir: str | os.PathLike[str]) -> Restart
 
 
 def join_run(graph: tf.Graph, run_step: int) -> None:
-    """Say which step the run that a worker's session joins has gone on from."""
+    """Say from which step the run has gone on that a worker's session joins."""
     _run_steps[graph] = run_step
 
 
 def restart_of_graph(graph: tf.Graph, model_dir: str | os.PathLike[str]) -> RestartPoint:
-    """The restart point that was kept for a graph, else what the directory says now."""
+    """The restart point that was kept for a graph, else the one that the directory has now."""
     kept = _points.get(graph, {}).get(_key(model_dir))
     return kept or restart_point(model_dir, run_step=_run_steps.get(graph))
 

@@ -1,4 +1,4 @@
-"""A hook that tells listeners when a session has been made, so that they can restore into it."""
+"""A hook that calls listeners when a session has been made, so that they can restore into it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ __all__ = ["CheckpointRestorerHook", "CheckpointRestorerListener"]
 
 
 class CheckpointRestorerListener:
-    """What `CheckpointRestorerHook` calls; every method does nothing until it is overridden."""
+    """What `CheckpointRestorerHook` calls; methods that are not overridden do nothing."""
 
     def begin(self) -> None:
         """Build what is needed in the graph, which is finalized soon after."""
 
     def before_restore(self, session: Any) -> None:
-        """A session is there, and no listener has restored anything into it yet."""
+        """There is a session, and no listener has restored anything into it yet."""
 
     def after_restore(self, session: Any) -> None:
         """Every listener's `before_restore` has been called."""
 
     def end(self, session: Any) -> None:
-        """For callers of their own; the hook never calls it."""
+        """For the caller's own use; the hook never calls it."""
 
 
 class CheckpointRestorerHook(tf.compat.v1.train.SessionRunHook):
     """Call listeners whenever a session has been made, again after each recovery.
 
-    It restores nothing itself, has no part in a training step, takes no time in one, and locks
-    nothing. What a listener raises leaves through the session's creation, and the listeners
-    after it are not called.
+    It restores nothing itself, does nothing in a training step, and locks nothing. An error of a
+    listener ends the making of the session, and the listeners after it are not called.
 
     Parameters
     ----------

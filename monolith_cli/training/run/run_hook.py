@@ -21,12 +21,12 @@ v1 = tf.compat.v1
 
 
 class RunHook(tf.compat.v1.train.SessionRunHook):
-    """Publishes the run, in the chief; in a worker sees to it that it is in the current one.
+    """In the chief, publishes the run; in a worker, makes sure that it is in the current run.
 
     In the chief it comes last, after everything has been restored. In a worker it comes before the
     `BarrierHook`.
 
-    Costs a worker one fetch of a string a step, the chief nothing. It reads with the run id whether
+    Costs a worker one fetch of a string a step, the chief nothing. That string also says whether
     the barrier is placed.
 
     Parameters
@@ -51,7 +51,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         """In a worker: whether the barrier was placed in the last step."""
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Publish, or find the run."""
+        """In the chief, publish the run; in a worker, read it."""
         if self._index == 0:
             restart = restart_of_graph(plain(session).graph, self._model_dir)
             run_id = self._run.publish(session, restart.step or 0)
@@ -64,7 +64,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
             coord.request_stop()
             return
         self._run.set_presence(session, self._index, TRAINING)
-        # Only now does a chief that starts again wait for this worker.
+        # Only from now on does a chief that starts again wait for this worker.
         if not run_id or self._run.get(session)[0] != run_id:
             self._leave(session)
         logging.info("Worker %d is in run %s, from step %d.", self._index, run_id, step)
@@ -74,7 +74,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         return self._args
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Begin anew when the chief has, and end when it has.
+        """Start over when the chief has started a new run, and end when it has ended.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
         with contextlib.suppress(*GONE):
             if self._index == 0:
                 self._run.end(session)
-            # Whose input has ended does not come back: the chief need not wait for it.
+            # A worker whose input has ended does not come back: the chief need not wait for it.
             elif self._run.get_presence(session)[self._index] != INPUT_ENDED:
                 self._run.set_presence(session, self._index, ABSENT)
 

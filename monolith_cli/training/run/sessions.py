@@ -1,4 +1,4 @@
-"""A process's session and its hooks, put together, and how it ends; see `runs`."""
+"""A process's session with its hooks, and how it ends; see `runs`."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def monitored_session(
     """A `MonitoredSession` of one process of a job, chief or worker.
 
     The chief restores the committed step, dense variables first, then what `hooks` restore, and
-    publishes the run. A worker waits for that. Both recover from the loss of other processes:
-    whoever cannot reach a parameter server tries again until the deadline. Do not add a
-    `BarrierHook`: it is in here, at the right place.
+    publishes the run. A worker waits for that. Both recover from the loss of other processes: a
+    process that cannot reach a parameter server tries again until the deadline. Do not add a
+    `BarrierHook`: the session has one, at the right place.
 
-    Sets `GRPC_FAIL_FAST=true` in the environment unless it is set: without it TensorFlow waits for
-    a lost server for ever. Costs a worker one fetch a step, of the barrier and
-    the run id together.
+    Sets `GRPC_FAIL_FAST=true` in the environment unless it is set, because without it TensorFlow
+    waits for a lost server for ever. Costs a worker one fetch a step, of the barrier and the run id
+    together.
 
     Parameters
     ----------
@@ -59,16 +59,17 @@ def monitored_session(
     model_dir
         Where the job saves.
     master
-        The process's own server, as `tf.distribute.Server.target`; "" without processes.
+        The process's own server, as `tf.distribute.Server.target`; "" if there is only one process.
     config
-        A `ConfigProto`. Without `device_filters` it gets some: the parameter servers, and what else
-        the graph names. So nobody waits for processes that he does not need, and may be dead.
+        A `ConfigProto`. If it has no `device_filters`, they are set to the parameter servers and
+        the other processes that the graph names. So nobody waits for processes that it does not
+        need, and that may be dead.
     hooks
-        In this order: what restores, then what saves, then the rest.
+        In this order: those that restore, those that save, the rest.
     deadline_seconds
         How long to wait for a parameter server, and for a chief that gives no sign of life.
     leave_after_seconds, sigterm_grace_seconds
-        As `BarrierHook`: how long a worker stays for the chief's last save.
+        As for `BarrierHook`: how long a worker stays for the chief's last save.
 
     Raises
     ------
@@ -112,9 +113,9 @@ def run_until_inputs_end(
 ) -> None:
     """Call `step` until the input has ended, then stay until every process's input has.
 
-    Who stays runs the hooks, so that saves find everybody at the barrier, the last save too. The
-    chief returns when all workers have come to their end, workers when the chief has ended, or
-    after the `leave_after_seconds` of their `BarrierHook`.
+    A process whose input has ended still runs the hooks, so that every save, also the last one,
+    finds all workers at the barrier. The chief returns when all workers have come to their end; a
+    worker when the chief has ended, or after the `leave_after_seconds` of its `BarrierHook`.
 
     Parameters
     ----------
@@ -123,8 +124,8 @@ def run_until_inputs_end(
     step
         One training step; raises `tf.errors.OutOfRangeError` when the input has ended.
     deadline_seconds
-        How long a worker stays without a sign of the chief's life, and the chief for workers
-        while nobody's training goes on: some may be gone for good.
+        How long a worker stays without a sign of life from the chief; and how long the chief stays
+        for workers while nobody trains any more, because some may be gone for good.
 
     Raises
     ------
@@ -139,14 +140,14 @@ def run_until_inputs_end(
     while not session.should_stop():
         try:
             step()
-            patience = None  # a session that is made anew has input again
+            patience = None  # a session that is made again has its input again
             continue
         except tf.errors.OutOfRangeError:
             if patience is None:
                 logging.info("The input has ended; staying for the saves of others.")
                 patience = Patience(deadline_seconds)
         patience.note_life(int(session.run(life)))
-        with contextlib.suppress(*GONE):  # the next run notices
+        with contextlib.suppress(*GONE):  # the next run notices it
             if index:
                 run.set_presence(session, index, INPUT_ENDED)
                 if barrier_op.wait_to_leave(session, index):
@@ -164,5 +165,5 @@ class _SignOfLife(tf.compat.v1.train.SessionRunHook):
         self._barrier_op = barrier_op
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Begin, before anything is restored: that may take long. `BarrierHook` ends it."""
+        """Begin before anything is restored, because that may take long. `BarrierHook` ends it."""
         self._barrier_op.chief_end.keep_alive(plain(session))

@@ -1,4 +1,4 @@
-"""What makes a worker's sessions."""
+"""Makes a worker's sessions."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
     barrier_op, scaffold, master, config, deadline_seconds
         As `monitored_session`.
     index
-        The worker's number. With it, a chief that starts does not wait for an earlier process of
-        this worker once this one is there.
+        The worker's number. If it is given, a chief that starts does not wait for an earlier
+        process of this worker once this one is there.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
         index: int | None = None,
     ) -> None:
         fail_fast()
-        # A session that recovers is made wherever its `run` is called.
+        # A session that recovers is made in whatever scope its `run` is called.
         self._graph = v1.get_default_graph()
         self._barrier_op = barrier_op
         self._scaffold = scaffold or v1.train.Scaffold()
@@ -54,12 +54,13 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
         self._index = index
 
     def create_session(self) -> Any:
-        """Wait for the chief, and initialise what is this worker's own.
+        """Wait for the chief, and initialise this worker's own variables.
 
         Raises
         ------
         UnreachableError
-            No parameter server until the deadline, or no sign of life of a chief.
+            The parameter server does not answer until the deadline, or the chief gives no sign of
+            life.
         """
         with self._graph.as_default():
             self._scaffold.finalize()
@@ -80,14 +81,14 @@ class WorkerSessionCreator(tf.compat.v1.train.SessionCreator):
                 raise
 
     def _is_ready(self, session: Any, patience: Patience) -> bool:
-        """Whether the run is there; patience grows with each sign of the chief's life."""
+        """Whether the run is published; each sign of the chief's life extends the patience."""
         try:
             op = self._barrier_op
             missing, run_id, lease = session.run(
                 [self._scaffold.ready_for_local_init_op, op.run.id_tensor, op.lease_tensor]
             )
             if not run_id and self._index is not None:
-                # Said of a process that is gone, else a chief that starts would wait for it.
+                # Said about an earlier process, because else a chief that starts would wait for it.
                 op.run.set_presence(session, self._index, ABSENT)
         except tf.errors.FailedPreconditionError:
             patience.check("the chief has not initialised anything")
