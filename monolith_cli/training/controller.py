@@ -1,7 +1,7 @@
-"""The running job's side of `monolith barrier` and `monolith job`.
+"""Lets `monolith barrier` and `monolith job` reach the running job.
 
-`ServerHook` opens a port. Jobs that have none are asked by a file, `monolith_action`, which
-`QueryActionHook` looks for, and by ops, those of `ControllerHook`.
+`ServerHook` opens a port. Jobs without a port can be asked by a file, `monolith_action`, which
+`QueryActionHook` looks for, or by ops, those of `ControllerHook`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 QUERY_INTERVAL = 60
-"""Seconds between two looks for an action file; read when it is used."""
+"""Seconds between two checks for an action file; read each time it is used."""
 
 _POLL_SECONDS = 0.1
 
@@ -51,10 +51,10 @@ _POLL_SECONDS = 0.1
 class QueryActionHook(tf.compat.v1.train.SessionRunHook):
     """Does what the file `monolith_action` in the model directory asks for, and answers.
 
-    A thread looks for the file every `QUERY_INTERVAL` seconds while a session lives, from when it
-    is made, asks `ControllerHook` by its ops, writes the answer into `monolith_action_response`
-    ("OK", or what is wrong), and removes the request. Where it can do neither it says so in the
-    log, and does what is asked for only once. Each request is a line of `control.log`.
+    While a session lives, from when it is made, a thread looks for the file every `QUERY_INTERVAL`
+    seconds. It asks `ControllerHook` through its ops, writes the answer ("OK", or what is wrong)
+    into `monolith_action_response`, and removes the request. If it can neither write nor remove, it
+    logs that, and carries out the request only once. Each request is a line of `control.log`.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
         self._answered: tuple[tuple[int, int], str] | None = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Begin to look; no more for the session before."""
+        """Start to look for the file; stop doing so for the previous session."""
         self._stop()
         self._stopped = threading.Event()
         made = plain(session), ChiefStep(session, coord), coord, self._stopped
         threading.Thread(target=self._watch, args=made, name="action-file", daemon=True).start()
 
     def end(self, session: Any) -> None:
-        """Look no more."""
+        """Stop looking for the file."""
         self._stop()
 
     def _stop(self) -> None:
@@ -119,14 +119,14 @@ class QueryActionHook(tf.compat.v1.train.SessionRunHook):
             self._log.write(action, result, peer=FILE_PEER)
         answer = self._answered[1]
         logging.info("An action file is answered: %s", answer)
-        # The answer first: whoever sees the request gone finds it.
+        # The answer first: whoever sees that the request is gone can read the answer.
         atomic_write(self._response_path, answer.encode())
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._action_path)
         self._answered = None
 
     def _act(self, session: Any) -> tuple[str | None, str]:
-        """Returns the action, None if it is not known, and the answer."""
+        """Returns the action (None if it is not known) and the answer."""
         actions = messages.get_message(
             "monolith.ControllerHooksProto"
         ).DESCRIPTOR.enum_types_by_name

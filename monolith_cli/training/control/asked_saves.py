@@ -1,4 +1,4 @@
-"""The saves that clients of the Controller service ask for, and wait for."""
+"""Saves that clients of the Controller service ask for and wait for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from monolith_cli.training.control.refusals import CallRefusedError
 
 __all__ = ["AskedSaves"]
 
-_MOST_SAVES = 4  # that wait at once, so that others are still answered
+_MOST_SAVES = 4  # that may wait at once, so that other calls are still answered
 _TIMEOUT_MARGIN_SECONDS = 0.1
-_DEADLINE_SECONDS = 600.0  # of calls that come without one, as original clients' do
-_NO_DEADLINE_SECONDS = 10 * 365 * 86_400.0  # above this, which is how grpc says that there is none
+_DEADLINE_SECONDS = 600.0  # for calls without a deadline, as original clients make them
+_NO_DEADLINE_SECONDS = 10 * 365 * 86_400.0  # above this, grpc means that there is no deadline
 
 
 class AskedSaves:
@@ -35,9 +35,9 @@ class AskedSaves:
         self._waiting = threading.BoundedSemaphore(_MOST_SAVES)
 
     def save(self, context: Any, *, require_all: bool | None) -> Any:
-        """What `trigger_save` returns, if that is before the deadline of grpc's context.
+        """What `trigger_save` returns, if it does so before the deadline of grpc's context.
 
-        What it refuses is a `CallRefusedError`; what else goes wrong is raised as it is.
+        A save that it refuses is a `CallRefusedError`; other errors are raised as they are.
         """
         if not self._waiting.acquire(blocking=False):
             raise CallRefusedError(
@@ -58,7 +58,7 @@ class AskedSaves:
 
 
 def _seconds_left(left: float | None) -> float:
-    """How long a save may take, so that its caller still hears of the end."""
+    """How long a save may take, so that its caller still gets the result."""
     if left is None or left > _NO_DEADLINE_SECONDS:
         left = _DEADLINE_SECONDS
     return max(left - _TIMEOUT_MARGIN_SECONDS, _TIMEOUT_MARGIN_SECONDS)

@@ -1,8 +1,8 @@
 """Which threads answer a call of the Controller service, and how many calls are too many.
 
-A call's headers decide, before anything of its message is read. Orders with the job's token have
-threads of their own. Who only looks, and who is refused, is answered by one thread, in rounds: so
-that many of them neither keep orders waiting nor the interpreter from training.
+The call's headers decide, before its message is read. Orders with the job's token have threads of
+their own. Calls that only look, or are refused, are answered by one thread, in rounds. So many of
+them neither keep orders waiting nor slow down training.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from monolith_cli.training.control.refusals import CallRefusedError, check_prese
 __all__ = ["Calls"]
 
 _ORDER_THREADS = 8
-_MOST_ORDERS = 64  # at once, those included that wait for a thread
-_MOST_LOOKS = 256  # likewise; one that waits costs less than one that is refused and asks again
+_MOST_ORDERS = 64  # at once, including those that wait for a thread
+_MOST_LOOKS = 256  # likewise; a waiting call costs less than one that is refused and asks again
 _ROUND_SECONDS = 0.03
 _MOST_A_ROUND = 32
 
-_Act = Callable[[Iterator[bytes], Any], Any]  # of the request's messages, and grpc's context
+_Act = Callable[[Iterator[bytes], Any], Any]  # gets the request's messages and grpc's context
 
 
 class Calls(grpc.GenericRpcHandler):
     """Gives each call to the threads for its kind.
 
-    What the arguments raise ends the call if it is a `CallRefusedError`, and must not be anything
-    else.
+    If one of the callables raises `CallRefusedError`, that ends the call. They must not raise
+    anything else.
 
     Parameters
     ----------
     check
-        Of an `authorization` header, "" for none: why such an order is refused, or None.
+        Gets an `authorization` header, "" for none; returns why such an order is refused, or None.
     take
-        What those see who look, taken once a round, after they have asked.
+        Reads the job's state for all calls of a round; called after they have come in.
     look
-        The answer to them, of the method and what was taken.
+        Makes the answer to one of them, from its method and what was taken.
     order
-        Carries out an order: its method, the messages of its request, grpc's context.
+        Carries out an order: gets its method, the messages of its request, and grpc's context.
     note_refused
-        Is told of an order without the token: its method, grpc's context, and why.
+        Called for an order without the token: gets its method, grpc's context, and the reason.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Calls(grpc.GenericRpcHandler):
         self._rest = _Lane("rest", 1, None)
 
     def service(self, handler_call_details: Any) -> Any:
-        """Called by grpc, in the one thread that takes calls in: waits for nothing."""
+        """Called by grpc, in the only thread that accepts calls, so it never waits."""
         method = self._methods.get(handler_call_details.method)
         if method is None:
             return None
@@ -86,7 +86,7 @@ class Calls(grpc.GenericRpcHandler):
         return self._handler(self._looks, self._looking(method))
 
     def shut_down(self) -> None:
-        """Let the threads end; calls that still wait for one are left to grpc."""
+        """Let the threads end; grpc handles the calls that still wait for one."""
         for lane in (self.orders, self._looks, self._rest):
             lane.shutdown(wait=False, cancel_futures=True)
 
@@ -94,7 +94,7 @@ class Calls(grpc.GenericRpcHandler):
         arrived = time.monotonic()
 
         def look(requests: Iterator[bytes], context: Any) -> Any:
-            # Nobody waits for the message: it is empty, or of a newer client.
+            # The message is not needed: it is empty, or from a newer client.
             check_presence(context)
             return self._look(method, self._rounds.look(arrived))
 
@@ -113,7 +113,7 @@ class Calls(grpc.GenericRpcHandler):
     def _handler(self, lane: _Lane, act: _Act) -> Any:
         if lane.is_full:
             lane, act = self._rest, _refuse_too_many
-        # A stream of one is the same on the wire, and grpc leaves it to us to wait for it.
+        # A stream of one is the same on the wire, and lets us wait for it instead of grpc.
         return grpc.stream_unary_rpc_method_handler(
             _Behavior(lane, act), response_serializer=lambda message: message.SerializeToString()
         )
@@ -125,7 +125,7 @@ def _refuse_too_many(requests: Iterator[bytes], context: Any) -> None:
 
 
 class _Behavior:
-    """What grpc calls; the attribute tells it in which threads."""
+    """What grpc calls; its attribute says in which threads."""
 
     def __init__(self, lane: _Lane, act: _Act) -> None:
         self.experimental_thread_pool = lane
@@ -139,7 +139,7 @@ class _Behavior:
 
 
 class _Lane(ThreadPoolExecutor):
-    """Threads, and how many calls they may have at once; None: any number."""
+    """Threads, and how many calls they may have at once (None: any number)."""
 
     def __init__(self, name: str, threads: int, most: int | None) -> None:
         super().__init__(threads, thread_name_prefix=f"controller-{name}")
@@ -163,9 +163,9 @@ class _Lane(ThreadPoolExecutor):
 
 
 class _Rounds:
-    """Lets one thread answer so many calls at once, then none for a while, and so on.
+    """Lets one thread answer many calls at once, then none for a while, and so on.
 
-    A step of the training is seldom in a round, however many ask; and they share what is taken.
+    So few training steps meet a round, however many calls there are; and they share one reading.
     """
 
     def __init__(self, take: Callable[[], Any]) -> None:
@@ -175,7 +175,7 @@ class _Rounds:
         self._taken: Any = None
 
     def join(self, arrived: float) -> None:
-        """Wait for a round that begins after a call has arrived."""
+        """Wait for a round that begins after the call has arrived."""
         if arrived > self._began or not self._left:
             pause = self._began + _ROUND_SECONDS - time.monotonic()
             if pause > 0:
@@ -184,7 +184,7 @@ class _Rounds:
         self._left -= 1
 
     def look(self, arrived: float) -> Any:
-        """The same, and what is to be seen in that round."""
+        """The same, and return what was read in that round."""
         self.join(arrived)
         if self._taken is None:
             self._taken = self._take()

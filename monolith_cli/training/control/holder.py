@@ -19,15 +19,15 @@ from monolith_cli.training.control.refusals import CallRefusedError, check_prese
 
 __all__ = ["HeldBarrier", "Holder", "seconds_to_live"]
 
-_MOST_TEXT_BYTES = 16 * 1024  # of owner and reason, which GetInfo tells in one message
-_TOLD_CHARACTERS = 600  # in a status, whose header takes 8 KiB: up to 12 bytes for each
+_MOST_TEXT_BYTES = 16 * 1024  # of owner and reason, which GetInfo sends in one message
+_TOLD_CHARACTERS = 600  # in a status, whose header has 8 KiB: up to 12 bytes for each
 _LONGEST_TTL_MS = 100 * 365 * 86_400_000
-_KNOWN_LEASES = 100  # whose owners are in the log when they are renewed in vain
-_HOLDER_SECONDS = 1.0  # to wait for who is placing just now
+_KNOWN_LEASES = 100  # whose owners the log can name if they are renewed in vain
+_HOLDER_SECONDS = 1.0  # to wait for somebody who is just placing the barrier
 
 
 def seconds_to_live(ttl_ms: int) -> float | None:
-    """The time-to-live that a request asks for, None for no end."""
+    """The time-to-live that a request asks for; None: no end."""
     if not 0 <= ttl_ms <= _LONGEST_TTL_MS:
         what = f"no time-to-live: {ttl_ms} ms"
         raise CallRefusedError(grpc.StatusCode.INVALID_ARGUMENT, what)
@@ -35,7 +35,7 @@ def seconds_to_live(ttl_ms: int) -> float | None:
 
 
 class Holder(NamedTuple):
-    """Who has placed a barrier over the service."""
+    """Who has placed a barrier through the service."""
 
     generation: int
     lease_id: str
@@ -45,10 +45,10 @@ class Holder(NamedTuple):
 
 
 class HeldBarrier:
-    """The chief's barrier, which one client at a time holds.
+    """The chief's barrier, which one client at a time can hold.
 
-    It knows who has placed the barrier, if that was over the service, and lets only them renew and
-    remove it. Its methods are for several threads. What they refuse is a `CallRefusedError`.
+    It knows who placed the barrier through the service, and lets only that client renew and remove
+    it. Its methods may be called from several threads. What they refuse is a `CallRefusedError`.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class HeldBarrier:
     def __init__(self, barrier_op: BarrierOp, session: Any) -> None:
         self._barrier_op = barrier_op
         self._session = session
-        self._lock = threading.Lock()  # the holder
+        self._lock = threading.Lock()  # for the holder
         self._holder: Holder | None = None
         self._owners: deque[tuple[str, str]] = deque(maxlen=_KNOWN_LEASES)
 
@@ -73,29 +73,29 @@ class HeldBarrier:
     # Who holds it.
 
     def look(self) -> tuple[BarrierView, Holder | None]:
-        """The barrier now, and who has placed what is placed."""
+        """The barrier now, and who placed it."""
         view = self._barrier_op.look(self._session)
         holder = self._holder_of(view)
-        if view.placement and holder is None:  # it may just be placed, and not known yet
+        if view.placement and holder is None:  # it may just have been placed, and not be known yet
             with self._known_holder():
                 view = self._barrier_op.look(self._session)
                 holder = self._holder_of(view)
         return view, holder
 
     def who_placed(self, generation: int) -> Holder | None:
-        """Who has placed this one, if it is the newest over the service."""
+        """Who made this placement, if it is the newest one through the service."""
         with self._known_holder():
             holder = self._holder
         return holder if holder and holder.generation == generation else None
 
     def owner_of(self, lease_id: str) -> str:
-        """Who was given a lease, "" if nobody is known; also after its end."""
+        """Who was given a lease, also after its end; "" if that is not known."""
         with self._lock:
             return dict(self._owners).get(lease_id, "")
 
     @contextlib.contextmanager
     def _known_holder(self) -> Iterator[None]:
-        """Let a placement end that is under way, unless it takes long."""
+        """Wait for a placement that is under way, unless it takes long."""
         is_locked = self._lock.acquire(timeout=_HOLDER_SECONDS)
         try:
             yield
@@ -104,20 +104,20 @@ class HeldBarrier:
                 self._lock.release()
 
     def _holder_of(self, view: BarrierView) -> Holder | None:
-        """Who has placed what is placed now, if it was over this service."""
+        """Who made the placement that is there now, if it was through this service."""
         holder = self._holder
         return holder if holder and view.placement == holder.generation else None
 
     # What clients do with it.
 
     def place(self, owner: str, reason: str, ttl_seconds: float | None, context: Any) -> Holder:
-        """Place it, for whoever still waits at grpc's context."""
+        """Place the barrier, if the caller still waits at grpc's context."""
         size = len(owner.encode()) + len(reason.encode())
         if size > _MOST_TEXT_BYTES:
             what = f"owner and reason have {size} bytes, and may have {_MOST_TEXT_BYTES}"
             raise CallRefusedError(grpc.StatusCode.INVALID_ARGUMENT, what)
         with self._lock:
-            check_presence(context)  # who has waited in vain would not know of the barrier
+            check_presence(context)  # a caller that no longer waits would not know of the barrier
             try:
                 generation = self._barrier_op.place_barrier(self._session, ttl_seconds=ttl_seconds)
             except BarrierAlreadyPlacedError as error:
@@ -129,7 +129,7 @@ class HeldBarrier:
             return self._holder
 
     def renew(self, lease_id: str, ttl_seconds: float | None) -> None:
-        """Let it end that much later than now, or never, if this lease is that of its holder."""
+        """Let the barrier end that long after now, or never, if the lease is its holder's."""
         with self._lock:
             holder = self._holder_of(self._barrier_op.look(self._session))
             if not holder or not lease_id or holder.lease_id != lease_id:
@@ -140,19 +140,19 @@ class HeldBarrier:
     def remove(
         self, *, lease_id: str = "", owner: str = "", anonymous: bool = False, force: bool = False
     ) -> str | None:
-        """Remove it if it is the asker's, or by force; nothing if it is not placed.
+        """Remove the barrier if it is the caller's, or by force; do nothing if none is placed.
 
         Parameters
         ----------
         lease_id, owner
-            Who asks: by the lease if there is one, else by the name.
+            Who asks: identified by the lease if there is one, else by the name.
         anonymous
-            An original client asks, which has neither.
+            An original client asks, which has neither lease nor name.
 
         Returns
         -------
         str or None
-            Who held it, where that was not the asker.
+            Who held the barrier, if that was not the caller.
         """
         with self._lock:
             view = self._barrier_op.look(self._session)
@@ -162,18 +162,18 @@ class HeldBarrier:
             is_own = _is_own(holder, lease_id=lease_id, owner=owner, anonymous=anonymous)
             if not is_own and not force:
                 raise CallRefusedError(grpc.StatusCode.PERMISSION_DENIED, _told(holder))
-            # During a save it stays placed until that ends, and its holder is told until then.
+            # During a save it stays placed until the save ends, and its holder is shown until then.
             self._barrier_op.remove_barrier(self._session)
             return None if is_own else _name_of(holder)
 
 
 def _is_own(holder: Holder | None, *, lease_id: str, owner: str, anonymous: bool) -> bool:
-    """Whether who asks has placed it; original clients are anonymous."""
+    """Whether the caller has placed it; original clients are anonymous."""
     if holder is None:
         return False
     if anonymous:
         return not holder.owner
-    if lease_id:  # an owner may have placed another one since
+    if lease_id:  # the same owner may have placed another one since
         return lease_id == holder.lease_id
     return bool(holder.owner) and owner == holder.owner
 
@@ -185,7 +185,7 @@ def _name_of(holder: Holder | None) -> str:
 
 
 def _told(holder: Holder | None) -> str:
-    """What those are told who cannot have it."""
+    """What callers are told who cannot have the barrier."""
     if holder is None:
         return "the barrier is placed already, by nobody known"
     since = time.monotonic() - holder.placed_at

@@ -1,4 +1,4 @@
-"""Writing `control.log`; who is refused for want of a token cannot fill it."""
+"""Writes `control.log`; calls that are refused because of their token cannot fill it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["ControlLog"]
 
 _SPAN_SECONDS = 60.0
 _REFUSALS_A_SPAN = 5  # with a line of their own
-_NAMED_PEERS = 5  # of the others
-_LOGGED_CHARACTERS = 1000  # of what a caller says
+_NAMED_PEERS = 5  # of the other refusals
+_LOGGED_CHARACTERS = 1000  # of a caller's text
 
 
 class ControlLog:
-    """Appends a line for each thing that was asked of a job, or that came of it.
+    """Appends a line for each thing that a job was asked for, or that followed from it.
 
-    What cannot be written is said in the job's own log, and stops nobody. Threads may write at
-    once, and processes too.
+    If a line cannot be written, the job's own log says so, and the job goes on. Several threads and
+    processes may write at once.
     """
 
     def __init__(self, model_dir: str) -> None:
         self._path = os.path.join(model_dir, LOG_FILE)
-        self._lock = threading.Lock()  # what follows
+        self._lock = threading.Lock()  # for the attributes below
         self._write_lock = threading.Lock()
         self._refusals = 0  # in this span
-        self._more: Counter[str] = Counter()  # by host, of those that have no line
+        self._more: Counter[str] = Counter()  # by host, refusals without a line of their own
         self._span: threading.Timer | None = None
 
     def write(
@@ -66,7 +66,7 @@ class ControlLog:
     def write_refused(self, method: str, result: str, peer: str) -> None:
         """Append a line for an order without the token, unless there are many.
 
-        The first few in a minute have one each, the others one together when it ends.
+        The first few in a minute have one line each, the others one line together at its end.
         """
         with self._lock:
             if self._span is None:
@@ -82,7 +82,7 @@ class ControlLog:
         self.write(method, result, peer=peer)
 
     def close(self) -> None:
-        """Write what is left to be said of those that were refused."""
+        """Write the line for the refusals that have none yet."""
         with self._lock:
             span = self._span
         if span is not None:
@@ -102,9 +102,9 @@ def _cut(text: str | None) -> str | None:
 
 
 def _append_line(path: str, line: str) -> None:
-    """Append a line in one write, so that those of several threads or processes do not mix.
+    """Append a line in one write, so that lines of several threads or processes do not mix.
 
-    What a killed process or a full disk has left of a line ends before it.
+    If a killed process or a full disk has left part of a line, that is ended first.
     """
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

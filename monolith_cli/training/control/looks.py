@@ -16,7 +16,7 @@ __all__ = ["Look", "Looks"]
 
 
 class Look(NamedTuple):
-    """What those see who look at the same time."""
+    """What callers see who look at the same time."""
 
     view: BarrierView
     holder: Holder | None
@@ -24,9 +24,9 @@ class Look(NamedTuple):
 
 
 class Looks:
-    """Takes looks at a job, and answers with them.
+    """Reads the state of a job, and makes answers from it.
 
-    What goes wrong is a `CallRefusedError`.
+    Failures are a `CallRefusedError`.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class Looks:
     session
         The chief's plain session.
     global_step
-        Its tensor.
+        The tensor of the global step.
     model_dir
-        Absolute, for it is told to clients.
+        Absolute, because clients get it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Looks:
         self._session = session
         self._global_step = global_step
         self._model_dir = model_dir
-        self._run_id = secrets.token_hex(8)  # until there is one at the barrier
+        self._run_id = secrets.token_hex(8)  # until the barrier has one
         self._answers: dict[str, Callable[[Look], Any]] = {
             "GetBlockStatus": self._get_block_status,
             "GetTrainingStatus": self._get_training_status,
@@ -58,13 +58,13 @@ class Looks:
         }
 
     def take(self) -> Look:
-        """One look at the barrier and the step."""
+        """Read the barrier and the step."""
         with failing("A look"):
             view, holder = self._barrier.look()
             return Look(view, holder, int(self._session.run(self._global_step)))
 
     def answer(self, method: str, look: Look) -> Any:
-        """The response of a method to who has seen this."""
+        """The response of a method, made from what was read."""
         with failing(method):
             return self._answers[method](look)
 
@@ -99,6 +99,6 @@ class Looks:
         if holder:
             said.reason, said.owner = holder.reason, holder.owner
             said.placed_ms_ago = round((now - holder.placed_at) * 1000)
-        if view.ends_at is not None:  # 0 is never
+        if view.ends_at is not None:  # 0 means never
             said.expires_in_ms = max(1, round((view.ends_at - now) * 1000))
         return said

@@ -1,4 +1,4 @@
-"""Stopping and saving by ops: of a job without a port, or from inside the graph."""
+"""Stopping and saving by ops: for a job without a port, or from inside the graph."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _POLL_SECONDS = 0.1
 
 
 class ControllerHook(tf.compat.v1.train.SessionRunHook):
-    """Does in the chief what some process has asked for by an op: stop, or save.
+    """Carries out in the chief what some process has asked for by an op: a stop or a save.
 
-    A stop ends the training of every process that has a `BarrierHook`, after a last save of all.
+    A stop ends the training of every process that has a `BarrierHook`, after a last save by all.
 
     Costs one fetch of two bools a step.
 
     Parameters
     ----------
     num_ps
-        With parameter servers the flags are on the first of them.
+        If there are parameter servers, the flags are on the first of them.
     barrier_op
-        At which all workers learn of a stop; None: a stop is only noted.
+        The barrier where all workers learn of a stop; None: the stop is only noted.
     trigger_save
         Called without arguments; `saver_hook.timer.reset` makes the next step save.
 
     Raises
     ------
     UsageError
-        There is a ControllerHook in the graph, or a name scope is open: other processes would not
-        find its flags. It is a ValueError.
+        There is a ControllerHook in the graph, or a name scope is open, so other processes would
+        not find its flags. It is a ValueError.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
         try:
             generation = barrier.place_barrier(session, STOP_ACTION)
         except BarrierAlreadyPlacedError:
-            # Whoever holds it keeps it; the workers there learn of the stop as of a save.
+            # Whoever holds the barrier keeps it; its workers learn of the stop as of a save.
             generation, _ = barrier.begin_request(session, STOP_ACTION)
             try:
                 barrier.wait_until_acknowledged(session, generation, _STOP_WAIT_SECONDS)
@@ -127,7 +127,7 @@ class ControllerHook(tf.compat.v1.train.SessionRunHook):
 
 
 class StopHelper:
-    """Ends a process when a stop comes over the barrier: a callback, and a hook."""
+    """Ends a process when it gets a stop at the barrier: a callback and a hook."""
 
     def __init__(self) -> None:
         self._asked = False

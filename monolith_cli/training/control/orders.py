@@ -19,14 +19,14 @@ __all__ = ["Orders"]
 
 
 class _Order:
-    """A call that changes something, and what its line in the log says of it.
+    """A call that changes something, and what its log line says.
 
     Attributes
     ----------
     owner
         Who asks.
     holder
-        Who had placed a barrier that was removed by force.
+        Whose barrier it was, if it was removed by force.
     """
 
     def __init__(self, context: Any) -> None:
@@ -36,7 +36,7 @@ class _Order:
 
 
 class Orders:
-    """Carries out the orders of those who may give them.
+    """Carries out the orders of callers who may give them.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Orders:
     request_stop
         Ends the training cleanly, for a reason.
     log
-        Gets a line for each, but for a barrier that is renewed: its holder does that all the time.
+        Gets a line for each order, except for the renewal of a barrier, which comes all the time.
     """
 
     def __init__(
@@ -71,10 +71,9 @@ class Orders:
         }
 
     def obey(self, method: str, requests: Iterator[bytes], context: Any) -> Any:
-        """Carry out an order, log what came of it, and return the response.
+        """Carry out an order, log the result, and return the response.
 
-        Takes the messages of the request, and grpc's context. What goes wrong is a
-        `CallRefusedError`.
+        Takes the messages of the request, and grpc's context. Failures are a `CallRefusedError`.
         """
         asked, result = None, "done"
         order = _Order(context)
@@ -87,7 +86,7 @@ class Orders:
             result = str(error)
             raise
         finally:
-            # Who holds a barrier renews it all the time.
+            # Whoever holds a barrier renews it all the time.
             if method != "RenewBarrier" or result != "done":
                 self._log.write(
                     method,
@@ -117,7 +116,7 @@ class Orders:
         )
 
     def _renew_barrier(self, asked: Any, order: _Order) -> Any:
-        order.owner = self._barrier.owner_of(asked.lease_id)  # of one that is gone, too
+        order.owner = self._barrier.owner_of(asked.lease_id)  # also of one that is gone
         self._barrier.renew(asked.lease_id, seconds_to_live(asked.ttl_ms))
         return response("RenewBarrier")(expires_in_ms=asked.ttl_ms)
 
@@ -134,9 +133,9 @@ class Orders:
         return response("SaveCheckpoint")()
 
     def _save_now(self, asked: Any, order: _Order) -> Any:
-        # Not less than the job demands: it might not be able to start from such a step.
+        # Not less than the job requires: it might not be able to start from such a step.
         saved = self._saves.save(order.context, require_all=asked.require_all or None)
-        if saved is None:  # of a dense-only hook
+        if saved is None:  # a dense-only hook
             what = "a full save has just covered this step"
             raise CallRefusedError(grpc.StatusCode.ABORTED, what)
         return response("SaveNow")(

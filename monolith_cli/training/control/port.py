@@ -1,4 +1,4 @@
-"""Where a job's server may listen, and how it does so in secret."""
+"""Where a job's server may listen, and how it uses TLS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ServerTls", "bind", "check_host"]
 
 
 class ServerTls(NamedTuple):
-    """Names of PEM files: the server's own, and whose clients it lets in (None: anybody's)."""
+    """Names of PEM files: the server's own, and the authority of its clients (None: any client)."""
 
     certificate: str
     key: str
@@ -23,13 +23,13 @@ class ServerTls(NamedTuple):
 
 
 def check_host(host: str, *, may_be_open: bool) -> None:
-    """See whether a host can be bound and told to clients.
+    """Check that a host can be bound, and can be published to clients.
 
     Raises
     ------
     UsageError
-        It does not resolve, stands for every interface, or can be reached by others although that
-        is not wanted.
+        It does not resolve, means every interface, or is reachable by others although that is not
+        allowed.
     """
     try:
         well_formed = parse_address(str(Address(host, 1))).host == host
@@ -47,12 +47,12 @@ def check_host(host: str, *, may_be_open: bool) -> None:
 
 
 def bind(server: Any, host: str, port: int, tls: ServerTls | None) -> Address:
-    """Have a server of grpc listen there, and say where that is; port 0: any free one.
+    """Make a grpc server listen, and return its address; port 0: any free one.
 
     Raises
     ------
     UsageError
-        The port is taken or none, the host is not this one, or a file cannot be read or is wrong.
+        The port is taken or invalid, the host is not this one, or a file is missing or wrong.
     """
     if port < 0 or port > 65535:
         raise UsageError(f"{port} is no port")

@@ -32,13 +32,13 @@ def check_presence(context: Any) -> None:
 
 @contextlib.contextmanager
 def failing(method: str) -> Iterator[None]:
-    """Turn whatever goes wrong into a status."""
+    """Turn every failure into a status."""
     try:
         yield
     except CallRefusedError:
         raise
     except Exception as error:
-        # The session is gone or going, or a save or somebody's callback has failed.
+        # The session is lost or closing, or a save or a callback has failed.
         logging.warning("%s failed: %r", method, error)
         what = "monolith: " + str(getattr(error, "message", error)).partition("\n")[0]
         raise CallRefusedError(grpc.StatusCode.ABORTED, what) from error

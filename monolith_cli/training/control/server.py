@@ -1,6 +1,6 @@
-"""The server of a job's Controller service: who may do what, and a line in the log for each.
+"""The server of a job's Controller service: who may do what, with a log line for each order.
 
-Reading is open to whoever reaches the port. What changes something needs the run's token.
+Anybody who reaches the port may look. Calls that change something need the run's token.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from monolith_cli.training.control.token import make_token
 
 __all__ = ["ControlServer"]
 
-_MOST_RECEIVED_BYTES = 1024 * 1024  # by grpc, whose own refusal would not say what is too long
-_GRACE_SECONDS = 1.0  # that calls have left to be answered when the server ends
+_MOST_RECEIVED_BYTES = 1024 * 1024  # for grpc, whose own refusal would not say what is too long
+_GRACE_SECONDS = 1.0  # for calls to be answered when the server ends
 
 
 class ControlServer:
@@ -43,22 +43,22 @@ class ControlServer:
     barrier_op, saver_hook
         The chief's. The hook needs `trigger_save`.
     session
-        The chief's plain session, which takes runs of several threads.
+        The chief's plain session; several threads run it.
     global_step
-        Its tensor.
+        The tensor of the global step.
     request_stop
         Ends the training cleanly.
     host, port
-        What it binds and publishes; port 0: a free one.
+        The address that it binds and publishes; port 0: a free one.
     tls
         None: plaintext.
     allow_without_token
-        Whether whoever reaches the port may change something.
+        Whether anybody who reaches the port may change something.
 
     Raises
     ------
     UsageError
-        The host is none that can be published.
+        The host cannot be published.
     MonolithError
         The port is taken, or a file cannot be read or written.
     """
@@ -117,9 +117,9 @@ class ControlServer:
     def stop(self) -> None:
         """End, and remove the address and the token if they are still this server's.
 
-        Takes a second at most: calls under way have that long to be answered.
+        Takes at most a second, which is the time that calls under way have to be answered.
         """
-        if os.getpid() != self._pid:  # a fork has no server, and none of its files
+        if os.getpid() != self._pid:  # a forked process has no server, and none of its files
             return
         for path, text in self._files.items():
             with contextlib.suppress(OSError), open(path, errors="replace") as file:

@@ -33,21 +33,22 @@ _POLL_SECONDS = 0.1
 class ServerHook(tf.compat.v1.train.SessionRunHook):
     """Serves the Controller service while a session of the chief lives, from when it is made.
 
-    That is before its first run; saves are made once all hooks have restored. A save waits for the
-    chief's step to end. Where the chief is in none, or its step has not ended after 5 s, as its
-    input is dry, the thread that was asked makes it. A call for a save without a deadline ends
-    after ten minutes, if the save has not begun.
+    It starts before the session's first run; saves are made only when all hooks have restored. A
+    save waits for the chief's step to end. If the chief is in no step, or its step has not ended
+    after 5 s, for example because its input has ended, the thread that was asked makes the save. A
+    call for a save that has no deadline ends after ten minutes, if the save has not begun.
 
-    The address goes into `controller_server_addr.txt`, a token, new for each session, into
-    `controller_token` (mode 0600). Both go when the session ends or fails, if they are still this
-    hook's. Only where such a file cannot be kept secret, the token comes from the environment of
-    both sides (MONOLITH_CONTROLLER_TOKEN, or the file that MONOLITH_CONTROLLER_TOKEN_FILE names);
-    if there is none, calls that change something are refused. Each of those is a line of
-    `control.log`, but of many that are refused for want of the token in a minute only the first.
+    The address goes into `controller_server_addr.txt`, and a token, new for each session, into
+    `controller_token` (mode 0600). Both are removed when the session ends or fails, if they are
+    still this hook's. Only if such a file cannot be kept secret, the token comes from the
+    environment of both sides (MONOLITH_CONTROLLER_TOKEN, or the file that
+    MONOLITH_CONTROLLER_TOKEN_FILE names). If there is none, calls that change something are
+    refused. Each of these calls is a line of `control.log`; of many that are refused because of
+    their token, only the first in a minute.
 
     Costs a dozen threads that sleep, and nothing a step. Calls that change something wait for no
-    others: those that only look, and those that are refused, have one thread, which answers them
-    in rounds, and so may wait 30 ms, or longer if more than 32 ask at once.
+    others. Calls that only look, or are refused, share one thread, which answers them in rounds. So
+    they may wait 30 ms, or longer if more than 32 ask at once.
 
     Parameters
     ----------
@@ -56,18 +57,18 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
     barrier_op, saver_hook
         The chief's; the hook is a `NoFirstSaveCheckpointSaverHook`.
     host, port
-        The address to bind and to publish. A free port by default.
+        The address to bind and to publish; a free port by default.
     tls
-        To serve over TLS, and with a client authority to let in only its clients.
+        Serve over TLS; with a client authority, let in only its clients.
     plaintext
-        To let others than this host in without TLS.
+        Let other hosts in without TLS.
     allow_without_token
-        To take orders from whoever reaches the port, as original clients have no token.
+        Take orders from anybody who reaches the port, because original clients have no token.
 
     Raises
     ------
     UsageError
-        A host that is no address of one interface, or one that others reach without `tls` or
+        The host is not the address of one interface, or others can reach it without `tls` or
         `plaintext`. It is a ValueError.
     """
 
@@ -111,7 +112,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         self._stop_reason = None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Open the port; that of the session before is closed.
+        """Open the port; the previous session's is closed.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         """Stop, if somebody has asked for it."""
         if self._stop_reason is not None:
             logging.info("Asked to stop: %s", self._stop_reason or "no reason given")
-            # Workers come to the last save's barrier, and end after it.
+            # Workers come to the barrier of the last save, and end after it.
             self._barrier_op.stop_all(run_context.session)
             run_context.request_stop()
 
@@ -134,7 +135,7 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         self.stop()
 
     def stop(self) -> None:
-        """Close the port, whether it is open or not."""
+        """Close the port, if it is open."""
         server = self._server
         if server is not None:
             self._stop_if(server)
@@ -164,14 +165,14 @@ class ServerHook(tf.compat.v1.train.SessionRunHook):
         self._stop_reason = reason
 
     def _stop_if(self, server: ControlServer) -> None:
-        with self._lock:  # whoever comes second waits, and then finds the port free
+        with self._lock:  # a second caller waits, and then finds the port free
             if self._server is server:
                 server.stop()
                 self._server = None
 
 
 def _wait_for_end(chief: ChiefStep, coord: Any) -> None:
-    """Until a session ends or fails, be it because a hook fails when it is made."""
+    """Wait until a session ends or fails, also if a hook fails while it is made."""
     while chief.is_inside and not chief.is_live:
         if coord.wait_for_stop(_POLL_SECONDS):
             return
@@ -191,13 +192,13 @@ def _stop_servers() -> None:
 def get_stub_from_model_dir(model_dir: str | os.PathLike[str]) -> Any:
     """A stub of the job's service, over plaintext: a callable for each of the five methods.
 
-    They take request messages of any protobuf class, and the arguments of grpc's callables; a job
-    of ours wants its token as metadata: `[("authorization", "Bearer <token>")]`.
+    They take request messages of any protobuf class, and the arguments of grpc's callables. A job
+    of this package needs its token as metadata: `[("authorization", "Bearer <token>")]`.
 
     Raises
     ------
     UnreachableError
-        No job has left an address there.
+        No job has left its address there.
     """
     import grpc
 

@@ -1,4 +1,4 @@
-"""The token that a job wants to see with orders: a new one for each run, which is kept secret."""
+"""The token that orders to a job must carry: secret, and new for each run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["RunToken", "make_token"]
 
 
 class RunToken(NamedTuple):
-    """What orders must show.
+    """What orders must carry.
 
     Attributes
     ----------
     text
-        None: there is no secret, and so no order.
+        None: there is no secret, so no order is accepted.
     path
-        The file that it is in; None if clients have it from their environment.
+        The file that has it; None if clients have it from their environment.
     """
 
     text: str | None
     path: str | None
 
     def find_fault(self, authorization: str) -> str | None:
-        """What is wrong with a call's header, "" for none; None if it is right."""
+        """What is wrong with a call's header ("" for a call without one); None if it is right."""
         if self.text is None:
             return (
                 f"{TAKES_NO_ORDERS}: none could be kept secret in its directory, and neither"
@@ -47,9 +47,9 @@ class RunToken(NamedTuple):
 
 
 def make_token(path: str) -> RunToken:
-    """A new token, in a file that only this user can read, else the environment's.
+    """A new token, in a file that only this user can read, else the one from the environment.
 
-    No file stays that clients would take for this run's token and that is not.
+    Leaves no file that clients could mistake for this run's token.
     """
     text = secrets.token_urlsafe(32)
     problem = _write_secret(path, text)
