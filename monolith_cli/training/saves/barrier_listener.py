@@ -1,4 +1,4 @@
-"""What a save does before the model: all workers at the barrier, each with its input's state."""
+"""What a save does before the model: all workers come to the barrier and save iterator states."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
     """Brings every worker to the barrier for a save, and lets them go after it.
 
     Before the save it stores the step, asks for `SAVE_ACTION` at the barrier, and waits until all
-    workers have finished their callbacks, or for `max_pending_seconds`. A barrier that somebody
-    has placed already serves as well, and stays after the save.
+    workers have finished their callbacks, but at most for `max_pending_seconds`. A barrier that is
+    already placed is used, and stays after the save.
 
-    List it before listeners that save what must stand still. It takes the barrier's lock when it
-    asks and when it ends, not while it waits.
+    List it before the listeners that save what must not change meanwhile. It takes the barrier's
+    lock when it asks and when it ends, not while it waits.
 
     Parameters
     ----------
     barrier_op
         The chief's `BarrierOp`.
     wait_seconds
-        Time between two looks at who has finished; ten a second are made at least.
+        Seconds between two checks who has finished; it checks at least ten times a second.
     max_pending_seconds
         How long to wait for workers. Those that have not finished then are logged and recorded.
 
     Attributes
     ----------
     finished_workers, unfinished_workers
-        Of the last save: who had finished before it committed, as far as known.
+        Of the last save: which workers had finished before the commit, and which had not.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         meta_of(v1.get_default_graph())
 
     def begin(self) -> None:
-        """The barrier's workers stay for the last save."""
+        """Make the barrier's workers stay for the last save."""
         self._barrier_op.chief_end.begin_part(self)
 
     @property
@@ -72,7 +72,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         Exception
             What a callback of the chief raises, or the session. The barrier is then removed.
         """
-        self.release(session)  # a save that failed has not come to after_save
+        self.release(session)  # after a failed save, after_save was not called
         info = messages.get_message("monolith.hooks.WorkerCkptInfo")
         assign_ckpt_info(session, info(global_step=int(global_step_value)))
         logging.info(
@@ -91,7 +91,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
             )
             gone = self._barrier_op.get_gone_indices(session)
         except BaseException:
-            with contextlib.suppress(Exception):  # of a session that is lost, say
+            with contextlib.suppress(Exception):  # of a session that is lost, for example
                 self.release(session)
             raise
         self._set_unfinished()
@@ -109,7 +109,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
                 )
 
     def check(self, session: Any) -> None:
-        """Look again who still stands, right before a commit; who has gone counts as unfinished."""
+        """Check again who stands, right before a commit; who has gone counts as unfinished."""
         if self._generation is None:
             return
         standing = self._barrier_op.get_acknowledged_indices(session, self._generation)
@@ -130,7 +130,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         self.release(session)
 
     def release(self, session: Any) -> None:
-        """What `after_save` does, for saves that failed; does nothing where no save is going on."""
+        """Do what `after_save` does, for saves that failed; nothing if no save is going on."""
         if self._generation is not None:
             self._generation = None
             logging.info("Remove barrier for saving.")
@@ -151,7 +151,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         return min(self._max_pending_seconds, max(1.0, left))
 
     def _tell_unblocked(self) -> None:
-        """In the original's words: they are searched for."""
+        """Log it in the original's words, because people search for them."""
         if self.unfinished_workers:
             logging.info("Unblocked worker indices: %s.", self.unfinished_workers)
         else:

@@ -1,4 +1,4 @@
-"""The directory that a hook saves into: it is there, no other hook's, and what was restored."""
+"""The directory that a hook saves into: that it exists, is held, and what was restored from it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _claimed: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 def make_local_directory(path: str) -> None:
-    """Make it, unless it is there.
+    """Make a directory, unless it is there.
 
     Raises
     ------
     UsageError
-        It is a URL, or TensorFlow takes it for a pattern.
+        It is a URL, or TensorFlow reads it as a pattern.
     WriteError
-        The operating system refused, or something else is in its place.
+        The operating system refused, or something else has that name.
     """
     check_save_path(path)
     make_directory(path)
@@ -74,12 +74,12 @@ def check_basenames(listeners: Iterable[Any], save_path: str) -> None:
 
 
 def saver_def(saver: Any, path: str) -> Any:
-    """What a saver is.
+    """The definition of a saver.
 
     Raises
     ------
     UsageError
-        There is none, or it writes files of the first format, which nothing here can read.
+        There is none, or it writes TensorFlow's V1 format, which this package cannot read.
     """
     if saver is None:
         raise UsageError(
@@ -98,8 +98,8 @@ def check_written(written: str | None, prefix: str) -> None:
     Raises
     ------
     UsageError
-        It has given its files other names, as one with `pad_step_number` does; or has written
-        none, as one without variables.
+        It has written other names, as a saver with `pad_step_number` does; or nothing, as one
+        without variables does.
     """
     if written is None:
         raise UsageError(f"the saver has written nothing for {prefix}: nothing is committed")
@@ -110,12 +110,12 @@ def check_written(written: str | None, prefix: str) -> None:
 
 
 def claim_directory(coord: Any, path: str) -> None:
-    """Take it for one hook of a session: two would take each other's steps for uncommitted ones.
+    """Reserve a directory for one hook of a session; two would each remove the other's steps.
 
     Raises
     ------
     UsageError
-        Another hook of this session has it.
+        Another hook of this session has reserved it.
     """
     if coord is None:
         return
@@ -136,7 +136,7 @@ def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> 
     Raises
     ------
     UsageError
-        It was not restored from the checkpoint that is the latest there, or that `ckpt.override`
+        It was not restored from the latest checkpoint there, or from the one that `ckpt.override`
         asks for.
     MonolithError
         As `restart_point`.
@@ -152,9 +152,9 @@ def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> 
         )
     if restart.step is None or restart.step <= step:
         return restart
-    if is_dense_only:  # the job went back; this directory's newer steps are void
+    if is_dense_only:  # the job went back; this directory's newer steps no longer count
         return RestartPoint(step)
-    # To go on would make every step there count as uncommitted, and remove it.
+    # If it went on, every step there would count as uncommitted, and be removed.
     raise UsageError(
         f"the session is at step {step}, but the latest checkpoint there is of {restart.step}",
         path=path,
@@ -163,12 +163,12 @@ def find_restart(session: Any, step: int, path: str, *, is_dense_only: bool) -> 
 
 
 def write_meta_graph(graph: tf.Graph, saver: Any, directory: str) -> None:
-    """Write `meta_graph_for_debugging.pb`: the graph with its collections and saver, as it is now.
+    """Write `meta_graph_for_debugging.pb`: the graph as it is now, with its collections and saver.
 
     Raises
     ------
     tf.errors.OpError
-        Not written.
+        The file was not written.
     """
     path = os.path.join(directory, _META_GRAPH)
     with graph.as_default():
@@ -181,7 +181,7 @@ def write_meta_graph(graph: tf.Graph, saver: Any, directory: str) -> None:
 
 
 def write_table_type(directory: str, table_type: str) -> None:
-    """Let `monolith_checkpoint` say it, whatever else that says.
+    """Write a table type into `monolith_checkpoint`, and keep what else is there.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def write_table_type(directory: str, table_type: str) -> None:
 
 
 def note_save(directory: str, table_type: str) -> None:
-    """Let `monolith_checkpoint` say that a step was saved now; raises as `write_table_type`."""
+    """Note in `monolith_checkpoint` that a step was saved now; raises as `write_table_type`."""
     now = int(time.time())
     state = _read(directory)._replace(builtin_hash_table_type=table_type)
     _write(directory, state._replace(last_checkpoint_save_timestamp=now))

@@ -12,21 +12,21 @@ __all__ = ["GraphSaves"]
 
 
 class GraphSaves:
-    """One save at a time, whoever makes it, and which step is saved in full.
+    """Makes sure of one save at a time, and knows which step was saved in full.
 
     Parameters
     ----------
     lock
-        The reentrant lock to use; without it a new one.
+        The reentrant lock to use; by default a new one.
 
     Attributes
     ----------
     lock
         Held for as long as a save takes.
     full_step
-        The step that a hook with everything in it has saved last; None before the first.
+        The last step saved by a hook that saves everything; None before the first.
     full_savers
-        The `StepSaver` of each hook with everything in it.
+        The `StepSaver` of each hook that saves everything.
     """
 
     def __init__(self, lock: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""A directory and its steps, as the one hook has them that saves there."""
+"""A directory and its steps, as seen by the one hook that saves there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["HeldDirectory"]
 
 
 class HeldDirectory:
-    """Held by a claim, session after session, each of which goes on from a step that lies there.
+    """Held by a claim for several sessions; each goes on from a step that is there.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class HeldDirectory:
     basename
         What the names of checkpoints begin with.
     saver
-        Its `max_to_keep` and `keep_checkpoint_every_n_hours` hold for everything of a step.
+        Its `max_to_keep` and `keep_checkpoint_every_n_hours` hold for all files of a step.
     table_type
-        What `monolith_checkpoint` says of the tables.
+        What `monolith_checkpoint` says about the tables.
     is_dense_only
-        Whether the steps are beside those of the job, which may go back without them.
+        Whether the steps stand beside those of the job, which may go back independently of them.
 
     Attributes
     ----------
@@ -82,9 +82,9 @@ class HeldDirectory:
         Raises
         ------
         UsageError
-            It does not go on from what lies there; or its saver is none that can save here.
+            The session does not go on from a checkpoint there; or its saver cannot save here.
         MonolithError
-            The directory does not say what lies there.
+            The files in the directory do not say what is there.
         """
         self._restart = find_restart(session, step, self.path, is_dense_only=self._is_dense_only)
         if self._steps is None:
@@ -122,15 +122,15 @@ class HeldDirectory:
 
     @property
     def override(self) -> Override | None:
-        """What is left of the rollback that the session has begun with, if anything."""
+        """What is left of the rollback that the session began with, if anything."""
         return self._restart.override
 
     def is_committed(self, step: int) -> bool:
-        """Whether a step is."""
+        """Whether a step is committed."""
         return self._started.is_committed(step)
 
     def committed(self, step: int) -> SaveResult:
-        """What is known of a committed step; reads its `ckpt.inputs`."""
+        """What is known about a committed step; reads its `ckpt.inputs`."""
         inputs = read_step_inputs(self.path, step)
         workers = inputs.workers if inputs else {}
         restored = self._restart.prefix if self._restart.step == step else None
@@ -144,11 +144,11 @@ class HeldDirectory:
             logging.warning("Removed what no commit covers: %s.", ", ".join(cleared))
 
     def begin(self, step: int, run_id: str) -> None:
-        """Have what will lie there of a step count as uncommitted."""
+        """Make sure that the files of a step count as uncommitted from now on."""
         self._started.begin(step, run_id)
 
     def begin_inputs(self, step: int, run_id: str) -> None:
-        """Have the states that workers save for another directory's step count as uncommitted."""
+        """The same for iterator states that workers save for a step of another directory."""
         there = (ckpt_inputs_name(step), f"{self.basename}-{step}{INDEX_SUFFIX}")
         paths = [os.path.join(self.path, name) for name in there]
         if not self.is_committed(step) and not any(map(os.path.lexists, paths)):
@@ -160,7 +160,7 @@ class HeldDirectory:
         Raises
         ------
         WriteError
-            It is not committed. That older ones were not removed is only logged.
+            It is not committed. If only older steps could not be removed, that is logged.
         """
         steps = self._started
         try:
@@ -173,7 +173,7 @@ class HeldDirectory:
         self._restart = RestartPoint(step, steps.prefix(step), rest)
 
     def note_save(self) -> None:
-        """Let `monolith_checkpoint` say that a step was saved now."""
+        """Note in `monolith_checkpoint` that a step was saved now."""
         note_save(self.path, self._table_type)
 
     @property

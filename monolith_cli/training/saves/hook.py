@@ -38,19 +38,18 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     """TensorFlow's saver hook, for jobs with tables and inputs; without a save at the start.
 
     It runs in the chief. A save happens between two steps of the chief, under one lock for all
-    hooks of a graph; the chief's next step waits for it. `trigger_save` from another thread hands
-    in a request for the chief's thread. Where that is in no run, the other thread saves itself,
-    and also beside a run that has not ended after 5 s: the chief's own input, if it has one, then
-    counts as unfinished.
+    hooks of a graph; the chief's next step waits for it. `trigger_save` in another thread passes
+    the request to the chief's thread. If that thread is in no run, the other thread saves itself.
+    It also saves beside a run that has not ended after 5 s; then the chief's own input, if it has
+    one, counts as unfinished.
 
     A step that is committed is not written again: a second request for it gets the first one's
-    result. Before a save, what lies there of later steps than the latest committed one is removed:
-    it is of saves that failed, or of a future that the job has gone back from. The saver's
-    `max_to_keep` and `keep_checkpoint_every_n_hours` hold for everything that belongs to a step,
-    but `ckpt.info-*`.
+    result. Before a save, files of steps later than the latest committed one are removed. They come
+    from saves that failed, or from before the job went back. The saver's `max_to_keep` and
+    `keep_checkpoint_every_n_hours` hold for all files of a step, except `ckpt.info-*`.
 
-    A step that another saver commits into the directory, TensorFlow's own hook say, has no tables;
-    where the graph has some that is logged as an error.
+    If another saver commits a step into the directory, such as TensorFlow's own hook, that step has
+    no tables. If the graph has tables, this is logged as an error.
 
     A save costs what its listeners cost, a pass over the dense variables, and a few small files. A
     step costs one fetch of the global step.
@@ -58,49 +57,49 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     Parameters
     ----------
     checkpoint_dir
-        A local directory; made if it is not there. Without `*`, `?`, `[` and backslashes anywhere
-        in its path: TensorFlow takes that for a pattern when it restores and deletes.
+        A local directory; made if it is not there. Its path has no `*`, `?`, `[` or backslash,
+        because TensorFlow reads these as a pattern when it restores and deletes.
     save_secs, save_steps
-        Exactly one of them: time, or steps, between two saves.
+        Exactly one of them: the seconds, or the steps, between two saves.
     saver, scaffold
-        At most one. Without either the only saver of the graph's collection is taken. One with
+        At most one. Without either, the only saver of the graph's collection is used. A saver with
         `skip_save`, as ranks other than the root have it, saves nothing: listeners are called, and
-        the directory is left to the root. One with `setup_ps_initialized_state(session)` gets that
-        call before the first run of each session, when everything has been restored.
+        the directory is left to the root. A saver with `setup_ps_initialized_state(session)` gets
+        that call before the first run of each session, when everything has been restored.
     checkpoint_basename
-        What the names of checkpoints begin with.
+        The beginning of the names of checkpoints.
     listeners
         `CheckpointSaverListener` objects, in their order; `BarrierSaverListener` first. One that
-        saves tables may have a method `saved_entries(step)`, which returns for the manifest how
-        many entries each dump holds, by its name.
+        saves tables may have a method `saved_entries(step)`, which returns a dictionary for the
+        manifest: by the name of each dump, how many entries it has.
     save_graph_def
         Whether to write `graph.pbtxt` and `meta_graph_for_debugging.pb` when a session is made, a
         `.meta` for each step, and `monolith_checkpoint`.
     tide_start_hour, tide_start_minute, tide_end_hour, tide_end_minute, tide_save_secs
-        Outside of start to end, UTC, every day, the time between two saves is `tide_save_secs`. An
-        end before the start is of the next day. Without `tide_save_secs` the times do nothing.
+        Outside of start to end, UTC, every day, `tide_save_secs` is the time between two saves. An
+        end before the start is on the next day. Without `tide_save_secs` the times do nothing.
     ignore_save_errors
-        Whether a save that has failed twice is only logged, the last one too.
+        Whether a save that has failed twice is only logged, also the last one.
     is_dense_only
-        It saves dense variables only, into a directory of its own. A step that another hook of
-        the same graph has just saved in full is left out.
+        The hook saves only dense variables, into a directory of its own. A step that another hook
+        of the same graph has just saved in full is left out.
     use_native_multi_hash_table
-        What `monolith_checkpoint` says of the tables.
+        What `monolith_checkpoint` says about the tables.
     no_first_save
         False: save when a session is made, as TensorFlow does.
     guard_saver_listeners
-        Their `before_save`, and `after_save` in reverse, surround a save whatever happens in it,
-        the second try of it too.
+        Their `before_save`, and `after_save` in reverse order, surround a save whatever happens in
+        it, including its second try.
     require_all
-        Whether a step is committed only if every worker's input was saved with it. A save on time
-        that fails for that is logged and left out; `trigger_save` raises, and so does the last
-        save, at the session's end.
+        Whether a step is committed only if every worker's input was saved with it. A periodic save
+        that fails for that reason is logged and skipped; `trigger_save` raises, and so does the
+        last save, at the session's end.
 
     Raises
     ------
     ValueError
-        Both or none of `save_secs` and `save_steps`, both of `saver` and `scaffold`, or
-        `tide_save_secs` without all of the tide's times, or ones that are no times.
+        Both or neither of `save_secs` and `save_steps`; both of `saver` and `scaffold`; or
+        `tide_save_secs` without all of the tide's times, or with invalid times.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         *,
         require_all: bool = False,
     ) -> None:
-        # A process may go elsewhere later, and others of the job are elsewhere already.
+        # This process may change its directory later, and others of the job have other ones.
         checkpoint_dir = absolute_path(checkpoint_dir)
         super().__init__(
             checkpoint_dir,
@@ -145,7 +144,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         self._no_first_save = no_first_save
         self._is_creating = False
         self._is_new_session = False
-        self._missed_step: int | None = None  # left out, or failed, when it was time
+        self._missed_step: int | None = None  # skipped, or failed, when it was due
         self._others: OtherSavers | None = None
         self._model_saver = ModelSaver(self._get_saver)
         self._all_listeners = SaveListeners(self._listeners, list(guard_saver_listeners or ()))
@@ -168,7 +167,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
 
     @property
     def timer(self) -> Any:
-        """When to save: a `SecondOrStepTimer` with `enable()` and `disable()` for saves on time."""
+        """When to save: a `SecondOrStepTimer` with `enable()`, `disable()` for periodic saves."""
         return self._timer
 
     @property
@@ -186,13 +185,13 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
     def begin(self) -> None:
         """Find the global step, and let listeners build what they need.
 
-        Where a chief has died on another host it takes half a minute to see that it is gone.
+        If a chief has died on another host, it takes half a minute to see that it is gone.
 
         Raises
         ------
         DirectoryInUseError
-            Another chief lives that saves into this directory; or a command has been cut off that
-            moves or removes steps, and has to be run again.
+            Another chief that saves into this directory is alive; or a command that moves or
+            removes steps was cut off, and must be run again.
         WriteError
             The directory cannot be made.
         UsageError
@@ -215,14 +214,14 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         Raises
         ------
         UsageError
-            The session was not restored from the checkpoint that is the latest there, or that
+            The session was not restored from the latest checkpoint there, or from the one that
             `ckpt.override` asks for. Or another hook of the session saves into this directory.
         DirectoryInUseError
-            As `begin`; from then on also every step and save.
+            As `begin`; from then on every step and every save may raise it too.
         MonolithError
             The directory cannot be written, or its state files do not parse.
         """
-        with self._step_saver.lock:  # of a save of the session before
+        with self._step_saver.lock:  # the previous session may still save
             self._begin_session(session, coord)
 
     def _begin_session(self, session: Any, coord: Any) -> None:
@@ -248,7 +247,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             self._others.look()
 
     def before_run(self, run_context: Any) -> Any:
-        """Ask for the global step; first of all let a saver mark what has been restored."""
+        """Ask for the global step; before the first run, let a saver mark what was restored."""
         self._on_demand.note_thread()
         with self._step_saver.lock:  # another thread may save
             if self._is_new_session:
@@ -260,7 +259,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         return super().before_run(run_context)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Save if it is time, and for those who wait in `trigger_save`."""
+        """Save if it is time, or if somebody waits in `trigger_save`."""
         if self._directory.claim.is_lost:
             self._directory.claim.check()
         with self._step_saver.lock:
@@ -277,9 +276,9 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         Raises
         ------
         UnfinishedWorkersError
-            With `require_all`, as nobody tries again: some worker did not save its input.
+            With `require_all`, because nobody tries again: some worker did not save its input.
         tensorflow.errors.OpError, OSError
-            What went wrong, twice.
+            The error of the second try.
         """
         try:
             with self._step_saver.lock:
@@ -305,20 +304,20 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         require_all: bool | None = None,
         timeout_seconds: float | None = None,
     ) -> SaveResult | None:
-        """Save now; from another thread than the chief's, when that is between two steps.
+        """Save now; in another thread than the chief's, as soon as that is between two steps.
 
-        Where the chief's thread does not come by, as it trains no more, or not yet, this thread
-        saves in its place; after 5 s beside its run, if need be. Worker 0, the chief, is then among
-        those that have not saved their input, if it has one: what it reads meanwhile is not known.
+        If the chief's thread does not come by, because it trains no more, or not yet, this thread
+        saves in its place; after 5 s, if need be, beside its run. Worker 0, the chief, then counts
+        among those that have not saved their input, if it has one, because it may be reading it.
 
         Parameters
         ----------
         session
             The chief's.
         ignore_save_errors
-            Log what goes wrong, whatever is listed below but the first, and return None.
+            Log all errors listed below except the first, and return None.
         require_all
-            As the hook's, which is the default.
+            As for the hook, whose value is the default.
         timeout_seconds
             How long to wait for the chief's step to end, and for the save; None: as long as the
             session lives. A save that has begun by then goes on.
@@ -326,22 +325,22 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
         Returns
         -------
         SaveResult or None
-            The committed step: this save's, or the same step's that was committed before. None
-            where a dense-only hook leaves a step out, or the saver saves nothing.
+            The committed step: by this save, or by an earlier one of the same step. None if a
+            dense-only hook leaves the step out, or the saver saves nothing.
 
         Raises
         ------
         DirectoryInUseError
-            The directory is another chief's by now. Nothing was removed.
+            The directory belongs to another chief by now. Nothing was removed.
         UnfinishedWorkersError
             With `require_all`: some worker did not save its input. Nothing is committed, unless
             it was before.
         TimeoutError
             The time is over.
         tensorflow.errors.AbortedError
-            The session has ended before the save.
+            The session ended before the save.
         tensorflow.errors.OpError, OSError
-            What went wrong, twice.
+            The error of the second try.
         RuntimeError
             A listener asks for a save inside a save.
         """
@@ -354,7 +353,7 @@ class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):
             return None
 
     def _save(self, session: Any, step: int, *, is_last: bool = False) -> bool:
-        """A save on time, as the base class asks for it; returns whether to stop training."""
+        """Make a periodic save, as the base class asks; returns whether to stop training."""
         if self._is_creating:
             return False
         self._missed_step = None

@@ -15,12 +15,12 @@ __all__ = ["SaveListeners"]
 
 
 class SaveListeners:
-    """Listeners, called before and after what is saved, and guards, which surround both.
+    """Listeners, called before and after the save, and guards, which surround both.
 
     Parameters
     ----------
     listeners
-        Those that save something, or make that possible. The list is kept, not copied.
+        Those that save something, or prepare that. The list is kept, not copied.
     guards
         Those that are called around a save whatever happens in it.
     """
@@ -31,11 +31,11 @@ class SaveListeners:
 
     @property
     def barriers(self) -> list[BarrierSaverListener]:
-        """Those that bring workers to a barrier. The guards first: theirs is the save's barrier."""
+        """Those that bring workers to a barrier. Guards first: theirs is the save's barrier."""
         return _barriers([*self._guards, *self._listeners])
 
     def begin_guards(self) -> None:
-        """Let guards build what they need. TensorFlow's hook does it for the listeners."""
+        """Let guards build what they need. TensorFlow's hook does so for the listeners."""
         for guard in self._guards:
             guard.begin()
 
@@ -53,9 +53,9 @@ class SaveListeners:
 
     @contextlib.contextmanager
     def guarded(self, session: Any, step: int) -> Iterator[list[Any]]:
-        """Inside the guards that were entered, whatever happens.
+        """Inside this, the guards have been entered; they are left whatever happens.
 
-        The list gets those that ask for the end of training.
+        Guards that ask for the end of training are put into the list.
         """
         wanting: list[Any] = []
 
@@ -76,8 +76,8 @@ class SaveListeners:
         Parameters
         ----------
         at_barrier
-            Called whenever workers have been brought to a barrier. What it raises ends the save,
-            before the next listener has begun something long.
+            Called each time workers have been brought to a barrier. If it raises, the save ends
+            before the next listener begins something long.
         """
         if _barriers(self._guards):
             at_barrier()
@@ -87,7 +87,7 @@ class SaveListeners:
                 at_barrier()
 
     def after_save(self, session: Any, step: int) -> bool:
-        """Call all of them, and raise the first failure then; returns whether to stop training."""
+        """Call all of them, then raise the first failure; returns whether to stop training."""
         should_stop = False
         failure: BaseException | None = None
         for listener in self._listeners:
@@ -95,20 +95,20 @@ class SaveListeners:
                 if listener.after_save(session, step):
                     logging.info("A listener requested that training be stopped: %s", listener)
                     should_stop = True
-            except BaseException as error:  # the others still let go what they hold
+            except BaseException as error:  # the others must still release what they hold
                 failure = failure or error
         if failure is not None:
             raise failure
         return should_stop
 
     def after_failure(self, session: Any) -> None:
-        """Nothing was saved. The stock listeners know of no failed save; the barrier must."""
+        """Nothing was saved. TensorFlow's listeners have no call for that; barriers need one."""
         with contextlib.suppress(*SESSION_LOST):
             for barrier in _barriers(self._listeners):
                 barrier.release(session)
 
     def run_alone(self, session: Any, step: int) -> bool:
-        """Call everyone where nothing else is saved; returns whether to stop training."""
+        """Call all of them without saving anything; returns whether to stop training."""
         should_stop = False
         with self.guarded(session, step) as wanting:
             for listener in self._listeners:

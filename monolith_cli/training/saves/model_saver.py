@@ -14,27 +14,27 @@ __all__ = ["ModelSaver"]
 
 
 class ModelSaver:
-    """It may come late, with the scaffold, and is looked for each time.
+    """Looks the saver up each time, because it may come late, with the scaffold.
 
     Parameters
     ----------
     get
-        The method of a hook that finds it, and raises RuntimeError where there is none, or several.
-        It is not kept: a hook goes as soon as nobody has it.
+        The method of a hook that finds it, and raises RuntimeError if there is none, or several. It
+        is not kept alive: a hook goes as soon as nobody else has it.
     """
 
     def __init__(self, get: Callable[[], Any]) -> None:
         self._get = weakref.WeakMethod(get)
 
     def get(self) -> Any:
-        """The saver; None where the scaffold has none."""
+        """The saver; None if the scaffold has none."""
         get = self._get()
         assert get is not None, "whoever saves has the hook"
         return get()
 
     @property
     def saves_nothing(self) -> bool:
-        """Whether it skips every save, as that of a rank other than the root."""
+        """Whether it skips every save, like that of a rank other than the root."""
         try:
             saver = self.get()
         except RuntimeError:  # there is none, or several
@@ -42,7 +42,7 @@ class ModelSaver:
         return bool(getattr(saver, "skip_save", getattr(saver, "_skip_save", False)))
 
     def mark_restored(self, session: Any) -> None:
-        """Call `setup_ps_initialized_state` of one that restores lost servers alone."""
+        """Call `setup_ps_initialized_state` of a saver that can restore one lost server alone."""
         try:
             mark = getattr(self.get(), "setup_ps_initialized_state", None)
         except RuntimeError:  # there is none, or several

@@ -1,4 +1,4 @@
-"""Saves that are asked for, in the thread that trains or in another one."""
+"""Saves on request, in the thread that trains or in another one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["OnDemand"]
 
 
 class OnDemand:
-    """Serves requests between two runs of the chief, and beside one that does not end.
+    """Serves requests between two runs of the chief, and beside a run that does not end.
 
-    The chief's thread tells when it runs. Between two of its runs it saves for those who wait.
-    Where it does not come by, whoever asks saves itself.
+    The chief's thread says when it is in a run. Between two runs it saves for those who wait. If it
+    does not come by, the thread that asks saves itself.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ class OnDemand:
         self.is_stop_due = False
 
     def begin(self) -> None:
-        """A session may be about to be made, by this thread."""
+        """A session may be about to be made by this thread."""
         if is_being_made():
             self._requests.note_thread()
 
     def open(self, session: Any, coord: Any) -> None:
-        """A session has been made, by this thread."""
+        """A session has been made by this thread."""
         self._chief = ChiefStep(session, coord)
         self._requests.open(coord)
         self._has_begun_run = False
@@ -59,7 +59,7 @@ class OnDemand:
     def begin_run(self, session: Any) -> bool:
         """A run begins; returns whether to stop training.
 
-        Nobody has served after the last run, if that has failed: its input is dry, say.
+        After a run that failed, for example because its input has ended, nobody has been served.
         """
         should_stop = self._has_begun_run and self.serve(session)
         self._has_begun_run = True

@@ -19,8 +19,8 @@ __all__ = ["SaveRequest", "SaveRequests", "SaveResult"]
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 30.0
-_STEP_SECONDS = 0.5  # for the thread that trains to come by
-_RUN_SECONDS = 5.0  # for its run to end
+_STEP_SECONDS = 0.5  # to wait for the thread that trains
+_RUN_SECONDS = 5.0  # to wait for its run to end
 
 
 class SaveResult(NamedTuple):
@@ -33,8 +33,8 @@ class SaveResult(NamedTuple):
     path
         The prefix of its tensor bundle.
     finished_workers, unfinished_workers
-        Whose inputs' states belong to it, and whose are older. 0 is the chief, if it has an input
-        whose states are saved.
+        The workers whose iterator states belong to the step, and those with older ones. 0 is the
+        chief, if it has an input whose state is saved.
     """
 
     step: int
@@ -44,10 +44,10 @@ class SaveResult(NamedTuple):
 
 
 class SaveRequests:
-    """Hands saves to the thread that trains, and results and errors back.
+    """Passes saves to the thread that trains, and results and errors back.
 
-    Where that thread does not come by, whoever asks saves in its place. A lock is held for moments
-    only: neither while somebody waits nor while something is saved.
+    If that thread does not come by, the thread that asks saves in its place. A lock is held only
+    for moments: neither while somebody waits nor during a save.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class SaveRequests:
         self._has_ended = False
 
     def open(self, coord: Any) -> None:
-        """A session has been made, in this thread. Requests from before stay."""
+        """A session has been made in this thread. Earlier requests stay."""
         self._coord, self._has_ended = coord, False
         self.note_thread()
 
@@ -91,16 +91,16 @@ class SaveRequests:
         ----------
         stand_in
             Called now and then, in this thread, with the request and whether a run of the chief
-            has had its time. It may `take` the request, and must serve it then.
+            has had its time. It may `take` the request, and must then serve it.
 
         Raises
         ------
         TimeoutError
-            The time is over. What has not been begun by then is not saved.
+            The time is over. A save that has not begun by then is not made.
         tensorflow.errors.AbortedError
-            The session has ended; if it has failed and does not recover, half a minute ago.
+            The session has ended; or it failed half a minute ago, and has not recovered.
         Exception
-            What the save has raised.
+            The error of the save.
         """
         request = SaveRequest(require_all)
         with self._lock:
@@ -115,7 +115,7 @@ class SaveRequests:
         return request.get()
 
     def take(self, request: SaveRequest) -> bool:
-        """Take a request out to serve it; False if somebody else has."""
+        """Take a request out in order to serve it; False if somebody else has."""
         with self._lock:
             if request not in self._waiting:
                 return False
@@ -123,7 +123,7 @@ class SaveRequests:
             return True
 
     def serve(self, save: Callable[[bool | None], tuple[SaveResult | None, bool]]) -> bool:
-        """Save for all who wait, in the thread that trains; their errors are theirs alone.
+        """Save for all who wait, in the thread that trains; each gets the error of its own save.
 
         Parameters
         ----------

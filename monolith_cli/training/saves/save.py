@@ -1,4 +1,4 @@
-"""One save of one step: what is written, in which order, and what follows when that fails."""
+"""One save of one step: what is written, in which order, and what happens if that fails."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ __all__ = ["FAILED", "Save"]
 v1 = tf.compat.v1
 
 FAILED = (tf.errors.OpError, OSError)
-"""What is tried once more, and can be ignored."""
+"""Errors after which a save is tried once more, and which can be ignored."""
 
 
 class Save:
-    """Everything of one step, up to the commit, which comes last, and what is told after it.
+    """Everything of one step up to the commit, which comes last, and the calls after it.
 
-    Inside the guards the listeners come first, then the dense variables, `ckpt.inputs`,
-    `ckpt.manifest` and the commit; then the listeners again.
+    Inside the guards come the listeners, the dense variables, `ckpt.inputs`, `ckpt.manifest` and
+    the commit; then the listeners again.
 
-    What fails before the commit is tried once more, from the listeners on and inside the same
-    guards; each time, barriers among the listeners are removed. Files that are left count as
-    uncommitted, and the next save removes them. After the commit nothing is tried again.
+    If something fails before the commit, all of it is tried once more, from the listeners on,
+    inside the same guards. After each failure, barriers among the listeners are removed. Files that
+    are left count as uncommitted, and the next save removes them. After the commit nothing is tried
+    again.
 
     Parameters
     ----------
@@ -50,11 +51,11 @@ class Save:
     directory
         Where to save. It has begun the step.
     listeners
-        Who saves what else belongs to the step.
+        They save what else belongs to the step.
     get_saver
         Finds the saver of the dense variables, in the session's graph.
     summary_writer
-        It is told of the step.
+        Gets the step.
     writes_graph
         Whether to write a `.meta`, and `monolith_checkpoint`.
     require_all
@@ -94,7 +95,7 @@ class Save:
         UnfinishedWorkersError
             With `require_all`: some worker has not saved its input. Nothing is committed.
         tensorflow.errors.OpError, OSError
-            What went wrong, twice; or in a listener after the commit.
+            The error of the second try, or of a listener after the commit.
         """
         graph = plain(self._session).graph
         # Each thread has a default graph of its own.
@@ -112,14 +113,14 @@ class Save:
             self._tell()
             logging.info("Calling checkpoint listeners after saving checkpoint %d...", self._step)
             should_stop = self._listeners.after_save(self._session, self._step)
-            # In the original's words: they are searched for.
+            # In the original's words, because people search for them.
             seconds = time.monotonic() - started
             logging.info("saving checkpoint took %f seconds", seconds)
         result = result_of(self._step, self._directory.prefix(self._step), workers)
         return result, should_stop or bool(wanting)
 
     def _write(self) -> dict[int, WorkerInput]:
-        """Everything up to the commit; returns whose input it covers."""
+        """Everything up to the commit; returns the inputs that the save covers."""
         session, step = self._session, self._step
         logging.info("Calling checkpoint listeners before saving checkpoint %d...", step)
         try:
@@ -167,7 +168,7 @@ class Save:
         write_step_manifest(self._directory.path, manifest)
 
     def _workers(self) -> dict[int, WorkerInput]:
-        """Whose input the save covers by now."""
+        """The inputs that the save covers by now."""
         workers = covered_inputs(self._session, self._listeners.barriers)
         late = unfinished(workers)
         if self._require_all and late:
@@ -175,7 +176,7 @@ class Save:
         return workers
 
     def _tell(self) -> None:
-        """Tell of the step, in `monolith_checkpoint` and in the summaries."""
+        """Note the step in `monolith_checkpoint` and in the summaries."""
         try:
             if self._writes_graph:
                 self._directory.note_save()

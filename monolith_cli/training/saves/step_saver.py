@@ -20,17 +20,17 @@ __all__ = ["StepSaver"]
 
 
 class StepSaver:
-    """Saves the steps of one hook, under the lock of its graph, in whatever thread.
+    """Saves the steps of one hook, under the lock of its graph, in any thread.
 
-    A step that is committed is not saved again; one of dense variables only is left out where it
-    has just been saved in full.
+    A step that is committed is not saved again. A dense-only hook leaves out a step that has just
+    been saved in full.
 
     Parameters
     ----------
     directory, listeners, saver
-        Where to save, and who does it.
+        Where to save, and what does it.
     writes_graph
-        As of `Save`.
+        As for `Save`.
     is_dense_only
         Whether another hook of the graph saves everything, into another directory.
     require_all
@@ -61,7 +61,7 @@ class StepSaver:
 
     @property
     def lock(self) -> Any:
-        """Of the graph; reentrant."""
+        """The graph's lock; reentrant."""
         return self._shared.lock
 
     @property
@@ -70,12 +70,12 @@ class StepSaver:
         return self._is_saving
 
     def begin(self, graph: tf.Graph, global_step: Any, summary_writer: Any) -> None:
-        """Belong to a graph, whose global step is this tensor."""
+        """Set the graph, with the tensor of its global step."""
         self._shared = GraphSaves.of(graph, self.lock)
         self._global_step, self._summary_writer = global_step, summary_writer
 
     def begin_session(self) -> None:
-        """The job may have gone back from what was saved."""
+        """The job may have gone back to before what was saved."""
         self._step_without_saver = None
         if not self._is_dense_only:
             self._shared.full_step = None
@@ -115,7 +115,7 @@ class StepSaver:
         Returns
         -------
         result
-            None where a step is left out, or the saver saves nothing.
+            None if the step is left out, or the saver saves nothing.
         should_stop
             Whether a listener wants training to stop.
 
@@ -165,7 +165,7 @@ class StepSaver:
             self._is_saving = False
 
     def _save_without_saver(self, session: Any, step: int) -> bool:
-        """Run the listeners, of tables say; another process writes the rest, and commits."""
+        """Run the listeners, of tables for example; another process writes the rest and commits."""
         if step == self._step_without_saver:
             return False
         with plain(session).graph.as_default():
@@ -174,13 +174,13 @@ class StepSaver:
         return should_stop
 
     def mark_inputs_of(self, session: Any, step: int, run_id: str) -> None:
-        """Have the states that workers save for a dense-only step count as uncommitted here."""
+        """Make states that workers save for a dense-only step count as uncommitted here."""
         with self.lock:
             self._restart_late(session)
             self._directory.begin_inputs(step, run_id)
 
     def _restart_late(self, session: Any) -> None:
-        """Take the directory as it is, if that has not been done when the session was made."""
+        """Take the directory as it is, if that was not done when the session was made."""
         if not self._directory.is_restarted:
             self._directory.hold(session)
             self._directory.restart(session, self.step_of(session))

@@ -14,17 +14,17 @@ _MINUTES_A_DAY = 24 * 60
 class TideTimer(tf.compat.v1.train.SecondOrStepTimer):
     """Triggers after seconds or steps, but outside of two times of the day after other seconds.
 
-    The tide, from start to end, is when a job has the machines that it usually has; outside of it
-    they may be taken away, so it saves at another rate.
+    The tide, from start to end, is the time when a job has the machines that it usually has.
+    Outside of it they may be taken away, so the job saves at other intervals.
 
     Parameters
     ----------
     every_secs, every_steps
         Exactly one of them.
     start_hour, start_minute, end_hour, end_minute
-        UTC; with `tide_secs` all of them. The end does not belong to the tide, and is of the next
-        day if it comes before the start. Where both are the same the tide lasts the whole day.
-        24:00 is the end of a day.
+        UTC; with `tide_secs` all of them. The end itself is not in the tide, and is on the next day
+        if it comes before the start. If both are the same, the tide lasts the whole day. 24:00 is
+        the end of a day.
     tide_secs
         The seconds that count outside of the tide, instead of `every_secs` or `every_steps`.
         Without it there is no tide, whatever the times are.
@@ -32,8 +32,8 @@ class TideTimer(tf.compat.v1.train.SecondOrStepTimer):
     Raises
     ------
     ValueError
-        Both or none of `every_secs` and `every_steps`; `tide_secs` without all of the times; ones
-        that are no times.
+        Both or neither of `every_secs` and `every_steps`; `tide_secs` without all of the times; or
+        invalid times.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class TideTimer(tf.compat.v1.train.SecondOrStepTimer):
         self._is_enabled = True
 
     def disable(self) -> None:
-        """Trigger no more, until `enable`."""
+        """Do not trigger until `enable` is called."""
         self._is_enabled = False
 
     def should_trigger_for_step(self, step: int) -> bool:
-        """As the base class, by the time of day; never while it is disabled."""
+        """As the base class, but by the time of day; never while it is disabled."""
         if not self._is_enabled:
             return False
         every = self._usual if self._is_tide() else (self._tide_secs, None)

@@ -1,4 +1,4 @@
-"""Whose inputs a save covers: those of workers that have come to its barrier, in order."""
+"""Whose inputs a save covers: those of the workers that have come to its barrier in order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 def covered_inputs(
     session: Any, barriers: Sequence[BarrierSaverListener]
 ) -> dict[int, WorkerInput]:
-    """Whose input a save covers, as far as is known by now, by the worker's number.
+    """The inputs that a save covers, as far as is known by now, by the worker's number.
 
     The chief, 0, is among them if it has an input whose state is saved.
     """
@@ -45,12 +45,12 @@ def covered_inputs(
 
 
 def unfinished(workers: Mapping[int, WorkerInput]) -> list[int]:
-    """Whose input is not covered."""
+    """The workers whose input is not covered."""
     return sorted(worker for worker, entry in workers.items() if not entry.finished)
 
 
 def unfinished_error(workers: Sequence[int], path: str) -> UnfinishedWorkersError:
-    """The error for a save that has to cover everyone, and does not cover these."""
+    """The error for a save that must cover all workers, and does not cover these."""
     names = ", ".join(map(str, workers))
     one = len(workers) == 1
     what = f"worker{'' if one else 's'} {names} {'has' if one else 'have'} not saved"
@@ -66,11 +66,11 @@ def rest_of_rollback(
     override: Override,
     workers: Mapping[int, WorkerInput],
 ) -> Override | None:
-    """What a save leaves of a rollback: who has not come with a state from after it.
+    """What a save leaves of a rollback: the workers that have not yet saved a state from after it.
 
-    A worker that has finished without saying anything has no input to go back with; one that
-    the barrier has no place for is of the job no more. Without a barrier nobody tells, and the
-    first commit ends the rollback.
+    A worker that has finished without saying anything has no input that could go back. A worker
+    that the barrier has no element for no longer belongs to the job. Without a barrier nothing is
+    known about workers, and the first commit ends the rollback.
     """
     if not barriers:
         return None
@@ -95,6 +95,6 @@ def run_id_of(session: Any, barriers: Sequence[BarrierSaverListener]) -> str:
 
 
 def result_of(step: int, path: str, workers: Mapping[int, WorkerInput]) -> SaveResult:
-    """What a caller gets to know of a committed step."""
+    """What a caller gets to know about a committed step."""
     late = tuple(unfinished(workers))
     return SaveResult(step, path, tuple(sorted(set(workers) - set(late))), late)
