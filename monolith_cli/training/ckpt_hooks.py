@@ -1,7 +1,7 @@
-"""What a save does besides the model: all workers at the barrier, each with its input's state.
+"""What a save does besides the model: all workers at the barrier, each with its iterator state.
 
-The chief tells the step in a variable on the parameter server, `WorkerCkptMetaInfo`, and asks at
-the barrier; the workers' callbacks write the iterators' states and acknowledge.
+The chief writes the step into a variable on the parameter server, `WorkerCkptMetaInfo`, and asks at
+the barrier; the workers' callbacks write the iterator states and acknowledge.
 """
 
 from __future__ import annotations

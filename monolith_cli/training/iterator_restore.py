@@ -1,6 +1,6 @@
-"""Setting an iterator to where a worker's input was, in any program: a notebook, an evaluation.
+"""Sets an iterator to a worker's iterator state, in any program: a notebook, an evaluation.
 
-In a job `ckpt_hooks.WorkerCkptHelper` does that by itself.
+In a job `ckpt_hooks.WorkerCkptHelper` does this itself.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The state of a worker's iterators: saved at the barrier, restored, looked into."""
+"""The state of a worker's iterators: saved at the barrier, restored, and looked at."""

@@ -1,7 +1,7 @@
-"""What a save tells the workers, and what they tell of their inputs: in the graph itself.
+"""What a save tells the workers, and what they report about their inputs, in graph variables.
 
-The chief tells the step in a variable on the parameter server, `WorkerCkptMetaInfo`, and asks at
-the barrier; the workers' callbacks write the iterators' states and acknowledge.
+The chief writes the step into a variable on the parameter server, `WorkerCkptMetaInfo`, and asks at
+the barrier; the workers' callbacks write the iterator states and acknowledge.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Meta:
                 )
 
 
-# In the graph itself, which what it holds refers to. Meta graphs leave out a key that is no string.
+# In the graph itself, which the variables refer to. Meta graphs leave out keys that are no strings.
 _METAS = ("monolith_worker_ckpt_meta",)
 
 
 def meta_of(graph: tf.Graph, is_chief: bool = True) -> Meta:
-    """A graph's, made when it is first asked for."""
+    """The graph's, made when it is first asked for."""
     metas = graph.get_collection_ref(_METAS)
     if not metas:
         with graph.as_default():
@@ -96,15 +96,15 @@ def get_ckpt_info(session: Any) -> Any:
 
 
 class SavedInput(NamedTuple):
-    """What a worker says of the input whose state it has saved.
+    """What a worker reports about the input whose state it has saved.
 
     Attributes
     ----------
     fingerprint
-        What it is; None where that is not known.
+        What the input is; None if that is not known.
     rollback_ns
-        The time of the rollback that the worker has gone back by in this session, which tells it
-        from others; None without one.
+        The time of the rollback by which the worker has gone back in this session, which
+        distinguishes it from others; None without one.
     """
 
     fingerprint: Any

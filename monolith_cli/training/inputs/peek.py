@@ -2,8 +2,8 @@
 
     python -m monolith_cli.training.inputs.peek ORDER
 
-`monolith_cli.iterators.peek` starts it, and says in the order, which is JSON, what is wanted. It
-writes to standard output what that module reads.
+`monolith_cli.iterators.peek` starts it with an order, which is JSON, and reads what it writes to
+standard output.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _OF_CHECKPOINT = ".ATTRIBUTES/"
 
 
 class Teller:
-    """Tells the process that has started this one."""
+    """Sends messages to the process that has started this one."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def tell(self, kind: Told, what: Any) -> None:
-        """Tell of something, as soon as it is known."""
+        """Send a message, as soon as something is known."""
         self.tell_json(kind, json.dumps(what))
 
     def tell_json(self, kind: Told, text: str) -> None:
-        """As `tell`, of something that is JSON already."""
+        """As `tell`, with something that is JSON already."""
         self._stream.write(f"{kind.value} {text}\n")
         self._stream.flush()
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    # What the function prints is no element.
+    # What the function prints is not an element.
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     code = 1
@@ -71,7 +71,7 @@ def main() -> None:
         }
         Teller(stream).tell(Told.FAILURE, failure)
     except BrokenPipeError:
-        pass  # nobody listens any more
+        pass  # nobody reads any more
     except BaseException:
         traceback.print_exc()
     finally:
@@ -108,7 +108,7 @@ def run(order: dict[str, Any], teller: Teller) -> None:
 def in_graph(
     order: dict[str, Any], saved: SavedInput, writer: Any, teller: Teller
 ) -> tuple[int, bool]:
-    """Show elements as a session computes them. Returns how many, and whether it was the end."""
+    """Show elements as a session computes them. Returns how many, and whether the input ended."""
     import tensorflow as tf
 
     from monolith_cli.training.inputs.restore import restore_saved
@@ -118,7 +118,7 @@ def in_graph(
     function = load(order)
     with tf.Graph().as_default() as graph:
         dataset = build(function, order)
-        graph.clear_collection("iterators")  # of the function's own
+        graph.clear_collection("iterators")  # that the function has made
         with describing("the dataset cannot be iterated over"):
             iterator = v1.data.make_initializable_iterator(dataset)
         element = iterator.get_next()
@@ -169,7 +169,7 @@ def in_eager_mode(
 def restore(
     restore_saved: Any, target: Any, saved: SavedInput, order: dict[str, Any], teller: Teller
 ) -> None:
-    """Set it to the state, and say what differs."""
+    """Restore the state, and say what differs."""
     is_compared = restore_saved(
         target,
         saved,
@@ -226,10 +226,10 @@ def build(function: Any, order: dict[str, Any]) -> Any:
 
 
 def _arguments(name: str, function: Any, worker: int | None) -> tuple[list[Any], dict[str, Any]]:
-    """The worker, where the function takes it."""
+    """The worker, if the function takes it."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # of one that is not Python
+    except (TypeError, ValueError):  # it is not written in Python
         return [], {}
     needed = [
         p
@@ -258,7 +258,7 @@ def _arguments(name: str, function: Any, worker: int | None) -> tuple[list[Any],
 
 @contextlib.contextmanager
 def describing(what: str) -> Iterator[None]:
-    """Errors of TensorFlow as those of this package."""
+    """Turn errors of TensorFlow into those of this package."""
     import tensorflow as tf
 
     from monolith_cli.training.inputs.state import reason_of
@@ -273,7 +273,7 @@ def describing(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def computing(number: int) -> Iterator[None]:
-    """As `describing`, while an element is computed; the end of the input stays what it is."""
+    """As `describing`, while an element is computed; the end of the input is passed on."""
     import tensorflow as tf
 
     from monolith_cli.training.inputs.state import reason_of
@@ -320,7 +320,7 @@ def _tensor_name(order: dict[str, Any]) -> str:
 
 
 def _is_fetched(part: Any) -> bool:
-    """Whether a session can say its value."""
+    """Whether a session can fetch its value."""
     import tensorflow as tf
 
     if isinstance(part, (tf.SparseTensor, tf.RaggedTensor)):
@@ -334,7 +334,7 @@ def _raised(name: str, error: BaseException) -> DatasetError:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """Where it was raised: the innermost place that is not in a library."""
+    """Where it was raised: the innermost line that is not in a library."""
     frames = [f for f in traceback.extract_tb(trace) if _is_users(f.filename)]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 

@@ -1,4 +1,4 @@
-"""Restoring one iterator from a worker's state; see `iterator_restore`."""
+"""Restores iterators from a worker's state; see `iterator_restore`."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Restored(NamedTuple):
     Attributes
     ----------
     step
-        Of the state; None for a bundle given by a path without one.
+        Of the state; None for a bundle given by a path without a step.
     prefix
         Of the tensor bundle.
     warnings
-        A line for each thing that differs from the input whose state it is, and for a state that
+        One line for each thing that differs from the input whose state it is, and for a state that
         is older than it should be. They have been logged.
     """
 
@@ -74,47 +74,48 @@ def restore_iterator(
     *,
     name: str | None = None,
 ) -> Restored:
-    """Set a graph's iterators, or an eager one, to where a worker's input was at a step.
+    """Set a graph's iterators, or an eager one, to a worker's iterator state of a step.
 
-    States that a job has saved and states of `tf.train.Checkpoint(iterator=...)` will do for both.
-    Nothing is written. If one state does not fit, all iterators stay where they were, for which
-    their states are kept in memory meanwhile.
+    Both take states that a job has saved, and states of `tf.train.Checkpoint(iterator=...)`.
+    Nothing is written. If one state does not fit, all iterators stay as they were; for that, their
+    own states are kept in memory meanwhile.
 
     In a graph all iterators are set that were made in the default way, each to the state under its
-    own name; the only one to the only state, whatever its name. Run their initializers before, as
-    an initializer puts an iterator back to the start. The ops for it have to be there before the
-    graph is finalized: see `prepare_restore`.
+    own name. If there is only one iterator and one state, names do not matter. Run the initializers
+    first, because they put an iterator back to the start. The ops for the restore must be made
+    before the graph is finalized: see `prepare_restore`.
 
     TensorFlow takes the state of a pipeline with other files, another order or other parameters
-    without a word, at a wrong place. Here what differs is logged as a warning, as far as the job
-    has left fingerprints (`ckpt.inputs-<step>`).
+    without an error, and then goes on at a wrong record. Here a warning says what differs, if the
+    job has left fingerprints (`ckpt.inputs-<step>`).
 
     Parameters
     ----------
     session_or_iterator
-        A session of a graph, a monitored one too; or what `iter(dataset)` returns.
+        A session of a graph, also a monitored one; or what `iter(dataset)` returns.
     model_dir
-        Of the job; or the path of a tensor bundle, as `Checkpoint.write` returns it.
+        The job's; or the path of a tensor bundle, as `Checkpoint.write` returns it.
     worker
-        0 is the chief. None: the only one, or the bundle's.
+        0 is the chief. None: the only one there is, or that of the bundle.
     step
-        By default the one that the job would go on from now: that of its latest checkpoint or of a
-        rollback, or else the newest older one, which is logged.
+        Default: the step that the job would go on from now, which is that of its latest checkpoint
+        or of a rollback. If the worker has no state of it, the newest older one is taken, and that
+        is logged.
     name
-        The iterator in the bundle that is meant, where there are several.
+        The name of the iterator in the bundle, if there are several.
 
     Raises
     ------
     StepNotFoundError, PathNotFoundError
         There is no state of that worker, of that step, or of an iterator of that name; or the file
-        is gone that it was reading, which TensorFlow opens by the name that the job had for it.
+        is gone that the iterator was reading, which TensorFlow opens by the name that the job used.
     CorruptionError, NotReadableError
         A state is damaged or cannot be read.
     DifferentError
         A state does not fit: the pipeline has other nodes.
     UsageError
-        Not a session and not an iterator; an iterator that was not initialised; a finalized graph
-        without the ops; several workers or states, and none is named.
+        It is neither a session nor an iterator; an iterator was not initialised; the graph is
+        finalized and lacks the ops; or there are several workers or states, and none is named.
     """
     graph = None
     if not isinstance(session_or_iterator, tf.data.Iterator):
@@ -139,12 +140,12 @@ def restore_iterator(
 def prepare_restore(graph: Any = None) -> None:
     """Make the ops that `restore_iterator` runs, for all iterators that a graph has by now.
 
-    For graphs that are finalized later. A `WorkerCkptHelper` makes them as well.
+    Call it for graphs that are finalized later. A `WorkerCkptHelper` makes these ops as well.
 
     Parameters
     ----------
     graph
-        The default graph by default.
+        None: the default graph.
 
     Raises
     ------
@@ -161,7 +162,7 @@ def restore_saved(
     name: str | None = None,
     warn: Callable[[str], object],
 ) -> bool:
-    """As `restore_iterator`, with a state that has been found; says what differs before it acts.
+    """As `restore_iterator`, with a state that was found; says what differs before it restores.
 
     Returns whether there was a fingerprint to compare with.
     """
@@ -207,7 +208,7 @@ def _plain(session: Any) -> Any:
 
 
 def _pairs(prefix: str, state: InputState, there: list[str], name: str | None) -> dict[str, str]:
-    """For each iterator of the graph the one in the bundle."""
+    """For each iterator of the graph, the name of its state in the bundle."""
     own = [iterator.name for iterator in state.iterators]
     if not own:
         raise UsageError("the session's graph has no iterators")
@@ -242,7 +243,7 @@ def _compare(
         return
     try:
         lines = differences(was, now())
-    except Exception as error:  # of what TensorFlow cannot describe; no restore fails for that
+    except Exception as error:  # TensorFlow cannot describe it, but no restore may fail for that
         warn(f"the input cannot be described: {error!r}")
         return
     for line in lines:
@@ -261,7 +262,7 @@ def _graph_print(state: InputState, names: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _restore_eager(iterator: Any, prefix: str, key: str) -> None:
-    """Set it, or leave it where it is."""
+    """Set it, or leave it as it is."""
     resource = iterator._iterator_resource
     [state] = tf.raw_ops.RestoreV2(
         prefix=prefix, tensor_names=[key], shape_and_slices=[""], dtypes=[tf.variant]
@@ -327,6 +328,6 @@ def _other_node(prefix: str, keys: Mapping[str, str], path: str) -> str | None:
 
 
 def _op(part: str) -> str:
-    """The op in the name of a part, without what says which of its values it has."""
+    """The op in the name of a part, without the part of the name that says which value it is."""
     match = re.match(r"[A-Z][A-Za-z0-9]*", part)
     return match[0] if match else ""

@@ -31,12 +31,12 @@ def iterators_of_graph() -> list[Any]:
     return list({it.name: it for it in v1.get_collection(GLOBAL_ITERATORS)}.values())
 
 
-# In the graph itself, which the ops refer to. Meta graphs leave out a key that is no string.
+# In the graph itself, which the ops refer to. Meta graphs leave out keys that are no strings.
 _STATES = ("monolith_input_state",)
 
 
 def state_of_graph(graph: Any) -> InputState:
-    """The ops for all of a graph's iterators; those that are there already, if there are.
+    """The ops for all of a graph's iterators; made if they are not there yet.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def state_of_graph(graph: Any) -> InputState:
 class InputState:
     """Ops that save and restore iterators; build it before the graph is finalized.
 
-    An iterator whose state cannot be saved, a generator's for one, loses its own only.
+    If the state of one iterator cannot be saved, a generator's for example, the others' still are.
 
     Parameters
     ----------
@@ -117,15 +117,16 @@ class InputState:
                     )
 
     def save(self, session: Any, prefix: str) -> list[str]:
-        """Write the bundle; return the names of iterators that it has no state of.
+        """Write the bundle; return the names of iterators whose state it does not have.
 
-        Waits for threads that prefetch, until what they are at is done. Nothing is written if no
+        Waits for threads that prefetch until they have finished what they are doing. Nothing is
+        written if no iterator has a state.
         iterator has a state.
 
         Raises
         ------
         tensorflow.errors.OpError
-            Not written, for want of space say; or the session is lost.
+            Not written, for example for want of space; or the session is lost.
         """
         if not self.iterators:
             return []
@@ -140,7 +141,7 @@ class InputState:
         saved = [i for i, _ in enumerate(self._names) if self._can_be_saved(session, i)]
         unsaved = [name for i, name in enumerate(self._names) if i not in saved]
         self._some_fail = bool(unsaved)
-        # A prefix of its own for each, and then all of them in one.
+        # First a prefix of its own for each, then all of them in one.
         directory = f"{prefix}.parts"
         parts = [os.path.join(directory, str(i)) for i in saved]
         try:
@@ -154,10 +155,10 @@ class InputState:
         return unsaved
 
     def restore(self, session: Any, prefix: str) -> list[str]:
-        """Set the iterators; return the names of those that the bundle has no fitting state of.
+        """Set the iterators; return the names of those for which the bundle has no fitting state.
 
-        These stay where they are. TensorFlow notices nodes that are missing or too many in a
-        pipeline, but no changed files or parameters.
+        These stay as they are. TensorFlow notices nodes that are missing or added in a pipeline,
+        but not files or parameters that have changed.
 
         Raises
         ------
@@ -190,9 +191,9 @@ class InputState:
         return failed
 
     def restore_all(self, session: Any, prefix: str, keys: Mapping[str, str]) -> None:
-        """Set iterators to the tensors of those names, or, if one does not fit, none of them.
+        """Set iterators to the tensors of those names, or none of them if one does not fit.
 
-        Meanwhile their states before are kept in memory.
+        Their own states are kept in memory meanwhile.
 
         Raises
         ------
@@ -221,7 +222,7 @@ class InputState:
             raise failure
 
     def _check_readable(self, session: Any, i: int, prefix: str) -> None:
-        """A state that is damaged is none that does not fit: reading it alone fails as well."""
+        """Tell a damaged state from one that does not fit: reading it alone fails as well."""
         try:
             session.run(self._read_one[i], {self._prefix: prefix})
         except SESSION_LOST:
@@ -249,10 +250,10 @@ class InputState:
 
 
 class _Start:
-    """Where an iterator is before a restore that may fail.
+    """The state of an iterator before a restore that may fail.
 
-    One that fails ends the iterator as well, if it prefetches, as TensorFlow has most pipelines do
-    by itself: the next element would be the end of the input.
+    A restore that fails also ends the iterator if it prefetches, which TensorFlow adds to most
+    pipelines by itself: its next element would be the end of the input.
     """
 
     def __init__(self, iterator: Any, state: Any) -> None:
@@ -267,7 +268,7 @@ class _Start:
 
     @contextlib.contextmanager
     def kept(self, session: Any) -> Iterator[_Start]:
-        """Keep it meanwhile, if it has a state at all."""
+        """Keep it meanwhile, if the iterator has a state at all."""
         self._is_kept = False
         try:
             session.run(self._keep)
@@ -291,14 +292,14 @@ def _key(name: str) -> str:
 
 
 def _unreadable(prefix: str, error: Any) -> MonolithError:
-    """As an error of its own: TensorFlow's for a short file is the one that ends an input."""
+    """As an error of this package, because TensorFlow's for a short file also ends an input."""
     is_refused = isinstance(error, tf.errors.PermissionDeniedError)
     kind = NotReadableError if is_refused else CorruptionError
     return kind(f"iterator states not readable: {reason_of(error)}", path=prefix + INDEX_SUFFIX)
 
 
 def reason_of(error: Any) -> str:
-    """What went wrong, without the places in the graph that TensorFlow puts around it."""
+    """What went wrong, without the places in the graph that TensorFlow adds."""
     _, found, after = error.message.rpartition("\nNode: ")
     text = after.partition("\n")[2] if found else error.message
     return str(text.partition("\n\t [[")[0]).strip()

@@ -44,19 +44,19 @@ _without_iterators: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
 def disable_iterator_save_restore() -> None:
     """Neither save nor restore iterators in the default graph.
 
-    For inputs whose position TensorFlow cannot know, a standard input for one.
+    For inputs whose state TensorFlow cannot save, such as standard input.
     """
     _without_iterators.add(v1.get_default_graph())
 
 
 class WorkerCkptHelper:
-    """Saves and restores the positions of one worker's input: all iterators of its graph.
+    """Saves and restores one worker's iterator state: that of all iterators of its graph.
 
-    Files: the bundle `input_worker_<index>.ckpt-<step>`, written under another name first, and
-    the state file `checkpoint_input_worker_<index>`.
+    It writes the bundle `input_worker_<index>.ckpt-<step>`, under another name first, and the state
+    file `checkpoint_input_worker_<index>`.
 
-    Make it after the input and before the graph is finalized. Iterators that come later are seen
-    by the hook's `begin`.
+    Make it after the input and before the graph is finalized. Its hook's `begin` takes in iterators
+    that are made later.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class WorkerCkptHelper:
         The worker's; 0 is the chief, which initialises what is shared.
     require_all
         Whether a restore ends with an error if the state of the model's step is missing, or does
-        not fit. Else it says so, and takes the newest older state, or starts over.
+        not fit. Otherwise it logs that, and takes the newest older state, or starts over.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class WorkerCkptHelper:
 
         It returns False if it has not saved what it should: the request is over, the restorer hook
         has not restored in this session yet, the chief's run goes on meanwhile, or the files cannot
-        be written, which is logged. What cannot be saved by its nature gives a warning.
+        be written, which is logged. If an iterator's state can never be saved, it logs a warning.
 
         Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
         four round trips to the parameter server.
@@ -101,9 +101,9 @@ class WorkerCkptHelper:
     def create_restorer_hook(self) -> tf.compat.v1.train.SessionRunHook:
         """A hook that restores the iterators whenever a session has been made.
 
-        In a directory with a model: the state of the committed step, or of the step that a
-        rollback names. Without a model: the latest state. It warns if the input is another one
-        than that whose state it restores.
+        If the directory has a model, it takes the state of the committed step, or of the step that
+        a rollback names; otherwise the latest state. It warns if the input is not the one whose
+        state it restores.
 
         Raises (from the session's creation)
         ------
@@ -159,13 +159,13 @@ class WorkerCkptHelper:
             return False
 
     def _is_restored(self, session: Any) -> bool:
-        """Whether the input is where it belongs; before that, it is where every session begins."""
+        """Whether the input has been restored; until then it is at its start."""
         if not self._has_restorer:
             return True
         return self._restored is not None and self._restored() is plain(session)
 
     def _is_of_the_past(self, request: RunningRequest, session: Any, step: int) -> bool:
-        """Whether somebody has only placed the barrier, with the action of a save that is over."""
+        """Whether the barrier was only placed by somebody, with the action of an earlier save."""
         if request.barrier_op.look(session).placement != request.generation:
             return False
         try:
@@ -202,9 +202,9 @@ class WorkerCkptHelper:
         return True
 
     def _move(self, names: list[str], temporary: str) -> None:
-        """Have the files appear, the index last: without it there is no state."""
+        """Move the files into place, the index last: without it there is no state."""
         if names:
-            LOCAL.delete(os.path.join(self._model_dir, names[-1]))  # of a save that was given up
+            LOCAL.delete(os.path.join(self._model_dir, names[-1]))  # from a save that was given up
         moved: list[str] = []
         try:
             for name in names:
@@ -229,7 +229,7 @@ class WorkerCkptHelper:
         if self._fingerprint is None:
             try:
                 self._fingerprint = fingerprint(self._state.iterators)
-            except Exception as error:  # no save may fail for want of it, nor a restore
+            except Exception as error:  # no save and no restore may fail for that
                 logging.warning(
                     "The input of worker %d cannot be described: %r", self._index, error
                 )
