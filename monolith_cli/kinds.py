@@ -29,6 +29,7 @@ KINDS = {
     "empty_contents": "an empty table of contents, where entries or other tables of contents are",
     "short_contents": "a table of contents that names fewer tables than others of its dump",
     "missing_shard": "a shard of a dump, or a file of a checkpoint, is not there",
+    "manifest_differs": "a file of a checkpoint has another size than its manifest says",
     "shard_mismatch": "shards that disagree about their total",
     "copies_differ": "copies of a dump's file, in the assets of several servers, that differ",
     "table_gone": "tables that ckpt.info counts entries of, and of which there is no dump",

@@ -23,9 +23,11 @@ from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
-__all__ = ["AssetsListing", "list_assets"]
+    from monolith_cli.checkpoint.lost import LostFile
+
+__all__ = ["AssetsListing", "list_assets", "note_lost"]
 
 
 class AssetsListing(NamedTuple):
@@ -43,6 +45,9 @@ class AssetsListing(NamedTuple):
         Paths of everything that is no shard; of names that are in several directories the first.
     warnings
         What is odd and no error: a phrase each.
+    resized
+        What is wrong with dumps of tables that have all files, but one of another size than the
+        step's manifest says; by base name.
     """
 
     singles: dict[str, ShardSet]
@@ -51,6 +56,7 @@ class AssetsListing(NamedTuple):
     broken: list[BrokenSet]
     ignored: list[str]
     warnings: list[str]
+    resized: dict[str, CorruptionError]
 
     def require_whole(self) -> None:
         """Raise what is wrong with the first dump that is not whole, if there is one.
@@ -62,10 +68,10 @@ class AssetsListing(NamedTuple):
         ShardMismatchError
             Two totals for one set, or for a `.meta` set and its data, or an index beyond the total.
         CorruptionError
-            Copies of a file that differ in size.
+            Copies of a file that differ in size, or a file that differs from the step's manifest.
         """
-        if self.broken:
-            raise self.broken[0].error
+        for error in (*(broken.error for broken in self.broken), *self.resized.values()):
+            raise error
 
     def sets(self) -> list[ShardSet]:
         """All whole sets, tables of contents too."""
@@ -113,7 +119,41 @@ def list_assets(*directories: str) -> AssetsListing:
         sorted(broken, key=lambda each: natural_key(each.base)),
         [path for path in others.values() if path not in warned],
         warnings,
+        {},
     )
+
+
+def note_lost(listing: AssetsListing, lost: Sequence[LostFile]) -> None:
+    """Count dumps that lack a file of the step's manifest as broken, and note those resized.
+
+    An occurrence filter that is resized is broken, too: nobody reads on behind its damage.
+
+    Parameters
+    ----------
+    lost
+        Of the manifest's files in the assets directory those that are not as it says. A dump that
+        is broken anyway stays what it is.
+    """
+    broken = {each.base for each in listing.broken}
+    contents = {name.base for each in lost if (name := parse_shard_name(name_of(each.name)))}
+    for each in lost:
+        name = parse_shard_name(name_of(each.name))
+        base = name.base.removesuffix(META_SUFFIX) if name else ""
+        if name is None or base in broken:
+            continue
+        if not isinstance(each.error, MissingShardError) and base not in listing.hash_filters:
+            listing.resized.setdefault(base, each.error)
+            continue
+        is_multi = base in listing.multis or base + META_SUFFIX in contents
+        sets = list(listing.multis.pop(base, ()))
+        for whole in (listing.singles, listing.hash_filters):
+            sets += [whole.pop(base)] if base in whole else []
+        is_filter = base.startswith(HASH_FILTER_PREFIX)
+        kind = "filter" if is_filter else "multi" if is_multi else "single"
+        paths = [path for shards in sets for path in shards.paths]
+        listing.broken.append(BrokenSet(base, kind, each.error, paths))
+        listing.resized.pop(base, None)
+        broken.add(base)
 
 
 def _take_multis(

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.assets import AssetsListing, list_assets
-from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, ckpt_info_name
+from monolith_cli.checkpoint.assets import AssetsListing, list_assets, note_lost
+from monolith_cli.checkpoint.names import (
+    ASSETS_SUFFIX,
+    CHECKPOINT,
+    INDEX_SUFFIX,
+    ckpt_info_name,
+    ckpt_manifest_name,
+)
 from monolith_cli.checkpoint.shard_set import BrokenSet
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
@@ -15,6 +21,7 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from monolith_cli.checkpoint.lost import LostFile
     from monolith_cli.errors import CorruptionError
 
 __all__ = ["Checkpoint", "Offer"]
@@ -52,6 +59,7 @@ class Checkpoint:
     """
 
     __slots__ = (
+        "_has_manifest",
         "_paths",
         "_shards",
         "assets",
@@ -79,6 +87,7 @@ class Checkpoint:
         bundles: dict[str, str] | None = None,
         listed_as: str | None = None,
         is_elsewhere: bool = False,
+        has_manifest: bool | None = None,
     ) -> None:
         self.step = step
         self.prefix = prefix
@@ -88,6 +97,7 @@ class Checkpoint:
         self.warnings: list[str] = []
         self.listed_as = listed_as
         self.is_elsewhere = is_elsewhere
+        self._has_manifest = has_manifest
         self.has_index = has_index or bool(bundles)
         self.ckpt_info_path: str | None = None
         if step is not None and prefix is not None:
@@ -128,6 +138,28 @@ class Checkpoint:
             if gone:
                 raise PathNotFoundError(_GONE, path=join(directory, min(gone)))
 
+    def lost_files(self) -> list[LostFile]:
+        """What its manifest names and is gone, or of another size; see `checkpoint.lost`.
+
+        Raises
+        ------
+        PathNotFoundError, NotReadableError
+            As `require`: being deleted, it is not damaged.
+        """
+        if self.prefix is None or self.step is None or self._has_manifest is False:
+            return []
+        if self._has_manifest is None:  # the directory was not listed
+            directory = parent_of(self.prefix)
+            path = join(directory, ckpt_manifest_name(self.step))
+            if not store_of(path).exists(path):
+                return []
+        from monolith_cli.checkpoint.lost import lost_files
+
+        found = lost_files(self.prefix, self.step)
+        if found:
+            self.require()
+        return found
+
     def _is_listed(self) -> bool:
         """Whether `checkpoint` still lists it; a step that is being deleted has left the list."""
         assert self.prefix is not None
@@ -156,6 +188,10 @@ class Checkpoint:
             self.require()
             raise
         listing.broken.extend(BrokenSet("", "server", each, []) for each in self.problems)
+        if self.prefix is not None:
+            within = f"{name_of(self.prefix)}{ASSETS_SUFFIX}/"
+            lost = [each for each in self.lost_files() if each.name.startswith(within)]
+            note_lost(listing, lost)
         if listing.broken:
             self.require()  # being deleted, it is not damaged
         self._shards = _paths_by_directory(listing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE
+from monolith_cli.checkpoint.names import CHECKPOINT, CKPT_OVERRIDE, INPUT_WORKER_PREFIX
 from monolith_cli.checkpoint.override import Override, read_override, what_is_left
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError
 from monolith_cli.storage.location import as_location, join
@@ -45,7 +45,7 @@ def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> Restart
     """The step that `ckpt.override` asks for, or the latest that `checkpoint` names.
 
     Without a `checkpoint` file nothing is committed, whatever else lies there. Reads two small
-    files and lists the directory.
+    files and lists the directory; looks at the files of the step where it has a manifest.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> Restart
     StepNotFoundError
         The step's files are gone, or it was never committed. The kind is `override_stale` where
         that is the step of a rollback.
+    MissingShardError, CorruptionError
+        A file of the step that its manifest names is gone, or of another size.
     NotReadableError
         The operating system refused.
     """
@@ -81,6 +83,10 @@ def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> Restart
         if not checkpoint.has_index:
             what = "no dense variables to restore: their index is missing"
             raise StepNotFoundError(what, path=checkpoint.prefix or path)
+        for lost in checkpoint.lost_files():
+            # For an iterator's state there is a way without it: an older one.
+            if not lost.name.startswith(INPUT_WORKER_PREFIX):
+                raise lost.error
     except StepNotFoundError as error:
         if model_step is None:
             raise

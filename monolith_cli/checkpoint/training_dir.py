@@ -21,6 +21,7 @@ from monolith_cli.checkpoint.names import (
     MONOLITH_CHECKPOINT,
     CheckpointName,
     begins_input,
+    ckpt_manifest_name,
     natural_key,
     parse_checkpoint_name,
     step_of,
@@ -339,13 +340,14 @@ def _why_not(
 def _checkpoint_here(
     directory: str, names: Collection[str], name: str, *, listed_as: str | None = None
 ) -> Checkpoint:
-    prefix = join(directory, name)
+    prefix, step = join(directory, name), step_of(name)
     return Checkpoint(
-        step=step_of(name),
+        step=step,
         prefix=prefix,
         assets=[prefix + ASSETS_SUFFIX] if name + ASSETS_SUFFIX in names else [],
         has_index=name + INDEX_SUFFIX in names,
         listed_as=listed_as,
+        has_manifest=ckpt_manifest_name(step) in names if step is not None else False,
     )
 
 

@@ -73,9 +73,12 @@ def counts_lines(
     if unverified or counts.problems:
         yield ""
         yield from _not_verified(unverified, scanned, counts)
-    not_counted = len(counts.problems) - len(counts.differing)
+    resized = len(counts.found.resized) if counts.found else 0
+    not_counted = len(counts.problems) - len(counts.differing) - resized
     if not_counted:
         yield f"not counted: {count_text(not_counted, 'dump')} not whole"
+    if resized:
+        yield f"counted, though not as in the manifest: {count_text(resized, 'dump')}"
     if counts.differing:
         yield f"counted, though bytes differ: {count_text(len(counts.differing), 'copy', 'copies')}"
 

@@ -162,7 +162,8 @@ def write_sample(
             _run(jobs, _Writing(entries, progress))
             stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
             _write_dense(prefix, step, dim, seed)
-            (directory / file_names.ckpt_info_name(step)).unlink(missing_ok=True)
+            for name in (file_names.ckpt_info_name(step), file_names.ckpt_manifest_name(step)):
+                (directory / name).unlink(missing_ok=True)
         _write_state(directory, step, multi)
     return Sample(str(directory), step, shards, tuple(plan.table for plan in plans), stored_bytes)
 

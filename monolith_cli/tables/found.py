@@ -58,6 +58,9 @@ class FoundTables(NamedTuple):
         Where tables are picked: what is wrong with dumps of others, and with filters.
     shared_names
         The names of all tables that share their files, whatever was asked for.
+    resized
+        Those of the problems whose tables are read all the same, as damage is to be skipped: a file
+        is of another size than the step's manifest says.
     """
 
     tables: list[Table]
@@ -67,6 +70,7 @@ class FoundTables(NamedTuple):
     files: AssetsListing
     others: Sequence[CorruptionError] = ()
     shared_names: frozenset[str] = frozenset()
+    resized: Sequence[CorruptionError] = ()
 
     def holds_nothing(self) -> bool:
         """Whether all dumps are empty, whatever was asked for, by their sizes. Raises as `sizes`.
@@ -153,7 +157,8 @@ def find_tables(
     """The whole tables of a checkpoint, and what is wrong with others; else as `open_tables`.
 
     With `options.skip` a data file that is too small is no problem of the dump, but damage to be
-    met when it is read.
+    met when it is read; and one of another size than the step's manifest says is a problem, but its
+    tables are not left out.
 
     Raises
     ------
@@ -168,8 +173,13 @@ def find_tables(
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     files = checkpoint.table_files()
     lost = [_lost(broken, options) for broken in files.broken if broken.kind != "filter"]
+    resized: list[_Lost] = []
     singles: list[Table] = []
     for name, shards in files.singles.items():
+        if name in files.resized:
+            resized.append(_Lost(files.resized[name], frozenset([name])))
+            if not options.skip:
+                continue
         table = SingleTable(name, shards, options)
         if _is_snappy(table.files):
             lost.append(_Lost(_lost_contents(shards), None))
@@ -186,6 +196,10 @@ def find_tables(
             lost.append(_Lost(error, _names_in(meta.paths, options)))
             continue
         short = None if options.skip else dump.shortfall()
+        if data.base in files.resized:
+            resized.append(_Lost(files.resized[data.base], frozenset(dump.entries())))
+            if not options.skip:
+                continue
         if short is not None:
             lost.append(_Lost(short, frozenset(dump.entries())))
             continue
@@ -193,6 +207,9 @@ def find_tables(
             holders.setdefault(name, []).append(dump)
     if lost:
         checkpoint.require()  # being deleted, it is not damaged
+    if not options.skip:
+        lost += resized
+        resized = []
     partly_lost = frozenset[str]().union(*(each.tables or () for each in lost))
     multis: list[Table] = []
     if holders:
@@ -204,7 +221,10 @@ def find_tables(
             if name not in partly_lost
         ]
     names = frozenset(holders)
-    found = _choose([*singles, *multis], lost, patterns, checkpoint, warnings, files, names)
+    every = [*singles, *multis]
+    found = _choose(every, [*lost, *resized], patterns, checkpoint, warnings, files, names)
+    read = {each.error for each in resized}
+    found = found._replace(resized=[each for each in found.problems if each in read])
     for problem in (*found.problems, *found.others):
         found._name_copy(problem)
     return found

@@ -88,6 +88,12 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
     """
     dense = list_dense(checkpoint)
     problems = list(dense.problems)
+    known = {problem.path for problem in problems}
+    problems += [
+        lost.error
+        for lost in checkpoint.lost_files()
+        if "/" not in lost.name and lost.error.path not in known  # tables have their own
+    ]
     tables: list[TableListing] = []
     table_bytes: int | None = None
     warnings: list[str] = []

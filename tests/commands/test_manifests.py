@@ -1,0 +1,84 @@
+"""Steps that lack what their manifest names: what every command makes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cli_support import call
+
+from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
+from monolith_cli.samples.sample import write_sample
+
+USER = "MonolithHashTable_user-00000-of-00001"
+COMMANDS = [
+    ["ckpt-info"],
+    ["ckpt-info", "--check"],
+    ["ckpt-info", "--on-corrupt", "skip"],
+    ["table", "ls"],
+    ["table", "dump"],
+    ["table", "dump", "--on-corrupt", "skip"],
+    ["ckpt", "show"],
+]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    model = tmp_path / "model"
+    write_sample(model, entries=100, tables=2)
+    assert call("ckpt-info", str(model)).code == 0
+    write_step_manifest(str(model), make_manifest(str(model), "model.ckpt", 1000))
+    return model
+
+
+def user_of(model: Path) -> Path:
+    return model / "model.ckpt-1000.assets" / USER
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_table_that_is_gone(model: Path, command: list[str]) -> None:
+    assert call(*command, str(model)).code == 0
+    user_of(model).unlink()
+    done = call(*command, str(model))
+    assert done.code == 4
+    assert done.err.splitlines()[-1] == (
+        f"Error: {user_of(model)}: missing: the manifest of step 1000 names it;"
+        " restore it, or take another step"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_table_that_ends_with_another_record(model: Path, command: list[str]) -> None:
+    first = 12 + int.from_bytes(user_of(model).read_bytes()[:8], "little") + 4
+    size = user_of(model).stat().st_size
+    os.truncate(user_of(model), first)
+    done = call(*command, str(model))
+    assert done.code == 4
+    assert done.err.splitlines()[-1] == (
+        f"Error: {user_of(model)}: has {first} bytes, but {size} in the manifest of step 1000;"
+        " restore it, or take another step"
+    )
+
+
+def test_what_is_said_of_both(model: Path) -> None:
+    first = 12 + int.from_bytes(user_of(model).read_bytes()[:8], "little") + 4
+    os.truncate(user_of(model), first)
+    left_out = call("ckpt-info", "--dry-run", str(model)).out
+    assert "not counted: 1 dump not whole\n" in left_out
+    counted = call("ckpt-info", "--dry-run", "--on-corrupt", "skip", str(model)).out
+    assert "counted, though not as in the manifest: 1 dump\n" in counted
+    assert "not counted" not in counted
+    done = call("ckpt-info", "--dry-run", "--on-corrupt", "skip", "--json", str(model))
+    document = json.loads(done.out)
+    assert [table["entries"] for table in document["tables"]] == [33, 1]
+    assert len(document["problems"]) == 1
+    assert json.loads(done.err.splitlines()[-1])["error"]["kind"] == "manifest_differs"
+
+
+def test_a_sample_in_place_of_the_step(model: Path) -> None:
+    user_of(model).unlink()
+    write_sample(model, entries=100, tables=1, force=True)
+    assert call("ckpt-info", str(model)).code == 0
+    assert call("ckpt", "show", str(model)).code == 0
