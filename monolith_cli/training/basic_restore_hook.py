@@ -1,4 +1,4 @@
-"""A hook that tells listeners when a session has been made, so that they can restore into it."""
+"""A hook that calls listeners when a session has been made, so that they can restore into it."""
 
 from __future__ import annotations
 

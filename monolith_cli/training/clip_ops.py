@@ -1,4 +1,4 @@
-"""Clipping by the global norm, which costs next to nothing while there is nothing to clip."""
+"""Clipping by the global norm, at almost no cost while there is nothing to clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 __all__ = ["clip_by_global_norm"]
 
 _SMALL = 16384
-"""Tensors of at most so many elements are joined: for them an op costs more than its work."""
+"""Tensors of at most so many elements are joined, because for them an op itself costs most."""
 
 
 def clip_by_global_norm(
@@ -18,13 +18,13 @@ def clip_by_global_norm(
 ) -> tuple[list[Any], Any]:
     """Scale tensors so that their global norm is at most `clip_norm`.
 
-    As `tf.clip_by_global_norm` does it: a norm that is not finite makes every value NaN, None stays
+    Like `tf.clip_by_global_norm`: a norm that is not finite makes every value NaN, None stays
     None, and `tf.IndexedSlices` are clipped by their values. Inputs are never changed in place.
 
-    One pass over the values for the norm, and a second one only where there is something to clip;
-    otherwise the very values come back, bit by bit. Many small tensors are joined for both, and
-    then a copy of them is held. Locks nothing. Values that a graph puts on a GPU are multiplied
-    without a condition, which would make the host wait for the norm.
+    One pass over the values for the norm, and a second one only if there is something to clip;
+    otherwise the values come back unchanged. Many small tensors are joined for both passes, so a
+    copy of them is held. Locks nothing. On a GPU the values are always multiplied, because a
+    condition would make the host wait for the norm.
 
     Parameters
     ----------
@@ -34,19 +34,19 @@ def clip_by_global_norm(
     clip_norm
         The largest norm; a number or a scalar tensor. A negative one clips nothing.
     use_norm
-        Taken for the global norm, and returned, instead of computing it. The scale is computed in
-        its dtype, and cast to that of each tensor.
+        Used as the global norm, and returned, instead of computing it. The scale is computed in its
+        dtype, and cast to that of each tensor.
 
     Returns
     -------
     clipped, norm
-        A list like `t_list`, and the global norm before clipping. An empty list gives itself
-        and 0.
+        A list like `t_list`, and the global norm before clipping. For an empty list, that list and
+        0.
 
     Raises
     ------
     TypeError
-        If t_list is not a list, a dtype is not a floating one, or they differ and there is no
+        If t_list is not a list, a dtype is not floating, or the dtypes differ and there is no
         `use_norm`.
     """
     if not isinstance(t_list, list):
@@ -145,7 +145,7 @@ def _check_dtypes(tensors: Sequence[Any], *, mixed: bool = False) -> None:
 
 
 def _widest(tensors: Sequence[Any]) -> Any:
-    """What a number is taken for beside these: their dtype, or one that holds all of theirs."""
+    """The dtype of a number beside these tensors: theirs, or one that holds all of theirs."""
     dtypes = {tensor.dtype.base_dtype for tensor in tensors}
     if len(dtypes) == 1:
         return dtypes.pop()
@@ -153,7 +153,7 @@ def _widest(tensors: Sequence[Any]) -> Any:
 
 
 def _partition(tensors: Sequence[Any]) -> tuple[list[list[int]], list[int]]:
-    """Indices of small tensors by device and dtype, where there are several, and of all others."""
+    """Indices of small tensors by device and dtype, if there are several, and of all others."""
     kinds: dict[Any, list[int]] = {}
     large = []
     for i, tensor in enumerate(tensors):

@@ -1,10 +1,11 @@
-"""What an input pipeline is, to be saved beside its position, and compared when that is restored.
+"""What an input pipeline is: saved with its iterator state, and compared when that is restored.
 
-TensorFlow restores a position into a changed pipeline without a word, at a wrong place. A
-fingerprint tells the pipeline's nodes with their parameters, and its files with their sizes.
+TensorFlow restores the state of one pipeline into another without an error, and then goes on at a
+wrong record. A fingerprint has the pipeline's nodes with their parameters, and its files with their
+sizes.
 
-It is the same for each process that runs the same code, wherever in the graph the pipeline is
-made; it is JSON, a dictionary by iterator of::
+It is the same in every process that runs the same code, wherever in the graph the pipeline is made.
+It is JSON, a dictionary by iterator of::
 
     {"version": 1,
      "digest": "75d0b3a4e1c55f0e",
@@ -16,8 +17,8 @@ made; it is JSON, a dictionary by iterator of::
        {"op": "MapDataset", "parameters": {"f": {"function": "0c7d..."}, ...}},
        {"op": "BatchDatasetV2", "parameters": {"batch_size": 4, ...}}]}
 
-What it can't see: the Python code behind `numpy_function`, `py_function` and `from_generator`, the
-values of variables and tables that a function captures, and the content of files beyond their size.
+What it cannot see: the Python code behind `numpy_function`, `py_function` and `from_generator`, the
+values of variables and tables that a function captures, and what is in the files.
 """
 
 from __future__ import annotations

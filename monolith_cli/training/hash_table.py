@@ -1,6 +1,6 @@
 """A hash table of stock TensorFlow ops, and the listeners that save and restore it.
 
-The names that trainers import; the code is in `tables`.
+This module has the names that trainers import; the code is in `tables`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Going through tables page by page, in a graph.
+"""Loops over tables page by page, in a graph.
 
 A table is anything with `save_as_tensor(shard_idx, num_shards, limit, offset)`, which returns a new
 offset and the entries of a page, serialized: a trainer's own C++ table, `HashTable`, or the table

@@ -1,1 +1,1 @@
-"""Input pipelines as graphs, told apart by what they read and how."""
+"""Input pipelines as graphs, compared by what they read and how."""

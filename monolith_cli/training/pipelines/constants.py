@@ -1,4 +1,4 @@
-"""The constants of a graph definition as arrays: those it has, and what is computed of them."""
+"""The constants of a graph definition as arrays: those it has, and those computed from them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CALCULATE: dict[str, Callable[..., Any]] = {
 
 
 def constant(scope: Scope, reference: str, depth: int = 0) -> Any:
-    """The value as an array, or None where it is not constant."""
+    """The value as an array, or None if it is not constant."""
     place = scope.resolve(reference)
     node = place.node if isinstance(place, Place) else None
     if node is None or depth > DEEPEST:
@@ -52,7 +52,7 @@ def constant(scope: Scope, reference: str, depth: int = 0) -> Any:
             return np.stack(values, node.attr["axis"].i)
         assert calculate is not None
         return calculate(*values)
-    except (ArithmeticError, TypeError, ValueError):  # as it will be at run time
+    except (ArithmeticError, TypeError, ValueError):  # it would also fail at run time
         return None
 
 
@@ -62,7 +62,7 @@ def tensor_array(tensor: Any) -> Any:
         if tensor.dtype == tf.string.as_datatype_enum and tensor.tensor_content:
             return _string_array(tensor)
         return tf.make_ndarray(tensor)
-    except (KeyError, TypeError, ValueError):  # KeyError: a dtype that numpy has nothing for
+    except (KeyError, TypeError, ValueError):  # KeyError: numpy has no such dtype
         return None
 
 

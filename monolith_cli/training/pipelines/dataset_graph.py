@@ -1,8 +1,8 @@
 """What the graph of a dataset says: its nodes in the order of the data, and the files they read.
 
-Reads graph definitions only: no op is made or run, so a finalized graph will do. Names of nodes and
-functions carry counters, and go in nowhere. A function is known by a digest of what its body
-computes, or, where it returns a dataset, by that dataset's own nodes.
+It only reads graph definitions, and makes or runs no op, so a finalized graph is fine. Names of
+nodes and functions have counters in them, and are ignored. A function is described by a digest of
+what its body computes or, if it returns a dataset, by that dataset's own nodes.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _HINTS = {
 
 
 class Graph:
-    """A graph definition, to be asked for the datasets in it.
+    """A graph definition, and the datasets in it.
 
-    Cost: one look at every node of the graph; then what a dataset's own nodes, functions and
-    constants take, about 0.1 ms a node, and 2 s/GB for copying and hashing constants.
+    Cost: one look at every node of the graph. Then a dataset's own nodes, functions and constants
+    take about 0.1 ms a node, and 2 s/GB for copying and hashing constants.
     """
 
     def __init__(self, graph_def: Any) -> None:
@@ -56,7 +56,7 @@ class Graph:
         self._digests = Digests(self._functions, self._readers.is_named_by)
 
     def roots(self, iterator: str) -> list[tuple[Scope, str]]:
-        """Where the datasets are that may feed the iterator op of this name."""
+        """The datasets that may feed the iterator op of this name."""
         node = self.top.nodes.get(iterator)
         if node is not None and "dataset_factory" in node.attr:
             function = self._functions.get(node.attr["dataset_factory"].func.name)
@@ -73,13 +73,13 @@ class Graph:
     def describe(
         self, roots: Sequence[tuple[Scope, str]]
     ) -> tuple[list[dict[str, Any]], list[int], list[Files | None]]:
-        """The nodes of datasets, sources first; where the roots are; the files of each reader.
+        """The nodes of datasets, sources first; which of them are the roots; each reader's files.
 
-        A node is `{"op", "parameters"}`, and has `inputs` (places in the list) unless its only
+        A node is `{"op", "parameters"}`, and has `inputs` (indices in the list) unless its only
         input is the node before it. None stands for files that are known only at run time.
         """
         places = [place for scope, reference in roots if (place := scope.dataset(reference))]
-        files = self._readers.find(places)  # first, for it finds which constants are file names
+        files = self._readers.find(places)  # first, because it finds which constants are file names
         nodes, index = self._nodes(places, 0)
         return nodes, [index[place] for place in places], files
 
@@ -105,7 +105,7 @@ class Graph:
     def _shown_inputs(self, scope: Scope, node: Node) -> dict[str, Any]:
         shown: dict[str, Any] = {}
         for name, type_, is_list, references in node_inputs(node):
-            if type_ == tf.resource.as_datatype_enum:  # a cache or a seed generator, made anew
+            if type_ == tf.resource.as_datatype_enum:  # a cache or a seed generator, always new
                 continue
             if name == "buffer_size" and is_reader(node.op):  # bytes read at a time
                 continue

@@ -1,4 +1,4 @@
-"""What two fingerprints of input pipelines differ in, in words. Needs no TensorFlow."""
+"""How two fingerprints of input pipelines differ, in words. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from monolith_cli.formats.fingerprint import (
 __all__ = ["differences"]
 
 _NAMED = 3
-"""Files, and nodes of one kind of difference, that are named one by one."""
+"""How many files, and nodes of one kind of difference, are named one by one."""
 
 _LINES = 20
 _CHARACTERS = 60
 _FOLLOWING = {"output_shapes", "output_types"}
-"""Parameters that follow from others, hence told only where nothing else is."""
+"""Parameters that follow from others, so they are reported only if nothing else differs."""
 
 
 def differences(saved: Any, now: Any) -> list[str]:
-    """What is another than it was, a line each, most telling first; empty if nothing is.
+    """What differs between two fingerprints, one line each, the most important first.
 
-    Files are compared by their order, names and sizes; the directory that holds all of them may be
-    another. At most 20 lines. Takes about 2 ms for a pipeline of 1,000 files.
+    Empty if nothing does. Files are compared by their order, names and sizes; the directory that
+    holds all of them may differ. At most 20 lines. Takes about 2 ms for a pipeline of 1,000 files.
 
     Parameters
     ----------
     saved, now
-        Results of `fingerprint`, or what JSON made of them. Anything else, and what a later
-        version wrote, gives one line that says so; nothing is raised.
+        Results of `fingerprint`, or what JSON made of them. Anything else, and a fingerprint that
+        a later version wrote, gives one line that says so; nothing is raised.
     """
     for which, value in (("saved", saved), ("new", now)):
         if not isinstance(value, dict):
@@ -205,7 +205,7 @@ def _base(node: dict[str, Any]) -> str:
 
 
 def _node_names(nodes: list[dict[str, Any]], within: str) -> list[str]:
-    """The ops, told apart by their places where one comes several times."""
+    """The ops, numbered if one comes several times."""
     total = Counter(node["op"] for node in nodes)
     seen: Counter[str] = Counter()
     names = []

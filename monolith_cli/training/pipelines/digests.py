@@ -1,4 +1,4 @@
-"""Digests of what a graph definition computes, whatever its nodes and functions are called."""
+"""Digests of what a graph definition computes, whatever the names of its nodes and functions."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Digests:
     Parameters
     ----------
     functions
-        Those of the graph.
+        The graph's.
     is_file_name
-        Whether a place is a constant that names files: nothing of it goes in, but that it does.
+        Whether a place is a constant that names files: then only that fact is digested.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Digests:
         self._known: dict[str, str] = {}
 
     def of_function(self, name: str) -> str:
-        """Of what a function computes; "unknown" for one that the graph has not got."""
+        """Of what a function computes; "unknown" for one that the graph does not have."""
         known = self._known.get(name)
         if known is not None:
             return known
@@ -56,7 +56,7 @@ class Digests:
         return digest
 
     def of_value(self, scope: Scope, reference: str) -> str:
-        """Of all that a value is computed from."""
+        """Of everything that a value is computed from."""
         return _hexdigest(self._lines([(scope, reference)]))
 
     def _lines(self, roots: Sequence[tuple[Scope, str]]) -> list[str]:

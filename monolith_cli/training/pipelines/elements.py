@@ -17,19 +17,19 @@ __all__ = ["ElementWriter", "leaves"]
 
 
 def leaves(structure: Any) -> list[Any]:
-    """What an element is made of, in the order of `ElementWriter`."""
+    """The parts of an element, in the order of `ElementWriter`."""
     found: list[Any] = []
     _walk(structure, found.append)
     return found
 
 
 class ElementWriter:
-    """Writes elements; what they are made of may have been computed in between.
+    """Writes elements; their parts may have been computed in between.
 
     Numbers are numbers, but 64-bit integers are strings unless `number_ids`, and a float that is
     not finite is null. A string is text if it is UTF-8, else `{"base64": ...}`. Tensors are lists
     of lists, ragged ones too; sparse ones `{"indices", "values", "dense_shape"}`. Dictionaries and
-    named tuples are objects. What has no values, a dataset in a dataset say, is `{"type": ...}`.
+    named tuples are objects. Parts without values, such as a nested dataset, are `{"type": ...}`.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def _walk(structure: Any, leaf: Callable[[Any], Any]) -> Any:
 
 
 def _is_value(value: Any) -> bool:
-    """Whether it is a tensor, though a tuple as well."""
+    """Whether it is a tensor, even if it is a tuple as well."""
     return isinstance(value, tf.compat.v1.SparseTensorValue)
 
 
@@ -130,7 +130,7 @@ def _array(value: Any) -> Any:
         if value.dtype in (tf.variant, tf.resource) or not hasattr(value, "numpy"):
             return None
         value = value.numpy()
-    if isinstance(value, (bytes, str)):  # NumPy would take zeros off the end
+    if isinstance(value, (bytes, str)):  # NumPy would drop zeros at the end
         array = np.empty((), object)
         array[()] = value
         return array

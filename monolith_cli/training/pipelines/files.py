@@ -34,14 +34,14 @@ class Files(NamedTuple):
     """The files that one node reads."""
 
     names: list[bytes]
-    """In order; empty where only patterns are known."""
+    """In order; empty if only patterns are known."""
 
     patterns: list[bytes]
     ordered: bool
     """Each name is an element of its own, and they come in this order."""
 
     parts: tuple[slice, ...] = ()
-    """What is taken, one after the other, of what the patterns match."""
+    """What is taken, one after the other, of the files that the patterns match."""
 
     places: tuple[Any, ...] = ()
     """The constants that have these names and patterns."""
@@ -60,7 +60,7 @@ class Readers:
         self._places: set[Any] = set()
 
     def find(self, datasets: Sequence[Place]) -> list[Files | None]:
-        """What each reader reads that is in datasets or in their functions, sources first.
+        """The files of each reader in datasets or in their functions, sources first.
 
         None stands for files that are known only at run time.
         """
@@ -154,7 +154,7 @@ def _concatenated(files: Files, others: Files) -> Files:
 
 
 def _part(place: Place, op: str, inputs: dict[str, list[str]], files: Files) -> Files | None:
-    """What is left after shard, skip or take; all of them where their order is not fixed."""
+    """What is left after shard, skip or take; all files if their order is not fixed."""
     wanted = ("num_shards", "index") if op == "ShardDataset" else ("count",)
     values = [constant(place.scope, inputs[name][0]) for name in wanted]
     if not files.ordered or any(value is None or value.size != 1 for value in values):

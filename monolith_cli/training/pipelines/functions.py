@@ -11,9 +11,9 @@ __all__ = ["Functions"]
 
 
 class Functions:
-    """A graph's library of functions, to be asked for those that return a dataset.
+    """A graph's library of functions; finds those that return a dataset.
 
-    A body that was asked for once is the same object ever after, and so are places in it.
+    Each body is made into an object only once, so places in it stay the same too.
     """
 
     def __init__(self, library: Any) -> None:

@@ -1,14 +1,14 @@
 """What one node of a graph definition says, read with the definition of its op.
 
-A node has its inputs as references, `name`, `name:output` or `^name`: the texts only are looked at
-here, `references` has what they lead to.
+A node has its inputs as references, `name`, `name:output` or `^name`. This module looks only at the
+texts; `references` finds what they lead to.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# The definitions of ops have no public way in that costs less than exporting a meta graph.
+# The definitions of ops have no public API that costs less than exporting a meta graph.
 from tensorflow.python.framework import op_def_registry
 
 __all__ = [
@@ -45,7 +45,7 @@ class NodeInput(NamedTuple):
 
 
 def is_control(reference: str) -> bool:
-    """Whether it says that a node runs before, and nothing of a value."""
+    """Whether it only says that a node runs before, without a value."""
     return reference.startswith("^")
 
 
@@ -55,7 +55,7 @@ def node_name(reference: str) -> str:
 
 
 def output_index(node: Node | None, reference: str) -> int:
-    """Which output of its node a reference means; a function's body counts by names of outputs.
+    """Which output of its node a reference means; in a function's body, outputs have names.
 
     `node` is the one that is referred to, None for an argument.
     """
@@ -82,7 +82,7 @@ def data_inputs(node: Node) -> list[str]:
 
 
 def node_inputs(node: Node) -> list[NodeInput]:
-    """The values that go in, by the op's definition; numbered where that is unknown."""
+    """The values that go in, by the op's definition; numbered if that is unknown."""
     references = data_inputs(node)
     definition = op_def_registry.get(node.op)
     if definition is None:
@@ -102,7 +102,7 @@ def inputs_by_name(node: Node) -> dict[str, list[str]]:
 
 
 def _length(argument: Any, node: Node) -> int:
-    """How many tensors an argument of the op's definition is."""
+    """How many tensors an argument of the op's definition has."""
     if argument.number_attr:
         return int(node.attr[argument.number_attr].i)
     if argument.type_list_attr:
@@ -114,7 +114,7 @@ def _length(argument: Any, node: Node) -> int:
 
 
 def function_attributes(node: Node) -> list[str]:
-    """The names of the attributes that are a function each, sorted."""
+    """The names of the attributes that are one function each, sorted."""
     return sorted(n for n in node.attr if node.attr[n].WhichOneof("value") == "func")
 
 
@@ -130,9 +130,9 @@ def implied_attributes(op: str) -> set[str]:
 
 
 def is_telling(node: Node, attribute: str) -> bool:
-    """Whether an attribute tells something: it is no mere name, and not at its default.
+    """Whether an attribute means something: it is not just a name, and not at its default.
 
-    A later TensorFlow adds attributes, always with a default: what has it, is left out.
+    A later TensorFlow adds attributes, always with a default; at the default they are left out.
     """
     if attribute.startswith("_") or attribute in _NAMES:
         return False

@@ -18,8 +18,8 @@ _SAME_STRINGS = {"ExpandDims", "Reshape", "Squeeze"}
 class Scope:
     """Nodes that see each other: of a graph, or of a function's body.
 
-    `arguments` is what the function is called with, as far as that is known; nothing is known of it
-    when the function is looked at by itself.
+    `arguments` is what the function is called with, as far as that is known; nothing is known if
+    the function is looked at by itself.
     """
 
     def __init__(self, nodes: Iterable[Node], signature: Any = None) -> None:
@@ -70,7 +70,7 @@ class Scope:
             scope, reference = place.scope, node.input[0]
 
     def dataset(self, reference: str) -> Place | None:
-        """The node that makes the dataset, if it is one; a node of any op is taken for that."""
+        """The node that makes the dataset, if it is one; any op counts as such a node."""
         place = self.resolve(reference)
         return place if isinstance(place, Place) and place.node is not None else None
 

@@ -1,4 +1,4 @@
-"""What is shown of a constant or an attribute: plain values, as JSON has them."""
+"""How constants and attributes are shown: as plain values, in the types of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 256
 
 
 def shown_array(array: Any) -> Any:
-    """A small vector or scalar as it is, and of others `{"dtype", "shape", "digest"}`."""
+    """A small vector or scalar as it is; others as `{"dtype", "shape", "digest"}`."""
     if array.size > _SHOWN_ELEMENTS or array.ndim > 1:
         dtype = "string" if array.dtype == object else str(array.dtype)
         shape = [int(size) for size in array.shape]
@@ -29,7 +29,7 @@ def shown_array(array: Any) -> Any:
 
 
 def shown_attribute(value: Any) -> Any:
-    """An `AttrValue` that has no functions."""
+    """An `AttrValue` that contains no functions."""
     kind = value.WhichOneof("value")
     if kind == "list":
         lists = value.list
@@ -49,7 +49,7 @@ def shown_attribute(value: Any) -> Any:
 
 
 def shown_options(serialized: bytes) -> Any:
-    """What is set of `tf.data.Options`; versions of TensorFlow leave other empty groups."""
+    """The `tf.data.Options` that are set; versions of TensorFlow leave different empty groups."""
     try:
         options = json_format.MessageToDict(
             dataset_options_pb2.Options.FromString(serialized), preserving_proto_field_name=True

@@ -12,7 +12,7 @@ DEEPEST = 50
 
 
 def post_order(roots: Iterable[Any], sources: Callable[[Any], Iterable[Hashable]]) -> list[Any]:
-    """What is reached from the roots, each after its sources, in an order that they alone fix."""
+    """What is reachable from the roots, each after its sources, in a reproducible order."""
     done: dict[Any, bool] = {}
     order = []
     for root in roots:

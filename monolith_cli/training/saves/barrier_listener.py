@@ -33,7 +33,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
     barrier_op
         The chief's `BarrierOp`.
     wait_seconds
-        Seconds between two checks who has finished; it checks at least ten times a second.
+        Seconds between two checks of who has finished, of which there are at least ten a second.
     max_pending_seconds
         How long to wait for workers. Those that have not finished then are logged and recorded.
 
@@ -109,7 +109,7 @@ class BarrierSaverListener(tf.compat.v1.train.CheckpointSaverListener):
                 )
 
     def check(self, session: Any) -> None:
-        """Check again who stands, right before a commit; who has gone counts as unfinished."""
+        """Check again, right before a commit: a worker that no longer stands is unfinished."""
         if self._generation is None:
             return
         standing = self._barrier_op.get_acknowledged_indices(session, self._generation)

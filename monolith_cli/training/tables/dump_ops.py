@@ -1,6 +1,6 @@
 """Dumps of one table, written and read in a graph by stock ops.
 
-The files are those of the process that runs the ops, on a parameter server for example.
+The files are on the machine of the process that runs the ops, for example a parameter server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PAGE = 4096
 """Entries that are read at once."""
 
 _ALL = 1 << 31
-"""A batch that everything is in."""
+"""The batch size of a batch that holds everything."""
 
 _TAIL = len("00000-of-00000")
 
@@ -28,8 +28,8 @@ def write_dump(
 ) -> Any:
     """Write entries 0 to `size` as `<basename>-00000-of-0000n`, and make directories as needed.
 
-    What the operating system says is noticed, also when a file is closed, on a full disk for
-    example. Each file is in memory, up to three times, while it is written.
+    Errors of the operating system are noticed, also when a file is closed, for example on a full
+    disk. Each file is in memory, up to three times, while it is written.
 
     Parameters
     ----------
@@ -38,15 +38,14 @@ def write_dump(
     size, shards
         int64 scalars.
     page
-        Entries that are made into records at once.
+        How many entries are made into records at once.
     records
-        From the numbers of entries (int64 vector) to their records, as they lie in a file (string
-        scalar).
+        Makes from the numbers of entries (int64 vector) their records as in a file (string scalar).
 
     Returns
     -------
     int64 scalar
-        How many entries the files hold, once they do.
+        How many entries the files hold, available once they are written.
 
     Raises
     ------
@@ -62,7 +61,7 @@ def write_dump(
             return shard + 1, written + last - first
 
     zero = tf.zeros_like(size)
-    # One file after the other, for the sake of memory.
+    # One file after the other, to save memory.
     return tf.while_loop(
         lambda shard, _: shard < shards, body, (zero, zero), parallel_iterations=1
     )[1]
@@ -96,7 +95,7 @@ def read_dump(basename: Any, insert: Callable[[Any], Any]) -> Any:
 
 def _content(first: Any, last: Any, page: int, records: Callable[[Any], Any]) -> Any:
     """The records of entries first to last, a string scalar."""
-    # A page at least: of an empty one nothing comes.
+    # At least one page, because an empty loop would return nothing.
     starts = tf.data.Dataset.range(first, tf.maximum(last, first + 1), page)
     pages = starts.map(
         lambda start: records(tf.range(start, tf.minimum(start + page, last))),
@@ -111,7 +110,7 @@ def _shard_path(basename: Any, shard: Any, shards: Any) -> Any:
 
 
 def _find_shards(basename: Any) -> Any:
-    """The paths of a dump's files in order; fails where one is missing."""
+    """The paths of a dump's files in order; fails if one is missing."""
     pattern = tf.strings.regex_replace(basename, r"([\\*?\[\]])", r"\\\1")
     found = tf.io.matching_files(tf.strings.join([pattern, "-?????-of-?????"]))
     tails = tf.strings.substr(found, -_TAIL, _TAIL)

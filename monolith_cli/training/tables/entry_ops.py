@@ -1,6 +1,6 @@
 """Serialized EntryDumps in a graph, by stock ops that run on any device's host.
 
-The descriptors that the ops need travel inside the graph: no file, no global pool, no clash with a
+The descriptors that the ops need are inside the graph: no file, no global pool, and no clash with a
 trainer's own copy of the message.
 """
 
@@ -17,12 +17,12 @@ __all__ = ["decode_entries", "encode_entries", "entry_ids"]
 _MESSAGE = "monolith.training.EntryDump"
 _ID_BYTES = 8
 _ID_TAG = 0x09
-"""Field 1, eight bytes: how a writer that keeps fields in order starts an entry that has an id."""
+"""Field 1, eight bytes: the start of an entry with an id, if its writer keeps fields in order."""
 
 
 @functools.cache
 def _descriptors() -> bytes:
-    """What an EntryDump consists of, without the optimizers' state, for the proto ops."""
+    """The fields of an EntryDump, without the optimizers' state, for the proto ops."""
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="entry.proto", package="monolith.training")
     entry = file.message_type.add(name="EntryDump")
@@ -38,10 +38,10 @@ def _descriptors() -> bytes:
 def entry_ids(dump: Any) -> Any:
     """The feature ids of serialized EntryDumps.
 
-    Entries that start with their id, as writers write them, cost about 0.03 µs each. A page with
-    any other one (fields in another order, no id: 0) is parsed whole, which takes some 0.3 µs an
-    entry. An entry that starts with an id and has a second one further on, which nobody writes,
-    may count by the first instead of the last.
+    Entries that start with their id, as all known writers write them, cost about 0.03 µs each. A
+    page with any other entry (fields in another order; no id, which counts as 0) is parsed whole,
+    which takes some 0.3 µs an entry. If an entry starts with an id and has a second one further
+    on, which no known writer does, the first may be taken instead of the last.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ def entry_ids(dump: Any) -> Any:
     Raises
     ------
     tf.errors.DataLossError
-        In `session.run`: an entry that does not start with an id is no EntryDump.
+        In `session.run`: an entry that does not start with an id is not an EntryDump.
     """
     dump = tf.ensure_shape(dump, [None])
     raw = tf.io.decode_raw(dump, tf.uint8, fixed_length=1 + _ID_BYTES)
-    # A shorter string comes padded, hence its length.
+    # A shorter string comes padded, so its length counts too.
     in_front = tf.logical_and(
         tf.equal(raw[:, 0], _ID_TAG), tf.strings.length(dump) >= 1 + _ID_BYTES
     )
@@ -78,7 +78,7 @@ def encode_entries(ids: Any, rows: Any, times: Any) -> Any:
     ids, times
         int64 vectors; may be empty.
     rows
-        float32 matrix, a row an entry.
+        float32 matrix, a row for each entry.
     """
     count, dim = tf.unstack(tf.shape(rows))
     dump = tf.io.encode_proto(
@@ -92,7 +92,7 @@ def encode_entries(ids: Any, rows: Any, times: Any) -> Any:
 
 
 def decode_entries(dump: Any) -> tuple[Any, Any, Any, Any]:
-    """The parts of serialized EntryDumps, whoever wrote them; optimizers are left out.
+    """The parts of serialized EntryDumps, from any writer; optimizers are left out.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ def decode_entries(dump: Any) -> tuple[Any, Any, Any, Any]:
     -------
     ids, rows, dims, times
         int64 vector, float32 matrix as wide as the longest embedding, how many floats each entry
-        has (int32 vector), int64 vector. What an entry does not say is 0.
+        has (int32 vector), int64 vector. Fields that an entry does not have are 0.
 
     Raises
     ------
     tf.errors.DataLossError
-        In `session.run`: one is no EntryDump.
+        In `session.run`: one is not an EntryDump.
     """
     sizes, (ids, rows, times) = _parse(
         dump, ["id", "num", "last_update_ts_sec"], [tf.int64, tf.float32, tf.int64]

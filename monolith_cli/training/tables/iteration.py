@@ -1,4 +1,4 @@
-"""Going through tables page by page, in a graph; see `hash_table_utils`."""
+"""Loops over tables page by page, in a graph; see `hash_table_utils`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HASH_TABLES = "monolith_hash_tables"
 """The graph collection of tables."""
 
 MULTI_HASH_TABLES = "monolith_multi_hash_tables"
-"""The graph collection of tables of tables, which are saved and counted by savers of their own."""
+"""The graph collection of multi tables, which have their own savers to save and count them."""
 
 _PATIENCE = 100
-"""So many empty pages in a row may leave the offset at 0 before a table counts as stuck."""
+"""How many empty pages in a row may leave the offset at 0 before a table counts as stuck."""
 
 
 class OfflineTable:
-    """A table that takes and returns Python objects, such as a dump's, in graph form.
+    """Lets a graph use a table that takes and returns Python objects, such as a dump's.
 
     Parameters
     ----------
@@ -76,32 +76,32 @@ def iterate_table_and_apply(
     nshards: Any = 4,
     name: str = "IterateTable",
 ) -> Any:
-    """Call `apply_fn` on every page of every shard of a table, in a graph.
+    """Call `apply_fn` on every page of every partition of a table, in a graph.
 
-    Every entry is in exactly one page, as far as the table keeps what it owes: entries that are
-    written meanwhile may be missed or come twice. Pages of a shard, and shards, follow each other:
-    what `apply_fn` did to its variables for one page is done before the next one is fetched.
+    Every entry is in exactly one page, if the table keeps its contract. Entries that are written
+    meanwhile may be missed or come twice. Pages and partitions follow each other: what `apply_fn`
+    did to its variables for one page is done before the next page is fetched.
 
-    Costs the table's pages, and about 0.2 ms for each besides; memory for one page. It takes no
-    lock of its own; `HashTable` takes its own for each page.
+    Costs the table's pages, and about 0.2 ms more for each; memory for one page. It takes no lock
+    of its own; `HashTable` takes its own for each page.
 
     Parameters
     ----------
     table
-        Its `save_as_tensor` is called once, to build the loop, with an int32 scalar for the shard,
-        `nshards` and `limit`, and an int64 scalar for the offset: 0 at the start of a shard,
-        afterwards what the page before returned. A page that is shorter than `limit` ends
-        the shard. The dump tables of this library are taken as they are, others that work on
-        Python lists as `OfflineTable(table)`.
+        Its `save_as_tensor` is called once, to build the loop, with an int32 scalar for the
+        partition, `nshards`, `limit`, and an int64 scalar for the offset: 0 at the start of a
+        partition, then what the page before returned. A page that is shorter than `limit`
+        ends the partition. The dump tables of this library can be given as they are, other tables
+        that work on Python lists as `OfflineTable(table)`.
     apply_fn
-        Gets a page: a string vector of serialized EntryDumps, also an empty one. It is traced once
+        Gets a page: a string vector of serialized EntryDumps, which may be empty. It is traced once
         as a part of a `tf.function`, so plain `if` on tensors works in it. Variables that it writes
         must be resource variables. What it returns is ignored.
     limit
         Entries a page, at most: a number, or an integer scalar tensor, which the table gets as
         int64.
     nshards
-        How many shards the table is asked for: a number, or an integer scalar tensor, which the
+        How many partitions the table is read in: a number, or an integer scalar tensor, which the
         table gets as int32.
     name
         Of the scope of its ops.
@@ -110,14 +110,14 @@ def iterate_table_and_apply(
     -------
     int64 scalar tensor
         The number of entries, for `session.run` and `tf.group`. The ops are on the device of
-        `table.table`, if there is such a thing.
+        `table.table`, if it has one.
 
     Raises
     ------
     UsageError
         A number is < 1. It is a ValueError.
     tf.errors.InvalidArgumentError
-        In `session.run`: the table does not move on, which would go on for ever, or a tensor is
+        In `session.run`: the table does not move on, so the loop would never end; or a tensor is
         < 1.
     """
     limit = _at_least_one(limit, tf.int64, "limit", "entry")
@@ -155,13 +155,13 @@ def iterate_table_and_apply(
         state = (tf.constant(0), zero, tf.constant(0), zero)
         return tf.while_loop(lambda shard, *_: shard < nshards, body, state)[-1]
 
-    # A function a call: one for all would keep every table and its graph for ever.
+    # A function for each call: one for all would keep every table and its graph for ever.
     with tf.device(table_device(table)), tf.name_scope(name):
         return tf.function(iterate)()
 
 
 def _at_least_one(number: Any, dtype: Any, name: str, of_what: str) -> Any:
-    """An int where it is known, else a tensor that is checked when it is used."""
+    """An int if it is known, else a tensor that is checked when it is used."""
     known = tf.get_static_value(number)
     if known is None:
         number = tf.reshape(tf.cast(number, dtype), [])
@@ -174,7 +174,7 @@ def _at_least_one(number: Any, dtype: Any, name: str, of_what: str) -> Any:
 
 
 def table_device(table: Any) -> str:
-    """Where a table is: the device of `table.table`, or of `table`; empty if none was chosen."""
+    """The device of a table: that of `table.table`, or of `table`; empty if none was chosen."""
     device = getattr(getattr(table, "table", table), "device", None)
     return str(device or "")
 

@@ -31,15 +31,15 @@ _TEMPORARY = ".tmp"
 class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListener):
     """Saves every `HashTable` of the graph into `<basename>-<step>.assets/`.
 
-    It takes the tables that are there when it is made; other classes of tables have savers of their
-    own. The processes with the tables write; all must see the same file system as this one.
+    It takes the tables that exist when it is made; tables of other classes have their own savers.
+    The processes with the tables write; all must see the same file system as this process.
 
-    The files are written elsewhere, into a directory whose name starts with a dot, and moved where
-    they belong when all of them are whole, on disk and synced. So a failed save leaves nothing,
-    and what is there is never torn.
+    The files are written into a directory whose name starts with a dot, and moved to their place
+    when all of them are whole and synced to disk. So a failed save leaves nothing, and existing
+    files are never half overwritten.
 
-    Costs, at each save, one pass over each table, tables at the same time, one over the files,
-    and a sync. Each table is locked while it is written; put the listener behind the one that
+    Costs, at each save, one pass over each table (all tables at the same time), one over the files,
+    and a sync. Each table is locked while it is written. Put the listener behind the one that
     places the barrier, so that tables and dense variables fit together.
 
     Parameters
@@ -56,7 +56,7 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
     def __init__(self, basename: str | os.PathLike[str]) -> None:
         super().__init__()
         check_save_path(os.fspath(basename))
-        # Absolute, as other processes may run in other directories.
+        # Absolute, because other processes may run in other directories.
         self._basename = os.path.abspath(os.fspath(basename))
         self._names = [dump_name(table.name) for table in _tables_of_the_graph()]
         self._directory = tf.compat.v1.placeholder(tf.string, [], name="hash_table_save_directory")
@@ -72,7 +72,7 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         return self._basename
 
     def saved_entries(self, step: int) -> dict[str, int]:
-        """By the name of a dump, how many entries it got; empty if another step was saved last."""
+        """By the name of a dump, its entries; empty if another step was saved last."""
         saved_step, entries = self._saved
         return entries if saved_step == step else {}
 
@@ -84,7 +84,7 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         WriteError
             A directory or a file cannot be made, moved or synced. It is an OSError.
         tf.errors.OpError
-            A table cannot be written: no space, for example.
+            A table cannot be written, for example because there is no space.
         """
         parent, base = os.path.split(self._basename)
         assets = f"{self._basename}-{int(global_step_value)}{ASSETS_SUFFIX}"
@@ -123,7 +123,7 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         try:
             for name in os.listdir(assets):
                 shard = parse_shard_name(name)
-                if shard and shard.base in written:  # of an attempt that was given up
+                if shard and shard.base in written:  # from an attempt that was given up
                     os.unlink(os.path.join(assets, name))
             for shards in written.values():
                 for path in shards.paths:
@@ -139,14 +139,14 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
 class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
     """Restores every `HashTable` of the graph from the latest checkpoint, before the first step.
 
-    It takes the tables that are there when it is made. The latest checkpoint is the one that
-    the file `checkpoint` names, or an override `ckpt.override`; a step that was not committed is
-    none. Where there is no checkpoint the tables are emptied, as dense variables start anew too:
-    what a process that is gone left on a parameter server is not taken over. So only the chief has
-    this listener. Its hook comes before any that saves as soon as a session is made, as
-    TensorFlow's own CheckpointSaverHook does: that would save what is not restored yet.
+    It takes the tables that exist when it is made. The latest checkpoint is the one that the file
+    `checkpoint` names, or an override `ckpt.override`; a step that was not committed does not
+    count. If there is no checkpoint, the tables are emptied, because dense variables start over
+    too, and what an earlier process left on a parameter server must not be used. So only the chief
+    has this listener. Its hook comes before any hook that saves as soon as a session is made, such
+    as TensorFlow's own CheckpointSaverHook, which would save what is not restored yet.
 
-    Costs, at each session that is made, one pass over the files, tables at the same time. Each
+    Costs, at each session that is made, one pass over the files, all tables at the same time. Each
     table is locked until it is restored.
 
     Parameters
@@ -179,14 +179,14 @@ class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
         Raises
         ------
         TableNotFoundError
-            The checkpoint has no dump of a table; it says whether it has any, as one by
-            TensorFlow's own saver has none, and which step has.
+            The checkpoint has no dump of a table. The error says whether it has any (one by
+            TensorFlow's own saver has none), and which step has.
         MonolithError
             The checkpoint is not there or not whole, or a state file does not parse.
         tf.errors.OpError
-            A dump cannot be read, is damaged, or is of entries of another size.
+            A dump cannot be read, is damaged, or has entries of another size.
         """
-        # Without that file, tables that lie there are those of a save that was given up.
+        # Without that file, tables that lie there are from a save that was given up.
         restart = restart_of_graph(plain(session).graph, self._model_dir)
         if restart.step is None:
             logging.info("No checkpoint in %s: hash tables start empty.", self._model_dir)

@@ -1,6 +1,6 @@
-"""Steps that are committed without tables, by savers that know nothing of them.
+"""Steps that are committed without tables, by savers that do not know of them.
 
-TensorFlow's own hook is such a one, and MonitoredTrainingSession adds it unasked.
+TensorFlow's own hook is one; MonitoredTrainingSession adds it without being asked.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _TURN_OFF = (
 
 
 class OtherSavers:
-    """Watches what is committed in a directory, and says so when a step has no tables.
+    """Watches the commits in a directory, and logs an error if a step has no tables.
 
     Costs a look at one file, once a second.
 
     Parameters
     ----------
     graph
-        Where it has no table, nothing is watched.
+        If it has no table, nothing is watched.
     model_dir
-        Where steps without tables would be taken for whole ones.
+        The directory, where steps without tables would be mistaken for whole ones.
     """
 
     def __init__(self, graph: Any, model_dir: str) -> None:
@@ -48,7 +48,7 @@ class OtherSavers:
         self._seen: tuple[int, int] | None = None
 
     def look(self) -> None:
-        """Log the step that is committed as the latest, if that is a new one without tables."""
+        """Log the latest committed step, if it is new and has no tables."""
         now = time.monotonic()
         if not self._has_tables or now - self._looked_at < _LOOK_SECONDS:
             return

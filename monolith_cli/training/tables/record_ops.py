@@ -1,9 +1,9 @@
 """TFRecords of EntryDumps, framed in a graph by stock ops, many at a time.
 
-TensorFlow's ops write records one by one, at 2 µs each. Entries of one table differ in what is at
-few and fixed places, so a page of them is a matrix of bytes. CRC32C is linear: the checksum of an
-entry is that of one with zeros at those places, xor what each byte there adds to it, which is a
-row of a table.
+TensorFlow's ops write records one by one, at 2 µs each. Entries of one table differ only in a few
+fixed places, so a page of them is a matrix of bytes. CRC32C is linear: the checksum of an entry is
+that of one with zeros in those places, xor what each byte there adds to it. A table has these
+summands.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _BYTES = _byte_table()
 
 
 class RecordFormat:
-    """How the entries of a table with rows of `dim_size` floats lie in a file.
+    """How the entries of a table with rows of `dim_size` floats are stored in a file.
 
-    Byte by byte what `entry_ops.encode_entries` and TensorFlow's record writer make together.
+    The bytes are those of `entry_ops.encode_entries` and TensorFlow's record writer together.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class RecordFormat:
     Attributes
     ----------
     longest
-        Bytes of a record, at most.
+        The largest number of bytes of a record.
     page
-        As many entries as `frame` should be given at once.
+        How many entries should be given to `frame` at once.
     """
 
     def __init__(self, dim_size: int) -> None:
@@ -71,14 +71,14 @@ class RecordFormat:
         self.page = max(1, min(_LARGEST_PAGE, _PAGE_BYTES // len(self._prefix)))
 
     def checksum_parts(self) -> Any:
-        """What `frame` needs besides; make it once for many pages.
+        """A further argument of `frame`; make it once for many pages.
 
         Costs some 10 µs, and 1 KB, for each byte of a record.
 
         Returns
         -------
         uint32 vector
-            What each byte adds to the checksum up to the time, 256 for each place.
+            What each byte adds to the checksum up to the time, 256 values for each place.
         """
         after = len(self._prefix) - 1 - self._variable
         places = len(self._prefix)
@@ -100,15 +100,14 @@ class RecordFormat:
         """Records, one after the other.
 
         Costs about 1 µs for an entry of 16 floats, on one core, and some 20 times the records'
-        bytes of memory. Entries whose times need varints of several lengths cost half as much
-        again.
+        bytes of memory. If the varints of the times differ in length, it costs half as much again.
 
         Parameters
         ----------
         ids, times
             int64 vectors; may be empty.
         rows
-            float32 matrix, a row an entry.
+            float32 matrix, a row for each entry.
         parts
             From `checksum_parts`.
 
@@ -155,7 +154,7 @@ class RecordFormat:
         return _as_string(tf.cond(one_length, of_one_length, of_several))
 
     def _headers(self) -> Any:
-        """What is in front of a record, by the length of its varint."""
+        """What precedes a record, by the length of its varint."""
         headers = []
         for length in range(_LONGEST_VARINT + 1):
             size = struct.pack("<Q", len(self._prefix) + length)
@@ -202,7 +201,7 @@ def _next(table: Any, checksums: Any, byte: Any) -> Any:
 
 
 def _masked(checksums: Any) -> Any:
-    """As TFRecord files have them."""
+    """Masked as in TFRecord files."""
     inverted = tf.bitwise.invert(checksums)
     rotated = tf.bitwise.bitwise_or(
         tf.bitwise.right_shift(inverted, tf.constant(15, tf.uint32)),

@@ -1,4 +1,4 @@
-"""The rows of a `HashTable`: growing variables, and a stock table that says where an id's row is.
+"""The rows of a `HashTable`: growing variables, and a stock table from ids to rows.
 
 TensorFlow's own tables export everything at each call; rows can be read page by page.
 """
@@ -23,13 +23,13 @@ _FIRST_ROWS = 1024
 class Rows:
     """The resources of one table. All methods but `locked` are for functions run by `locked`.
 
-    An entry keeps its row for as long as the table is not cleared, and rows are given out in
-    order: 0 to `size` - 1 are those of entries.
+    An entry keeps its row until the table is cleared. Rows are given out in order: 0 to `size` - 1
+    have entries.
 
     Parameters
     ----------
     shared
-        Whoever uses this name on the same device uses the same rows.
+        All that use this name on the same device share the same rows.
     dim_size
         Floats of each row.
 
@@ -54,8 +54,8 @@ class Rows:
         with tf.device(self.index.device):
             self._mutex = tf.raw_ops.MutexV2(shared_name=f"{shared}/mutex", name="mutex")
             # Row k of each belongs to one entry; only the first `size` rows mean anything. The
-            # index says how many those are: so one op adds entries, and none is half there when
-            # a client dies and its step is cancelled.
+            # index says how many these are. So one op adds entries, and none is half there if a
+            # client dies and its step is cancelled.
             self._ids = variable("ids", tf.int64, [None])
             self._values = variable("rows", tf.float32, [None, self._dim_size])
             self._times = variable("times", tf.int64, [None])
@@ -63,12 +63,12 @@ class Rows:
     def locked(
         self, name: str, body: Callable[..., Any], *inputs: Any, after: Sequence[Any] = ()
     ) -> Any:
-        """What `body` returns, a tensor or several, run on the table's device under its mutex.
+        """What `body` returns, one tensor or several, run on the table's device under its mutex.
 
         Parameters
         ----------
         name
-            Goes into the names of the ops.
+            Used in the names of the ops.
         body
             Gets `inputs` and uses the methods below; it becomes a `tf.function`.
         after
@@ -86,13 +86,13 @@ class Rows:
             tf.device(self.index.device),
             tf.control_dependencies(after),
         ):
-            # They may come from another process, or hang on another op of this table: whoever took
-            # the mutex before they are here would wait with it in hand.
+            # Inputs may come from another process, or depend on another op of this table: an op
+            # that took the mutex before they are here would wait while it holds it.
             inputs = tuple(tf.identity(value) for value in inputs)
             with tf.control_dependencies(inputs):
                 lock = tf.raw_ops.MutexLock(mutex=self._mutex)
             with tf.control_dependencies([lock]):
-                # A function: it has ended only when all that it does to the table is done.
+                # A function ends only when everything that it does to the table is done.
                 results = tf.function(convert(run), autograph=False)(*inputs)
             with tf.control_dependencies(tf.nest.flatten(results)):
                 unlock = tf.raw_ops.ConsumeMutexLock(mutex_lock=lock)
@@ -113,7 +113,7 @@ class Rows:
         tf.cond(there, lambda: tf.constant(0, tf.int64), make)
 
     def clear(self) -> Any:
-        """Forget every entry, but keep the room; returns the new size."""
+        """Remove every entry, but keep the room; returns the new size."""
         nothing = tf.zeros([0], tf.int64)
         tf.raw_ops.LookupTableImportV2(table_handle=self.index, keys=nothing, values=nothing)
         return tf.constant(0, tf.int64)
@@ -123,7 +123,7 @@ class Rows:
             tf.raw_ops.AssignVariableOp(resource=variable, value=value)
             for variable, value in ((self._values, rows), (self._times, times))
         ]
-        # The ids last, as they say how much room there is.
+        # The ids last, because they say how much room there is.
         with tf.control_dependencies(others):
             tf.raw_ops.AssignVariableOp(resource=self._ids, value=ids)
 
@@ -132,13 +132,13 @@ class Rows:
         return tf.raw_ops.LookupTableSizeV2(table_handle=self.index)
 
     def find(self, ids: Any) -> Any:
-        """The values of ids (int64 vector), a row each; zeros for those that are not there."""
+        """The values of ids (int64 vector), a row each; zeros for ids that are not there."""
         rows = self._find(ids)
         values = self._gather(self._values, tf.maximum(rows, 0), tf.float32)
         return tf.where((rows >= 0)[:, None], values, tf.zeros_like(values))
 
     def _find(self, ids: Any) -> Any:
-        """The rows of ids, -1 for those that are not there."""
+        """The rows of ids, -1 for ids that are not there."""
         return tf.raw_ops.LookupTableFindV2(
             table_handle=self.index, keys=ids, default_value=tf.constant(-1, tf.int64)
         )
@@ -153,7 +153,7 @@ class Rows:
 
     @property
     def records(self) -> RecordFormat:
-        """How the entries lie in a file."""
+        """How the entries are stored in a file."""
         return self._records
 
     def frame(self, rows: Any, parts: Any) -> Any:
@@ -168,16 +168,16 @@ class Rows:
         )
 
     def put(self, ids: Any, values: Any, times: Any, timed: bool, add: bool) -> Any:
-        """Write entries, an id given twice as if one after the other; returns how many were given.
+        """Write entries, repeated ids as if one after the other; returns how many were given.
 
         Parameters
         ----------
         ids, values, times
             int64 vector, float32 matrix, int64 vector.
         timed
-            Whether `times` count; else an entry keeps its time, and a new one has 0.
+            Whether `times` are used; otherwise an entry keeps its time, and a new one has 0.
         add
-            Whether values are added to what is there, instead of replacing it.
+            Whether values are added to those that are there, instead of replacing them.
         """
         given = tf.size(ids, out_type=tf.int64)
         with tf.control_dependencies([tf.debugging.assert_equal(given, _length(values))]):
@@ -193,7 +193,7 @@ class Rows:
         size = self.size()
         self._grow(size + tf.math.count_nonzero(absent))
         rows = tf.where(absent, size + tf.cumsum(tf.cast(absent, tf.int64)) - 1, rows)
-        # What a new row held before is an entry that was cleared.
+        # A new row may still hold an entry that was cleared.
         if add:
             old = self._gather(self._values, rows, tf.float32)
             values += tf.where(absent[:, None], tf.zeros_like(old), old)

@@ -30,19 +30,19 @@ _SLOT_MASK = 0x7FFF
 class FidSlotCountSaverListener(tf.compat.v1.train.CheckpointSaverListener):
     """Writes `ckpt.info-<step>`: how many entries of each slot the tables hold at a save.
 
-    The file is written by what `monolith ckpt-info` writes it with: equal counts, equal bytes.
-    Counts are those of the living tables; a dump may rightly hold fewer, as entries that expired
-    are dropped from it.
+    The code of `monolith ckpt-info` writes the file, so equal counts give equal bytes. The counts
+    are those of the tables in memory; a dump may rightly have fewer entries, because entries that
+    expired are left out of it.
 
     Tables are taken from the graph collections `monolith_hash_tables` and
-    `monolith_multi_hash_tables` when the listener is made, so the model comes first. A table is
+    `monolith_multi_hash_tables` when the listener is made, so make the model first. A table is
     anything with `save_as_tensor` and `table.device`. If there are tables of the second kind, their
     own saver writes the counts, and this listener does nothing.
 
-    Costs, at each save, one pass over the tables through `iterate_table_and_apply`, devices at the
-    same time, the tables of a device one after another; 800 KB of memory on each device. It takes
-    no lock: counts are exact while nobody writes to the tables, so put it behind the listener that
-    places the barrier.
+    Costs, at each save, one pass over the tables through `iterate_table_and_apply`: devices at the
+    same time, the tables of one device one after another. It takes 800 KB of memory on each device,
+    and no lock. Counts are exact while nobody writes to the tables, so put it behind the listener
+    that places the barrier.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ class FidSlotCountSaverListener(tf.compat.v1.train.CheckpointSaverListener):
         Raises
         ------
         WriteError
-            The directory cannot be made, or the file not be written. It is an OSError.
+            The directory cannot be made, or the file cannot be written. It is an OSError.
         tf.errors.DataLossError
-            A table gave something that is no EntryDump.
+            A table returned something that is not an EntryDump.
         """
         if self._has_multi_tables:
             return
@@ -97,7 +97,7 @@ class FidSlotCountSaverListener(tf.compat.v1.train.CheckpointSaverListener):
 
 
 def _count(device: str, tables: list[Any]) -> Any:
-    """A tensor that, when it is fetched, counts the slots of all tables on a device anew."""
+    """A tensor that counts the slots of all tables on a device each time it is fetched."""
     # The name is part of the contract, and device and variable go together, whatever scopes the
     # caller is in.
     with (
@@ -106,7 +106,7 @@ def _count(device: str, tables: list[Any]) -> Any:
         tf.device(device),
         tf.control_dependencies(None),
     ):
-        # In no collection: so no saver and no initializer knows it.
+        # In no collection, so that no saver and no initializer knows it.
         counts = tf.compat.v1.Variable(
             lambda: tf.zeros([MAX_SLOTS], tf.int64),
             name=f"monolith_fid_slot_count/{device.replace(':', '_')}".rstrip("/"),
@@ -122,7 +122,7 @@ def _count(device: str, tables: list[Any]) -> Any:
             counts.scatter_add(tf.IndexedSlices(tf.ones_like(slots), slots))
 
         for table in tables:
-            # One after another: additions from several ops at once would get lost.
+            # One after another, because additions from several ops at once would get lost.
             with tf.control_dependencies([done]):
                 done = iterate_table_and_apply(table, add, name="CountSlots")
         with tf.control_dependencies([done]):

@@ -1,7 +1,7 @@
 """A hash table of stock TensorFlow ops: runs wherever TensorFlow does, on a parameter server too.
 
-Trainers bring tables of their own, in C++; this one is for those who have none, for examples and
-for tests. Its dumps are those of the training system.
+Trainers have their own tables, in C++; this one is for trainers without any, for examples and for
+tests. It writes dumps in the training system's format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HashTable", "dump_name"]
 
 _FILE_BYTES = 32 << 20
-"""Of each file of a dump, at most: it is made in memory."""
+"""The largest size of a file of a dump, which is made in memory."""
 
 
 def dump_name(name: str) -> str:
@@ -35,34 +35,34 @@ def dump_name(name: str) -> str:
 class HashTable:
     """A table from int64 ids to vectors of `dim_size` floats, each with a timestamp in seconds.
 
-    It is made in a graph, on the device of the scope it is made in. Its content lives on that
-    device for as long as the process there does, and is shared by all sessions and processes whose
-    graphs have a table of that name there. It needs no initializer: it starts empty, and whoever
-    joins later changes nothing. It is in no checkpoint of dense variables.
+    It is made in a graph, on the device of the current scope. Its contents stay on that device as
+    long as the process there lives. All sessions and processes whose graphs have a table of that
+    name there share them. It needs no initializer: it starts empty, and a process that joins later
+    changes nothing. It is in no checkpoint of dense variables.
 
-    Every op of it holds the table's mutex while it runs: it sees all of another op, or nothing. A
-    save and a restore hold it until they end, a page of `save_as_tensor` for that page. An op that
-    fails or is cancelled lets it go.
+    Every op of it holds the table's mutex while it runs, so it sees all of another op, or nothing.
+    A save and a restore hold it until they end, `save_as_tensor` for one page. An op that fails or
+    is cancelled releases it.
 
-    `assign`, `assign_add`, `save` and `restore` return the table as it is after them: what is
-    called on that runs later. Without that, ops of one `session.run` have no order. A table can be
-    given to `session.run`, `tf.group` and `tf.control_dependencies`, as `as_op()` can.
+    `assign`, `assign_add`, `save` and `restore` return the table as it is after them: ops made from
+    that result run later. Without that, ops of one `session.run` have no order. A table can be
+    given to `session.run`, `tf.group` and `tf.control_dependencies`, and so can `as_op()`.
 
     Memory: 4 * dim_size + 16 bytes for a row, up to twice as many rows as entries, and some 50
-    bytes an entry for the index; while it grows, the old rows besides.
+    bytes for each entry in the index; while the table grows, also the old rows.
 
     Parameters
     ----------
     name
-        Names its dumps, where `:` and `/` become `-`.
+        The name of its dumps, where `:` and `/` become `-`.
     dim_size
         Floats of each entry.
 
     Raises
     ------
     UsageError
-        The name is taken in this graph, or could not be the name of a dump; `dim_size` < 1. It is
-        a ValueError.
+        The name is used in this graph, or cannot be the name of a dump; or `dim_size` < 1. It is a
+        ValueError.
     """
 
     def __init__(self, name: str, dim_size: int) -> None:
@@ -74,7 +74,7 @@ class HashTable:
         self._after: list[Any] = []
         self._done: Any = None
         with tf.compat.v1.name_scope(None), tf.control_dependencies(None):
-            # The names, not those of the ops, say what is shared between graphs and processes.
+            # These names, not those of the ops, decide what graphs and processes share.
             scope = "monolith_hash_table/" + re.sub("[^A-Za-z0-9_.-]", "_", name)
             with tf.name_scope(scope):
                 self._rows = Rows(f"monolith_hash_table/{name}", self._dim_size)
@@ -104,20 +104,20 @@ class HashTable:
         return device
 
     def as_op(self, name: str | None = None) -> Any:
-        """An operation that is done once everything is that this table was returned from."""
+        """An operation that is done when everything is done that this table was returned from."""
         with tf.control_dependencies(None), tf.device(self._rows.index.device):
             return tf.group(*self._after, name=name)
 
     def _as_graph_element(self) -> Any:
-        """What TensorFlow takes a thing for that is neither tensor nor operation."""
+        """Used by TensorFlow for an object that is neither tensor nor operation."""
         return self._after[-1] if self._after else self._rows.index.op
 
     # --- what the table does --------------------------------------------------------------------
 
     def assign(self, ids: Any, values: Any, req_time: Any = None) -> HashTable:
-        """Set entries; of one id given twice the last counts.
+        """Set entries; if an id is given twice, the last one counts.
 
-        Costs time in proportion to the number of ids, and now and then a copy of the table that
+        Costs time in proportion to the number of ids, and sometimes a copy of the table that
         doubles its room.
 
         Parameters
@@ -127,20 +127,20 @@ class HashTable:
         values
             float32, a row of `dim_size` for each id.
         req_time
-            Seconds since the epoch, one or one for each id. Without it, entries keep their time,
-            and new ones have 0.
+            Seconds since the epoch: one number, or one for each id. Without it, entries keep their
+            time, and new ones have 0.
         """
         return self._write(ids, values, req_time, add=False)
 
     def assign_add(self, ids: Any, values: Any, req_time: Any = None) -> HashTable:
-        """Add to entries; the absent start from zeros, and of one id given twice both count.
+        """Add to entries; missing ones start from zeros, and an id given twice is added twice.
 
         Costs and parameters are those of `assign`.
         """
         return self._write(ids, values, req_time, add=True)
 
     def lookup(self, ids: Any) -> Any:
-        """The values of ids, zeros for those that are not there.
+        """The values of ids; zeros for ids that are not there.
 
         Parameters
         ----------
@@ -166,10 +166,10 @@ class HashTable:
     def save_as_tensor(
         self, shard_idx: Any, num_shards: Any, limit: Any, offset: Any
     ) -> tuple[Any, Any]:
-        """A page of the entries of a shard, in time proportional to the page.
+        """A page of the entries of a partition, in time proportional to the page.
 
-        Entries belong to the shards by turns, in the order in which they came. So entries that
-        come between two pages move no other: each that was there is still seen once.
+        Entries are dealt out to the partitions one by one, in the order in which they came. So
+        entries that come between two pages do not move others: each is still seen once.
 
         Parameters
         ----------
@@ -180,14 +180,14 @@ class HashTable:
         -------
         new offset, entries
             int64 scalar, > 0, and larger than the given one unless the page is empty; string vector
-            of serialized EntryDumps, shorter than `limit` exactly when the shard is finished.
+            of serialized EntryDumps, shorter than `limit` exactly when the partition is finished.
 
         Raises
         ------
         UsageError
-            Where numbers are given: `limit` < 1, not 0 <= shard_idx < num_shards, `offset` < 0.
+            If numbers are given: `limit` < 1, not 0 <= shard_idx < num_shards, `offset` < 0.
         tf.errors.InvalidArgumentError
-            The same, in `session.run`, where tensors are given.
+            The same, in `session.run`, if tensors are given.
         """
         values = [shard_idx, num_shards, limit, offset]
         numbers = [tf.get_static_value(value) for value in values]
@@ -197,8 +197,8 @@ class HashTable:
             fine = [limit >= 1, shard >= 0, shard < nshards, offset >= 0]
             told = ["shard", shard, "of", nshards, "limit", limit, "offset", offset]
             tf.debugging.Assert(tf.reduce_all(fine), ["no such page:", *told])
-            # An offset is 1 + the first row that may be next; the shard's own rows are rounded up
-            # to, and a limit beyond the table must not overflow.
+            # An offset is 1 + the first row that may be next, rounded up to the partition's own
+            # rows; a limit beyond the table must not overflow.
             first = tf.maximum(offset - 1, shard)
             first += tf.math.floormod(shard - first, nshards)
             left = tf.maximum(self._rows.size() - first + nshards - 1, 0) // nshards
@@ -214,11 +214,11 @@ class HashTable:
         return next_offset, dump
 
     def save(self, basename: Any) -> HashTable:
-        """Write a dump: `<basename>-00000-of-0000n`, directories as needed.
+        """Write a dump: `<basename>-00000-of-0000n`; makes directories as needed.
 
-        The process that has the table writes, as many files as it takes for none to have more than
-        32 MiB. Files of the same name are replaced, and torn if that fails;
-        `HashTableCheckpointSaverListener` sees to that.
+        The process that has the table writes, with as many files as it takes for none to exceed
+        32 MiB. Files of the same name are replaced, and left half written if that fails;
+        `HashTableCheckpointSaverListener` prevents that.
 
         Costs one pass over the table, about 1 µs of one core for an entry of 16 floats; memory for
         three files, and 1 KB for each byte of an entry.
@@ -249,15 +249,15 @@ class HashTable:
 
     @property
     def written_entries(self) -> Any:
-        """Of what `save` returns: how many entries its dump holds, an int64 scalar."""
+        """For a table that `save` returned: how many entries its dump holds, an int64 scalar."""
         return self._done
 
     def restore(self, basename: Any) -> HashTable:
-        """Take the content of a dump, whoever wrote it, in place of what is there.
+        """Replace the contents with those of a dump, from any writer.
 
-        The process that has the table reads. Any number of files, as long as they are all there;
-        optimizers' state and fields that are not known are left out. An id that is there twice has
-        the values of the later one. After an error the content is unknown.
+        The process that has the table reads. The dump may have any number of files, but all must be
+        there. Optimizers' state and unknown fields are left out. An id that is there twice gets the
+        values of the later one. After an error the contents are undefined.
 
         Costs one pass over the files; memory for some thousand entries.
 
@@ -269,8 +269,8 @@ class HashTable:
         Raises
         ------
         tf.errors.InvalidArgumentError
-            In `session.run`: there is no such dump, a file of it is missing, or an entry has not
-            `dim_size` floats.
+            In `session.run`: there is no such dump, one of its files is missing, or an entry does
+            not have `dim_size` floats.
         tf.errors.DataLossError
             A file is damaged.
         """
