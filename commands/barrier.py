@@ -131,8 +131,8 @@ def place(
     from monolith_cli.control.texts import unblocked_text
     from monolith_cli.control.wait import wait_until
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.control import barrier_document, barrier_lines
-    from monolith_cli.reports.terminal import Messages, show_as
+    from monolith_cli.reports.control import BarrierReport
+    from monolith_cli.reports.terminal import Messages, show_report
 
     settings: Settings = ctx.obj
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
@@ -169,7 +169,7 @@ def place(
         if wait and not info.placed:
             what = "the barrier was removed meanwhile, or its time was over"
             raise RefusedError(what, path=str(job.address))
-        show_as(json, barrier_document(info, str(job.address)), barrier_lines(info))
+        show_report(BarrierReport(info, str(job.address)), json=json)
 
 
 @click.command(
@@ -211,8 +211,8 @@ def remove(
     removed during a save goes when the save has ended.
     """
     from monolith_cli.control.client import NotYoursError
-    from monolith_cli.reports.control import barrier_document
-    from monolith_cli.reports.terminal import Messages, show_json
+    from monolith_cli.reports.control import BarrierReport
+    from monolith_cli.reports.terminal import Messages, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     with place.connect() as job:
@@ -229,7 +229,7 @@ def remove(
         else:
             messages.notes("no barrier is placed")
         if json:
-            show_json(barrier_document(info, str(job.address)))
+            show_report(BarrierReport(info, str(job.address)), json=True)
 
 
 @click.command(
@@ -254,12 +254,12 @@ def status(
     json: bool,
 ) -> None:
     """Show whether the barrier is placed, by whom, and who stands at it."""
-    from monolith_cli.reports.control import barrier_document, barrier_lines
-    from monolith_cli.reports.terminal import show_as
+    from monolith_cli.reports.control import BarrierReport
+    from monolith_cli.reports.terminal import show_report
 
     with place.connect() as job:
         info = job.first_info
-    show_as(json, barrier_document(info, str(job.address)), barrier_lines(info))
+    show_report(BarrierReport(info, str(job.address)), json=json)
 
 
 @click.command(
@@ -296,8 +296,8 @@ def wait(
     """
     from monolith_cli.control.texts import unblocked_text
     from monolith_cli.control.wait import wait_until
-    from monolith_cli.reports.control import barrier_document, held_text
-    from monolith_cli.reports.terminal import show_json
+    from monolith_cli.reports.control import BarrierReport, held_text
+    from monolith_cli.reports.terminal import show_report
 
     if blocked and removed:  # one of them by a variable, perhaps: the command line wins
         blocked, removed = (
@@ -314,7 +314,7 @@ def wait(
     with place.connect(timeout) as job:
         info = wait_until(job, is_there, timeout, missing)
     if json:
-        show_json(barrier_document(info, str(job.address)))
+        show_report(BarrierReport(info, str(job.address)), json=True)
 
 
 class HoldCommand(Command):

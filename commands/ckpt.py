@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from monolith_cli.commands import options
@@ -57,26 +55,17 @@ def show(settings: Settings, /, model_dir: str, step: int | str, json: bool) -> 
     there and long enough. 'monolith table ls' counts the entries of single tables.
     """
     from monolith_cli.checkpoint.model_dir import open_model_dir
-    from monolith_cli.reports.listing import listing_document, listing_lines
-    from monolith_cli.reports.terminal import Messages, look_of, show, show_json
+    from monolith_cli.reports.listing import ListingReport
+    from monolith_cli.reports.terminal import Messages
     from monolith_cli.tables.listing import list_checkpoint
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    documents: list[dict[str, object]] = []
-    steps = EachStep(open_model_dir(model_dir), step, messages)
-    for number, checkpoint in enumerate(steps):
+    steps = EachStep(open_model_dir(model_dir), step, messages, json=json)
+    for checkpoint in steps:
         with steps.attempt(checkpoint):
             listing = list_checkpoint(checkpoint)
-            if json:
-                document = listing_document(listing, model_dir=model_dir, step=checkpoint.step)
-                documents.append(document)
-            else:
-                show([""] if number else [])
-                look = look_of(sys.stdout)
-                show(listing_lines(listing, model_dir=model_dir, step=checkpoint.step, look=look))
+            steps.show(ListingReport(listing, model_dir=model_dir, step=checkpoint.step))
             messages.warnings(*listing.warnings)
             steps.failed(*listing.problems)
             checkpoint.warnings.clear()  # the problems say the same
-    if json:
-        show_json(documents if steps.several else documents[0])
     steps.end()

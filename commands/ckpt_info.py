@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from monolith_cli.commands import options
@@ -152,13 +150,8 @@ def ckpt_info(
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.errors import PathNotFoundError
     from monolith_cli.formats.ckpt_info import format_ckpt_info
-    from monolith_cli.reports.counts import (
-        check_lines,
-        counts_document,
-        counts_lines,
-        damage_lines,
-    )
-    from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
+    from monolith_cli.reports.counts import CountsReport, damage_lines
+    from monolith_cli.reports.terminal import Messages, Progress, show
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
@@ -176,9 +169,8 @@ def ckpt_info(
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
-    documents: list[dict[str, object]] = []
-    steps = EachStep(open_model_dir(model_dir), step, messages)
-    for number, checkpoint in enumerate(steps):
+    steps = EachStep(open_model_dir(model_dir), step, messages, json=json)
+    for checkpoint in steps:
         with steps.attempt(checkpoint):
             with Progress("counting", quiet=settings.quiet) as progress:
                 counts = count_checkpoint(checkpoint, counting, progress)
@@ -199,40 +191,22 @@ def ckpt_info(
 
                 add(error, "ckpt-info without --check writes it")
                 raise
-            scanned = scan or bool(slot or fid)
-            by_contents = not scanned and bool(counts.feature_counts)
             if text:
                 show(format_ckpt_info(counts.ckpt_info()).decode("ascii").splitlines())
                 messages.notes(f"written: {outcome.written}" if outcome.written else None)
-            elif json:
-                documents.append(
-                    counts_document(
+            else:
+                steps.show(
+                    CountsReport(
                         counts,
                         model_dir=model_dir,
                         step=checkpoint.step,
+                        scanned=scan or bool(slot or fid),
                         fid_version=fid_version,
                         written=outcome.written,
                         comparison=outcome.comparison,
-                        by_contents=by_contents,
-                    )
-                )
-            else:
-                look = look_of(sys.stdout)
-                show([""] if number else [])
-                show(
-                    counts_lines(
-                        counts,
-                        model_dir=model_dir,
-                        step=checkpoint.step,
-                        scanned=scanned,
                         top=top,
-                        look=look,
                     )
                 )
-                if outcome.comparison:
-                    show(["", *check_lines(outcome.comparison, by_contents=by_contents, top=top)])
-                if outcome.written:
-                    show(["", f"written: {outcome.written}"])
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} counted")
             forced = "replaces" if outcome.kept else "writes" if outcome.elsewhere else None
             messages.notes(f"{outcome.note}; --force {forced} it" if forced else outcome.note)
@@ -241,8 +215,5 @@ def ckpt_info(
                 from monolith_cli.commands.hints import REPLACES, add
 
                 add(outcome.failure, REPLACES)
-            others = [each for each in counts.problems if each is not outcome.failure]
-            steps.failed(outcome.failure, *others)
-    if json:
-        show_json(documents if steps.several else documents[0])
+            steps.failed(outcome.failure, *counts.problems)
     steps.end()

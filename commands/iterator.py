@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +12,6 @@ from monolith_cli.commands.each_step import end_with
 from monolith_cli.commands.types import StepType
 
 if TYPE_CHECKING:
-    from monolith_cli.iterators.inputs import IteratorPosition
     from monolith_cli.iterators.rollback import Rollback
 
 LS_KEYS = {
@@ -107,15 +104,14 @@ def ls(
     that of step N, or the newest older one.
     """
     from monolith_cli.iterators.workers import list_workers
-    from monolith_cli.reports.iterators import workers_document, workers_lines
-    from monolith_cli.reports.terminal import Messages, look_of, show_as
+    from monolith_cli.reports.terminal import Messages, show_report
+    from monolith_cli.reports.workers import WorkersReport
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     inputs, states = list_workers(
         model_dir, None if step == "latest" else int(step), verify=not no_verify
     )
-    lines = workers_lines(states, look=look_of(sys.stdout))
-    show_as(json, workers_document(states), lines)
+    show_report(WorkersReport(states), json=json)
     messages.notes(*inputs.notes)
     end_with([*(state.problem for state in states), inputs.problem], messages)
 
@@ -176,53 +172,22 @@ def show(
     """
     from monolith_cli.iterators.inputs import read_input
     from monolith_cli.iterators.workers import find_state
-    from monolith_cli.reports.iterators import input_document, input_lines
-    from monolith_cli.reports.terminal import Messages, Progress, look_of, show_as
+    from monolith_cli.reports.iterators import InputReport, input_notes
+    from monolith_cli.reports.terminal import Messages, Progress, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     state, fingerprints = find_state(model_dir, worker, None if step == "latest" else int(step))
     assert state.prefix is not None
     if raw:
-        _show_raw(state.prefix, json)
+        from monolith_cli.iterators.state import raw_parts
+        from monolith_cli.reports.raw_state import RawReport
+
+        show_report(RawReport(raw_parts(state.prefix)), json=json)
         return
     with Progress("counting", quiet=settings.quiet) as progress:
         iterators = read_input(state.prefix, fingerprints, input_dir=input_dir, progress=progress)
-    document = input_document(state, iterators)
-    show_as(json, document, input_lines(state, iterators, look=look_of(sys.stdout)))
-    messages.notes(*state.remarks, *_show_notes(iterators, input_dir))
-
-
-def _show_notes(iterators: list[IteratorPosition], input_dir: str | None) -> Iterator[str]:
-    """What would tell more."""
-    files = [place.file for each in iterators for place in each.places if place.file]
-    if any(file.path and file.records.is_absent for file in files):
-        there = "where they were; --input-dir says where they are" if input_dir is None else "there"
-        yield f"the input's files are not {there}"
-    if not all(each.pipeline for each in iterators):
-        yield "without a fingerprint, which only jobs of ours save, less follows from a state"
-
-
-def _show_raw(prefix: str, json: bool) -> None:
-    from monolith_cli.formats.tensor_bundle import TensorBundle
-    from monolith_cli.iterators.state import (
-        advising,
-        iterator_name,
-        read_parts,
-        required_entries,
-    )
-    from monolith_cli.reports.iterators import raw_document, raw_lines
-    from monolith_cli.reports.terminal import show as show_lines
-    from monolith_cli.reports.terminal import show_json
-
-    with advising():
-        bundle = TensorBundle(prefix)
-        entries = required_entries(bundle)
-        if json:
-            parts = {iterator_name(each): read_parts(bundle, each) for each in entries}
-            show_json({name: raw_document(those) for name, those in parts.items()})
-            return
-        for entry in entries:
-            show_lines(raw_lines(read_parts(bundle, entry)))
+    show_report(InputReport(state, iterators), json=json)
+    messages.notes(*state.remarks, *input_notes(iterators, input_dir))
 
 
 @click.command(
@@ -408,18 +373,14 @@ def rollback(
     job goes back when it starts next. Stop it before: while it answers nothing is written.
     """
     from monolith_cli.iterators.rollback import roll_back
-    from monolith_cli.reports.iterator_changes import (
-        rollback_document,
-        rollback_lines,
-        rollback_outlook,
-    )
-    from monolith_cli.reports.terminal import Messages, look_of, show_as
+    from monolith_cli.reports.iterator_changes import RollbackReport, rollback_outlook
+    from monolith_cli.reports.terminal import Messages, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     to = None if step == "latest" else int(step)
     running = _ask_job(model_dir, go_on=dry_run or force)
     done = roll_back(model_dir, to, workers=worker, dry_run=dry_run)
-    show_as(json, rollback_document(done), rollback_lines(done, look=look_of(sys.stdout)))
+    show_report(RollbackReport(done), json=json)
     messages.notes(*done.notes, rollback_outlook(done))
     if running and done.inputs:
         messages.warnings(f"{running}; {_beside_it(done)}")

@@ -67,13 +67,12 @@ def status(
     json: bool,
 ) -> None:
     """Show a running job's global step, and its last save."""
-    from monolith_cli.reports.control import job_document, job_lines
-    from monolith_cli.reports.terminal import show_as
+    from monolith_cli.reports.control import JobReport
+    from monolith_cli.reports.terminal import show_report
 
     with place.connect() as job:
         info = job.first_info
-    address = str(job.address)
-    show_as(json, job_document(info, address), job_lines(info, address))
+    show_report(JobReport(info, str(job.address)), json=json)
 
 
 @click.command(
@@ -129,8 +128,8 @@ def save(
     from monolith_cli.control.client import Saved
     from monolith_cli.control.texts import workers_text
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.control import saved_document, saved_lines
-    from monolith_cli.reports.terminal import Messages, show, show_json
+    from monolith_cli.reports.control import SavedReport
+    from monolith_cli.reports.terminal import Messages, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     directory = by_file(place, via)
@@ -154,10 +153,7 @@ def save(
         messages.warnings(f"the inputs of workers {late} are not saved with it, but older")
     if saved.step is None:
         messages.notes("saved; the job does not tell which step")
-    if json:
-        show_json(saved_document(saved))
-    elif saved.step is not None:
-        show(saved_lines(saved))
+    show_report(SavedReport(saved), json=json)
 
 
 @click.command(
@@ -200,8 +196,8 @@ def stop(
 
     Returns when the job has taken note, not when it has ended.
     """
-    from monolith_cli.reports.control import stopped_document
-    from monolith_cli.reports.terminal import show_json
+    from monolith_cli.reports.control import StoppedReport
+    from monolith_cli.reports.terminal import show_report
 
     directory = by_file(place, via)
     info, address = None, None
@@ -213,8 +209,7 @@ def stop(
         with place.connect() as job:
             info, address = job.info(), str(job.address)
             job.stop(reason=reason, owner=owner)
-    if json:
-        show_json(stopped_document(via, info, address))
+    show_report(StoppedReport(via, info, address), json=json)
 
 
 @click.command(
@@ -253,12 +248,7 @@ def stop(
 def log(settings: Settings, /, model_dir: str, lines: int, json: bool) -> None:
     """Show who has placed, removed, saved and stopped, when and why."""
     from monolith_cli.control.log import read_log
-    from monolith_cli.reports.control import log_lines
-    from monolith_cli.reports.terminal import show, show_json
+    from monolith_cli.reports.control import LogReport
+    from monolith_cli.reports.terminal import show_report
 
-    entries = read_log(model_dir, lines or None)
-    if json:
-        for entry in entries:
-            show_json(entry)
-    else:
-        show(log_lines(entries))
+    show_report(LogReport(read_log(model_dir, lines or None)), json=json, rows=True)

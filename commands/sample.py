@@ -94,8 +94,8 @@ def sample(
     variables, too. A run that is killed may leave a hidden directory in MODEL_DIR, which the next
     one with --force removes.
     """
-    from monolith_cli.reports.sample import sample_document, sample_lines
-    from monolith_cli.reports.terminal import Messages, Progress, show, show_json
+    from monolith_cli.reports.sample import SampleReport
+    from monolith_cli.reports.terminal import Messages, Progress, show_report
     from monolith_cli.samples.sample import write_sample
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
@@ -111,8 +111,5 @@ def sample(
             force=force,
             progress=progress,
         )
-    if json:
-        show_json(sample_document(written, model_dir))
-    else:
-        show(sample_lines(written, model_dir))
+    show_report(SampleReport(written, model_dir=model_dir), json=json)
     messages.took("written")

@@ -98,8 +98,8 @@ def ls(
     """
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
-    from monolith_cli.reports.tables import tables_document, tables_lines
-    from monolith_cli.reports.terminal import Messages, Progress, look_of, show, show_json
+    from monolith_cli.reports.tables import TablesReport
+    from monolith_cli.reports.terminal import Messages, Progress
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.gone import gone_error
@@ -117,27 +117,17 @@ def ls(
         max_record_bytes=max_record_bytes,
         jobs=jobs,
     )
-    documents: list[object] = []
-    steps = EachStep(open_model_dir(model_dir), step, messages)
-    for number, checkpoint in enumerate(steps):
+    steps = EachStep(open_model_dir(model_dir), step, messages, json=json)
+    for checkpoint in steps:
         with steps.attempt(checkpoint):
             with Progress("reading", quiet=settings.quiet) as progress:
                 counts = count_checkpoint(checkpoint, counting, progress)
-            if json:
-                document = tables_document(counts.tables)
-                of_step = {"step": checkpoint.step, "tables": document}
-                documents.append(of_step if steps.several else document)
-            else:
-                if steps.several:
-                    show([""] if number else [])
-                    show(["no step" if checkpoint.step is None else f"step {checkpoint.step}"])
-                show(tables_lines(counts.tables, look=look_of(sys.stdout)))
+            report = TablesReport(counts.tables, step=checkpoint.step, several=steps.several)
+            steps.show(report)
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))
             steps.failed(skipped_error(counts.skipped), *counts.problems)
             steps.failed(gone_error(checkpoint.ckpt_info_path, counts.found))
-    if json:
-        show_json(documents if steps.several else documents[0])
     steps.end()
 
 

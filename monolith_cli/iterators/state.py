@@ -32,6 +32,7 @@ __all__ = [
     "advising",
     "base_op",
     "iterator_name",
+    "raw_parts",
     "read_parts",
     "read_states",
     "required_entries",
@@ -225,6 +226,26 @@ def read_parts(bundle: TensorBundle, entry: TensorEntry) -> Iterator[StatePart]:
             yield parse_state_part(element)
         except ValueError as error:
             raise _bad_state(bundle, entry, error) from error
+
+
+def raw_parts(prefix: str) -> Iterator[tuple[str, Iterator[StatePart]]]:
+    """The iterators of a state by name, each with its parts as they are stored, one at a time.
+
+    Raises
+    ------
+    MonolithError
+        As `read_states`.
+    """
+    with advising():
+        bundle = TensorBundle(prefix)
+        entries = required_entries(bundle)
+    for entry in entries:
+        yield iterator_name(entry), _advised(read_parts(bundle, entry))
+
+
+def _advised(parts: Iterator[StatePart]) -> Iterator[StatePart]:
+    with advising():
+        yield from parts
 
 
 def _read_state(bundle: TensorBundle, entry: TensorEntry) -> IteratorState:

@@ -1,28 +1,25 @@
-"""A running job, for people and for programs."""
+"""A running job: what the commands of `barrier` and `job` show."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from monolith_cli.control.texts import workers_text
-from monolith_cli.reports.text import name_text
+from monolith_cli.reports.model import Facts, Report, Row, Section, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from monolith_cli.control.client import JobInfo, Saved
 
 __all__ = [
-    "barrier_document",
-    "barrier_lines",
+    "BarrierReport",
+    "JobReport",
+    "LogReport",
+    "SavedReport",
+    "StoppedReport",
     "duration_text",
     "held_text",
-    "job_document",
-    "job_lines",
-    "log_lines",
-    "saved_document",
-    "saved_lines",
-    "stopped_document",
 ]
 
 
@@ -55,111 +52,158 @@ def held_text(info: JobInfo) -> str:
     return f"the barrier{which} is still there"
 
 
-def barrier_document(info: JobInfo, address: str) -> dict[str, object]:
-    """What `barrier status --json` prints; null for what an original job does not tell."""
-    return {
-        "placed": info.placed,
-        "action": info.action,
-        "reason": info.reason,
-        "owner": info.owner,
-        "placed_seconds_ago": info.placed_seconds_ago,
-        "expires_in_seconds": info.expires_in_seconds,
-        "blocked": info.blocked,
-        "unblocked": info.unblocked,
-        "global_step": info.global_step,
-        "address": address,
-    }
+class BarrierReport(Report):
+    """Whether the barrier is placed, by whom, and who stands at it; a fact a line."""
+
+    def __init__(self, info: JobInfo, address: str) -> None:
+        self.info = info
+        self.address = address
+
+    def sections(self) -> Iterator[Section]:
+        yield [Facts(self._facts())]
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        info = self.info
+        if not info.placed:
+            yield "barrier", "not placed"
+        else:
+            yield "barrier", "placed" + (f", action {info.action}" if info.action else "")
+            if info.owner is not None:
+                yield "by", info.owner or "nobody known"
+            if info.reason:
+                yield "reason", info.reason
+            if info.placed_seconds_ago is not None:
+                yield "since", duration_text(info.placed_seconds_ago) + " ago"
+            if info.expires_in_seconds is not None:
+                yield "ends in", duration_text(info.expires_in_seconds)
+            elif info.owner is not None:
+                yield "ends in", "-, it stays until it is removed"
+        yield "blocked", workers_text(info.blocked)
+        yield "not blocked", workers_text(info.unblocked)
+        yield "global step", str(info.global_step)
+
+    def document(self) -> dict[str, object]:
+        """Null for what an original job does not tell."""
+        info = self.info
+        return {
+            "placed": info.placed,
+            "action": info.action,
+            "reason": info.reason,
+            "owner": info.owner,
+            "placed_seconds_ago": info.placed_seconds_ago,
+            "expires_in_seconds": info.expires_in_seconds,
+            "blocked": info.blocked,
+            "unblocked": info.unblocked,
+            "global_step": info.global_step,
+            "address": self.address,
+        }
 
 
-def barrier_lines(info: JobInfo) -> list[str]:
-    """A line a fact."""
-    if not info.placed:
-        rows = [("barrier", "not placed")]
-    else:
-        rows = [("barrier", "placed" + (f", action {info.action}" if info.action else ""))]
-        if info.owner is not None:
-            rows.append(("by", name_text(info.owner) or "nobody known"))
-        if info.reason:
-            rows.append(("reason", name_text(info.reason)))
-        if info.placed_seconds_ago is not None:
-            rows.append(("since", duration_text(info.placed_seconds_ago) + " ago"))
-        if info.expires_in_seconds is not None:
-            rows.append(("ends in", duration_text(info.expires_in_seconds)))
-        elif info.owner is not None:
-            rows.append(("ends in", "-, it stays until it is removed"))
-    rows.append(("blocked", workers_text(info.blocked)))
-    rows.append(("not blocked", workers_text(info.unblocked)))
-    rows.append(("global step", str(info.global_step)))
-    return _aligned(rows)
+class JobReport(Report):
+    """A running job's global step, and its last save; a fact a line."""
+
+    def __init__(self, info: JobInfo, address: str) -> None:
+        self.info = info
+        self.address = address
+        self.workers = len(info.blocked) + len(info.unblocked)
+
+    def sections(self) -> Iterator[Section]:
+        yield [Facts(self._facts())]
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        info = self.info
+        yield "job", self.address
+        if info.run_id:
+            yield "run", info.run_id
+        yield "global step", str(info.global_step)
+        if info.saving is not None:
+            saved = "none" if info.last_saved_step is None else str(info.last_saved_step)
+            yield "last saved", saved + (", saving now" if info.saving else "")
+        yield "workers", str(self.workers)
+        yield "barrier", "placed" if info.placed else "not placed"
+
+    def document(self) -> dict[str, object]:
+        """Null for what an original job does not tell."""
+        info = self.info
+        return {
+            "address": self.address,
+            "model_dir": info.model_dir,
+            "run_id": info.run_id,
+            "global_step": info.global_step,
+            "last_saved_step": info.last_saved_step,
+            "saving": info.saving,
+            "workers": self.workers,
+            "placed": info.placed,
+        }
 
 
-def job_document(info: JobInfo, address: str) -> dict[str, object]:
-    """What `job status --json` prints; null for what an original job does not tell."""
-    return {
-        "address": address,
-        "model_dir": info.model_dir,
-        "run_id": info.run_id,
-        "global_step": info.global_step,
-        "last_saved_step": info.last_saved_step,
-        "saving": info.saving,
-        "workers": len(info.blocked) + len(info.unblocked),
-        "placed": info.placed,
-    }
+class SavedReport(Report):
+    """Step and path with a tab between; nothing where the job does not tell the step."""
+
+    def __init__(self, saved: Saved) -> None:
+        self.saved = saved
+
+    def sections(self) -> Iterator[Section]:
+        if self.saved.step is not None:
+            yield [Row(self.saved.step, self.saved.path)]
+
+    def document(self) -> dict[str, object]:
+        """Null for what is not told."""
+        return {
+            "step": self.saved.step,
+            "path": self.saved.path,
+            "finished_workers": self.saved.finished_workers,
+            "unfinished_workers": self.saved.unfinished_workers,
+        }
 
 
-def job_lines(info: JobInfo, address: str) -> list[str]:
-    """A line a fact."""
-    rows = [("job", address)]
-    if info.run_id:
-        rows.append(("run", info.run_id))
-    rows.append(("global step", str(info.global_step)))
-    if info.saving is not None:
-        saved = "none" if info.last_saved_step is None else str(info.last_saved_step)
-        rows.append(("last saved", saved + (", saving now" if info.saving else "")))
-    rows.append(("workers", str(len(info.blocked) + len(info.unblocked))))
-    rows.append(("barrier", "placed" if info.placed else "not placed"))
-    return _aligned(rows)
+class StoppedReport(Report):
+    """How a job was asked to stop, which people need not be told.
+
+    Parameters
+    ----------
+    via
+        `port` or `file`.
+    info, address
+        What it said of itself, and where it listens; None by a file.
+    """
+
+    def __init__(self, via: str, info: JobInfo | None, address: str | None) -> None:
+        self.via = via
+        self.info = info
+        self.address = address
+
+    def sections(self) -> Iterator[Section]:
+        yield from ()
+
+    def document(self) -> dict[str, object]:
+        return {
+            "via": self.via,
+            "address": self.address,
+            "run_id": self.info and self.info.run_id,
+            "global_step": self.info and self.info.global_step,
+        }
 
 
-def saved_document(saved: Saved) -> dict[str, object]:
-    """What `job save --json` prints; null for what is not told."""
-    return {
-        "step": saved.step,
-        "path": saved.path,
-        "finished_workers": saved.finished_workers,
-        "unfinished_workers": saved.unfinished_workers,
-    }
+class LogReport(Report):
+    """An entry a line: when, who and from where, what, why, and how it ended."""
+
+    def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        self.entries = entries
+
+    def sections(self) -> Iterator[Section]:
+        yield (Text(_log_text(entry)) for entry in self.entries)
+
+    def document(self) -> Iterable[Mapping[str, Any]]:
+        """The entries as they are in the log."""
+        return self.entries
 
 
-def saved_lines(saved: Saved) -> list[str]:
-    """Step and path with a tab between: easy to take apart in a shell."""
-    return [f"{'' if saved.step is None else saved.step}\t{saved.path or ''}"]
-
-
-def stopped_document(via: str, info: JobInfo | None, address: str | None) -> dict[str, object]:
-    """What `job stop --json` prints; null for what one by a file does not know."""
-    return {
-        "via": via,
-        "address": address,
-        "run_id": info and info.run_id,
-        "global_step": info and info.global_step,
-    }
-
-
-def log_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line an entry: when, who and from where, what, why, and how it ended."""
-    lines = []
-    for entry in entries:
-        who = ", ".join(str(entry[key]) for key in ("owner", "peer") if entry.get(key)) or "?"
-        what = entry.get("method") or ""
-        if entry.get("holder"):
-            what += f" of what {entry['holder']} placed"
-        why = f": {entry['reason']}" if entry.get("reason") else ""
-        columns = [entry.get("time") or "?", who, f"{what}{why}", f"({entry.get('result') or '?'})"]
-        lines.append(name_text("  ".join(str(column) for column in columns if column)))
-    return lines
-
-
-def _aligned(rows: list[tuple[str, str]]) -> list[str]:
-    width = max(len(label) for label, _ in rows)
-    return [f"{label:<{width}}  {value}" for label, value in rows]
+def _log_text(entry: Mapping[str, Any]) -> str:
+    who = ", ".join(str(entry[key]) for key in ("owner", "peer") if entry.get(key)) or "?"
+    what = entry.get("method") or ""
+    if entry.get("holder"):
+        what += f" of what {entry['holder']} placed"
+    why = f": {entry['reason']}" if entry.get("reason") else ""
+    columns = [entry.get("time") or "?", who, f"{what}{why}", f"({entry.get('result') or '?'})"]
+    return "  ".join(str(column) for column in columns if column)

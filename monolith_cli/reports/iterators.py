@@ -1,119 +1,87 @@
-"""The positions of inputs: the lines of `iterator ls` and `iterator show`, and their JSON."""
+"""Where a worker's input is: what `iterator show` shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from monolith_cli.reports.text import (
-    PLAIN,
-    Look,
-    bytes_text,
-    columns,
-    count_text,
-    name_json,
-    name_text,
+from monolith_cli.reports.model import (
+    BYTES,
+    COUNT,
+    NODE,
+    Block,
+    Column,
+    Facts,
+    Omitted,
+    Report,
+    Section,
+    Table,
+    Text,
+    Title,
 )
+from monolith_cli.reports.text import bytes_text, count_text, name_json
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from monolith_cli.formats.variant import StatePart
     from monolith_cli.iterators.inputs import IteratorPosition
     from monolith_cli.iterators.place import Buffered, FilePlace, Place
     from monolith_cli.iterators.records import Count
     from monolith_cli.iterators.state import Node
     from monolith_cli.iterators.workers import WorkerState
 
-__all__ = [
-    "input_document",
-    "input_lines",
-    "raw_document",
-    "raw_lines",
-    "workers_document",
-    "workers_lines",
-]
+__all__ = ["InputReport", "input_notes"]
 
-_HEAD = ("worker", "step", "behind", "size", "iterators", "")
-_MARKS = {
-    "state_gone": "gone",
-    "not_found": "gone",
-    "no_such_step": "missing",
-    "missing_shard": "incomplete",
-    "not_readable": "not readable",
-}
+_LABEL_WIDTH = 8
 
 
-def workers_lines(workers: Sequence[WorkerState], *, look: Look = PLAIN) -> Iterator[str]:
-    """A row a worker; what is not known is a dash, what is wrong is in the last column."""
-    rows = [_HEAD]
-    for state in workers:
-        rows.append(
-            (
-                name_text(state.name or "-") if state.worker is None else str(state.worker),
-                _number(state.step),
-                _number(state.behind),
-                "-" if state.size_bytes is None else bytes_text(state.size_bytes),
-                _number(state.iterators),
-                "; ".join(_remarks(state)),
-            )
-        )
-    head, *lines = columns(rows, ">>>>><")
-    yield look.bold(head)
-    yield from lines
+class InputReport(Report):
+    """Where a worker's input is: in words, then the nodes of each iterator, and its fingerprint."""
 
+    def __init__(self, state: WorkerState, iterators: Sequence[IteratorPosition]) -> None:
+        self.state = state
+        self.iterators = iterators
 
-def _remarks(state: WorkerState) -> Iterator[str]:
-    if state.problem is not None:
-        yield _MARKS.get(state.problem.kind, "damaged")
-    yield from state.remarks
-    if state.resumes_from not in (None, state.step):
-        yield f"a job of ours goes on from step {state.resumes_from}"
+    def sections(self) -> Iterator[Section]:
+        yield [Title(_title(self.state))]
+        for iterator in self.iterators:
+            yield _iterator_blocks(iterator)
+            yield [_nodes(iterator.state.root)]
+            if iterator.pipeline:
+                yield _fingerprint(iterator)
 
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
-
-
-def workers_document(workers: Sequence[WorkerState]) -> list[dict[str, object]]:
-    """The JSON document: an object a worker."""
-    return [
-        {
+    def document(self) -> dict[str, object]:
+        state = self.state
+        return {
             "worker": state.worker,
-            "name": state.name,
             "step": state.step,
-            "bytes": state.size_bytes,
-            "iterators": state.iterators,
-            "behind": state.behind,
             "model_step": state.model_step,
-            "resumes_from": state.resumes_from,
-            "problem": None if state.problem is None else str(state.problem),
+            "behind": state.behind,
+            "path": state.prefix,
+            "bytes": sum(iterator.state.size_bytes for iterator in self.iterators),
+            "iterators": [_iterator_document(iterator) for iterator in self.iterators],
             "remarks": list(state.remarks),
         }
-        for state in workers
-    ]
 
 
-def input_lines(
-    state: WorkerState, iterators: Sequence[IteratorPosition], *, look: Look = PLAIN
-) -> Iterator[str]:
-    """A worker's input in words."""
-    yield look.bold(_title(state))
-    for iterator in iterators:
-        yield ""
-        size = bytes_text(iterator.state.size_bytes)
-        parts = count_text(iterator.state.parts, "part")
-        yield look.bold(f"iterator {name_text(iterator.state.name)}") + f"  {size} in {parts}"
-        for place in iterator.places:
-            yield from _aligned(_place_rows(place), look)
-        yield from _aligned(_shuffle_rows(iterator), look)
-        yield from _aligned(_odd_end_rows(iterator), look)
-        yield from _node_lines(iterator.state.root, look)
-        yield from _fingerprint_lines(iterator, look)
+def input_notes(iterators: Sequence[IteratorPosition], input_dir: str | None) -> Iterator[str]:
+    """What would tell more.
+
+    Parameters
+    ----------
+    input_dir
+        Where the input's files were looked for; None for where they were.
+    """
+    files = [place.file for each in iterators for place in each.places if place.file]
+    if any(file.path and file.records.is_absent for file in files):
+        there = "where they were; --input-dir says where they are" if input_dir is None else "there"
+        yield f"the input's files are not {there}"
+    if not all(each.pipeline for each in iterators):
+        yield "without a fingerprint, which only jobs of ours save, less follows from a state"
 
 
 def _title(state: WorkerState) -> str:
-    who = name_text(state.prefix or "") if state.worker is None else f"worker {state.worker}"
+    who = (state.prefix or "") if state.worker is None else f"worker {state.worker}"
     if state.worker == 0:
         who += " (the chief)"
     text = who if state.step is None else f"{who} at step {state.step}"
@@ -125,11 +93,22 @@ def _title(state: WorkerState) -> str:
     return text
 
 
+def _iterator_blocks(iterator: IteratorPosition) -> Section:
+    size = bytes_text(iterator.state.size_bytes)
+    parts = count_text(iterator.state.parts, "part")
+    rows = [row for place in iterator.places for row in _place_rows(place)]
+    rows += [*_shuffle_rows(iterator), *_odd_end_rows(iterator)]
+    return [
+        Title(f"iterator {iterator.state.name}", f"  {size} in {parts}"),
+        Facts(rows, indent=2, label_width=_LABEL_WIDTH, wraps=True),
+    ]
+
+
 def _place_rows(place: Place) -> Iterator[tuple[str, str]]:
     unit = place.unit
     file = place.file
     if file is not None:
-        name = "a file whose name is not known" if file.path is None else name_text(file.path)
+        name = "a file whose name is not known" if file.path is None else file.path
         number = ""
         if file.number is not None:
             number = f", file {file.number} of {file.total}"
@@ -149,7 +128,7 @@ def _place_rows(place: Place) -> Iterator[tuple[str, str]]:
     if place.read.records is None:
         why = place.read.why
         told = why and why != place.consumed.why
-        yield "read", f"not known: {name_text(why or '')}" if told else "not known"
+        yield "read", f"not known: {why or ''}" if told else "not known"
     else:
         text = _count(place.read.records, unit)
         yield "read", text + (f" of epoch {place.epoch}" if place.epoch else "")
@@ -170,7 +149,7 @@ def _offset_text(file: FilePlace) -> str:
 
 def _odd_end_rows(iterator: IteratorPosition) -> Iterator[tuple[str, str]]:
     for odd in iterator.odd_ends:
-        yield _ODD_ENDS[odd.kind], f"{name_text(odd.path)}: {odd}"
+        yield _ODD_ENDS[odd.kind], f"{odd.path}: {odd}"
 
 
 _ODD_ENDS = {"cut_header": "cut", "cut_stream": "cut", "unread_rest": "unread"}
@@ -178,7 +157,7 @@ _ODD_ENDS = {"cut_header": "cut", "cut_stream": "cut", "unread_rest": "unread"}
 
 def _before(count: Count, unit: str) -> str:
     if count.records is None:
-        return f"after an unknown number of {unit}: {name_text(count.why or '')}"
+        return f"after an unknown number of {unit}: {count.why or ''}"
     return f"after {_count(count.records, unit)}"
 
 
@@ -229,31 +208,21 @@ def _consumed_text(place: Place) -> str:
     if consumed.hidden_by is not None:
         text += f": {consumed.hidden_by.op} hides it"
     if consumed.why:
-        text += f": {name_text(consumed.why)}"
+        text += f": {consumed.why}"
     if consumed.counted_at is not None and consumed.elements is not None:
         text += f"; {count_text(consumed.elements, 'element')} of those that"
         text += f" {consumed.counted_at.op} has returned"
     return text
 
 
-def _node_lines(root: Node, look: Look) -> Iterator[str]:
-    nodes = sorted(root.walk(), key=lambda node: -node.size_bytes)
-    rows = [("node", "size", "buffered", "")]
-    for node in nodes:
-        if node is root and not node.size_bytes:
-            continue
-        held = sum(node.elements.values())
-        rows.append(
-            (
-                _end_of(node.path, _PATH_WIDTH, look),
-                bytes_text(node.size_bytes),
-                f"{held:,}" if held else "-",
-                _values_text(node),
-            )
-        )
-    yield ""
-    for line in columns(rows, "<>><"):
-        yield "  " + line
+def _nodes(root: Node) -> Table:
+    columns = (Column("node", NODE), Column("size", BYTES), Column("buffered", COUNT), Column(""))
+    rows = [
+        (node.path, node.size_bytes, sum(node.elements.values()) or None, _values_text(node))
+        for node in sorted(root.walk(), key=lambda node: -node.size_bytes)
+        if node is not root or node.size_bytes
+    ]
+    return Table(columns, rows, indent=2, plain=True)
 
 
 def _values_text(node: Node) -> str:
@@ -269,38 +238,17 @@ def _values_text(node: Node) -> str:
                 texts.append(f'{key}="{value.decode("utf-8", "surrogateescape")}"')
         elif not is_known or key in _TOLD:
             texts.append(f"{key}={value}")
-    return name_text(" ".join(texts))
-
-
-_PATH_WIDTH = 46
-_LABEL_WIDTH = 12
-
-
-def _end_of(path: str, width: int, look: Look) -> str:
-    """The last nodes of a path, as many as fit; the last one at least."""
-    nodes = path.split("::")
-    for first in range(len(nodes)):
-        text = "::".join(nodes[first:])
-        if first:
-            text = f"{look.ellipsis}{text}"
-        if len(text) <= width:
-            return text
-    return text
+    return " ".join(texts)
 
 
 _TOLD = ("i", "epoch", "offset", "current_pos", "element_index", "index", "next", "next_index")
 
 
-def _fingerprint_lines(iterator: IteratorPosition, look: Look) -> Iterator[str]:
-    if not iterator.pipeline:
-        return
-    yield ""
-    yield f"  fingerprint {name_text(str(iterator.fingerprint.get('digest', '')))}"
+def _fingerprint(iterator: IteratorPosition) -> Iterator[Block]:
+    yield Text(f"fingerprint {iterator.fingerprint.get('digest', '')}", indent=2)
     for node in iterator.pipeline.nodes:
-        yield f"    {name_text(node['op'])}  {_parameters_text(node['parameters'])}".rstrip()
-    files = iterator.pipeline.files
-    if not files:
-        return
+        yield Text(f"{node['op']}  {_parameters_text(node['parameters'])}".rstrip(), indent=4)
+    files = iterator.pipeline.files or []
     width = len(str(len(files)))
     current = {place.file.number for place in iterator.places if place.file}
     last = 0
@@ -308,10 +256,10 @@ def _fingerprint_lines(iterator: IteratorPosition, look: Look) -> Iterator[str]:
         if number > 3 and number != len(files) and not current & {number - 1, number, number + 1}:
             continue
         if number != last + 1:
-            yield f"    {look.ellipsis}"
+            yield Omitted(indent=4, faint=False)
         size = "was not there" if file.size_bytes is None else f"{file.size_bytes:,} bytes"
         mark = "  <- here" if number in current else ""
-        yield f"    {number:>{width}}  {name_text(file.path)}  {size}{mark}"
+        yield Text(f"{number:>{width}}  {file.path}  {size}{mark}", indent=4)
         last = number
 
 
@@ -329,7 +277,7 @@ def _parameters_text(parameters: Mapping[str, Any]) -> str:
             texts.append(f"{key}={_short(value)}")
         else:
             texts.append(f"{key}={value}")
-    return name_text(" ".join(texts))
+    return " ".join(texts)
 
 
 def _short(value: Any) -> str:
@@ -341,58 +289,33 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _aligned(rows: Iterator[tuple[str, str]], look: Look) -> Iterator[str]:
-    from textwrap import wrap
-
-    for label, value in rows:
-        width = max(40, look.width - _LABEL_WIDTH)
-        lines = wrap(value, width, break_long_words=False, break_on_hyphens=False)
-        for line in lines or [""]:
-            yield f"  {label:<{_LABEL_WIDTH - 2}}{line}".rstrip()
-            label = ""
-
-
-def input_document(state: WorkerState, iterators: Sequence[IteratorPosition]) -> dict[str, object]:
-    """The JSON document of a worker's input."""
+def _iterator_document(iterator: IteratorPosition) -> dict[str, object]:
+    nodes = sorted(iterator.state.root.walk(), key=lambda node: -node.size_bytes)
     return {
-        "worker": state.worker,
-        "step": state.step,
-        "model_step": state.model_step,
-        "behind": state.behind,
-        "path": state.prefix,
-        "bytes": sum(iterator.state.size_bytes for iterator in iterators),
-        "iterators": [
+        "name": name_json(iterator.state.name),
+        "bytes": iterator.state.size_bytes,
+        "readers": [_place_document(place) for place in iterator.places],
+        "nodes": [
             {
-                "name": name_json(iterator.state.name),
-                "bytes": iterator.state.size_bytes,
-                "readers": [_place_document(place) for place in iterator.places],
-                "nodes": [
-                    {
-                        "path": node.path,
-                        "op": node.op,
-                        "bytes": node.size_bytes,
-                        "elements": sum(node.elements.values()),
-                    }
-                    for node in sorted(
-                        iterator.state.root.walk(), key=lambda node: -node.size_bytes
-                    )
-                    if node.path or node.size_bytes
-                ],
-                "odd_ends": [
-                    {
-                        "path": name_json(odd.path),
-                        "kind": odd.kind,
-                        "content_bytes": odd.content_bytes,
-                        "rest_bytes": odd.rest_bytes,
-                        "message": str(odd),
-                    }
-                    for odd in iterator.odd_ends
-                ],
-                "fingerprint": iterator.fingerprint,
+                "path": node.path,
+                "op": node.op,
+                "bytes": node.size_bytes,
+                "elements": sum(node.elements.values()),
             }
-            for iterator in iterators
+            for node in nodes
+            if node.path or node.size_bytes
         ],
-        "remarks": list(state.remarks),
+        "odd_ends": [
+            {
+                "path": name_json(odd.path),
+                "kind": odd.kind,
+                "content_bytes": odd.content_bytes,
+                "rest_bytes": odd.rest_bytes,
+                "message": str(odd),
+            }
+            for odd in iterator.odd_ends
+        ],
+        "fingerprint": iterator.fingerprint,
     }
 
 
@@ -437,55 +360,3 @@ def _place_document(place: Place) -> dict[str, object]:
             "elements": consumed.elements,
         },
     }
-
-
-def raw_lines(parts: Iterable[StatePart]) -> Iterator[str]:
-    """The parts of a state, as they are stored."""
-    for part in parts:
-        yield name_text(part.name)
-        for i, value in enumerate(part.values):
-            yield f"  {name_text(value.key)}  {_raw_text(part, i)}"
-
-
-def _raw_text(part: StatePart, i: int) -> str:
-    value = part.values[i]
-    shape = str(list(value.shape)) if value.shape else ""
-    if value.size_bytes <= _SHOWN_BYTES:
-        content = part.scalar(i)
-        if isinstance(content, int):
-            return str(content)
-        if content is not None:
-            return '"' + name_text(content.decode("utf-8", "surrogateescape")) + '"'
-    return f"{value.dtype}{shape}, {value.size_bytes:,} bytes"
-
-
-def raw_document(parts: Iterable[StatePart]) -> list[dict[str, object]]:
-    """The same as JSON."""
-    return [
-        {
-            "name": name_json(part.name),
-            "values": [
-                {
-                    "key": name_json(value.key),
-                    "dtype": value.dtype,
-                    "shape": list(value.shape),
-                    "bytes": value.size_bytes,
-                    "value": _raw_value(part, i),
-                }
-                for i, value in enumerate(part.values)
-            ],
-        }
-        for part in parts
-    ]
-
-
-def _raw_value(part: StatePart, i: int) -> int | str | None:
-    if part.values[i].size_bytes > _SHOWN_BYTES:
-        return None
-    content = part.scalar(i)
-    if isinstance(content, bytes):
-        return name_json(content.decode("utf-8", "surrogateescape"))
-    return content
-
-
-_SHOWN_BYTES = 200

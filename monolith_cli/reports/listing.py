@@ -1,4 +1,4 @@
-"""What a checkpoint is made of: the lines of `ckpt show`, and its JSON document."""
+"""What a checkpoint is made of: what `ckpt show` shows."""
 
 from __future__ import annotations
 
@@ -6,50 +6,128 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from monolith_cli.reports.text import (
-    PLAIN,
-    Look,
-    bytes_text,
-    columns,
-    count_text,
-    name_json,
-    name_text,
+from monolith_cli.reports.model import (
+    BYTES,
+    COUNT,
+    NAME,
+    Column,
+    Report,
+    Section,
+    Table,
+    Text,
+    Title,
 )
+from monolith_cli.reports.text import bytes_text, count_text, name_json
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.dense import DenseVariable
     from monolith_cli.tables.listing import CheckpointListing
 
-__all__ = ["listing_document", "listing_lines"]
+__all__ = ["ListingReport"]
 
 
-def listing_lines(
-    listing: CheckpointListing, *, model_dir: str, step: int | None, look: Look = PLAIN
-) -> Iterator[str]:
+class ListingReport(Report):
     """Totals, then a row a table, a row a variable, a row a file."""
-    where = name_text(model_dir)
-    yield look.bold(where if step is None else f"{where}, step {step}")
-    tables = sum(table.kind != "filter" for table in listing.tables)
-    variables = len(listing.variables)
-    yield (
-        f"{_total_text(tables, 'table', listing.table_bytes)};"
-        f" {_total_text(variables, 'dense variable', listing.dense_bytes)}"
-        + (", values not verified" if variables else "")
-    )
-    variable_rows = _variable_rows(listing)
-    if not any(variable.sub_graph for variable in listing.variables):
-        variable_rows = [row[1:] for row in variable_rows]
-    sections = (
-        (_table_rows(listing), "<<>>>"),
-        (variable_rows, "<<<<>"[-len(variable_rows[0]) :]),
-        (_file_rows(listing, model_dir), "<<>"),
-    )
-    for rows, align in sections:
-        if len(rows) > 1:
-            yield ""
-            head, *lines = columns(rows, align)
-            yield look.bold(head)
-            yield from lines
+
+    def __init__(self, listing: CheckpointListing, *, model_dir: str, step: int | None) -> None:
+        self.listing = listing
+        self.model_dir = model_dir
+        self.step = step
+
+    def sections(self) -> Iterator[Section]:
+        where = self.model_dir
+        yield [
+            Title(where if self.step is None else f"{where}, step {self.step}"),
+            Text(self._totals()),
+        ]
+        for table in (self._tables(), self._variables(), self._files()):
+            if table.rows:
+                yield [table]
+
+    def _totals(self) -> str:
+        listing = self.listing
+        tables = sum(table.kind != "filter" for table in listing.tables)
+        variables = len(listing.variables)
+        return (
+            f"{_total_text(tables, 'table', listing.table_bytes)};"
+            f" {_total_text(variables, 'dense variable', listing.dense_bytes)}"
+            + (", values not verified" if variables else "")
+        )
+
+    def _tables(self) -> Table:
+        columns = (
+            Column("table", NAME),
+            Column("kind", NAME),
+            Column("entries", COUNT),
+            Column("shards", COUNT),
+            Column("size", BYTES),
+        )
+        rows = [
+            (table.name, table.kind, table.entries, table.shards, table.bytes)
+            for table in self.listing.tables
+        ]
+        return Table(columns, rows)
+
+    def _variables(self) -> Table:
+        """With a column for the sub graph where there is one, as in an export of several."""
+        columns = [
+            Column("sub graph", NAME),
+            Column("variable", NAME),
+            Column("dtype", NAME),
+            Column("shape", NAME),
+            Column("size", BYTES),
+        ]
+        variables = self.listing.variables
+        rows = [
+            (each.sub_graph, each.name, each.dtype, _shape_text(each), each.bytes)
+            for each in variables
+        ]
+        if any(each.sub_graph for each in variables):
+            return Table(columns, rows)
+        return Table(columns[1:], [row[1:] for row in rows])
+
+    def _files(self) -> Table:
+        columns = (Column("file", NAME), Column("what", NAME), Column("size", BYTES, "missing"))
+        rows = [
+            (_relative(file.path, self.model_dir), file.what, file.bytes)
+            for file in self.listing.files
+        ]
+        return Table(columns, rows)
+
+    def document(self) -> dict[str, object]:
+        listing = self.listing
+        return {
+            "model_dir": name_json(self.model_dir),
+            "step": self.step,
+            "dense_bytes": listing.dense_bytes,
+            "table_bytes": listing.table_bytes,
+            "tables": [
+                {
+                    "name": name_json(table.name),
+                    "kind": table.kind,
+                    "entries": table.entries,
+                    "shards": table.shards,
+                    "bytes": table.bytes,
+                }
+                for table in listing.tables
+            ],
+            "variables": [
+                {
+                    "name": name_json(variable.name),
+                    "dtype": variable.dtype,
+                    "shape": list(variable.shape),
+                    "bytes": variable.bytes,
+                    "slices": variable.slices,
+                    "sub_graph": name_json(variable.sub_graph) or None,
+                }
+                for variable in listing.variables
+            ],
+            "files": [
+                {"path": name_json(file.path), "bytes": file.bytes, "what": file.what}
+                for file in listing.files
+            ],
+            "problems": [name_json(str(problem)) for problem in listing.problems],
+        }
 
 
 def _total_text(count: int, what: str, size: int | None) -> str:
@@ -58,97 +136,12 @@ def _total_text(count: int, what: str, size: int | None) -> str:
     return f"{count_text(count, what)} and more" if count else f"{what}s cannot be read"
 
 
-def _table_rows(listing: CheckpointListing) -> list[tuple[str, ...]]:
-    return [
-        ("table", "kind", "entries", "shards", "size"),
-        *(
-            (
-                name_text(table.name),
-                table.kind,
-                "-" if table.entries is None else f"{table.entries:,}",
-                f"{table.shards:,}",
-                "-" if table.bytes is None else bytes_text(table.bytes),
-            )
-            for table in listing.tables
-        ),
-    ]
-
-
-def _variable_rows(listing: CheckpointListing) -> list[tuple[str, ...]]:
-    """With a column for the sub graph, which is empty but in an export of several."""
-    return [
-        ("sub graph", "variable", "dtype", "shape", "size"),
-        *(
-            (
-                name_text(variable.sub_graph),
-                name_text(variable.name),
-                variable.dtype,
-                _shape_text(variable),
-                bytes_text(variable.bytes),
-            )
-            for variable in listing.variables
-        ),
-    ]
-
-
 def _shape_text(variable: DenseVariable) -> str:
     shape = f"[{', '.join(map(str, variable.shape))}]"
     return f"{shape} in {variable.slices:,} parts" if variable.slices > 1 else shape
-
-
-def _file_rows(listing: CheckpointListing, model_dir: str) -> list[tuple[str, ...]]:
-    return [
-        ("file", "what", "size"),
-        *(
-            (
-                name_text(_relative(file.path, model_dir)),
-                file.what,
-                "missing" if file.bytes is None else bytes_text(file.bytes),
-            )
-            for file in listing.files
-        ),
-    ]
 
 
 def _relative(path: str, model_dir: str) -> str:
     """A path below the model directory without that; any other as it is."""
     below = os.path.relpath(path, model_dir)
     return path if below.startswith(os.pardir) else below
-
-
-def listing_document(
-    listing: CheckpointListing, *, model_dir: str, step: int | None
-) -> dict[str, object]:
-    """The JSON document."""
-    return {
-        "model_dir": name_json(model_dir),
-        "step": step,
-        "dense_bytes": listing.dense_bytes,
-        "table_bytes": listing.table_bytes,
-        "tables": [
-            {
-                "name": name_json(table.name),
-                "kind": table.kind,
-                "entries": table.entries,
-                "shards": table.shards,
-                "bytes": table.bytes,
-            }
-            for table in listing.tables
-        ],
-        "variables": [
-            {
-                "name": name_json(variable.name),
-                "dtype": variable.dtype,
-                "shape": list(variable.shape),
-                "bytes": variable.bytes,
-                "slices": variable.slices,
-                "sub_graph": name_json(variable.sub_graph) or None,
-            }
-            for variable in listing.variables
-        ],
-        "files": [
-            {"path": name_json(file.path), "bytes": file.bytes, "what": file.what}
-            for file in listing.files
-        ],
-        "problems": [name_json(str(problem)) for problem in listing.problems],
-    }

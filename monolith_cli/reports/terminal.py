@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from monolith_cli.reports.text import Look, json_value, name_text
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["Messages", "Progress", "look_of", "show", "show_as", "show_json"]
+    from monolith_cli.reports.model import Report
+
+__all__ = ["Messages", "Progress", "look_of", "show", "show_json", "show_report"]
 
 PIPE_WIDTH = 80
 
@@ -48,12 +50,25 @@ def show_json(document: object, stream: TextIO | None = None) -> None:
     show([dumps(json_value(document))], stream)
 
 
-def show_as(json: bool, document: object, lines: Iterable[str]) -> None:
-    """Write one of two forms of a report: the JSON document, or the lines."""
-    if json:
-        show_json(document)
+def show_report(report: Report, *, json: bool = False, rows: bool = False) -> None:
+    """Write a report to stdout: its sections as lines, or its document as JSON.
+
+    Parameters
+    ----------
+    json
+        The document.
+    rows
+        Which is a list, an object a line then.
+    """
+    if not json:
+        from monolith_cli.reports.lines import report_lines
+
+        show(report_lines(report.sections(), look_of(sys.stdout)))
+    elif rows:
+        for row in cast("Iterable[object]", report.document()):
+            show_json(row)
     else:
-        show(lines)
+        show_json(report.document())
 
 
 class Messages:

@@ -12,7 +12,8 @@ from iterator_support import Parts, write_parts
 
 from monolith_cli.iterators.inputs import read_input
 from monolith_cli.iterators.workers import WorkerState
-from monolith_cli.reports.iterators import input_document, input_lines
+from monolith_cli.reports.iterators import InputReport
+from monolith_cli.reports.lines import report_lines
 
 ODD = [0, 1, -1, 2, 7, 10**12, 2**31, 2**63 - 1, -(2**63)]
 
@@ -93,8 +94,9 @@ def test_nothing_fails_and_no_count_is_negative(tmp_path: Path, seed: int) -> No
         write_parts(tmp_path / "state", It=parts)
         iterators = read_input(str(tmp_path / "state"), fingerprint)
         state = WorkerState(1, 20, str(tmp_path / "state"))
-        assert [*input_lines(state, iterators)]
-        document = json.loads(json.dumps(input_document(state, iterators)))
+        report = InputReport(state, iterators)
+        assert [*report_lines(report.sections())]
+        document = json.loads(json.dumps(report.document()))
         for reader in document["iterators"][0]["readers"]:
             counts = [reader["read"], *reader["consumed"].values()]
             counts += [value for held in reader["buffered"] for value in held.values()]

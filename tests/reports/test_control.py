@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from monolith_cli.control.client import JobInfo, Saved
 from monolith_cli.control.texts import unblocked_text, workers_text
 from monolith_cli.reports.control import (
-    barrier_lines,
+    BarrierReport,
+    JobReport,
+    LogReport,
+    SavedReport,
     duration_text,
     held_text,
-    job_lines,
-    log_lines,
-    saved_lines,
 )
+from monolith_cli.reports.lines import report_lines
+from monolith_cli.reports.model import Report
+
+
+def lines(report: Report) -> list[str]:
+    return [*report_lines(report.sections())]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +69,7 @@ def test_a_barrier() -> None:
     info = JobInfo(
         True, [1], [2, 3], 12345, "Save", "a look", "ann@box", 65.0, 535.0, 12000, True, "run"
     )
-    assert barrier_lines(info) == [
+    assert lines(BarrierReport(info, "box:80")) == [
         "barrier      placed, action Save",
         "by           ann@box",
         "reason       a look",
@@ -72,12 +80,12 @@ def test_a_barrier() -> None:
         "global step  12345",
     ]
     info = info._replace(owner="", action="", placed_seconds_ago=None, expires_in_seconds=None)
-    assert barrier_lines(info)[1] == "by           nobody known"
-    assert barrier_lines(info)[3] == "ends in      -, it stays until it is removed"
+    assert lines(BarrierReport(info, "box:80"))[1] == "by           nobody known"
+    assert lines(BarrierReport(info, "box:80"))[3] == "ends in      -, it stays until it is removed"
 
 
 def test_a_barrier_of_an_original_job() -> None:
-    assert barrier_lines(JobInfo(True, [1], [], 7)) == [
+    assert lines(BarrierReport(JobInfo(True, [1], [], 7), "box:80")) == [
         "barrier      placed",
         "blocked      1",
         "not blocked  none",
@@ -87,7 +95,7 @@ def test_a_barrier_of_an_original_job() -> None:
 
 def test_a_job() -> None:
     info = JobInfo(False, [], [1, 2], 7, last_saved_step=None, saving=True, run_id="abc")
-    assert job_lines(info, "box:80") == [
+    assert lines(JobReport(info, "box:80")) == [
         "job          box:80",
         "run          abc",
         "global step  7",
@@ -95,26 +103,27 @@ def test_a_job() -> None:
         "workers      2",
         "barrier      not placed",
     ]
-    assert (
-        job_lines(info._replace(last_saved_step=0, saving=False), "box:80")[3] == "last saved   0"
-    )
+    info = info._replace(last_saved_step=0, saving=False)
+    assert lines(JobReport(info, "box:80"))[3] == "last saved   0"
 
 
 def test_a_saved_step() -> None:
-    assert saved_lines(Saved(7, "m/model.ckpt-7", None, None)) == ["7\tm/model.ckpt-7"]
+    assert lines(SavedReport(Saved(7, "m/model.ckpt-7", None, None))) == ["7\tm/model.ckpt-7"]
+    assert lines(SavedReport(Saved(7, None, None, None))) == ["7\t"]
+    assert lines(SavedReport(Saved(None, None, None, None))) == []
 
 
 def test_a_log_that_says_little() -> None:
-    assert log_lines([{}]) == ["?  ?  (?)"]
+    assert lines(LogReport([{}])) == ["?  ?  (?)"]
 
 
 def test_a_log() -> None:
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"time": "T1", "method": "StopJob", "owner": "ann", "peer": "p", "reason": "why"},
         {"time": "T2", "method": "PlaceBarrier", "owner": None, "peer": "p", "result": "no token"},
         {"time": "T3", "method": None, "peer": "h1, h2", "result": "7 more"},
     ]
-    assert log_lines(entries) == [
+    assert lines(LogReport(entries)) == [
         "T1  ann, p  StopJob: why  (?)",
         "T2  p  PlaceBarrier  (no token)",
         "T3  h1, h2  (7 more)",

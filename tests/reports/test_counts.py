@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from monolith_cli.reports.counts import check_lines, counts_document, counts_lines
-from monolith_cli.reports.text import Look
+from monolith_cli.reports.counts import CountsReport, check_blocks
+from monolith_cli.reports.lines import report_lines
+from monolith_cli.reports.model import Verdict
+from monolith_cli.reports.text import PLAIN, Look
 from monolith_cli.tables.comparison import Comparison, Difference
 
 
@@ -40,9 +42,17 @@ def counts(**changes: Any) -> Any:
     return SimpleNamespace(**values | changes)
 
 
+def counts_lines(found: Any, *, look: Look = PLAIN, **values: Any) -> list[str]:
+    return [*report_lines(CountsReport(found, **values).sections(), look)]
+
+
+def check_lines(comparison: Comparison, **values: Any) -> list[str]:
+    return [*report_lines([check_blocks(comparison, **values)])]
+
+
 def test_report() -> None:
     look = Look(width=40)
-    assert list(counts_lines(counts(), model_dir="model", step=10, look=look)) == [
+    assert counts_lines(counts(), model_dir="model", step=10, look=look) == [
         "model, step 10",
         "3,010 entries in 2 tables, all verified",
         "",
@@ -58,7 +68,7 @@ def test_report() -> None:
 
 
 def test_top() -> None:
-    lines = list(counts_lines(counts(), model_dir="m", step=None, top=1, look=Look(unicode=False)))
+    lines = counts_lines(counts(), model_dir="m", step=None, top=1, look=Look(unicode=False))
     assert lines[0] == "m, no step"
     assert lines[4:6] == [
         "   7    2,000  66.4%  ########################################",
@@ -69,7 +79,7 @@ def test_top() -> None:
 def test_bars_yield_to_names() -> None:
     name = "a_table_whose_name_takes_nearly_all_of_the_width_of_the_terminal"
     found = counts(slot_counts={}, tables=[table(name, "multi", 3010, verified=False)])
-    assert list(counts_lines(found, model_dir="m", step=1))[2:] == [
+    assert counts_lines(found, model_dir="m", step=1)[2:] == [
         "",
         "table" + " " * 61 + "kind   entries   share",
         f"{name}  multi    3,010  100.0%",
@@ -80,27 +90,27 @@ def test_bars_yield_to_names() -> None:
 
 def test_not_verified() -> None:
     found = counts(tables=[table("item", "single", 3010, verified=False)])
-    lines = list(counts_lines(found, model_dir="m", step=1))
+    lines = counts_lines(found, model_dir="m", step=1)
     assert lines[1] == "3,010 entries in 1 table"
     assert lines[-1] == "not verified: 1 table read without checking checksums"
     found.tables = [table("item", "single", 3010, verified=False, damaged=True)]
     found.tables.append(table("user", "multi", 0, verified=False))
-    assert list(counts_lines(found, model_dir="m", step=1))[-2:] == [
+    assert counts_lines(found, model_dir="m", step=1)[-2:] == [
         "not verified: 1 table counted by the tables of contents; --scan reads the data",
         "not verified: 1 table with damaged places",
     ]
     # Of a file that is too small it is known without reading it.
     found.tables[1].damaged = True
-    lines = list(counts_lines(found, model_dir="m", step=1))
+    lines = counts_lines(found, model_dir="m", step=1)
     assert lines[-2:] == ["", "not verified: 2 tables with damaged places"]
 
 
 def test_copies() -> None:
     found = counts(unread_copies=3)
-    lines = list(counts_lines(found, model_dir="m", step=1))
+    lines = counts_lines(found, model_dir="m", step=1)
     assert lines[1] == "3,010 entries in 2 tables, all verified but for copies"
     found = counts(problems=["missing", "differs"], differing=["differs"])
-    assert list(counts_lines(found, model_dir="m", step=1))[-3:] == [
+    assert counts_lines(found, model_dir="m", step=1)[-3:] == [
         "",
         "not counted: 1 dump not whole",
         "counted, though bytes differ: 1 copy",
@@ -109,14 +119,14 @@ def test_copies() -> None:
 
 def test_nothing() -> None:
     found = counts(entries=0, slot_counts={}, tables=[])
-    assert list(counts_lines(found, model_dir="m", step=1)) == [
+    assert counts_lines(found, model_dir="m", step=1) == [
         "m, step 1",
         "0 entries in 0 tables",
     ]
 
 
 def test_colours() -> None:
-    lines = list(counts_lines(counts(), model_dir="m", step=1, look=Look(width=40, colour=True)))
+    lines = counts_lines(counts(), model_dir="m", step=1, look=Look(width=40, colour=True))
     assert lines[0] == "\x1b[1mm\x1b[0m, step 1"
     assert lines[3] == "\x1b[1mslot  entries  share\x1b[0m"
     assert lines[6].endswith("\x1b[36m▏\x1b[0m")
@@ -124,9 +134,9 @@ def test_colours() -> None:
 
 def test_document() -> None:
     found = counts(tables=[table("item", "single", 3010)], feature_counts={"b": 1, "a": 0})
-    document = counts_document(
-        found, model_dir="model/", step=10, fid_version="v2", written="model/ckpt.info-10"
-    )
+    document = CountsReport(
+        found, model_dir="model/", step=10, written="model/ckpt.info-10"
+    ).document()
     assert document == {
         "model_dir": "model/",
         "step": 10,
@@ -155,42 +165,40 @@ COMPARISON = Comparison(
 
 
 def test_check() -> None:
-    assert list(check_lines(COMPARISON)) == [
+    assert check_lines(COMPARISON) == [
         "m/ckpt.info-5: differs from the dump",
         "slot or table   file  dump",
         "            7  1,200    10",
         "         a\\nb      0     3",
     ]
-    assert list(check_lines(COMPARISON, top=1))[-1] == "... and 1 more difference"
+    assert check_lines(COMPARISON, top=1)[-1] == "... and 1 more difference"
     same = Comparison("f", "same", [])
-    assert list(check_lines(same)) == ["f: matches the dump"]
-    assert list(check_lines(same, by_contents=True)) == [
+    assert check_lines(same) == ["f: matches the dump"]
+    assert check_lines(same, by_contents=True) == [
         "f: matches the dump (of multi tables the tables of contents; their data was not read)"
     ]
     gone = Comparison("f", "gone", [Difference("a", 3, 0), Difference("b", 0, None)], ["b"])
-    assert list(check_lines(gone)) == [
+    assert check_lines(gone) == [
         "f: counts tables that are gone",
         "slot or table  file  dump",
         "            a     3     0",
         "            b     0  none",
     ]
     empty = Comparison("f", "empty", [])
-    assert list(check_lines(empty)) == [
+    assert check_lines(empty) == [
         "f: as it may be: the file is empty, which means that nobody counted"
     ]
     more = Comparison("f", "more", [Difference(7, 12, 10)])
-    assert next(check_lines(more)).startswith("f: as it may be: the file counts 2 more than the")
+    assert check_lines(more)[0].startswith("f: as it may be: the file counts 2 more than the")
     more = Comparison("f", "more", [Difference(7, 12, 0)])
-    assert next(check_lines(more)).startswith("f: doubtful: the file counts 12 more than the")
+    assert check_lines(more)[0].startswith("f: doubtful: the file counts 12 more than the")
     extra = Comparison("f", "different", [], extra=1)
-    assert list(check_lines(extra)) == ["f: cannot be right: the dump has 1 record of no table"]
+    assert check_lines(extra) == ["f: cannot be right: the dump has 1 record of no table"]
 
 
 def test_check_document() -> None:
-    document = counts_document(
-        counts(), model_dir="m", step=5, fid_version="v2", written=None, comparison=COMPARISON
-    )
-    assert document["check"] == {
+    report = CountsReport(counts(), model_dir="m", step=5, comparison=COMPARISON)
+    assert report.document()["check"] == {
         "file": "m/ckpt.info-5",
         "verdict": "different",
         "compared": "entries",
@@ -199,3 +207,15 @@ def test_check_document() -> None:
             {"table": "a\nb", "file": 0, "dump": 3},
         ],
     }
+
+
+def test_verdicts() -> None:
+    for comparison, good in [
+        (Comparison("f", "same", []), True),
+        (Comparison("f", "more", [Difference(7, 12, 10)]), True),
+        (COMPARISON, False),
+        (Comparison("f", "gone", [Difference("a", 3, 0)]), False),
+    ]:
+        verdict = next(iter(check_blocks(comparison)))
+        assert isinstance(verdict, Verdict)
+        assert verdict.good is good
