@@ -20,7 +20,7 @@ help:
 	@echo "make lint    ruff, mypy, and whether generated files are stale"
 	@echo "make format  let ruff format the sources"
 	@echo "make man     write the man pages again"
-	@echo "make docs    write the reference of the library for trainers again"
+	@echo "make docs    write the references of the library for trainers and of JSON again"
 	@echo "make protos  compile the .proto files again"
 	@echo "make stubs   write the types of the native module again"
 	@echo "make wheel   build a wheel from the sdist, and try it in an empty environment"

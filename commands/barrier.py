@@ -21,20 +21,6 @@ if TYPE_CHECKING:
 OWN_FAILURE = 125
 BEHIND = "monolith_cli.commands.barrier.behind"
 
-JSON_KEYS = {
-    "placed": "Whether the barrier is placed.",
-    "action": 'What workers do there: "Save" during a save, else empty; null where the job does'
-    " not tell, as an original one.",
-    "reason": "Why it was placed; null likewise.",
-    "owner": "Who has placed it, empty for nobody known; null likewise.",
-    "placed_seconds_ago": "How long ago; null likewise, and if it is not placed, or only by the job"
-    " for a save.",
-    "expires_in_seconds": "In how many seconds it ends by itself; null if it does not.",
-    "blocked": "A list of the workers, numbers from 1, that stand at the barrier.",
-    "unblocked": "A list of the others.",
-    "global_step": "The job's global step.",
-    "address": "Where the job listens.",
-}
 
 REFUSED = "the job cannot be reached, or refused"
 
@@ -89,7 +75,6 @@ def end_text(place: job_options.JobPlace, owner: str, left_seconds: float | None
         5: f"{REFUSED}; the barrier is placed already",
         6: "with --wait: not all workers are blocked in time; the barrier stays placed",
     },
-    json_keys=JSON_KEYS,
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES,
 )
@@ -183,8 +168,6 @@ def place(
         5: f"{REFUSED}; the barrier is somebody else's",
         6: "no answer in time; the barrier may be removed yet",
     },
-    json_keys=JSON_KEYS,
-    json_intro="With --json the output is one object about how it is then, with these keys:",
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES,
 )
@@ -239,7 +222,6 @@ def remove(
         "monolith barrier status --json model | jq .unblocked": "In a script:",
     },
     exit_codes=EXIT_CODES,
-    json_keys=JSON_KEYS,
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir
@@ -269,8 +251,6 @@ def status(
         "monolith barrier wait --removed --timeout 1h model": "Until the job goes on:",
     },
     exit_codes={**EXIT_CODES, 6: "time ran out before it was so, or no answer in time"},
-    json_keys=JSON_KEYS,
-    json_intro="With --json the output is one object about how it is then, with these keys:",
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir
@@ -339,9 +319,6 @@ class HoldCommand(Command):
         127: "the command is not there",
         131: "quit (SIGQUIT) before the command was run",
     },
-    json_keys={"error": "What has gone wrong, as below under ERRORS."},
-    json_intro="Standard output is the command's own. With --json this command's error, if there is"
-    " one, is an object on standard error with this key:",
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES,
 )

@@ -34,10 +34,6 @@ class Command(click.Command):
         Command lines with what each does, shown in `--help` and in the man page.
     exit_codes
         What this command means by an exit code, where that is more than the general meaning.
-    json_keys
-        The keys of its JSON output with their meaning, for the man page.
-    json_intro
-        The sentence before these keys.
     environment
         Variables besides those of the options, with their meaning, for the man page.
     files
@@ -49,8 +45,6 @@ class Command(click.Command):
         *args: Any,
         examples: Mapping[str, str] | None = None,
         exit_codes: Mapping[int, str] | None = None,
-        json_keys: Mapping[str, str] | None = None,
-        json_intro: str = "With --json the output is one object with these keys:",
         environment: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         **kwargs: Any,
@@ -59,8 +53,6 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = dict(examples or {})
         self.exit_codes = dict(exit_codes or {})
-        self.json_keys = dict(json_keys or {})
-        self.json_intro = json_intro
         self.environment = dict(environment or {})
         self.files = dict(files or {})
 

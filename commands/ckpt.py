@@ -8,23 +8,6 @@ from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep
 
-SHOW_KEYS = {
-    "model_dir": "MODEL_DIR as it was given.",
-    "step": "The checkpoint's step; null where it has none.",
-    "dense_bytes": "The size of all dense variables; null if some cannot be read.",
-    "table_bytes": "The size of all files of tables and occurrence filters; null if some of them"
-    " cannot be read.",
-    "tables": 'A list of objects: name; kind, "single" (has its files to itself), "multi" (shares'
-    ' them) or "filter" (an occurrence filter); entries, null where only counting would tell;'
-    " shards, the number of files; bytes, null for a multi table.",
-    "variables": "A list of objects: name; dtype; shape, a list; bytes; slices, in how many parts a"
-    " partitioned variable is, 1 for others; sub_graph, such as ps_0 in an export, else null.",
-    "files": "A list of objects, of files other than tables': path; bytes, null for one that is"
-    " missing; what it is, such as dense variables, counts, item pool, or a flag that steers the"
-    " job.",
-    "problems": "A list of what is damaged or missing, as on stderr.",
-}
-
 
 @click.command(
     cls=Command,
@@ -38,9 +21,6 @@ SHOW_KEYS = {
         3: "no such directory or step, or it cannot be read",
         4: "something is damaged or missing; the rest is shown",
     },
-    json_keys=SHOW_KEYS,
-    json_intro="With --json the output is one object, or with --step all a list of objects, with"
-    " these keys:",
 )
 @options.model_dir
 @options.step()

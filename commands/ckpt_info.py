@@ -22,42 +22,11 @@ EXIT_CODES = {
     " not whole or gone, whether they are asked for or not",
 }
 
-JSON_KEYS = {
-    "model_dir": "MODEL_DIR as given.",
-    "step": "The checkpoint's step, a number; null where the directory has none.",
-    "fid_version": '"v1" or "v2".',
-    "entries": "The number of entries of all tables together.",
-    "slot_counts": "An object: entries by slot, of tables whose entries were read.",
-    "feature_counts": "An object: entries by table name, of multi tables.",
-    "tables": 'A list of objects: "name", "kind" ("single" or "multi"), "entries", "shards" (a'
-    ' number of files), "bytes" (as stored; null for a multi table, which shares its files), and'
-    ' "verified": whether the entries were read with their checksums.',
-    "written": "The name of the file that was written, or null.",
-    "hash_filters": 'Only where there are any. A list of objects, one a filter: "name", "splits" (a'
-    ' number of files), "bytes", "elements", "cells", "fill_rate" (null without cells) and'
-    ' "failures".',
-    "skipped": "Only with --on-corrupt skip, where something was skipped. A list of objects, one a"
-    ' damaged place: "file", "kind" and "offset" (a byte of the file as stored).',
-    "problems": "Only where tables or filters are not whole, and were left out: a list of what is"
-    " wrong, as on stderr.",
-    "check": 'Only with --check, of undamaged data. An object: "file", "verdict" ("same", "more",'
-    ' "empty", "rank_0", "gone" or "different"), "compared" ("entries", or "contents" where'
-    ' multi tables were not read) and "differences", a list of objects with "slot" or "table",'
-    ' "file" and "dump" (null for a table of which there is no dump).',
-}
-
-
-JSON_INTRO = (
-    "With --json the output is one object, or with --step all a list of objects, with these keys:"
-)
-
 
 @click.command(
     cls=Command,
     examples=EXAMPLES,
     exit_codes=EXIT_CODES,
-    json_keys=JSON_KEYS,
-    json_intro=JSON_INTRO,
 )
 @options.model_dir
 @options.step()

@@ -14,60 +14,6 @@ from monolith_cli.commands.types import StepType
 if TYPE_CHECKING:
     from monolith_cli.iterators.rollback import Rollback
 
-LS_KEYS = {
-    "worker": "The worker; 0 is the chief. Null for an input of TensorFlow's own hook whose task is"
-    " no worker.",
-    "name": "What the names of its files begin with: input_worker_1, or input and input_chief_0 as"
-    " that hook names them.",
-    "step": "The step of its latest state, as its state file has it; null if it has none.",
-    "bytes": "The size of the states of all its iterators; null if they cannot be read.",
-    "iterators": "How many iterators have a state; null likewise.",
-    "behind": "How many steps that is behind the model's, negative if it is ahead; null where one"
-    " of the two is not known, the state is damaged or gone, or is of a run before this one.",
-    "model_step": "The step of the model that the job's next run begins with; null without one."
-    " With --step that step.",
-    "resumes_from": "The step of the state that a job of ours goes on from with that model: of its"
-    " own step, or the newest older one; null for none.",
-    "problem": "What is wrong with the state; null if nothing is.",
-    "remarks": "A list of texts: what else there is to say.",
-}
-
-SHOW_KEYS = {
-    "worker": "The worker; null for a file that says nothing of one.",
-    "step": "The step of the state; null likewise.",
-    "model_step": "The step of the model that the job's next run begins with; null without one."
-    " With --step that step.",
-    "behind": "How many steps the state is behind that; null where one of the two is not known.",
-    "path": "The path of the state, without suffix.",
-    "bytes": "The size of the states of all iterators.",
-    "iterators": "A list of objects: name, bytes, readers, nodes, odd_ends, and fingerprint, as"
-    " ckpt.inputs-<step> has it (null without one). With --raw in place of all this an object: by"
-    " iterator a list of the state's parts, each with name and values (key, dtype, shape, bytes,"
-    " and the value of a number or a short string, else null).",
-    "readers": "In an iterator, a list of objects, one for each source that it reads now: node;"
-    " unit (records, lines or elements); file; ended (whether it has read all there is); epoch"
-    " (null if nothing repeats); read (how many in this epoch, or null); buffered; consumed.",
-    "file": "In a reader: path; number and of (7 and 20 for file 7 of 20); offset (in a compressed"
-    " file, of the content); bytes, its size when the state was saved; compression (empty without);"
-    " records, how many lie before the offset; why, if they could not be counted. Each may be null;"
-    " null for other sources.",
-    "buffered": "In a reader, a list of objects: node, elements (a batch is one), records, how many"
-    " they are (null if that is not known), and rows, of batches that no function has changed since"
-    " (null for others).",
-    "consumed": "In a reader: records, how many training has got, and those that skip and shard"
-    " have left out before the last of them; skipped, those left out; epoch and records_in_epoch,"
-    " of the last one; why it is not known; hidden_by, the node that hides it; elements, how many"
-    " training has got of those that the node counted_at has returned. Each may be null.",
-    "nodes": "In an iterator, a list of the dataset's nodes, largest first: path, op, bytes of its"
-    " values, elements in its buffer.",
-    "odd_ends": "In an iterator, a list of objects for files that end where TensorFlow sees no"
-    " fault: path; kind (cut_header: inside a record's header; cut_stream: inside a compressed"
-    " stream; unread_rest: behind the first ZLIB stream, which is all that is read); content_bytes,"
-    " where the end is in the content; rest_bytes, what is left after it (null for cut_stream);"
-    " message.",
-    "remarks": "A list of texts: what else there is to say.",
-}
-
 
 @click.command(
     cls=Command,
@@ -80,8 +26,6 @@ SHOW_KEYS = {
         3: "no such directory, or no iterator states in it, or it cannot be read",
         4: "a state is damaged or gone; the others are shown",
     },
-    json_keys=LS_KEYS,
-    json_intro="With --json the output is a list of objects with these keys:",
 )
 @options.model_dir
 @options.step(several=False)
@@ -130,7 +74,6 @@ def ls(
         3: "no such directory, worker, step or state, or it cannot be read",
         4: "the state is damaged or gone",
     },
-    json_keys=SHOW_KEYS,
 )
 @options.model_dir
 @options.option(
@@ -204,14 +147,6 @@ def show(
         " there; the function raises or returns no dataset; an element cannot be computed",
         4: "the state is damaged, or a record of the input",
     },
-    json_keys={
-        "indices, values, dense_shape": "Of a sparse tensor.",
-        "base64": "Of a string that is no UTF-8.",
-        "type": "Of what has no values to show, such as a dataset in a dataset.",
-    },
-    json_intro="Every line is an element: its dictionaries and named tuples are objects, tuples and"
-    " tensors are lists. A float is the shortest number that reads back as the same float32, null"
-    " if it is not finite. Objects with these keys stand for values of other kinds:",
 )
 @options.model_dir
 @options.option(
@@ -313,20 +248,6 @@ def peek(
         " is written; or it could not be written",
         4: "a state of that step is damaged or incomplete: nothing is written",
         5: "the job runs: nothing is written",
-    },
-    json_keys={
-        "model_dir": "The directory as it was given.",
-        "model_step": "The latest committed step, which the model is restored from.",
-        "step": "The step that inputs resume from.",
-        "workers": "A list of an object for each worker that was meant: worker, before (the step"
-        " that its input would have gone on from, null for the start) and after.",
-        "override": "What ckpt.override says: an object of model_step and inputs (by worker, the"
-        " step); null if no input goes on from another step than the model's.",
-        "replaced": "What it said before, as far as that had not taken effect; else null. Its"
-        " model_step is null where only inputs were left.",
-        "files": "A list of the names of what is written, in that order; of ckpt.override also"
-        " where it is removed.",
-        "dry_run": "Whether nothing was written.",
     },
     files={
         "MODEL_DIR/ckpt.override": "The rollback, until the job has saved every input that was"

@@ -43,16 +43,6 @@ def by_file(place: job_options.JobPlace, via: str) -> str | None:
     cls=Command,
     examples={"monolith job status model": "Where a job is:"},
     exit_codes=EXIT_CODES,
-    json_keys={
-        "address": "Where the job listens.",
-        "model_dir": "Where it saves; null where the job does not tell, as an original one.",
-        "run_id": "A text that is another one for each session of the chief; null likewise.",
-        "global_step": "The job's global step.",
-        "last_saved_step": "The latest committed step; null if there is none, or likewise.",
-        "saving": "Whether a save is going on; null likewise.",
-        "workers": "How many workers there are, the chief not counted.",
-        "placed": "Whether the barrier is placed.",
-    },
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir
@@ -86,13 +76,6 @@ def status(
         5: f"{REFUSED}; with --require-all: a worker's input was not saved, and nothing is"
         " committed",
         6: "time ran out; the checkpoint may come yet",
-    },
-    json_keys={
-        "step": "The committed step; null where it is not known.",
-        "path": "The absolute path of its files, without suffix; null likewise.",
-        "finished_workers": "A list of the workers whose input was saved with it, 0 being the"
-        " chief; null where the job does not tell.",
-        "unfinished_workers": "A list of the others; null likewise.",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES | ACTION_FILES,
@@ -164,12 +147,6 @@ def save(
         5: f"{REFUSED}; an original job can only be asked with --via file",
         6: "no answer in time; the job may stop yet, but with --via file the request is taken back",
     },
-    json_keys={
-        "via": 'How the job was asked: "port" or "file".',
-        "address": "Where the job listens; null by a file.",
-        "run_id": "The session that will end, as 'job status' has it; null likewise.",
-        "global_step": "The job's global step when it was asked; null likewise.",
-    },
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES | ACTION_FILES,
 )
@@ -216,20 +193,6 @@ def stop(
     cls=Command,
     examples={"monolith job log model": "Who has done what to a job:"},
     exit_codes={3: "no such directory, or no log in it"},
-    json_keys={
-        "time": "When, in UTC.",
-        "method": "What was asked for: a method of the Controller service, or an action of the"
-        " action file. ExpireBarrier: a time-to-live has ended. null: many calls at once, or an"
-        " action that is not known.",
-        "owner": "By whom, as they say; null for calls that were refused for want of the token.",
-        "peer": 'From which address; "file" for the action file, null for what nobody has asked'
-        " for.",
-        "reason": "Why.",
-        "result": '"done", or what was answered.',
-        "holder": "Who had placed a barrier that was removed by force; null for all else.",
-    },
-    json_intro="With --json each line is an object with these keys. Of many calls in a minute that"
-    " were refused for want of the token only the first five have a line each:",
     files={"MODEL_DIR/control.log": "The log; the job writes it."},
 )
 @options.model_dir

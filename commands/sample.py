@@ -17,17 +17,8 @@ EXIT_CODES = {
     3: "it cannot be written",
 }
 
-JSON_KEYS = {
-    "model_dir": "MODEL_DIR as given.",
-    "step": "The step of its checkpoint.",
-    "entries": "The number of entries of all tables together.",
-    "tables": 'A list of objects: "name", "entries" and "slots", a list of numbers.',
-    "shards": "Files a table; with --multi, files of all tables.",
-    "bytes": "Size of the tables' files.",
-}
 
-
-@click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES, json_keys=JSON_KEYS)
+@click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES)
 @options.model_dir
 @options.option(
     "--entries",

@@ -20,30 +20,6 @@ if TYPE_CHECKING:
     from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.found import FoundTables
 
-ENTRY_KEYS = {
-    "fid": "The feature id as it is stored, a signed 64-bit number; a string, unless"
-    " --json-number-ids.",
-    "slot": "The slot in it, a number.",
-    "table": "The name of the table; null where damage hides it.",
-    "embedding": "A list of numbers, each the shortest that reads back as the same float32; null"
-    " for one that is not finite.",
-    "opt": "A list, in the order of segments: an object with one key, the type of the optimizer,"
-    " whose value is an object of its state.",
-    "last_update_ts_sec": "The time of the last update, in seconds since 1970.",
-}
-
-LS_KEYS = {
-    "name": "The table's name.",
-    "kind": '"single" (has its files to itself) or "multi" (shares them).',
-    "entries": "The number of entries.",
-    "shards": "The number of files.",
-    "bytes": "Their size; null for a multi table, which shares them.",
-    "dim": "The number of values of an embedding; null if entries differ, there are none, or they"
-    " were not read.",
-    "optimizers": "A list of the types of optimizer state; null if entries were not read.",
-    "slots": "How many slots the entries are in; null if they were not read.",
-}
-
 
 @click.command(
     cls=Command,
@@ -55,9 +31,6 @@ LS_KEYS = {
         3: "no such directory, step or table, or it cannot be read",
         4: "damaged data, a missing shard of any table; tables that are whole are listed",
     },
-    json_keys=LS_KEYS,
-    json_intro="With --json the output is a list of objects with these keys; with --step all a list"
-    " of objects, one a step: step, null where there is none, and tables, such a list:",
 )
 @options.model_dir
 @options.step()
@@ -162,15 +135,6 @@ def found_errors(
         4: "damaged data, a missing shard of any table; entries printed before that are valid,"
         " and those of tables that are whole are printed",
     },
-    json_keys={
-        **ENTRY_KEYS,
-        "next_offset": "With --cursor, a key of the last line: the cursor to go on from, a string,"
-        " or null when the shard is exhausted. There is no such line where a table is not whole.",
-        "step": "The other key of that line: the step of the checkpoint that the page is of, a"
-        " number, or null where it has none. Go on with --step and it: the latest checkpoint may be"
-        " another one then.",
-    },
-    json_intro="In jsonl, every line is an object with these keys, or with those of --columns:",
 )
 @options.model_dir
 @options.step(several=False)
@@ -341,13 +305,6 @@ def dump(
         3: "no such directory, step or table, or it cannot be read",
         4: "damaged data, a missing shard of any table; entries of tables that are whole are shown",
     },
-    json_keys={
-        **ENTRY_KEYS,
-        "absent": "In the error, on standard error: a list of all feature ids that are in none of"
-        " the tables that are whole, strings, unless --json-number-ids. They may be in tables that"
-        " are not, or with --on-corrupt skip in what was left out.",
-    },
-    json_intro="With --json, every line is an object with these keys, or with those of --columns:",
     context_settings={"ignore_unknown_options": True},  # -5 is a fid
 )
 @options.model_dir

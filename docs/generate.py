@@ -1,10 +1,12 @@
-"""Write `docs/training-api.md`, the reference of `monolith_cli.training`, from its docstrings.
+"""Write the pages that are made from the sources.
 
-    python docs/generate.py            write it
-    python docs/generate.py --check    exit with 1 if it is stale
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit with 1 if one is stale
 
-It reads the sources beside this folder, so it needs no TensorFlow. The page is checked in; nobody
-edits it.
+`docs/training-api.md` is the reference of `monolith_cli.training`, from its docstrings;
+`docs/json.md` that of what commands print as JSON, from `monolith_cli/reports/keys`. It reads the
+sources beside this folder, so it needs no TensorFlow, and nothing installed. The pages are checked
+in; nobody edits them.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from monolith_cli.reports.keys import Key
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "monolith_cli" / "training"
-PAGE = ROOT / "docs" / "training-api.md"
+DOCS = ROOT / "docs"
 
 PUBLIC = [
     "barrier_ops",
@@ -58,24 +63,65 @@ class Section(NamedTuple):
 
 
 def main() -> int:
-    wanted = page()
-    found = PAGE.read_text(encoding="utf-8") if PAGE.exists() else None
-    if "--check" in sys.argv[1:]:
-        if found != wanted:
-            print(f"docs/{PAGE.name} is stale: run make docs", file=sys.stderr)
-        return int(found != wanted)
-    if found != wanted:
-        PAGE.write_text(wanted, encoding="utf-8")
-    return 0
+    stale = False
+    for name, wanted in (("training-api.md", training_page()), ("json.md", json_page())):
+        page = DOCS / name
+        if page.exists() and page.read_text(encoding="utf-8") == wanted:
+            continue
+        if "--check" in sys.argv[1:]:
+            print(f"docs/{name} is stale: run make docs", file=sys.stderr)
+            stale = True
+        else:
+            page.write_text(wanted, encoding="utf-8")
+    return int(stale)
 
 
-def page() -> str:
-    """The whole page."""
+def training_page() -> str:
+    """The whole reference of the library for trainers."""
     contents = [f"- [`{name}`](#{name}): {summary(parse(name))}" for name in PUBLIC]
     parts = [INTRODUCTION.rstrip(), "\n".join(contents)]
     for name in PUBLIC:
         parts += module(name)
     return "\n\n".join(parts) + "\n"
+
+
+# --- what commands print as JSON ----------------------------------------------------------------
+
+JSON_INTRODUCTION = """\
+# What commands print as JSON
+
+Made by `docs/generate.py` from `monolith_cli/reports/keys`; do not edit. Man pages have the same,
+under JSON. [ci.md](ci.md) says how to use it, and what errors look like.
+
+A key is named by its path, as jq has it: `tables[].name` is the `name` of each object in the list
+`tables`. Keys are never renamed, and later versions may add some.
+"""
+
+
+def json_page() -> str:
+    """A section a command, a table of keys for each thing that it prints."""
+    sys.path.insert(0, str(ROOT))
+    from monolith_cli.reports.keys import OUTPUTS
+
+    parts = [JSON_INTRODUCTION.rstrip()]
+    parts.append("\n".join(f"- [`{name}`](#{name.replace(' ', '-')})" for name in OUTPUTS))
+    for name, outputs in OUTPUTS.items():
+        parts.append(f"## {name}")
+        for output in outputs:
+            parts += [text(output.intro), "\n".join(key_table(output.keys))]
+    return "\n\n".join(parts) + "\n"
+
+
+def key_table(keys: Mapping[str, Key]) -> Iterator[str]:
+    from monolith_cli.reports.keys import paths
+
+    yield "| key | type | meaning |"
+    yield "|---|---|---|"
+    for path, key in paths(keys):
+        yield f"| `{path}` | {key.type_text} | {text(key.text)} |"
+
+
+# --- the library for trainers -------------------------------------------------------------------
 
 
 def parse(name: str) -> ast.Module:

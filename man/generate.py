@@ -21,6 +21,7 @@ from monolith_cli.cli import COMMANDS, cli
 from monolith_cli.commands.base import Command
 from monolith_cli.commands.options import Option
 from monolith_cli.failures import EXIT_CODES
+from monolith_cli.reports.keys import OUTPUTS, paths
 
 HERE = Path(__file__).parent
 
@@ -136,9 +137,7 @@ def page(context: click.Context) -> str:
     if isinstance(command, Command):
         own = command.exit_codes
         variables, files = {**ENVIRONMENT, **command.environment}, command.files
-        if command.json_keys:
-            keys = [(bold(key), text) for key, text in command.json_keys.items()]
-            lines += [section("json"), escape(command.json_intro), *items(keys)]
+        lines += json_section(name_of(context))
         if command.examples:
             lines.append(section("examples"))
             for line, text in command.examples.items():
@@ -156,13 +155,29 @@ def page(context: click.Context) -> str:
     return "\n".join(lines) + "\n"
 
 
+def json_section(name: str) -> Iterator[str]:
+    """What a command prints as JSON, with the paths of its keys as jq has them."""
+    for number, output in enumerate(OUTPUTS.get(name, ())):
+        yield ".PP" if number else section("json")
+        yield escape(output.intro)
+        yield from items(
+            (f"{bold(path)} {escape(f'({key.type_text})')}", key.text)
+            for path, key in paths(output.keys)
+        )
+
+
 def see_also(context: click.Context) -> str:
     others = [page_name(other) for other in contexts() if page_name(other) != page_name(context)]
     return ", ".join(f"{bold(other)}(1)" for other in others)
 
 
+def name_of(context: click.Context) -> str:
+    """The full name of a command, as the table of commands has it."""
+    return context.command_path.partition(" ")[2]
+
+
 def _full_name(context: click.Context, sub: str) -> str:
-    return f"{context.command_path} {sub}".partition(" ")[2]
+    return f"{name_of(context)} {sub}".strip()
 
 
 def pages() -> dict[str, str]:

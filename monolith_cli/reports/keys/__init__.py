@@ -1,0 +1,33 @@
+"""The keys of what commands print as JSON, declared once: for the man pages, docs and a test.
+
+No command imports this. `tests/commands/test_json_keys.py` runs every command, and compares what it
+finds with what is declared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from monolith_cli.reports.keys import checkpoints, inputs, jobs, tables
+from monolith_cli.reports.keys.declare import Key, Output
+
+__all__ = ["OUTPUTS", "Key", "Output", "paths"]
+
+OUTPUTS: Mapping[str, tuple[Output, ...]] = {
+    **checkpoints.OUTPUTS,
+    **tables.OUTPUTS,
+    **inputs.OUTPUTS,
+    **jobs.OUTPUTS,
+}
+"""By the full name of a command: what it prints as JSON, the usual output first."""
+
+
+def paths(keys: Mapping[str, Key], before: str = "") -> list[tuple[str, Key]]:
+    """All keys with their paths as jq has them, `tables[].name`, each before those in it."""
+    found = []
+    for name, key in keys.items():
+        path = f"{before}{name}"
+        found.append((path, key))
+        inner = f"{path}[]." if key.type.startswith("list") else f"{path}."
+        found += paths(key.keys, inner)
+    return found
