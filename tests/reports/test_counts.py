@@ -28,6 +28,7 @@ def table(
 
 def counts(**changes: Any) -> Any:
     values: dict[str, Any] = {
+        "found": None,
         "entries": 3010,
         "slot_counts": {3: 1000, 7: 2000, 12: 10},
         "feature_counts": {},
