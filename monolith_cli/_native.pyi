@@ -62,9 +62,12 @@ class File:
     A SNAPPY file's blocks must be mapped before it can be read from anywhere. `block_map` is what
     another File of the same file and `max_record_bytes` has as such, and saves that. Raises
     OSError; ChangedError if `block_map` is of a file of another size, ValueError if it is none.
+
+    Where seeking is not cheap, the blocks are not mapped before somebody needs that: asks for
+    `stream_bytes` or `block_map`, or has read the file to its end.
     """
 
-    def __init__(self, path: bytes, expected: str = 'plain', max_record_bytes: int = 67108864, block_map: bytes | None = None) -> None: ...
+    def __init__(self, path: bytes, expected: str = 'plain', max_record_bytes: int = 67108864, block_map: bytes | None = None, seek_is_cheap: bool = True) -> None: ...
 
     @property
     def compression(self) -> str: ...
@@ -78,6 +81,12 @@ class File:
     @property
     def block_map(self) -> bytes | None:
         """Where the blocks lie, a few bytes each; None of a plain file."""
+
+    @property
+    def mapped(self) -> bool:
+        """
+        Is it known where the blocks lie? Of a plain file there is nothing to know.
+        """
 
     def check_unchanged(self) -> None: ...
 
@@ -141,14 +150,17 @@ class Reader:
 
     `start` is a record's (`exact`), or what is looked for from there: `search`, a guess; `walk`,
     along the records of up to a mebibyte before it, not before `floor`. `check_stop` also checks
-    the header of the record that the range stops at, if that is before `ceiling`.
+    the header of the record that the range stops at, if that is before `ceiling`. `end` None is
+    the stream's end: from 0 to there, a file that is not `mapped` is read in one pass, which maps
+    it on its way. `read_bytes` bounds what is asked for at once (1 to 1 GiB), `read_ahead` (to 64)
+    is how many such reads to begin early; None is what suits the file.
 
     Methods go on until they have what was asked for, or the reader is `done`: at the end of the
     range, or at damage without `skip` (`failed`). They read without the GIL, and let signals be
     handled every 64 MiB, whose handlers may raise. OSError and ChangedError are of the file.
     """
 
-    def __init__(self, file: File, start: int, end: int, floor: int = 0, ceiling: int | None = None, how: str = 'exact', verify: bool = True, skip: bool = False, check_stop: bool = False) -> None: ...
+    def __init__(self, file: File, start: int, end: int | None, floor: int = 0, ceiling: int | None = None, how: str = 'exact', verify: bool = True, skip: bool = False, check_stop: bool = False, read_bytes: int | None = None, read_ahead: int | None = None) -> None: ...
 
     @property
     def first(self) -> int: ...

@@ -17,25 +17,41 @@ namespace {
 
 nb::bytes to_bytes(const Frame& f) { return nb::bytes(f.data, static_cast<size_t>(f.length)); }
 
-RangeOptions range_options(const Source& source, uint64_t start, uint64_t end, uint64_t floor,
-                           std::optional<uint64_t> ceiling, const std::string& how, bool verify,
-                           bool skip, bool check_stop) {
+constexpr uint64_t kMostReadBytes = 1 << 30;
+constexpr uint64_t kMostReadAhead = 64;
+
+Start start_named(const std::string& how) {
+  if (how == "exact") return Start::exact;
+  if (how == "search") return Start::search;
+  if (how == "walk") return Start::walk;
+  throw nb::value_error("how must be 'exact', 'search' or 'walk'");
+}
+
+void make_reader(Reader* reader, std::shared_ptr<Source> file, uint64_t start,
+                 std::optional<uint64_t> end, uint64_t floor, std::optional<uint64_t> ceiling,
+                 const std::string& how, bool verify, bool skip, bool check_stop,
+                 std::optional<uint64_t> read_bytes, std::optional<uint64_t> read_ahead) {
   RangeOptions o;
-  if (how == "search") {
-    o.how = Start::search;
-  } else if (how == "walk") {
-    o.how = Start::walk;
-  } else if (how != "exact") {
-    throw nb::value_error("how must be 'exact', 'search' or 'walk'");
-  }
+  o.how = start_named(how);
   o.start = start;
-  o.end = end;
+  o.end = end.value_or(kStreamEnd);
   o.floor = floor;
-  o.ceiling = ceiling.value_or(source.size());
+  o.ceiling = ceiling.value_or(kStreamEnd);
   o.verify = verify;
   o.skip = skip;
   o.check_stop = check_stop;
-  return o;
+  if (read_bytes) {
+    if (*read_bytes < 1 || *read_bytes > kMostReadBytes) {
+      throw nb::value_error("read_bytes must be 1 to 1 GiB");
+    }
+    o.read_bytes = static_cast<size_t>(*read_bytes);
+  }
+  if (read_ahead) {
+    if (*read_ahead > kMostReadAhead) throw nb::value_error("read_ahead must be 0 to 64");
+    o.read_ahead = static_cast<uint32_t>(*read_ahead);
+  }
+  Release release;
+  new (reader) Reader(std::move(file), o);
 }
 
 uint64_t count(Reader& reader, Counter& counter, const Filter* filter) {
@@ -152,19 +168,17 @@ void bind_reader(nb::module_& m) {
       "Reads the records that start in a range of a file's stream.\n\n"
       "`start` is a record's (`exact`), or what is looked for from there: `search`, a guess; `walk`,\n"
       "along the records of up to a mebibyte before it, not before `floor`. `check_stop` also checks\n"
-      "the header of the record that the range stops at, if that is before `ceiling`.\n\n"
+      "the header of the record that the range stops at, if that is before `ceiling`. `end` None is\n"
+      "the stream's end: from 0 to there, a file that is not `mapped` is read in one pass, which maps\n"
+      "it on its way. `read_bytes` bounds what is asked for at once (1 to 1 GiB), `read_ahead` (to 64)\n"
+      "is how many such reads to begin early; None is what suits the file.\n\n"
       "Methods go on until they have what was asked for, or the reader is `done`: at the end of the\n"
       "range, or at damage without `skip` (`failed`). They read without the GIL, and let signals be\n"
       "handled every 64 MiB, whose handlers may raise. OSError and ChangedError are of the file.");
   reader
-      .def("__init__", [](Reader* r, std::shared_ptr<Source> file, uint64_t start, uint64_t end,
-                          uint64_t floor, std::optional<uint64_t> ceiling, const std::string& how,
-                          bool verify, bool skip, bool check_stop) {
-        RangeOptions o = range_options(*file, start, end, floor, ceiling, how, verify, skip, check_stop);
-        Release release;
-        new (r) Reader(std::move(file), o);
-      }, "file"_a, "start"_a, "end"_a, "floor"_a = 0, "ceiling"_a = nb::none(), "how"_a = "exact",
-           "verify"_a = true, "skip"_a = false, "check_stop"_a = false)
+      .def("__init__", &make_reader, "file"_a, "start"_a, "end"_a.none(), "floor"_a = 0,
+           "ceiling"_a = nb::none(), "how"_a = "exact", "verify"_a = true, "skip"_a = false,
+           "check_stop"_a = false, "read_bytes"_a = nb::none(), "read_ahead"_a = nb::none())
       .def_prop_ro("first", &Reader::first)
       .def_prop_ro("position", &Reader::position)
       .def_prop_ro("done", &Reader::done)

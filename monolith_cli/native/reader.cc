@@ -7,11 +7,18 @@
 namespace monolith {
 namespace {
 
-constexpr size_t kFirstChunk = 64 << 10;
-constexpr size_t kMaxChunk = 512 << 10;
-constexpr size_t kReadAhead = 4 << 10;    // past the end of a range: its last record
 constexpr uint64_t kWalkBytes = 1 << 20;
 constexpr uint64_t kSearchStep = 64 << 10;
+
+ReadSizes sizes_of(const Bytes& bytes, const RangeOptions& options) {
+  ReadSizes sizes = bytes.sizes();
+  if (options.read_bytes > 0) {
+    sizes.most = options.read_bytes;
+    sizes.first = std::min(sizes.first, sizes.most);
+  }
+  if (options.read_ahead) sizes.ahead = *options.read_ahead;
+  return sizes;
+}
 
 }  // namespace
 
@@ -23,8 +30,18 @@ const char* name_of(DamageKind kind) {
 }
 
 Reader::Reader(std::shared_ptr<const Source> source, const RangeOptions& options)
-    : source_(std::move(source)), options_(options), size_(source_->size()), chunk_(kFirstChunk) {
-  options_.end = std::min(options_.end, size_);
+    : source_(std::move(source)),
+      options_(options),
+      reads_(source_->bytes(), sizes_of(source_->bytes(), options)) {
+  one_pass_ = !source_->mapped() && options_.start == 0 && options_.end == kStreamEnd;
+  if (one_pass_) {
+    size_ = kStreamEnd;
+    map_ = &met_;
+    stored_limit_ = source_->stored_size();
+  } else {
+    use_map();
+    options_.start = std::min(options_.start, size_);
+  }
   base_ = options_.start;
   seek(options_.start);
   find_start();
@@ -32,18 +49,45 @@ Reader::Reader(std::shared_ptr<const Source> source, const RangeOptions& options
   started_ = true;
 }
 
+// From now on goes by the map of all blocks, and knows where the stream ends.
+void Reader::use_map() {
+  if (source_->compression() == Compression::snappy) {
+    const std::vector<Block>& all = source_->map().blocks();
+    if (!met_.blocks().empty()) {
+      // What this pass has met is how the map starts, unless the file was written to meanwhile.
+      const Block& last = met_.blocks().back();
+      const size_t n = met_.blocks().size();
+      if (all.size() < n || all[n - 1].stored_end != last.stored_end ||
+          all[n - 1].position != last.position || all[n - 1].length != last.length) {
+        throw ChangedError(last.stored);
+      }
+    }
+    map_ = &source_->map();
+    met_ = BlockMap();
+    auto behind = std::partition_point(all.begin(), all.end(), [this](const Block& b) {
+      return b.position < options_.end;
+    });
+    stored_limit_ = behind == all.begin() ? 0 : (behind - 1)->stored_end;
+  }
+  one_pass_ = false;
+  size_ = source_->size();
+  options_.end = std::min(options_.end, size_);
+  options_.ceiling = std::min(options_.ceiling, size_);
+}
+
 // ---- the window ---------------------------------------------------------------------------------
 
 // Empties the window and puts it at a position, or at the start of the block that holds it.
 void Reader::seek(uint64_t position) {
+  if (one_pass_ && (position > 0 || block_ > 0)) use_map();
   window_.clear();
   base_ = position;
   hole_ = false;
   if (source_->compression() == Compression::snappy) {
-    block_ = source_->map().block_at(position);
+    block_ = map_->block_at(position);
     // A broken block without length lies before the bytes at its position, not in them.
-    while (block_ < passed_ && source_->map().blocks()[block_].broken) ++block_;
-    if (block_ < source_->map().blocks().size()) base_ = source_->map().blocks()[block_].position;
+    while (block_ < passed_ && map_->blocks()[block_].broken) ++block_;
+    if (block_ < map_->blocks().size()) base_ = map_->blocks()[block_].position;
   }
 }
 
@@ -72,39 +116,51 @@ size_t Reader::fill(uint64_t position, uint64_t n) {
 
 // Appends bytes to the window, up to a position at least where there are any.
 bool Reader::more(uint64_t up_to) {
-  uint64_t from = base_ + window_.size();
-  if (source_->compression() == Compression::plain) {
-    if (from >= size_) return false;
-    uint64_t need = up_to > from ? up_to - from : 0;
-    uint64_t useful = (options_.end > from ? options_.end - from : 0) + kReadAhead;
-    uint64_t n = std::min(std::max(need, std::min<uint64_t>(chunk_, useful)), size_ - from);
-    source_->bytes().read(from, window_.tail(n), n);
-    window_.advance(n);
-    chunk_ = std::min(2 * chunk_, kMaxChunk);
-    return true;
+  if (source_->compression() == Compression::plain) return more_plain(up_to);
+  if (one_pass_) {
+    if (one_more_block()) return true;
+    // The end, or damage, of which the map of all blocks decides how far it goes.
+    if (one_pass_) {
+      use_map();
+      if (base_ == 0 && window_.size() == 0) seek(0);  // which passes over blocks without content
+    }
   }
-  const std::vector<Block>& blocks = source_->map().blocks();
-  if (block_ == blocks.size() || hole_) return false;
+  return more_blocks();
+}
+
+bool Reader::more_plain(uint64_t up_to) {
+  uint64_t from = base_ + window_.size();
+  if (from >= size_) return false;
+  const uint64_t beyond = reads_.sizes().beyond;
+  uint64_t need = up_to > from ? up_to - from : 0;
+  uint64_t useful = (options_.end > from ? options_.end - from : 0) + beyond;
+  uint64_t n = std::min(std::max(need, std::min<uint64_t>(reads_.piece(), useful)), size_ - from);
+  reads_.append(from, n, std::min(options_.end + beyond, size_), window_);
+  return true;
+}
+
+// The same for a block whose place is known.
+bool Reader::more_blocks() {
+  const std::vector<Block>& blocks = map_->blocks();
+  if (block_ >= blocks.size() || hole_) return false;
   const Block& block = blocks[block_];
   if (block.broken) {
     hole_ = true;
     return false;
   }
-  if (block.stored < stored_base_ || block.stored_end > stored_base_ + stored_.size()) {
+  uint64_t to = block.stored_end;
+  if (block.stored < stored_base_ || to > stored_base_ + stored_.size()) {
     // Several blocks in one read, but no more than the range needs.
-    size_t last = block_;
-    while (last + 1 < blocks.size() && blocks[last + 1].position < options_.end &&
-           blocks[last + 1].stored_end - block.stored <= chunk_) {
-      ++last;
+    for (size_t next = block_ + 1; next < blocks.size() && blocks[next].position < options_.end &&
+                                   blocks[next].stored_end - block.stored <= reads_.piece();
+         ++next) {
+      to = blocks[next].stored_end;
     }
-    stored_.resize(static_cast<size_t>(blocks[last].stored_end - block.stored));
-    stored_base_ = block.stored;
-    source_->bytes().read(stored_base_, stored_.data(), stored_.size());
-    chunk_ = std::min(2 * chunk_, kMaxChunk);
   }
-  const uint8_t* in = stored_.data() + (block.stored - stored_base_) + 4;
-  if (!snappy_decode(in, static_cast<size_t>(block.stored_end - block.stored - 4),
-                     window_.tail(block.length), block.length)) {
+  const uint64_t n = block.stored_end - block.stored;
+  const uint8_t* in = stored(block.stored, n, to) + kBlockHeader;
+  if (!snappy_decode(in, static_cast<size_t>(n - kBlockHeader), window_.tail(block.length),
+                     block.length)) {
     hole_ = true;
     return false;
   }
@@ -113,8 +169,53 @@ bool Reader::more(uint64_t up_to) {
   return true;
 }
 
+// The same for a block that is to be mapped. False at the file's end, or if it is damaged.
+bool Reader::one_more_block() {
+  const uint64_t from = met_.stored_end();
+  const uint64_t end = source_->stored_size();
+  const uint64_t left = end - from;
+  const uint64_t head = std::min<uint64_t>(left, kBlockHead);
+  const uint64_t to = from + std::min<uint64_t>(left, reads_.piece());
+  BlockHeader header;
+  const uint8_t* in = stored(from, head, to);
+  if (!parse_block_header(in, static_cast<size_t>(head), left, source_->max_block(), header)) {
+    return false;
+  }
+  in = stored(from, kBlockHeader + header.compressed, to) + kBlockHeader;
+  if (!snappy_decode(in, static_cast<size_t>(header.compressed), window_.tail(header.length),
+                     header.length)) {
+    return false;
+  }
+  window_.advance(header.length);
+  met_.add(header);
+  ++block_;
+  if (met_.stored_end() == end) {
+    source_->take_map(BlockMap(met_));
+    use_map();
+  }
+  return true;
+}
+
+// The stored bytes [from, from + n); where they have to be read, so are those up to `to`.
+const uint8_t* Reader::stored(uint64_t from, uint64_t n, uint64_t to) {
+  const uint64_t have = stored_base_ + stored_.size();
+  if (from >= stored_base_ && from + n <= have) return stored_.data() + (from - stored_base_);
+  size_t keep = 0;
+  if (from >= stored_base_ && from < have) {
+    keep = static_cast<size_t>(have - from);
+    std::memmove(stored_.data(), stored_.data() + (from - stored_base_), keep);
+  }
+  stored_.resize(keep);
+  stored_base_ = from;
+  while (stored_.size() < n) {
+    const uint64_t at = from + stored_.size();
+    reads_.append(at, static_cast<size_t>(std::max(from + n, to) - at), stored_limit_, stored_);
+  }
+  return stored_.data();
+}
+
 void Reader::pass_hole() {
-  const Block& block = source_->map().blocks()[block_];
+  const Block& block = map_->blocks()[block_];
   passed_ = ++block_;
   hole_ = false;
   window_.clear();
@@ -157,6 +258,7 @@ void Reader::find_start() {
 // The first position from `from` on where a record seems to start, or the stream's end. Blocks that
 // do not decode are passed, and noted where the range owns them.
 uint64_t Reader::search(uint64_t from, uint64_t give_up) {
+  if (one_pass_) use_map();
   uint64_t overrunning = size_;  // a good header whose data the stream is too short for
   search_budget_ = uint64_t{64} << 20;
   while (from < give_up) {
@@ -193,7 +295,11 @@ bool Reader::confirmed(uint64_t position) {
   if (behind == size_) return true;
   if (source_->compression() == Compression::plain && size_ - behind >= kHeaderBytes) {
     uint8_t header[kHeaderBytes];
-    source_->bytes().read(behind, header, sizeof header);
+    if (behind + kHeaderBytes <= base_ + window_.size()) {
+      std::memcpy(header, at(behind), sizeof header);
+    } else {
+      source_->bytes().read(behind, header, sizeof header);
+    }
     if (kernels().header_ok(header)) return true;
   }
   if (length + kFrameBytes + kHeaderBytes > search_budget_) return false;
@@ -244,6 +350,7 @@ bool Reader::repair(uint64_t position, uint64_t& next) {
 
 void Reader::note(DamageKind kind, uint64_t position, uint64_t end, uint64_t length,
                   bool one_record) {
+  if (one_pass_) use_map();
   damages_.push_back({kind, position, end, source_->stored_offset(position), length, one_record});
   if (!options_.skip) failed_ = true;
 }
@@ -251,7 +358,7 @@ void Reader::note(DamageKind kind, uint64_t position, uint64_t end, uint64_t len
 // Notes the block that the window ends at. One that starts before the range, and that is met on the
 // way to the range's first record, is its predecessor's to report.
 void Reader::note_hole() {
-  const Block& block = source_->map().blocks()[block_];
+  const Block& block = map_->blocks()[block_];
   if (!started_ && block.position < options_.start) return;
   DamageKind kind = DamageKind::bad_block;
   if (block.broken) {
@@ -264,6 +371,7 @@ void Reader::note_hole() {
 }
 
 void Reader::damaged_header(DamageKind kind, uint64_t length) {
+  if (one_pass_) use_map();
   uint64_t from = position_;
   uint64_t next = 0;
   if (!options_.skip) {
@@ -296,7 +404,7 @@ void Reader::damaged_by_edge(uint64_t length, bool has_header) {
   size_t hole = damages_.size() - 1;
   damages_[hole].position = std::min(damages_[hole].position, position_);
   if (!options_.skip) return;
-  const bool known_length = source_->map().blocks()[block_].length > 0;
+  const bool known_length = map_->blocks()[block_].length > 0;
   pass_hole();
   const uint64_t after = base_;
   // A record that spans the whole block is the only one lost, if the next one is where it says.
@@ -313,7 +421,8 @@ void Reader::damaged_by_edge(uint64_t length, bool has_header) {
 
 bool Reader::starts_well() {
   if (first_ == size_) return true;
-  return fill(first_, kHeaderBytes) >= kHeaderBytes && kernels().header_ok(at(first_));
+  if (fill(first_, kHeaderBytes) < kHeaderBytes) return first_ == size_;
+  return kernels().header_ok(at(first_));
 }
 
 void Reader::bad_message() {
@@ -369,7 +478,8 @@ bool Reader::refill() {
     if (position_ >= pause_at_) return false;
     size_t have = fill(position_, kHeaderBytes);
     if (have < kHeaderBytes) {
-      damaged_by_edge(0, false);
+      // One pass knows the end only now.
+      if (position_ < options_.end) damaged_by_edge(0, false);
       continue;
     }
     const Kernels& k = kernels();

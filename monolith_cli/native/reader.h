@@ -4,10 +4,12 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bytes.h"
 #include "crc32c.h"
+#include "reads.h"
 #include "source.h"
 
 namespace monolith {
@@ -53,7 +55,13 @@ struct RangeOptions {
   bool verify = true;      // check the data's checksums (those of lengths always are)
   bool skip = false;       // note damage and go on behind it, instead of stopping there
   bool check_stop = false; // also check the header of the record that the range stops at
+  size_t read_bytes = 0;   // the most in one read; 0 for what suits the file
+  std::optional<uint32_t> read_ahead;  // how many reads to begin early; none for what suits the file
 };
+
+// The end of a range that goes on to the stream's end, wherever that is. From the start to there, a
+// file whose blocks nobody has mapped is read, mapped and decoded in one pass.
+constexpr uint64_t kStreamEnd = UINT64_MAX;
 
 class Reader {
  public:
@@ -96,6 +104,11 @@ class Reader {
   size_t fill(uint64_t position, uint64_t n);
   void seek(uint64_t position);
   bool more(uint64_t up_to);
+  bool more_plain(uint64_t up_to);
+  bool more_blocks();
+  bool one_more_block();
+  const uint8_t* stored(uint64_t from, uint64_t n, uint64_t to);
+  void use_map();
   uint8_t* at(uint64_t position) { return window_.data() + (position - base_); }
   bool at_hole() const { return hole_; }
   void pass_hole();
@@ -112,16 +125,20 @@ class Reader {
 
   std::shared_ptr<const Source> source_;
   RangeOptions options_;
-  uint64_t size_;
+  uint64_t size_;          // of the stream; kStreamEnd until a pass without a map knows it
+  Reads reads_;
 
   Buffer window_;          // stream bytes [base_, base_ + window_.size())
   uint64_t base_ = 0;
-  size_t chunk_;           // how much to read next
+  const BlockMap* map_ = nullptr;  // SNAPPY: the source's, or what this pass has met so far
+  BlockMap met_;
+  bool one_pass_ = false;
   size_t block_ = 0;       // the next block to decode into the window (SNAPPY)
   bool hole_ = false;      // that block cannot be decoded
   size_t passed_ = 0;      // blocks before this one have been noted if they are broken
   Buffer stored_;          // compressed bytes [stored_base_, …)
   uint64_t stored_base_ = 0;
+  uint64_t stored_limit_ = 0;  // where the range's blocks end
 
   std::array<Frame, 128> frames_;
   const Shapes* shapes_ = nullptr;

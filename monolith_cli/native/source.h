@@ -45,6 +45,8 @@ class Source {
   void take_map(BlockMap&& map) const;
 
  private:
+  void find_compression(const Bytes& bytes);
+
   std::unique_ptr<Bytes> bytes_;
   Compression compression_;
   uint64_t max_record_;

@@ -13,7 +13,8 @@ namespace {
 
 class FileBytes : public Bytes {
  public:
-  explicit FileBytes(const std::string& path) : path_(path) {
+  FileBytes(const std::string& path, bool seek_is_cheap)
+      : path_(path), seek_is_cheap_(seek_is_cheap) {
     fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd_ < 0) throw IoError(errno, "open");
     struct stat s;
@@ -31,6 +32,7 @@ class FileBytes : public Bytes {
   ~FileBytes() override { ::close(fd_); }
 
   uint64_t size() const override { return size_; }
+  bool seek_is_cheap() const override { return seek_is_cheap_; }
 
   void read(uint64_t offset, uint8_t* to, size_t n) const override {
     while (n > 0) {
@@ -75,6 +77,7 @@ class FileBytes : public Bytes {
   }
 
   std::string path_;
+  bool seek_is_cheap_;
   int fd_;
   uint64_t size_;
   dev_t device_;
@@ -84,8 +87,10 @@ class FileBytes : public Bytes {
 
 class MemoryBytes : public Bytes {
  public:
-  MemoryBytes(const uint8_t* data, size_t n) : data_(data), size_(n) {}
+  MemoryBytes(const uint8_t* data, size_t n, bool seek_is_cheap)
+      : data_(data), size_(n), seek_is_cheap_(seek_is_cheap) {}
   uint64_t size() const override { return size_; }
+  bool seek_is_cheap() const override { return seek_is_cheap_; }
   void read(uint64_t offset, uint8_t* to, size_t n) const override {
     if (offset > size_ || n > size_ - offset) throw ChangedError(size_);
     std::memcpy(to, data_ + offset, n);
@@ -95,16 +100,17 @@ class MemoryBytes : public Bytes {
  private:
   const uint8_t* data_;
   size_t size_;
+  bool seek_is_cheap_;
 };
 
 }  // namespace
 
-std::unique_ptr<Bytes> open_file(const std::string& path) {
-  return std::make_unique<FileBytes>(path);
+std::unique_ptr<Bytes> open_file(const std::string& path, bool seek_is_cheap) {
+  return std::make_unique<FileBytes>(path, seek_is_cheap);
 }
 
-std::unique_ptr<Bytes> open_memory(const uint8_t* data, size_t n) {
-  return std::make_unique<MemoryBytes>(data, n);
+std::unique_ptr<Bytes> open_memory(const uint8_t* data, size_t n, bool seek_is_cheap) {
+  return std::make_unique<MemoryBytes>(data, n, seek_is_cheap);
 }
 
 }  // namespace monolith

@@ -21,11 +21,32 @@ struct ChangedError : std::runtime_error {
   uint64_t offset;
 };
 
-// Stored bytes at offsets.
+// How bytes are best read one after the other.
+struct ReadSizes {
+  size_t first = 64 << 10;   // in the first read; then twice as much each time,
+  size_t most = 512 << 10;   // up to so much
+  size_t beyond = 4 << 10;   // past the end of a range, for its last record
+  uint32_t ahead = 0;        // how many reads to begin early
+};
+
+// A read that was begun. Ends by itself where nobody wants it any more.
+class BegunRead {
+ public:
+  virtual ~BegunRead() = default;
+  // Waits for it and hands its bytes over, once. Throws what Bytes::read() does.
+  virtual void take(uint8_t* to) = 0;
+};
+
+// Stored bytes at offsets. Safe to use from several threads.
 class Bytes {
  public:
   virtual ~Bytes() = default;
   virtual uint64_t size() const = 0;
+  // Does a read elsewhere cost about as much as one that goes on?
+  virtual bool seek_is_cheap() const { return true; }
+  virtual ReadSizes sizes() const { return {}; }
+  // Begins to read n bytes, where that takes no thread of ours to wait for; else returns null.
+  virtual std::unique_ptr<BegunRead> begin(uint64_t, size_t) const { return nullptr; }
   // Reads exactly n bytes. Throws IoError, or ChangedError where the file ends early.
   virtual void read(uint64_t offset, uint8_t* to, size_t n) const = 0;
   // Throws ChangedError if the file has another size, or its path another file, than when opened.
@@ -33,10 +54,10 @@ class Bytes {
 };
 
 // A regular file, read with pread: never mapped, so that a file that shrinks is an error and no
-// crash. Safe to use from several threads.
-std::unique_ptr<Bytes> open_file(const std::string& path);
+// crash.
+std::unique_ptr<Bytes> open_file(const std::string& path, bool seek_is_cheap = true);
 
 // Memory owned by the caller.
-std::unique_ptr<Bytes> open_memory(const uint8_t* data, size_t n);
+std::unique_ptr<Bytes> open_memory(const uint8_t* data, size_t n, bool seek_is_cheap = true);
 
 }  // namespace monolith

@@ -294,6 +294,7 @@ void read_ranges(const std::shared_ptr<Source>& source) {
       o.end = o.start + below(size - o.start + 1);
       if (below(2)) o.end = size;
       o.ceiling = size;
+      if (below(4) == 0) o.read_bytes = 1 + below(1000);
       Reader reader(source, o);
       reader.starts_well();
       read_everything(reader, static_cast<int>(below(3)));
@@ -321,6 +322,48 @@ void read_by_map(const std::shared_ptr<Source>& source, const Bytes_& data) {
   other->map().pack(other->max_block(), again);
   check(!is_good || to_vector(again) == to_vector(packed), "a map that changes on its way");
   read_ranges(other);
+}
+
+struct Read {
+  std::vector<std::pair<uint64_t, uint64_t>> records;
+  std::vector<Damage> damages;
+  uint64_t position;
+};
+
+Read read_all(const std::shared_ptr<Source>& source, const RangeOptions& options) {
+  Read found;
+  Reader reader(source, options);
+  while (const Frame* frame = reader.next()) found.records.emplace_back(frame->position, frame->length);
+  reader.settle();
+  found.damages = reader.damages();
+  found.position = reader.position();
+  return found;
+}
+
+// One pass that maps the blocks on its way finds what is found by a map that is made in advance.
+void read_in_one_pass(const std::shared_ptr<Source>& source, Compression expected, const Bytes_& data) {
+  auto unmapped = std::make_shared<Source>(open_memory(data.data(), data.size(), false), expected,
+                                           source->max_record());
+  check(unmapped->compression() == source->compression(), "another compression");
+  RangeOptions o;
+  o.end = o.ceiling = kStreamEnd;
+  o.skip = below(4) != 0;
+  o.verify = below(4) != 0;
+  const Read wanted = read_all(source, o);
+  o.read_bytes = 1 + below(1000);
+  const Read found = read_all(unmapped, o);
+  check(found.records == wanted.records && found.position == wanted.position, "other records");
+  check(found.damages.size() == wanted.damages.size(), "other damages");
+  for (size_t i = 0; i < found.damages.size(); ++i) {
+    const Damage &a = found.damages[i], &b = wanted.damages[i];
+    check(a.kind == b.kind && a.position == b.position && a.end == b.end && a.offset == b.offset &&
+              a.length == b.length && a.one_record == b.one_record, "another damage");
+  }
+  if (source->compression() == Compression::plain) return;
+  Buffer one, other;
+  source->map().pack(source->max_block(), one);
+  unmapped->map().pack(source->max_block(), other);
+  check(to_vector(one) == to_vector(other), "another map");
 }
 
 // Parts of a snappy block, out of memory that ends where the block does.
@@ -435,6 +478,7 @@ int main(int argc, char** argv) {
     auto source = std::make_shared<Source>(open_memory(data.data(), data.size()), expected, max_record);
     read_ranges(source);
     read_by_map(source, data);
+    read_in_one_pass(source, expected, data);
     read_raw(data);
     read_states();
   }
