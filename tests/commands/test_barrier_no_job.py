@@ -12,20 +12,15 @@ from typing import Any
 import pytest
 from cli_support import call, failed, monolith
 from fake_jobs import OriginalJob, OurJob, Refusal, listening, serving, write_address
+from ports import free_ports
 
 from monolith_cli.control import client
 
 pytestmark = pytest.mark.usefixtures("ann")
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def test_a_stale_address(tmp_path: Path) -> None:
-    address = f"127.0.0.1:{closed_port()}"
+    address = f"127.0.0.1:{free_ports()[0]}"
     write_address(tmp_path, address + "\n")
     for command in ("place", "remove", "status"):
         start = time.monotonic()
@@ -34,7 +29,7 @@ def test_a_stale_address(tmp_path: Path) -> None:
         assert f"nobody listens at {address}" in line
         assert "stale" in line
         assert "another host" in line
-    write_address(tmp_path, f"{socket.gethostname()}:{closed_port()}")
+    write_address(tmp_path, f"{socket.gethostname()}:{free_ports()[0]}")
     line = failed(call("barrier", "status", tmp_path), 5)
     assert "stale" in line
     assert "another host" not in line
@@ -193,6 +188,6 @@ def original_dir(tmp_path: Path) -> Path:
 
 
 def test_proxies_are_not_asked(job: OurJob) -> None:
-    proxy = f"http://127.0.0.1:{closed_port()}"
+    proxy = f"http://127.0.0.1:{free_ports()[0]}"
     done = monolith("barrier", "status", job.model_dir, http_proxy=proxy, grpc_proxy=proxy)
     assert done.returncode == 0, done.stderr

@@ -35,6 +35,7 @@ sys.path[:0] = [str(path) for path in (HERE, ROOT / "examples") if str(path) not
 import chaos_job  # noqa: E402
 import train  # noqa: E402
 from fork_server import START_SECONDS, ForkServer, Process  # noqa: E402
+from ports import free_addresses  # noqa: E402
 
 BATCH = 4
 WORKERS = 2
@@ -76,7 +77,7 @@ class Job:
         self._argv += ["--save-steps", str(save_steps), "--pause", str(pause)]
         self._argv += ["--deadline", str(deadline)]
         self._arguments = arguments or {}
-        ports = [f"127.0.0.1:{port}" for port in train.free_ports(len(NAMES))]
+        ports = free_addresses(len(NAMES))
         self._cluster = {"ps": ports[:1], "chief": ports[1:2], "worker": ports[2:]}
         self._marker = directory / "stopped"
         self._boundary = ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import resource
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from iterator_support import commit
+from ports import free_addresses
 from tf_support import tensorflow
 
 from monolith_cli.checkpoint.inputs import (
@@ -129,12 +129,7 @@ def files_of_at_most(limit: int) -> Iterator[None]:
 def servers(*jobs: str) -> dict[str, str]:
     """The addresses of servers in this process, one a job. They stay until the process ends."""
     tf = tensorflow()
-    ports: dict[str, list[str]] = {}
-    with contextlib.ExitStack() as stack:
-        for job in jobs:
-            place = stack.enter_context(socket.socket())
-            place.bind(("localhost", 0))
-            ports[job] = [f"localhost:{place.getsockname()[1]}"]
+    ports = {job: free_addresses(1) for job in jobs}
     started = {job: tf.compat.v1.train.Server(ports, job_name=job, task_index=0) for job in jobs}
     _servers.extend(started.values())
     return {job: server.target for job, server in started.items()}

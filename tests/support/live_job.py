@@ -19,7 +19,7 @@ import pytest
 from cli_support import MONOLITH, environment, monolith
 from clocks import preloaded
 from fork_server import ForkServer, Process
-from train import free_ports
+from ports import free_addresses
 
 from monolith_cli.checkpoint.restart import restart_point
 
@@ -60,7 +60,7 @@ class LiveJob:
         self._argv = [os.path.relpath(self.model_dir), "--workers", "3", "--records", "24000"]
         self._argv += ["--batch", "1", "--save-steps", "1000000", "--pause", "0.03"]
         self._argv += ["--deadline", "60", *options]
-        hosts = [f"127.0.0.1:{port}" for port in free_ports(5)]
+        hosts = free_addresses(5)
         self._cluster = {"ps": hosts[:1], "chief": hosts[1:2], "worker": hosts[2:]}
         self.processes: dict[str, Process] = {}
 

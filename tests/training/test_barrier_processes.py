@@ -6,11 +6,7 @@ One job runs through all tests, in their order.
 from __future__ import annotations
 
 import json
-import os
 import queue
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Program
+from ports import free_addresses
 from tf_support import tensorflow
 from waiting import eventually
 
@@ -31,24 +29,13 @@ class Process:
     """One process of the job, and what it has said."""
 
     def __init__(self, role: str, index: int, cluster: dict[str, list[str]]) -> None:
-        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
-        package = Path(sys.modules["monolith_cli"].__file__ or "").parents[1]
-        environment["PYTHONPATH"] = str(package)
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), role, str(index), json.dumps(cluster)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
+        self.process = Program(PROGRAM, role, index, json.dumps(cluster), quiet=True)
         self.said: list[dict[str, Any]] = []
         self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
         for line in self.process.stdout:
             said = json.loads(line)
             if "answer" in said:
@@ -57,7 +44,6 @@ class Process:
 
     def ask(self, expression: str) -> Any:
         """What the chief answers to an expression of `op` and `session`."""
-        assert self.process.stdin is not None
         self.process.stdin.write(expression + "\n")
         self.process.stdin.flush()
         return self.answers.get(timeout=20)["answer"]
@@ -71,22 +57,13 @@ class Process:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
         self.reader.join(10)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
+        self.process.close()
 
 
 class Job:
     def __init__(self) -> None:
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-        ports = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-        for each in sockets:
-            each.close()
+        ports = free_addresses(4)
         self.cluster = {"ps": ports[:1], "chief": ports[1:2], "worker": ports[2:]}
         self.processes: list[Process] = []
         self.start("ps", 0)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import environment
+from forked import Program
 from save_support import chief, names, steps
 from tf_support import save_checkpoint, tensorflow
 
@@ -26,8 +24,6 @@ from monolith_cli.checkpoint.claim import Claim, raise_counter, read_claim, writ
 from monolith_cli.checkpoint.inputs import StepInputs, write_step_inputs
 from monolith_cli.errors import DirectoryInUseError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 90
 
 
@@ -211,8 +207,7 @@ def test_a_command_that_was_cut_off(tmp_path: Path) -> None:
 
 
 CHIEF = """
-    import sys, time
-    sys.path[:0] = [{support!r}]
+    import time
     from save_support import chief
     with chief({directory!r}, save_steps=1, max_to_keep=2) as job:
         while True:
@@ -223,23 +218,11 @@ CHIEF = """
 
 
 @contextmanager
-def chief_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
+def chief_process(directory: Path) -> Iterator[Program]:
     """A chief that saves every step, after its first one."""
-    text = textwrap.dedent(CHIEF.format(support=str(SUPPORT), directory=str(directory)))
-    with subprocess.Popen(
-        [sys.executable, "-c", text],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
-        cwd=directory,  # the checkout would come before what is installed
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() != "", process.communicate()[1]
-            yield process
-        finally:
-            process.kill()
+    with Program(textwrap.dedent(CHIEF.format(directory=str(directory)))) as process:
+        assert process.stdout.readline() != "", process.communicate()[1]
+        yield process
 
 
 def test_a_chief_that_was_cut_off_and_comes_back(tmp_path: Path) -> None:

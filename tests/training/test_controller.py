@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import forked
 import grpc
 import pytest
 from control_support import ADDRESS, LOG, TOKEN, refused, running
 from fake_jobs import message
+from ports import free_ports
 from save_support import listener, steps
 from tf_support import tensorflow
 from waiting import eventually
@@ -23,7 +24,7 @@ from monolith_cli.control.address import parse_address
 from monolith_cli.control.client import JobClient, Tls, connect
 from monolith_cli.errors import RefusedError, UnreachableError, UsageError
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("job_ends")]
+pytestmark = pytest.mark.usefixtures("job_ends")
 
 
 def listening(host: str, port: int) -> bool:
@@ -120,8 +121,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_port_of_ones_own_choice(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports()
     for _ in range(2):  # it is free at once
         with running(tmp_path, port=port) as job, job.client() as client:
             assert job.address == f"127.0.0.1:{port}"
@@ -304,10 +304,7 @@ def test_a_session_that_recovers(tmp_path: Path, port: str) -> None:
                 fail.clear()
                 raise tf.errors.AbortedError(None, None, "a server is gone")
 
-    chosen = 0
-    if port == "given":
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            chosen = free.getsockname()[1]
+    chosen = free_ports()[0] if port == "given" else 0
     with running(tmp_path, port=chosen, more_hooks=[lambda job: Failing()]) as job:
         seen = set()
         for made in (1, 2, 3):
@@ -425,11 +422,6 @@ with tf.Graph().as_default():
     assert files <= set(os.listdir(sys.argv[1]))
     sys.exit(3)
 """
-    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # In the checkout its sources would be imported, in place of the package.
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = forked.run(program, tmp_path)
     assert done.returncode == 3, done.stderr
     assert not {ADDRESS, TOKEN} & set(os.listdir(tmp_path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from save_support import chief, workers
 from tf_support import tensorflow
@@ -18,7 +17,6 @@ from waiting import eventually
 
 from monolith_cli.errors import UnfinishedWorkersError, UnreachableError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 POLL = 0.02
 _servers: list[Any] = []
 
@@ -346,16 +344,8 @@ if what == "after":
     ],
 )
 def test_sigterm(ops: Any, what: str, code: int, output: str) -> None:
-    package = str(Path(ops.__file__).parents[2])
-    start = f"import sys; sys.path.insert(0, {package!r})\nimport tensorflow as tf\n"
-    program = start + "tf.compat.v1.disable_eager_execution()\n" + PROGRAM
-    done = subprocess.run(
-        [sys.executable, "-c", program, what],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    program = "import tensorflow as tf; tf.compat.v1.disable_eager_execution()\n" + PROGRAM
+    done = forked.run(program, what)
     assert (done.returncode, done.stdout) == (code, output), done.stderr[-2000:]
 
 

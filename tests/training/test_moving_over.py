@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from cli_support import MONOLITH, environment, monolith
+from ports import free_ports
 from save_support import Job, chief, listener
 from tf_support import tensorflow
-from train import free_ports
 
 from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.restart import restart_point

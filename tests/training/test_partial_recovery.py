@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_addresses
 from save_support import Killed
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 SERVERS = ("/job:ps/task:0", "/job:ps/task:1")
 
 
@@ -18,12 +17,7 @@ SERVERS = ("/job:ps/task:0", "/job:ps/task:1")
 def target() -> str:
     """The address of a chief with two parameter servers, in this process."""
     tf = tensorflow()
-    ports = []
-    for _ in range(3):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-    hosts = [f"127.0.0.1:{port}" for port in ports]
+    hosts = free_addresses(3)
     cluster = tf.train.ClusterSpec({"ps": hosts[:2], "chief": hosts[2:]})
     servers = [
         tf.distribute.Server(cluster, job_name=job, task_index=task)

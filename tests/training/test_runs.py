@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from tf_support import tensorflow
 from waiting import eventually
 
 from monolith_cli.errors import UnreachableError
-
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
@@ -424,21 +421,9 @@ gc.collect()
 with runs.monitored_session(op, 0, sys.argv[1], master=server.target) as session:
     session.run(train)
 """
-    package = str(Path(runs.__file__).parents[2])
+    start = "import tensorflow as tf; tf.compat.v1.disable_eager_execution()\n"
     for _ in range(2):
-        result = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"import sys; sys.path.insert(0, {package!r})\n"
-                "import tensorflow as tf; tf.compat.v1.disable_eager_execution()" + program,
-                str(tmp_path),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        result = forked.run(start + program, tmp_path)
         assert result.returncode == 0, result.stderr[-2000:]
 
 

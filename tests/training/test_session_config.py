@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import Program
+from ports import free_addresses
 from tf_support import tensorflow
 from waiting import eventually
 
@@ -24,24 +22,18 @@ class Process:
 
     def __init__(self, job: str, task: int, cluster: str, directory: Path) -> None:
         self.lines: list[str] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", PROGRAM, job, str(task), cluster, directory],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
-        )
+        self._process = Program(PROGRAM, job, task, cluster, directory, quiet=True)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        for line in self._process.stdout or ():
+        for line in self._process.stdout:
             self.lines.append(line.strip())
 
     def kill(self) -> None:
-        with self._process as process:  # closes its pipes
-            process.kill()
-            self._reader.join(10)
+        self._process.kill()
+        self._reader.join(10)
+        self._process.close()
 
 
 @pytest.fixture
@@ -53,11 +45,7 @@ def processes() -> Iterator[list[Process]]:
 
 
 def cluster_of(**counts: int) -> str:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(sum(counts.values()))]
-    ports = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return json.dumps({job: [ports.pop() for _ in range(count)] for job, count in counts.items()})
+    return json.dumps({job: free_addresses(count) for job, count in counts.items()})
 
 
 def test_a_chief_that_starts_again_needs_no_worker(
