@@ -83,7 +83,8 @@ def reading(tmp_path: Path) -> Path:
 # --- show -----------------------------------------------------------------------------------
 
 
-def test_show(reading: Path, tmp_path: Path) -> None:
+def test_show(reading: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # as many as the paths of this test may need
     done = call("iterator", "show", reading)
     assert (done.code, done.err) == (0, "")
     position, nodes, fingerprint = done.out.split("\n\n")[1:]
