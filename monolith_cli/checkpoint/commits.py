@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from monolith_cli.storage.location import AnyPath
-    from monolith_cli.storage.store import Store
+    from monolith_cli.storage.protocols import Store
 
 __all__ = ["CommittedSteps"]
 

@@ -6,7 +6,7 @@ trace. Every look at whether a step is whole asks here.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.manifests import file_crc32c, read_step_manifest
 from monolith_cli.checkpoint.names import INDEX_SUFFIX
@@ -14,7 +14,10 @@ from monolith_cli.checkpoint.shard_set import MISSING_HINT
 from monolith_cli.errors import CorruptionError, MissingShardError, MonolithError, PathNotFoundError
 from monolith_cli.formats.manifest import Manifest, ManifestFile
 from monolith_cli.storage.location import join, split
-from monolith_cli.storage.store import Store, store_of
+from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from monolith_cli.storage.protocols import Store
 
 __all__ = ["LostFile", "lost_files"]
 

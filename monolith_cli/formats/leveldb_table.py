@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from monolith_cli.storage.location import AnyPath
-    from monolith_cli.storage.store import OpenFile
+    from monolith_cli.storage.protocols import OpenFile
 
 __all__ = ["MAX_BLOCK_BYTES", "TableEntry", "format_table", "read_table"]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from monolith_cli.storage.location import AnyPath
-    from monolith_cli.storage.store import OpenFile
+    from monolith_cli.storage.protocols import OpenFile
 
 __all__ = ["Slice", "TensorBundle", "TensorEntry", "cut_off", "other_format"]
 

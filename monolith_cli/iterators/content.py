@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from monolith_cli.storage.store import OpenFile
+    from monolith_cli.storage.protocols import OpenFile
 
 __all__ = ["Content", "OddEnd"]
 

@@ -13,13 +13,14 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
-from monolith_cli.storage.store import MAX_SMALL_BYTES, Abilities, Item, Status
+from monolith_cli.storage.store import MAX_SMALL_BYTES, Item, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-    from typing import Literal
 
     from monolith_cli.storage.atomic import AtomicFile
+    from monolith_cli.storage.protocols import Abilities
+    from monolith_cli.storage.store import Kind
 
 __all__ = ["LOCAL", "LocalStore"]
 
@@ -35,6 +36,8 @@ class LocalStore:
     @property
     def abilities(self) -> Abilities:
         """All of them; some network file systems have no hard links."""
+        from monolith_cli.storage.protocols import Abilities
+
         return Abilities(rename=True, hard_link=True, put_if_absent=True, times=True)
 
     def names(self, directory: str) -> list[str]:
@@ -277,7 +280,7 @@ def _status(found: os.stat_result) -> Status:
     return Status(_kind(found.st_mode), size, modified_ns, (found.st_ino, size, modified_ns))
 
 
-def _kind(mode: int) -> Literal["file", "directory", "link", "other"]:
+def _kind(mode: int) -> Kind:
     if stat.S_ISREG(mode):
         return "file"
     if stat.S_ISDIR(mode):

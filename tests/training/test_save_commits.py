@@ -22,9 +22,9 @@ from save_support import (
 )
 from tf_support import tensorflow
 
-from monolith_cli.checkpoint import commits
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import StepNotFoundError
+from monolith_cli.storage.local import LocalStore
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
 
@@ -36,7 +36,7 @@ def at_boundary(
     """Call `act` with a name at each boundary inside a save that is not a listener's."""
     from monolith_cli.training.saves import save as module
 
-    saver, write_inputs, write = hook._get_saver(), module.write_step_inputs, commits.atomic_write
+    saver, write_inputs, write = hook._get_saver(), module.write_step_inputs, LocalStore.put
     write_manifest, store = module.write_step_manifest, saver.save
 
     def save(*args: Any, **options: Any) -> Any:
@@ -53,10 +53,10 @@ def at_boundary(
         write_manifest(*args)
         act("manifest done")
 
-    def commit(path: str, data: bytes) -> None:
+    def commit(local: LocalStore, path: str, data: bytes) -> None:
         if os.path.basename(path) == "checkpoint":
             act("commit")
-        write(path, data)
+        write(local, path, data)
         if os.path.basename(path) == "checkpoint":
             act("commit done")
 
@@ -64,7 +64,7 @@ def at_boundary(
         patch.setattr(saver, "save", save)
         patch.setattr(module, "write_step_inputs", inputs)
         patch.setattr(module, "write_step_manifest", manifest)
-        patch.setattr(commits, "atomic_write", commit)
+        patch.setattr(LocalStore, "put", commit)
         yield
 
 

@@ -21,9 +21,9 @@ from save_support import (
 )
 from tf_support import tensorflow
 
-from monolith_cli.checkpoint import commits
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import WriteError
+from monolith_cli.storage import atomic
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
 
@@ -148,20 +148,19 @@ def test_a_full_disk_in_the_dense_variables(save: Any, tmp_path: Path) -> None:
 def test_a_full_disk_at_a_small_file(
     save: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    from monolith_cli.checkpoint import inputs
     from monolith_cli.training.saves import directory as save_directory
 
     calls: list[str] = []
     full = [True]
-    write = commits.atomic_write
+    write = atomic.atomic_write
 
-    def atomic_write(path: str, data: bytes) -> None:
+    def atomic_write(path: str, data: bytes, **options: Any) -> None:
         calls.append(os.path.basename(path))
         if os.path.basename(path) == file and full and "l before 2" in calls:
             raise WriteError("not written: No space left on device", path=path, kind="no_space")
-        write(path, data)
+        write(path, data, **options)
 
-    for module in (inputs, commits, save_directory):
+    for module in (atomic, save_directory):
         monkeypatch.setattr(module, "atomic_write", atomic_write)
     with chief(tmp_path, save_steps=100, listeners=[listener("l", calls)]) as job:
         job.train(1)
