@@ -69,6 +69,22 @@ class File:
 
     def __init__(self, path: bytes, expected: str = 'plain', max_record_bytes: int = 67108864, block_map: bytes | None = None, seek_is_cheap: bool = True) -> None: ...
 
+    @staticmethod
+    def over(source: object, expected: str = 'plain', max_record_bytes: int = 67108864, block_map: bytes | None = None, seek_is_cheap: bool = False) -> File:
+        """
+        A file that an object reads.
+
+        `source.size` is how many bytes it has. `source.read_into(offset, buffer)` fills a
+        memoryview from an offset on and returns how many bytes it has read; fewer than asked
+        means that the file got shorter, a ChangedError. It is called by whoever reads, several
+        threads at a time, and by a thread that reads ahead. What it raises reaches the caller of
+        the Reader. `source.version`, if there is one, and `size` must stay as they are for
+        `check_unchanged()`, which calls `source.check_unchanged()` where there is that.
+
+        The object lives as long as the File and its Readers, and until a read ahead is over.
+        Reads are of 1 MiB at first, up to 8 MiB, and one is made ahead.
+        """
+
     @property
     def compression(self) -> str: ...
 

@@ -6,7 +6,7 @@ namespace monolith {
 
 void Reads::append(uint64_t offset, size_t n, uint64_t limit, Buffer& to) {
   const bool goes_on = offset == next_;
-  if (!goes_on) begun_.clear();
+  if (!begun_.empty() && begun_.front().offset != offset) begun_.clear();
   if (begun_.empty()) {
     bytes_.read(offset, to.tail(n), n);
   } else {

@@ -36,7 +36,7 @@ class Reads {
   ReadSizes sizes_;
   size_t piece_;
   uint64_t next_ = UINT64_MAX;  // where the last read ended
-  std::vector<Begun> begun_;    // what follows each other from there on
+  std::vector<Begun> begun_;    // reads that follow each other
 };
 
 // Bytes of which large pieces are read, for many small reads of what has no cheap seeks. For one
