@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from monolith_cli.checkpoint import names as file_names
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
 from monolith_cli.fid import V2_SIGNATURE_BITS
-from monolith_cli.formats import checkpoint_state, wire
+from monolith_cli.formats import checkpoint_state
 from monolith_cli.storage.atomic import atomic_write, left_behind, temporary_path
 from monolith_cli.storage.local import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, TypeAlias
 
     import numpy as np
+
+    from monolith_cli.tables.writer import DumpWriter
 
     Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
     Float32s: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -155,11 +157,11 @@ def write_sample(
         prefix = directory / f"{file_names.MODEL_BASE}-{step}"
         _remove_left_behind(directory, prefix.name)
         with _replacing_directory(Path(f"{prefix}{file_names.ASSETS_SUFFIX}")) as assets:
-            if multi:
-                jobs = _multi_jobs(assets, plans, shards, recipe)
-            else:
-                jobs = _single_jobs(assets, plans, shards, recipe)
-            _run(jobs, _Writing(entries, progress))
+            with contextlib.ExitStack() as dumps:
+                jobs = (_multi_jobs if multi else _single_jobs)(
+                    assets, plans, shards, recipe, dumps
+                )
+                _run(jobs, _Writing(entries, progress))
             stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
             _write_dense(prefix, step, dim, seed)
             for name in (file_names.ckpt_info_name(step), file_names.ckpt_manifest_name(step)):
@@ -201,12 +203,12 @@ class _Part(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A record file: parts of tables (entries), or else records as they are."""
+    """A file of a dump, and the parts of tables that it gets."""
 
-    path: Path
-    compression: str
+    dump: DumpWriter
+    shard: int
     parts: list[_Part]
-    records: list[bytes]
+    multi: bool
     recipe: _Recipe
 
 
@@ -265,30 +267,26 @@ def _parts(plan: _Plan, shards: int) -> list[_Part]:
     ]
 
 
-def _single_jobs(assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe) -> list[_Job]:
-    return [
-        _Job(_shard_path(assets, plan.table.name, part.shard, shards), "plain", [part], [], recipe)
-        for plan in plans
-        for part in _parts(plan, shards)
-    ]
+def _single_jobs(
+    assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe, dumps: contextlib.ExitStack
+) -> Iterator[_Job]:
+    from monolith_cli.tables.writer import DumpWriter
+
+    for plan in plans:
+        dump = dumps.enter_context(DumpWriter(assets, plan.table.name, shards))
+        for part in _parts(plan, shards):
+            yield _Job(dump, part.shard, [part], False, recipe)
 
 
-def _multi_jobs(assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe) -> list[_Job]:
+def _multi_jobs(
+    assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe, dumps: contextlib.ExitStack
+) -> Iterator[_Job]:
+    from monolith_cli.tables.writer import DumpWriter
+
+    dump = dumps.enter_context(DumpWriter(assets, _MULTI_BASE, shards, multi=True))
     by_table = [_parts(plan, shards) for plan in plans]
-    jobs = []
     for shard in range(shards):
-        parts = [of_table[shard] for of_table in by_table]
-        meta = [wire.encode_table_meta(part.plan.table.name, part.entries) for part in parts]
-        meta_base = _MULTI_BASE + file_names.META_SUFFIX
-        jobs += [
-            _Job(_shard_path(assets, _MULTI_BASE, shard, shards), "snappy", parts, [], recipe),
-            _Job(_shard_path(assets, meta_base, shard, shards), "plain", [], meta, recipe),
-        ]
-    return jobs
-
-
-def _shard_path(assets: Path, base: str, shard: int, shards: int) -> Path:
-    return assets / file_names.shard_name(base, shard, shards)
+        yield _Job(dump, shard, [of_table[shard] for of_table in by_table], True, recipe)
 
 
 class _Writing:
@@ -308,12 +306,12 @@ class _Writing:
                 self._progress(self._done, self._total)
 
 
-def _run(jobs: list[_Job], writing: _Writing) -> None:
+def _run(jobs: Iterable[_Job], writing: _Writing) -> None:
     """Write the files, as many at a time as there are processors; a failure ends all of it."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(_write_records, job, writing) for job in jobs]
+        futures = [pool.submit(_write_shard, job, writing) for job in jobs]
         try:
             for future in futures:
                 future.result()
@@ -323,17 +321,15 @@ def _run(jobs: list[_Job], writing: _Writing) -> None:
             raise
 
 
-def _write_records(job: _Job, writing: _Writing) -> None:
-    from monolith_cli.formats.tfrecord import RecordWriter
-
-    with RecordWriter(job.path, compression=job.compression) as writer:
-        for record in job.records:
-            writer.write(record)
+def _write_shard(job: _Job, writing: _Writing) -> None:
+    with job.dump.shard(job.shard) as writer:
         for part in job.parts:
+            if job.multi:
+                writer.begin(part.plan.table.name)
             for framed, entries in _framed_entries(part, job.recipe):
                 if writing.given_up.is_set():
                     return
-                writer.write_framed(framed)
+                writer.write_framed(framed, entries)
                 writing.wrote(entries)
 
 
