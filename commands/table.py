@@ -389,10 +389,10 @@ def get(
             progress=progress,
         )
     if json:
-        show(line.decode() for line in matches.lines)
+        show(entry.json.decode() for entry in matches.entries)
     else:
-        show(entries_lines(matches.lines, look=look_of(sys.stdout)))
-    messages.took(f"{count_text(len(matches.lines), 'entry', 'entries')} found")
+        show(entries_lines(matches.entries, look=look_of(sys.stdout)))
+    messages.took(f"{count_text(len(matches.entries), 'entry', 'entries')} found")
     skipped = distinct(
         [*matches.skipped, *(damage for each in tables for damage in each.skipped())]
     )

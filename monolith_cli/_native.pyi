@@ -225,6 +225,12 @@ class Reader:
         Returns the lines, how many they are, and how many floats had to be null.
         """
 
+    def json_entries(self, limit: int, filter: Filter | None = None, columns: int = 63, fid_version: int = 2, number_ids: bool = False, table: str = 'null', name_non_finite: bool = False) -> tuple[list[tuple[int, bytes]], int]:
+        """
+        So many entries, each its feature id and its JSON; fewer only when it is done.
+        Returns them, and how many floats had to be null.
+        """
+
     def columns(self, limit: int, filter: Filter | None = None, fid_version: int = 2, with_embedding: bool = True, with_optimizers: bool = True) -> dict[str, Any]:
         """
         So many entries as columns; fewer only when it is done. Raw little-endian arrays by

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monolith_cli.reports.text import PLAIN, Look, count_text, name_text
+
+if TYPE_CHECKING:
+    from monolith_cli.tables.folds.entries import Entry
 
 __all__ = [
     "cursor_line",
@@ -59,21 +62,16 @@ def non_finite_warning(count: int, *, null: bool = True) -> str | None:
     return f"{count_text(count, 'float')} not finite" + (", written as null" if null else "")
 
 
-def entries_lines(lines: Iterable[bytes], *, look: Look = PLAIN) -> Iterator[str]:
-    """Entries from their JSON objects, with an empty line between two.
-
-    NaN, Infinity and -Infinity may stand for floats.
-    """
-    from json import loads
-
-    for number, line in enumerate(lines):
+def entries_lines(entries: Iterable[Entry], *, look: Look = PLAIN) -> Iterator[str]:
+    """Entries with an empty line between two. NaN, Infinity and -Infinity may stand for floats."""
+    for number, entry in enumerate(entries):
         if number:
             yield ""
-        yield from entry_lines(loads(line), look=look)
+        yield from entry_lines(entry.values(), look=look)
 
 
 def entry_lines(entry: Mapping[str, Any], *, look: Look = PLAIN) -> Iterator[str]:
-    """One entry, from its JSON object, of which keys may have been left out."""
+    """One entry, from its values by key, of which some may have been left out."""
     if "fid" in entry:
         yield look.bold(f"fid {entry['fid']}")
     if entry.get("table") is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.errors import UsageError
 from monolith_cli.execution.workers import Workers
-from monolith_cli.tables.folds.output import COLUMNS, FramesFold, JsonFold
+from monolith_cli.tables.folds.output import COLUMNS, FramesFold, JsonFold, check_columns
 from monolith_cli.tables.pages import ShardReader
 from monolith_cli.tables.ranges import RANGE_BYTES, read_ranges
 
@@ -101,9 +101,7 @@ class Dump:
             raise UsageError(f"no format {format!r}")
         if limit is not None and limit < 1:
             raise UsageError(f"limit {limit}: at least one entry")
-        unknown = set(columns) - set(COLUMNS)
-        if unknown:
-            raise UsageError(f"no column {', '.join(sorted(unknown))}")
+        check_columns(columns)
         self.entries = 0
         self.next_offset: int | None = None
         self.non_finite = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import EntryNotFoundError
-from monolith_cli.tables.dump import COLUMNS, Dump
+from monolith_cli.execution.workers import Workers
+from monolith_cli.tables.folds.entries import Entries, EntriesFold
+from monolith_cli.tables.folds.output import COLUMNS
+from monolith_cli.tables.ranges import read_ranges
 from monolith_cli.tables.stream import EntryFilter
 
 if TYPE_CHECKING:
@@ -14,23 +17,21 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.folds.entries import Entry
     from monolith_cli.tables.stream import EntryStream, ReadOptions
 
 __all__ = ["Found", "absent_error", "find_entries"]
-
-# An entry's fid comes first in its object, as a string or as a number.
-_FID = re.compile(rb'\{"fid":\s*"?(-?[0-9]+)"?,?\s*')
 
 
 class Found(NamedTuple):
     """What a look-up found.
 
-    `lines` are JSON objects, one an entry, in the order of the tables; `absent` the feature ids
-    that no table has; `non_finite` how many floats are not finite; `skipped` damage, in which more
-    entries may have been.
+    `entries` are in the order of the tables; `absent` the feature ids that no table has;
+    `non_finite` how many floats are not finite; `skipped` damage, in which more entries may have
+    been.
     """
 
-    lines: list[bytes]
+    entries: list[Entry]
     absent: list[int]
     non_finite: int
     skipped: list[Skipped]
@@ -58,7 +59,7 @@ def find_entries(
     fids
         Signed, as stored. One may be in several tables.
     columns, number_ids, name_non_finite
-        What the objects hold, as in `Dump`.
+        What is shown of entries, as in `Dump`.
     jobs, executor
         Who reads, as in `Dump`.
     progress
@@ -69,25 +70,23 @@ def find_entries(
     CorruptionError
         Damage, unless it is to be skipped.
     """
-    dump = Dump(
-        stream,
-        options,
-        columns=("fid", *columns),
-        number_ids=number_ids,
-        name_non_finite=name_non_finite,
-        chosen=EntryFilter((), fids, fid_version),
-        jobs=jobs,
-        executor=executor,
-        progress=progress,
-    )
-    lines = []
-    absent = dict.fromkeys(fids)
-    for line in b"".join(dump).splitlines():
-        match = _FID.match(line)
-        assert match is not None, line
-        absent.pop(int(match[1]), None)
-        lines.append(line if "fid" in columns else b"{" + line[match.end() :])
-    return Found(lines, list(absent), dump.non_finite, dump.skipped)
+    fold = EntriesFold(columns, number_ids, name_non_finite, EntryFilter((), fids, fid_version))
+    found = Entries([], 0)
+    skipped: list[Skipped] = []
+    done = 0
+    with (
+        Workers(jobs, executor) as workers,
+        closing(read_ranges(stream, options, fold, workers=workers)) as pieces,
+    ):
+        for piece in pieces:
+            found.merge(piece.value)
+            skipped += piece.skipped
+            done += piece.size
+            if progress is not None:
+                progress(done, stream.size)
+    there = {entry.fid for entry in found.found}
+    absent = [fid for fid in dict.fromkeys(fids) if fid not in there]
+    return Found(found.found, absent, found.non_finite, skipped)
 
 
 def absent_error(

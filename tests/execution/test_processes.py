@@ -29,6 +29,7 @@ from monolith_cli.tables.dump import Dump
 from monolith_cli.tables.extents import LocateTask, MapTask
 from monolith_cli.tables.folds.columns import ColumnsFold
 from monolith_cli.tables.folds.count import CountFold
+from monolith_cli.tables.folds.entries import EntriesFold
 from monolith_cli.tables.folds.output import FramesFold, JsonFold
 from monolith_cli.tables.folds.records import RecordsFold
 from monolith_cli.tables.hash_filters import FilterTask
@@ -46,6 +47,8 @@ FOLDS: dict[str, Callable[[], Any]] = {
     "count some": lambda: CountFold(EntryFilter([(1, 3)], (), "v1")),
     "json": lambda: JsonFold(),
     "json of some": lambda: JsonFold(("fid", "table"), True, True, SOME),
+    "entries": lambda: EntriesFold(),
+    "entries of some": lambda: EntriesFold(("slot", "embedding"), False, False, SOME),
     "frames": lambda: FramesFold(),
     "frames of some": lambda: FramesFold(SOME),
     "columns": lambda: ColumnsFold(),

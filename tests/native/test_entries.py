@@ -115,6 +115,18 @@ def test_json(open_records: Open, seed: int, version: int) -> None:
     assert text.count(b"null") == non_finite
 
 
+@pytest.mark.parametrize("limit", [0, 1, 7, NO_LIMIT])
+@pytest.mark.parametrize("columns", [63, 62, 2, 0])
+def test_json_entry_by_entry(open_records: Open, columns: int, limit: int) -> None:
+    some = cases(77, 12)
+    names = {"columns": columns, "table": '"t"', "name_non_finite": True}
+    found, non_finite = open_records(data for _, data in some).json_entries(limit, **names)
+    text, _, as_lines = open_records(data for _, data in some).json_lines(limit, NO_LIMIT, **names)
+    assert [line for _, line in found] == text.splitlines()
+    assert [fid for fid, _ in found] == [entry.id for entry, _ in some][:limit]
+    assert non_finite == as_lines
+
+
 def test_json_in_literal_bytes(open_records: Open) -> None:
     entry = messages.EntryDump(id=-2, num=[0.1, -0.0, 1e20, float("nan")], last_update_ts_sec=300)
     entry.opt.dump.add().adagrad.norm.extend([1.5, float("-inf")])

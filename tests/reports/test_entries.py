@@ -11,6 +11,7 @@ from monolith_cli.reports.entries import (
     step_note,
 )
 from monolith_cli.reports.text import Look
+from monolith_cli.tables.folds.entries import Entry
 
 
 def test_cursor() -> None:
@@ -53,5 +54,6 @@ def test_times() -> None:
 
 
 def test_several() -> None:
-    assert list(entries_lines([b'{"fid":"1"}', b'{"fid":"2"}'])) == ["fid 1", "", "fid 2"]
+    two = [Entry(1, b'{"fid":"1"}'), Entry(2, b'{"slot":0}')]
+    assert list(entries_lines(two)) == ["fid 1", "", "  slot       0"]
     assert list(entry_lines({"opt": [{"sgd": {}}], "table": None})) == ["  sgd"]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli import _native
+from monolith_cli.errors import UsageError
 from monolith_cli.fid import version_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
+    from monolith_cli import _native
     from monolith_cli.tables.stream import EntryFilter, Extent
 
-__all__ = ["ALL", "COLUMNS", "Chunk", "Chunks", "FramesFold", "JsonFold"]
+__all__ = [
+    "ALL",
+    "COLUMNS",
+    "Chunk",
+    "Chunks",
+    "FramesFold",
+    "JsonFold",
+    "JsonShape",
+    "check_columns",
+]
 
 COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
 """The keys of an entry in jsonl, in order of output."""
@@ -71,8 +82,8 @@ class FramesFold(_OutputFold):
         return Chunk(data, entries, 0)
 
 
-class JsonFold(_OutputFold):
-    """An object a line for each chosen entry.
+class JsonShape:
+    """Which entries are wanted, and what their objects hold.
 
     Parameters
     ----------
@@ -89,7 +100,7 @@ class JsonFold(_OutputFold):
     Raises
     ------
     UsageError
-        No such version of feature ids, or a slot that it has not.
+        No such column or version of feature ids, or a slot that it has not.
     """
 
     def __init__(
@@ -99,34 +110,25 @@ class JsonFold(_OutputFold):
         name_non_finite: bool = False,
         chosen: EntryFilter | None = None,
     ) -> None:
+        check_columns(columns)
         self.columns = tuple(columns)
         self.number_ids = number_ids
         self.name_non_finite = name_non_finite
         self.chosen = chosen
-        self._mask = sum(1 << i for i, name in enumerate(COLUMNS) if name in columns)
         self._filter = chosen.native() if chosen else None
-        self._version = version_number(chosen.fid_version) if chosen else 2
+        self._shape: dict[str, Any] = {
+            "columns": sum(1 << i for i, name in enumerate(COLUMNS) if name in columns),
+            "fid_version": version_number(chosen.fid_version) if chosen else 2,
+            "number_ids": number_ids,
+            "name_non_finite": name_non_finite,
+        }
         self._names: dict[str | None, str] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
-        arguments = (self.columns, self.number_ids, self.name_non_finite, self.chosen)
-        return (JsonFold, arguments)
+        return (type(self), (self.columns, self.number_ids, self.name_non_finite, self.chosen))
 
-    def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
-        """One chunk, of at most so many entries of a table; None where its name is unknown."""
-        data, entries, non_finite = reader.json_lines(
-            limit,
-            CHUNK_BYTES,
-            self._filter,
-            columns=self._mask,
-            fid_version=self._version,
-            number_ids=self.number_ids,
-            table=self._json_name(table),
-            name_non_finite=self.name_non_finite,
-        )
-        return Chunk(data, entries, non_finite)
-
-    def _json_name(self, table: str | None) -> str:
+    def shape(self, table: str | None) -> dict[str, Any]:
+        """How the native reader is to write entries of a table; None where its name is unknown."""
         name = self._names.get(table)
         if name is None:
             import json
@@ -135,4 +137,25 @@ class JsonFold(_OutputFold):
             text = None if table is None else table.encode("utf-8", "surrogateescape")
             name = json.dumps(None if text is None else text.decode("utf-8", "replace"))
             self._names[table] = name
-        return name
+        return {**self._shape, "table": name}
+
+
+class JsonFold(JsonShape, _OutputFold):
+    """An object a line for each chosen entry."""
+
+    def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
+        """One chunk, of at most so many entries of a table; None where its name is unknown."""
+        return Chunk(*reader.json_lines(limit, CHUNK_BYTES, self._filter, **self.shape(table)))
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    """Make sure that there are such columns.
+
+    Raises
+    ------
+    UsageError
+        One is not in `COLUMNS`.
+    """
+    unknown = set(columns) - set(COLUMNS)
+    if unknown:
+        raise UsageError(f"no column {', '.join(sorted(unknown))}")
