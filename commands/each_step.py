@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from monolith_cli.reports.model import Report
     from monolith_cli.reports.terminal import Messages
 
-__all__ = ["EachStep", "end_with", "one_checkpoint"]
+__all__ = ["EachStep", "end_with", "number_of", "one_checkpoint"]
 
 
 class EachStep:
@@ -114,7 +114,12 @@ class EachStep:
 
 def one_checkpoint(directory: ModelDir, step: int | str) -> Checkpoint:
     """The checkpoint of a step, or of `latest`. Raises as `ModelDir.checkpoint`."""
-    return directory.checkpoint(None if step == "latest" else int(step))
+    return directory.checkpoint(number_of(step))
+
+
+def number_of(step: int | str) -> int | None:
+    """The number of a step; None for `latest`."""
+    return None if step == "latest" else int(step)
 
 
 def end_with(errors: Iterable[MonolithError | None], messages: Messages) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.commands.each_step import end_with
+from monolith_cli.commands.each_step import end_with, number_of
 from monolith_cli.commands.types import StepType
-
-if TYPE_CHECKING:
-    from monolith_cli.iterators.rollback import Rollback
 
 
 @click.command(
@@ -52,9 +47,7 @@ def ls(
     from monolith_cli.reports.workers import WorkersReport
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    inputs, states = list_workers(
-        model_dir, None if step == "latest" else int(step), verify=not no_verify
-    )
+    inputs, states = list_workers(model_dir, number_of(step), verify=not no_verify)
     show_report(WorkersReport(states), json=json)
     messages.notes(*inputs.notes)
     end_with([*(state.problem for state in states), inputs.problem], messages)
@@ -119,7 +112,7 @@ def show(
     from monolith_cli.reports.terminal import Messages, Progress, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    state, fingerprints = find_state(model_dir, worker, None if step == "latest" else int(step))
+    state, fingerprints = find_state(model_dir, worker, number_of(step))
     assert state.prefix is not None
     if raw:
         from monolith_cli.iterators.state import raw_parts
@@ -217,7 +210,7 @@ def peek(
     from monolith_cli.reports.terminal import Messages, show
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    saved = find_input(model_dir, worker, None if step == "latest" else int(step))
+    saved = find_input(model_dir, worker, number_of(step))
     messages.warnings(saved.note)
     done = peek_at(
         saved,
@@ -293,39 +286,19 @@ def rollback(
     Every worker that is meant needs a state of that step, which is read and verified first. The
     job goes back when it starts next. Stop it before: while it answers nothing is written.
     """
+    from monolith_cli.control.running import why_it_may_run
     from monolith_cli.iterators.rollback import roll_back
-    from monolith_cli.reports.iterator_changes import RollbackReport, rollback_outlook
+    from monolith_cli.reports.iterator_changes import (
+        RollbackReport,
+        rollback_beside,
+        rollback_outlook,
+    )
     from monolith_cli.reports.terminal import Messages, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    to = None if step == "latest" else int(step)
-    running = _ask_job(model_dir, go_on=dry_run or force)
-    done = roll_back(model_dir, to, workers=worker, dry_run=dry_run)
+    running = why_it_may_run(model_dir, refuse=not (dry_run or force))
+    done = roll_back(model_dir, number_of(step), workers=worker, dry_run=dry_run)
     show_report(RollbackReport(done), json=json)
     messages.notes(*done.notes, rollback_outlook(done))
     if running and done.inputs:
-        messages.warnings(f"{running}; {_beside_it(done)}")
-
-
-def _ask_job(model_dir: str, *, go_on: bool) -> str | None:
-    """What speaks for a job that runs; an error if it answers, unless that is to be told only."""
-    from monolith_cli.control.running import check_stopped
-    from monolith_cli.errors import RefusedError
-
-    try:
-        doubt = check_stopped(model_dir)
-    except RefusedError as error:
-        if not go_on:
-            raise
-        return error.what
-    return f"the job may run: {doubt}" if doubt else None
-
-
-def _beside_it(done: Rollback) -> str:
-    """What becomes of a rollback beside a job that runs."""
-    if done.dry_run:
-        return "stop it first"
-    return (
-        f"what it saves from now on is given up when it starts next, from step {done.model_step},"
-        " and if that step is gone by then it cannot start: stop it, and ask again"
-    )
+        messages.warnings(f"{running}; {rollback_beside(done)}")

@@ -13,12 +13,9 @@ from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
 from monolith_cli.commands.types import FidType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.errors import MonolithError
-    from monolith_cli.formats.tfrecord import Skipped
-    from monolith_cli.tables.found import FoundTables
+    from monolith_cli.reports.terminal import Messages
+    from monolith_cli.tables.outcome import ReadOutcome
 
 
 @click.command(
@@ -104,16 +101,15 @@ def ls(
     steps.end()
 
 
-def found_errors(
-    checkpoint: Checkpoint, found: FoundTables, skipped: Sequence[Skipped]
-) -> list[MonolithError | None]:
-    """What was wrong with tables that were read, and with others of the checkpoint."""
-    from monolith_cli.tables.gone import gone_error
-    from monolith_cli.tables.skipped import skipped_error
+def end_reading(
+    read: ReadOutcome, messages: Messages, non_finite: str | None, *others: MonolithError | None
+) -> None:
+    """Tell what is odd about tables that were read; end with the worst of what was wrong."""
+    from monolith_cli.reports.counts import damage_lines
 
-    gone = gone_error(checkpoint.ckpt_info_path, found)
-    not_whole = [*found.problems, *found.filter_problems, *found.others]
-    return [skipped_error(skipped), *not_whole, gone]
+    messages.warnings(*read.missing, non_finite, *read.odd)
+    messages.warnings(*damage_lines(read.skipped), *read.copies)
+    end_with([*read.errors, *others], messages)
 
 
 @click.command(
@@ -231,7 +227,6 @@ def dump(
         raise click.UsageError("tfrecord is not for a terminal: redirect it to a file or a pipe")
 
     from monolith_cli.checkpoint.model_dir import open_model_dir
-    from monolith_cli.reports.counts import damage_lines
     from monolith_cli.reports.entries import (
         cursor_line,
         cursor_note,
@@ -242,8 +237,8 @@ def dump(
     from monolith_cli.reports.terminal import Messages, Progress
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.dump import Dump
-    from monolith_cli.tables.found import NO_TABLES, find_tables
-    from monolith_cli.tables.skipped import distinct
+    from monolith_cli.tables.found import find_tables
+    from monolith_cli.tables.outcome import read_outcome
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
     from monolith_cli.tables.table import entry_stream
 
@@ -284,12 +279,8 @@ def dump(
         messages.warnings(no_cursor_warning())
     elif limit is not None:
         messages.notes(cursor_note(dump.entries, dump.next_offset, checkpoint.step))
-    skipped = distinct([*dump.skipped, *(damage for each in tables for damage in each.skipped())])
-    odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
-    messages.warnings(non_finite_warning(dump.non_finite), *odd)
-    messages.warnings(*damage_lines(skipped), *found.copies_of(skipped))
-    end_with(found_errors(checkpoint, found, skipped), messages)
+    read = read_outcome(checkpoint, found, dump.skipped)
+    end_reading(read, messages, non_finite_warning(dump.non_finite))
 
 
 @click.command(
@@ -353,13 +344,12 @@ def get(
     if not fid and fids_from is None:
         raise click.UsageError("Missing argument 'FID...': give feature ids, or --fids-from FILE")
     from monolith_cli.checkpoint.model_dir import open_model_dir
-    from monolith_cli.reports.counts import damage_lines
     from monolith_cli.reports.entries import entries_lines, non_finite_warning
     from monolith_cli.reports.terminal import Messages, Progress, look_of, show
     from monolith_cli.reports.text import count_text
-    from monolith_cli.tables.found import NO_TABLES, find_tables
+    from monolith_cli.tables.found import find_tables
     from monolith_cli.tables.lookup import absent_error, find_entries
-    from monolith_cli.tables.skipped import distinct
+    from monolith_cli.tables.outcome import read_outcome
     from monolith_cli.tables.stream import ReadOptions
     from monolith_cli.tables.table import entry_stream
 
@@ -374,7 +364,7 @@ def get(
     messages.warnings(*checkpoint.warnings)
     if not fid:
         messages.notes(f"{fids_from}: no feature ids in it")
-        end_with(found_errors(checkpoint, found, ()), messages)
+        end_with(read_outcome(checkpoint, found).errors, messages)
         return
     with found.naming_copies(), Progress("looking", quiet=settings.quiet) as progress:
         matches = find_entries(
@@ -393,13 +383,6 @@ def get(
     else:
         show(entries_lines(matches.entries, look=look_of(sys.stdout)))
     messages.took(f"{count_text(len(matches.entries), 'entry', 'entries')} found")
-    skipped = distinct(
-        [*matches.skipped, *(damage for each in tables for damage in each.skipped())]
-    )
-    odd = dict.fromkeys(warning for each in tables for warning in each.warnings())
-    non_finite = non_finite_warning(matches.non_finite, null=json)
-    messages.warnings(NO_TABLES if found.is_empty else None, *found.warnings)
-    messages.warnings(non_finite, *odd, *damage_lines(skipped), *found.copies_of(skipped))
     if matches.absent:
         ids = matches.absent if json_number_ids else [str(each) for each in matches.absent]
         settings.error_keys["absent"] = ids
@@ -410,4 +393,5 @@ def get(
         most=1 if json else None,
         partial=bool(found.problems),
     )
-    end_with([*found_errors(checkpoint, found, skipped), absent], messages)
+    read = read_outcome(checkpoint, found, matches.skipped)
+    end_reading(read, messages, non_finite_warning(matches.non_finite, null=json), absent)

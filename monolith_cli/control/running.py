@@ -17,7 +17,7 @@ from monolith_cli.errors import (
 if TYPE_CHECKING:
     import os
 
-__all__ = ["check_stopped"]
+__all__ = ["check_stopped", "why_it_may_run"]
 
 _LOOK_SECONDS = 2.0
 
@@ -63,3 +63,20 @@ def check_stopped(model_dir: str | os.PathLike[str]) -> str | None:
     raise RefusedError(
         f"a job runs here: it answers {at}", path=model_dir, hint="stop it first", kind="job_runs"
     )
+
+
+def why_it_may_run(model_dir: str | os.PathLike[str], *, refuse: bool) -> str | None:
+    """What speaks for a job that runs on a directory, in a phrase; None if nothing does.
+
+    Parameters
+    ----------
+    refuse
+        Raise as `check_stopped` where a job answers; else that is said like the rest.
+    """
+    try:
+        doubt = check_stopped(model_dir)
+    except RefusedError as error:
+        if refuse:
+            raise
+        return error.what
+    return f"the job may run: {doubt}" if doubt else None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from monolith_cli.iterators.peek import Peeked
     from monolith_cli.iterators.rollback import Rollback
 
-__all__ = ["RollbackReport", "peeked_note", "rollback_outlook"]
+__all__ = ["RollbackReport", "peeked_note", "rollback_beside", "rollback_outlook"]
 
 
 class RollbackReport(Report):
@@ -61,6 +61,16 @@ def rollback_outlook(done: Rollback) -> str:
             " and ends with the first checkpoint after that"
         )
     return f"a dry run: nothing is written; {text}" if done.dry_run else text
+
+
+def rollback_beside(done: Rollback) -> str:
+    """What becomes of it beside a job that runs."""
+    if done.dry_run:
+        return "stop it first"
+    return (
+        f"what it saves from now on is given up when it starts next, from step {done.model_step},"
+        " and if that step is gone by then it cannot start: stop it, and ask again"
+    )
 
 
 def peeked_note(done: Peeked) -> str | None:
