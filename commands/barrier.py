@@ -323,7 +323,13 @@ class HoldCommand(Command):
     files=job_options.TOKEN_FILES,
 )
 @job_options.job_dir
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument(
+    "command",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="-- COMMAND...",
+    shell_complete=options.completing("files"),
+)
 @options.option(
     "--ttl",
     type=DurationType(),

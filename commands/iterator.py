@@ -73,14 +73,16 @@ def ls(
     "--worker",
     type=click.IntRange(min=0),
     metavar="I",
+    shell_complete=options.completing("workers"),
     show_default="the only one",
     help="The worker; 0 is the chief.",
 )
-@options.step(several=False)
+@options.step(several=False, of="input_steps")
 @options.option(
     "--input-dir",
     type=click.Path(),
     metavar="DIR",
+    shell_complete=options.completing("directories"),
     help="Where the input's files are now, if they have moved: a file is looked for under its path"
     " below the directory that held all of them, or by its name if no other has the same.",
 )
@@ -146,6 +148,7 @@ def show(
     "--worker",
     type=click.IntRange(min=0),
     metavar="I",
+    shell_complete=options.completing("workers"),
     show_default="the only one",
     help="The worker; 0 is the chief.",
 )
@@ -153,6 +156,7 @@ def show(
     "--step",
     type=StepType(),
     metavar="N|latest",
+    shell_complete=options.completing("input_steps"),
     default="latest",
     callback=options.one_step,
     show_default="where the job would go on",
@@ -254,6 +258,7 @@ def peek(
     "--step",
     type=StepType(),
     metavar="N|latest",
+    shell_complete=options.completing("input_steps"),
     required=True,
     callback=options.one_step,
     help="The step to go back to; latest is the model's own, which ends a rollback.",
@@ -263,6 +268,7 @@ def peek(
     type=click.IntRange(min=0),
     multiple=True,
     metavar="I",
+    shell_complete=options.completing("workers"),
     show_default="all",
     help="Only the input of this worker; 0 is the chief. Repeatable. Rollbacks of others stay.",
 )

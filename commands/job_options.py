@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from monolith_cli.commands.options import F, Option, option
+from monolith_cli.commands.options import F, Option, completing, option
 from monolith_cli.commands.types import DurationType, WordsType
 
 if TYPE_CHECKING:
@@ -59,7 +59,12 @@ TOKEN_ENVIRONMENT = {
 
 def job_dir(function: F) -> F:
     """MODEL_DIR of a running job; optional, as an address may stand for it."""
-    return click.argument("model_dir", type=click.Path(readable=False), required=False)(function)
+    return click.argument(
+        "model_dir",
+        type=click.Path(readable=False),
+        required=False,
+        shell_complete=completing("directories"),
+    )(function)
 
 
 class JobPlace(NamedTuple):
@@ -124,7 +129,8 @@ def job(function: Callable[..., Any]) -> Callable[..., Any]:
             "Where the job listens, in place of what it has left in MODEL_DIR.",
         ),
     ):
-        command = option(name, metavar=metavar, help=text)(command)
+        look = completing("files") if metavar == "FILE" else None
+        command = option(name, metavar=metavar, shell_complete=look, help=text)(command)
     return command
 
 

@@ -58,6 +58,22 @@ def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     return click.option(*names, **kwargs)
 
 
+def completing(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """For `shell_complete=`: what the function of that name in `completion_values` finds."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from monolith_cli.commands import completion_values
+        from monolith_cli.errors import MonolithError
+
+        try:
+            found: list[Any] = getattr(completion_values, name)(ctx, incomplete)
+        except MonolithError:  # the command itself will say what is wrong
+            return []
+        return found
+
+    return complete
+
+
 def _set(name: str) -> Callable[[click.Context, click.Parameter, bool], bool]:
     def callback(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
         if value:
@@ -100,7 +116,9 @@ def common(function: F) -> F:
 
 def model_dir(function: F) -> F:
     """MODEL_DIR; whether it exists is for the library to say."""
-    return click.argument("model_dir", type=click.Path(readable=False))(function)
+    return click.argument(
+        "model_dir", type=click.Path(readable=False), shell_complete=completing("directories")
+    )(function)
 
 
 def json(function: F) -> F:
@@ -154,8 +172,11 @@ def one_step(ctx: click.Context, param: click.Parameter, value: int | str) -> in
     return value
 
 
-def step(*, several: bool = True) -> Callable[[F], F]:
-    """`--step`; without `several` for commands that work on one checkpoint only."""
+def step(*, several: bool = True, of: str = "steps") -> Callable[[F], F]:
+    """`--step`; without `several` for commands that work on one checkpoint only.
+
+    Completed are the model's steps, or those `of` something else: `input_steps`.
+    """
 
     return option(
         "--step",
@@ -164,6 +185,7 @@ def step(*, several: bool = True) -> Callable[[F], F]:
         default="latest",
         show_default=True,
         callback=None if several else one_step,
+        shell_complete=completing(of),
         help="The checkpoint to read.",
     )
 
@@ -174,6 +196,7 @@ def table(function: F) -> F:
         "--table",
         multiple=True,
         metavar="GLOB",
+        shell_complete=completing("tables"),
         help="Only tables whose name matches, e.g. 'user_*'. Repeatable.",
     )(function)
 
@@ -186,6 +209,7 @@ def slot(function: F) -> F:
         multiple=True,
         metavar="N[,N|A-B]",
         callback=_merge,
+        shell_complete=completing("slots"),
         help="Only entries of these slots, e.g. 3,5-9. Repeatable.",
     )(function)
 
@@ -238,6 +262,7 @@ def columns(function: F) -> F:
         metavar="NAME[,NAME]",
         default=",".join(COLUMNS),
         show_default="all",
+        shell_complete=completing("columns"),
         help=f"Keys of the objects, of {', '.join(COLUMNS)}.",
     )(function)
 

@@ -158,6 +158,10 @@ def run(args: Sequence[str]) -> int:
 
 def _invoke(args: list[str], settings: Settings) -> int:
     if "_MONOLITH_COMPLETE" in os.environ:
+        from monolith_cli.commands.completion import complete
+
+        if complete(cli, os.environ["_MONOLITH_COMPLETE"], args):
+            return OK
         cli.main(args, prog_name="monolith", complete_var="_MONOLITH_COMPLETE")
     if isinstance(sys.stdout, TextIOWrapper):
         # Names come from files: bytes that are no text are shown escaped instead of failing.

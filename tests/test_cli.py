@@ -97,8 +97,8 @@ def test_usage_errors_under_json(args: list[str]) -> None:
 
 
 def test_completion_knows_the_commands_without_importing_them() -> None:
-    done = monolith(_MONOLITH_COMPLETE="bash_complete", COMP_WORDS="monolith ckpt", COMP_CWORD="1")
-    assert done.stdout == "plain,ckpt-info\nplain,ckpt\n"
+    done = monolith("monolith ckpt", "", "ckpt", _MONOLITH_COMPLETE="bash_complete")
+    assert (done.returncode, done.stdout) == (0, "values\nckpt-info\nckpt\n")
 
 
 # --- the table of commands ------------------------------------------------------------------

@@ -22,6 +22,12 @@ HEAVY = {
     "tensorflow",
 }
 
+COMPLETE = """
+import os
+os.environ["_MONOLITH_COMPLETE"] = "bash_complete"
+from monolith_cli.cli import main; assert main() == 0
+"""
+
 
 def imported(code: str, *args: str) -> set[str]:
     """The modules that a fresh interpreter has imported after running `code`."""
@@ -61,6 +67,24 @@ def test_help_imports_no_command(args: list[str]) -> None:
     commands = {name for name in modules if name.startswith("monolith_cli.commands.")}
     assert commands == {f"monolith_cli.commands.{each}" for each in ("base", "options", "types")}
     assert not any(name.startswith("monolith_cli.formats") for name in modules)
+
+
+def test_completion_of_commands_reads_the_table_alone() -> None:
+    modules = imported(COMPLETE, "monolith table ", "", "")
+    assert not modules & HEAVY
+    commands = {name for name in modules if name.startswith("monolith_cli.commands.")}
+    own = ("base", "options", "types", "completion", "completion_scripts", "shell_words")
+    assert commands == {f"monolith_cli.commands.{each}" for each in own}
+    assert not any(
+        name.startswith(("monolith_cli.formats", "monolith_cli.tab")) for name in modules
+    )
+
+
+def test_completion_from_a_directory(tmp_path: Path) -> None:
+    write_model_dir(tmp_path / "model")
+    for option in ("--table", "--step", "--slot"):
+        modules = imported(COMPLETE, f"monolith ckpt-info {tmp_path}/model {option} ", "", "")
+        assert not modules & (HEAVY | {"dataclasses", "pathlib", "tempfile"})
 
 
 def test_help_of_a_command_imports_no_library() -> None:
