@@ -27,6 +27,8 @@ __all__ = ["BusyError", "Faults", "GoneError", "NotYoursError", "Tls", "Unimplem
 _TOLD_CHARACTERS = 700  # of what a job says; ours says less
 _RAISED = "Exception calling application: "  # grpc's, in a job whose method has raised
 _WEB = "Received http2 header with status: "  # grpc's, of a web server's answer
+# grpc's, the last before 1.50.
+_UNKNOWN_HOST = ("resolv", "name or service", "domain name not found")
 _NOT_CONNECTED = "failed to connect"  # grpc's, where there was no connection to lose
 
 
@@ -121,7 +123,7 @@ class Faults:
         if "refused" in lower:
             what = f"nobody listens at {where}" + (" any more" if self.has_answered else "")
             return self._error(what, self._stale_hint(), kind="nobody_listens")
-        if "resolv" in lower or "name or service" in lower:
+        if any(words in lower for words in _UNKNOWN_HOST):
             return self._error(f"the host {self._address.host!r} is not known here")
         if "handshake" in lower or "certificate" in lower:
             hint = "see whether the job uses TLS, and whose certificate it shows"

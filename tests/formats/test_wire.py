@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+import google.protobuf
 import pytest
 from dump_support import UNKNOWN_FIELDS, put_bytes, put_int, put_tag
 from google.protobuf.message import DecodeError
@@ -24,6 +28,16 @@ UINT64 = st.integers(0, 2**64 - 1)
 UINT32 = st.integers(0, 2**32 - 1)
 SLIDING = st.builds(SlidingHashFilterMeta, UINT32, UINT32, UINT32, UINT32, UINT32, UINT32, UINT64)
 META = st.builds(HashFilterMeta, UINT64, UINT64, UINT64, st.floats(allow_nan=False), SLIDING)
+
+
+def by_protobuf(data: bytes) -> Any:
+    """What protobuf reads. Of an end of a group that did not begin version 3 only warns."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        message = messages.HashFilterSplitMetaDump.FromString(data)
+    if caught:
+        raise DecodeError(str(caught[0].message))
+    return message
 
 
 def test_varints() -> None:
@@ -118,23 +132,26 @@ def test_numbers_too_large_for_their_field_are_cut_as_by_protobuf() -> None:
 )
 def test_malformed_bytes(data: bytes) -> None:
     with pytest.raises(DecodeError):
-        messages.HashFilterSplitMetaDump.FromString(data)
+        by_protobuf(data)
     with pytest.raises(ValueError, match=r"."):
         parse_hash_filter_meta(data)
     with pytest.raises(ValueError, match=r"."):
         parse_table_meta(data)
 
 
+@pytest.mark.skipif(
+    google.protobuf.__version__.startswith("3."), reason="this protobuf takes tags of too many bits"
+)
 @given(st.binary(max_size=40))
 def test_of_any_bytes_we_read_what_protobuf_reads(data: bytes) -> None:
     try:
         ours = parse_hash_filter_meta(data)
     except ValueError:
         with pytest.raises(DecodeError):
-            messages.HashFilterSplitMetaDump.FromString(data)
+            by_protobuf(data)
         return
     try:
-        theirs = messages.HashFilterSplitMetaDump.FromString(data)
+        theirs = by_protobuf(data)
     except DecodeError:
         return
     assert ours.total_size == theirs.total_size

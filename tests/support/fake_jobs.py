@@ -66,7 +66,10 @@ def message(name: str) -> Any:
     """The class of a message of the text above, compiled by protoc."""
     from google.protobuf import message_factory
 
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(name))
+    described = _pool().FindMessageTypeByName(name)
+    if hasattr(message_factory, "GetMessageClass"):
+        return message_factory.GetMessageClass(described)
+    return message_factory.MessageFactory(_pool()).GetPrototype(described)  # before protobuf 4.22
 
 
 @functools.cache
