@@ -11,8 +11,6 @@ from cli_support import MONOLITH, call, environment
 from input_support import save_in_graph, shuffled
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 INPUTS = """
 import tensorflow as tf
 

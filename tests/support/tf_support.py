@@ -18,7 +18,7 @@ def _imported() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # what it says of its own modules while they are imported
         try:
             import tensorflow
         except ImportError:
@@ -58,12 +58,8 @@ def write_snappy(path: str | os.PathLike[str], records: list[bytes]) -> None:
 def read_records(path: str | os.PathLike[str], *, snappy: bool = False) -> list[bytes]:
     """The records of a TFRecord file, read by TensorFlow; its errors are raised as they are."""
     tf = tensorflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = tf.data.TFRecordDataset(
-            os.fspath(path), compression_type="SNAPPY" if snappy else ""
-        )
-        return [bytes(record) for record in dataset.as_numpy_iterator()]
+    dataset = tf.data.TFRecordDataset(os.fspath(path), compression_type="SNAPPY" if snappy else "")
+    return [bytes(record) for record in dataset.as_numpy_iterator()]
 
 
 def save_checkpoint(
@@ -77,18 +73,16 @@ def save_checkpoint(
     tf = tensorflow()
     v1 = tf.compat.v1
     arrays = {"dense/kernel": [[1.5, -2.0], [0.25, 3.0]]} if variables is None else variables
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with tf.Graph().as_default(), v1.Session() as session:
-            v1.train.create_global_step()
-            for name, value in arrays.items():
-                v1.get_variable(name, initializer=tf.constant(value))
-            session.run(v1.global_variables_initializer())
-            session.run(v1.train.get_global_step().assign(step))
-            saver = v1.train.Saver(max_to_keep=None)
-            prefix: str = saver.save(
-                session, os.fspath(Path(directory) / "model.ckpt"), global_step=step
-            )
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.train.create_global_step()
+        for name, value in arrays.items():
+            v1.get_variable(name, initializer=tf.constant(value))
+        session.run(v1.global_variables_initializer())
+        session.run(v1.train.get_global_step().assign(step))
+        saver = v1.train.Saver(max_to_keep=None)
+        prefix: str = saver.save(
+            session, os.fspath(Path(directory) / "model.ckpt"), global_step=step
+        )
     return prefix
 
 

@@ -11,9 +11,6 @@ from barrier_support import POLL, Boom, job, raise_boom
 from tf_support import tensorflow
 from waiting import eventually
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
 # What callbacks say, and are told
 
 

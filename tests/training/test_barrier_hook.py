@@ -11,8 +11,6 @@ from barrier_support import POLL, Boom, Job, job, raise_boom
 from tf_support import tensorflow
 from waiting import eventually
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def monitored(graph: Any, hooks: list[Any]) -> Any:
     del graph

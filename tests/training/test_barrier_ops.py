@@ -13,8 +13,6 @@ from waiting import eventually
 
 from monolith_cli.errors import UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def test_place_and_remove(ops: Any) -> None:
     with job(ops) as j:

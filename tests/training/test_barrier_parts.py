@@ -12,7 +12,6 @@ from tf_support import tensorflow
 
 from monolith_cli.errors import UnreachableError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 POLL = 0.02
 
 

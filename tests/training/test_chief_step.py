@@ -20,8 +20,6 @@ from save_support import Job, chief, dense, listener, my_index, steps, workers
 from tf_support import tensorflow
 from waiting import eventually
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 POLL = 0.02
 
 

@@ -21,8 +21,6 @@ from waiting import eventually
 
 from monolith_cli import messages
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def test_later_listeners_come_when_all_have_finished(hooks: Any, tmp_path: Path) -> None:
     with job(hooks, tmp_path, 1, 2) as j:

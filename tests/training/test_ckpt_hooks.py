@@ -15,7 +15,6 @@ from tf_support import tensorflow
 
 from monolith_cli import messages
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 PROTOS = Path(__file__).parents[2] / "protos"
 
 

@@ -14,8 +14,6 @@ from tf_support import renames, tensorflow
 
 from monolith_cli.errors import UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def wide() -> Any:
     zeros = tensorflow().zeros

@@ -19,9 +19,6 @@ from tf_support import tensorflow, write_plain
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
 from monolith_cli.errors import CorruptionError, PathNotFoundError, StateFileError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
 # Which step's state is restored.
 
 

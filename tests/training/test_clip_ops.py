@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 INF, NAN = float("inf"), float("nan")
 
 

@@ -14,7 +14,7 @@ import pytest
 from control_support import Running, refused, running
 from waiting import eventually
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("job_ends")]
+pytestmark = pytest.mark.usefixtures("job_ends")
 
 
 def test_a_message_that_is_too_large(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from control_support import CHANGING, LOG, Slow, refused, running, together
 from waiting import eventually
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("job_ends")]
+pytestmark = pytest.mark.usefixtures("job_ends")
 
 
 def test_the_log_has_a_line_for_each(tmp_path: Path) -> None:

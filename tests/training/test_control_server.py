@@ -14,7 +14,7 @@ from control_support import TOKEN, Client, Slow, refused, running, together
 from save_support import steps
 from waiting import eventually
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("job_ends")]
+pytestmark = pytest.mark.usefixtures("job_ends")
 
 
 # --- an original client -----------------------------------------------------------------------

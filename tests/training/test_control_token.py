@@ -16,7 +16,7 @@ from control_support import (
 )
 from save_support import steps
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("job_ends")]
+pytestmark = pytest.mark.usefixtures("job_ends")
 
 
 def test_the_token_is_secret_and_of_one_session(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from waiting import eventually
 
 from monolith_cli.control.log import read_log
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("job_ends")]
+pytestmark = pytest.mark.usefixtures("job_ends")
 
 
 class Asked:

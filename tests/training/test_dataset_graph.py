@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(autouse=True)
 def _needs_tensorflow() -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 Pair = namedtuple("Pair", ["user", "item"])
 
 

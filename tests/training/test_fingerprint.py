@@ -27,8 +27,6 @@ from fingerprint_support import (
 )
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(scope="module")
 def module() -> Any:

@@ -24,8 +24,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(scope="module")
 def module() -> Any:

@@ -14,8 +14,6 @@ from tf_support import tensorflow, write_plain
 
 from monolith_cli.errors import CorruptionError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(scope="module")
 def states() -> Any:

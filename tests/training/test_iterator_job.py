@@ -24,8 +24,6 @@ from monolith_cli.checkpoint.inputs import read_step_inputs
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.formats.tensor_bundle import TensorBundle
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 BATCH = 2
 FILES = 20
 OPTIONS = ["--files", str(FILES), "--records", "1600", "--batch", str(BATCH)]

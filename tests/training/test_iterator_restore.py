@@ -28,7 +28,6 @@ from monolith_cli.errors import (
 )
 from monolith_cli.iterators.rollback import roll_back
 
-pytestmark = pytest.mark.filterwarnings("ignore")
 WORKER = 1
 
 

@@ -12,8 +12,6 @@ import pytest
 from save_support import Job, chief, listener, names, workers
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(autouse=True)
 def _tensorflow() -> None:

@@ -352,6 +352,10 @@ def test_sigterm(ops: Any, what: str, code: int, output: str) -> None:
 # --- the chief's last save --------------------------------------------------------------------
 
 
+# The worker's session is closed under it, as the chief's ends first.
+@pytest.mark.filterwarnings(
+    "ignore:Exception in thread worker-1:pytest.PytestUnhandledThreadExceptionWarning"
+)
 @pytest.mark.parametrize("ignore", [False, True])
 def test_a_last_save_without_all_that_are_required(tmp_path: Path, ignore: bool) -> None:
     from contextlib import nullcontext

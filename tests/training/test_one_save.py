@@ -13,8 +13,6 @@ from tf_support import tensorflow
 from monolith_cli.checkpoint.inputs import WorkerInput
 from monolith_cli.errors import StepNotFoundError, UnfinishedWorkersError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 STEP_4 = {
     "ckpt.inputs-4",
     "ckpt.manifest-4",

@@ -13,8 +13,6 @@ from monolith_cli.errors import TableNotFoundError
 
 OFF: dict[str, Any] = {"save_checkpoint_secs": None, "save_checkpoint_steps": None}
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(autouse=True)
 def _tensorflow() -> None:

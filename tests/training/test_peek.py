@@ -22,8 +22,6 @@ from monolith_cli.errors import (
     PathNotFoundError,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 INPUTS = """
 import sys
 import tensorflow as tf

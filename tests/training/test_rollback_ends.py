@@ -12,8 +12,6 @@ import pytest
 from save_support import Job, chief, my_index, workers
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @contextmanager
 def job_with_inputs(directory: Path, capacity: int = 3, **options: Any) -> Iterator[Job]:

@@ -25,7 +25,7 @@ from waiting import eventually
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import StepNotFoundError, UnfinishedWorkersError
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 # --- workers --------------------------------------------------------------------------------------

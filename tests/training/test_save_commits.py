@@ -26,7 +26,7 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import StepNotFoundError
 from monolith_cli.storage.local import LocalStore
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import WriteError
 from monolith_cli.storage import atomic
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 def test_a_failed_save_is_tried_once_more(save: Any, tmp_path: Path) -> None:

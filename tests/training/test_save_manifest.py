@@ -13,8 +13,6 @@ from tf_support import tensorflow
 from monolith_cli._native import crc32c
 from monolith_cli.checkpoint.manifests import read_step_manifest
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(autouse=True)
 def _tensorflow() -> None:

@@ -15,9 +15,6 @@ from tf_support import tensorflow
 
 from monolith_cli.checkpoint.inputs import WorkerInput
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
 # --- listeners ------------------------------------------------------------------------------------
 
 

@@ -12,8 +12,6 @@ from tf_support import tensorflow
 
 from monolith_cli.errors import UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 PATTERNS = ["run[1]", "run\\1", "run*", "ru?"]
 
 

@@ -17,8 +17,6 @@ from monolith_cli.checkpoint.inputs import find_input_step
 from monolith_cli.checkpoint.restart import restart_point
 from monolith_cli.errors import UsageError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(autouse=True)
 def _tensorflow() -> None:

@@ -14,7 +14,7 @@ from tf_support import tensorflow
 
 from monolith_cli.errors import UsageError
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 # --- what is refused, rather than to commit what is not there -------------------------------------

@@ -26,7 +26,7 @@ from waiting import eventually
 
 from monolith_cli.errors import UnfinishedWorkersError
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 @contextmanager

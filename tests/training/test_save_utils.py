@@ -18,7 +18,7 @@ from monolith_cli.formats.checkpoint_state import (
     read_monolith_checkpoint_state,
 )
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("threads_end")]
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 
 # --- what callers rely on -------------------------------------------------------------------------

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from tf_support import tensorflow
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(scope="module")
 def module() -> Any:
