@@ -1,4 +1,6 @@
-"""Jobs to try clients and commands on, and an environment in which nobody has set anything."""
+"""Jobs to try clients and commands on, an environment in which nobody has set anything, and what
+`make test` needs to run tests in several processes.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,40 @@ import pytest
 
 if TYPE_CHECKING:
     from fake_jobs import OriginalJob, OurJob
+
+TESTS = Path(__file__).parent
+
+# The files that take longest: they begin first, so that no process of xdist is left with one of
+# them at the end.
+LONGEST = [
+    "training/test_chaos.py",
+    "training/test_job_ends.py",
+    "training/test_train_example.py",
+    "training/test_running_job.py",
+    "training/test_job_trouble.py",
+    "training/test_iterator_job.py",
+    "training/test_moving_over.py",
+    "test_job_scripts.py",
+    "training/test_save_barrier.py",
+    "training/test_ckpt_barrier.py",
+    "training/test_leaving.py",
+    "training/test_runs.py",
+    "iterators/test_consumed.py",
+    "commands/test_hold.py",
+    "commands/test_bad_input.py",
+]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: one process a logical processor, and two at least: many tests wait for others."""
+    is_known = hasattr(os, "sched_getaffinity")
+    return max(2, len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture
