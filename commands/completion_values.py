@@ -124,9 +124,10 @@ def _step_items(
 
 def _input_steps(ctx: click.Context) -> dict[int, list[int]]:
     from monolith_cli.checkpoint.inputs import list_inputs
-    from monolith_cli.checkpoint.shard_set import list_names
+    from monolith_cli.storage.store import store_of
 
-    return list_inputs(list_names(_model_dir(ctx)))
+    model_dir = _model_dir(ctx)
+    return list_inputs(store_of(model_dir).names(model_dir))
 
 
 def _checkpoint(ctx: click.Context) -> Checkpoint:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.names import (
@@ -11,8 +10,9 @@ from monolith_cli.checkpoint.names import (
     natural_key,
     parse_shard_name,
 )
-from monolith_cli.checkpoint.shard_set import list_names
 from monolith_cli.errors import MonolithError
+from monolith_cli.storage.location import join
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +38,12 @@ def table_names(checkpoint: Checkpoint) -> list[str]:
     """
     names: set[str] = set()
     for directory in checkpoint.assets:
-        first = (parse_shard_name(name) for name in list_names(directory) if _FIRST in name)
+        listed = store_of(directory).names(directory)
+        first = (parse_shard_name(name) for name in listed if _FIRST in name)
         totals = {shard.base: shard.total for shard in first if shard and not shard.number}
         for base, total in totals.items():
             if base.endswith(META_SUFFIX):
-                path = os.path.join(directory, f"{base}{_FIRST}{total:05d}")
+                path = join(directory, f"{base}{_FIRST}{total:05d}")
                 names.update(_names_in(path))
             elif base + META_SUFFIX not in totals and not base.startswith(HASH_FILTER_PREFIX):
                 names.add(base)
@@ -50,7 +51,7 @@ def table_names(checkpoint: Checkpoint) -> list[str]:
 
 
 def _names_in(path: str) -> Iterator[str]:
-    from monolith_cli.tables.multi import read_contents
+    from monolith_cli.tables.multi_dump import read_contents
     from monolith_cli.tables.stream import ReadOptions
 
     try:
