@@ -148,9 +148,11 @@ class DumpFile:
         if file is None:
             try:
                 opened = store_of(self.path).open(self.path)
-                path = opened.local_path
-                assert path is not None  # no other store is known yet
-                file = _native.File(path, self.expected, self.max_record_bytes, self._block_map)
+                how = (self.expected, self.max_record_bytes, self._block_map)
+                if opened.local_path is not None:
+                    file = _native.File(opened.local_path, *how)
+                else:
+                    file = _native.File.over(opened, *how, seek_is_cheap=False)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None
             if self._stored_bytes is None:

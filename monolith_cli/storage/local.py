@@ -232,6 +232,10 @@ class LocalFile:
             raise NotReadableError.because(error, self.path) from error
         return done
 
+    def check_unchanged(self) -> None:
+        if LOCAL.status(self.path).version != self.version:
+            raise ChangedWhileReadError("changed while it was read", path=self.path)
+
     def close(self) -> None:
         number, self._number = self._number, None
         if number is not None:

@@ -77,6 +77,9 @@ class OpenFile(Protocol):
     def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
         """Fill a buffer, and return how many bytes that was. Else as `read`."""
 
+    def check_unchanged(self) -> None:
+        """Make sure that it is still what was opened. Raises as `read`."""
+
     def close(self) -> None:
         """Nothing can be read any more."""
 

@@ -16,7 +16,7 @@ from monolith_cli.errors import (
 )
 from monolith_cli.storage.local import LOCAL
 from monolith_cli.storage.location import join
-from monolith_cli.storage.store import Store
+from monolith_cli.storage.protocols import Store
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -100,7 +100,10 @@ def test_an_open_file_is_pinned(place: tuple[Store, str]) -> None:
     store.put(location, b"one")
     before = store.status(location).version
     with store.open(location) as file:
+        file.check_unchanged()
         store.put(location, b"two")
+        with pytest.raises(ChangedWhileReadError):
+            file.check_unchanged()
         with pytest.raises(ChangedWhileReadError):
             file.read(0, 3)
     assert store.status(location).version != before

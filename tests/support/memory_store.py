@@ -18,7 +18,8 @@ from monolith_cli.errors import (
     WriteError,
 )
 from monolith_cli.storage.location import join
-from monolith_cli.storage.store import MAX_SMALL_BYTES, Abilities, Item, OpenFile, Status, Writer
+from monolith_cli.storage.protocols import Abilities, OpenFile, Writer
+from monolith_cli.storage.store import MAX_SMALL_BYTES, Item, Status
 
 SCHEME = "memory"
 
@@ -136,12 +137,12 @@ class MemoryFile:
 
     def read(self, offset: int, size: int) -> bytes:
         self._store.reads += 1
-        kept = self._store.kept.get(self._location)
-        if kept is None:
-            raise PathNotFoundError("no such file, or gone meanwhile", path=self._location)
-        if kept.version != self.version:
+        self.check_unchanged()
+        return self._store.kept[self._location].data[offset : offset + size]
+
+    def check_unchanged(self) -> None:
+        if self._store.status(self._location).version != self.version:
             raise ChangedWhileReadError("changed while it was read", path=self._location)
-        return kept.data[offset : offset + size]
 
     def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
         data = self.read(offset, len(buffer))

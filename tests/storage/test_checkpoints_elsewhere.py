@@ -1,0 +1,101 @@
+"""A whole checkpoint in a store that is no file system is read as one in a directory is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dump_support as ds
+import pytest
+from memory_store import SCHEME, MemoryStore
+
+from monolith_cli import open_model_dir, open_tables
+from monolith_cli.checkpoint.checkpoint import Checkpoint
+from monolith_cli.errors import (
+    ChangedWhileReadError,
+    CorruptionError,
+    MissingShardError,
+    PathNotFoundError,
+)
+from monolith_cli.formats.tfrecord import read_records
+from monolith_cli.samples.sample import write_sample
+from monolith_cli.storage import store as stores
+from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
+from monolith_cli.tables.counts import CheckpointCounts, CountOptions, count_checkpoint
+
+TOP = f"{SCHEME}://bucket/a b/model"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    store = MemoryStore()
+    monkeypatch.setitem(stores._stores, SCHEME, store)
+    return store
+
+
+def checkpoint_at(location: str) -> Checkpoint:
+    return open_model_dir(location).checkpoint()
+
+
+def told(counts: CheckpointCounts) -> object:
+    return (counts.tables, counts.slot_counts, counts.feature_counts, counts.warnings)
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_counting(tmp_path: Path, store: MemoryStore, multi: bool, jobs: int) -> None:
+    write_sample(str(tmp_path), entries=3000, multi=multi, shards=3)
+    store.take(tmp_path, TOP)
+    options = CountOptions(scan_multi=True, by_table=True, jobs=jobs)
+    there = count_checkpoint(checkpoint_at(TOP), options)
+    assert there.entries == 3000
+    assert told(there) == told(count_checkpoint(checkpoint_at(str(tmp_path)), options))
+    written = settle_ckpt_info(f"{TOP}/ckpt.info-1000", there).written
+    assert written == f"{TOP}/ckpt.info-1000"
+    settle_ckpt_info(str(tmp_path / "ckpt.info-1000"), there)
+    assert store.read(written) == (tmp_path / "ckpt.info-1000").read_bytes()
+
+
+def test_entries_and_pages(tmp_path: Path, store: MemoryStore) -> None:
+    write_sample(str(tmp_path), entries=600, multi=True, shards=2)
+    store.take(tmp_path, TOP)
+    here, there = (open_tables(checkpoint_at(place)) for place in (str(tmp_path), TOP))
+    assert [list(table) for table in there] == [list(table) for table in here]
+    page = there[0].page(0, 7)
+    assert page == here[0].page(0, 7)
+    assert there[0].page(page.next_offset, 7) == here[0].page(page.next_offset, 7)
+
+
+def test_large_files_take_large_reads(store: MemoryStore) -> None:
+    records = [bytes(100)] * 100_000
+    store.put(f"{TOP}/records", ds.frame(*records))
+    assert sum(1 for _ in read_records(f"{TOP}/records")) == 100_000
+    assert store.reads <= 20  # of 12 MB: for 1 MiB at first
+
+
+def test_damage_is_told_with_its_place(tmp_path: Path, store: MemoryStore) -> None:
+    write_sample(str(tmp_path), entries=300, shards=2)
+    store.take(tmp_path, TOP)
+    [location] = [key for key in store.kept if "_user-00000" in key]
+    data = bytearray(store.read(location))
+    data[1000] ^= 1
+    store.put(location, bytes(data))
+    with pytest.raises(CorruptionError) as caught:
+        count_checkpoint(checkpoint_at(TOP))
+    assert (caught.value.kind, caught.value.path) == ("bad_data_crc", location)
+    store.delete(location)
+    with pytest.raises(MissingShardError):
+        count_checkpoint(checkpoint_at(TOP))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_changes_while_it_is_read(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    location = f"{TOP}/records"
+    store.put(location, ds.frame(*[bytes(1000)] * 5000))
+    records = read_records(location)
+    next(records)
+    store.delete(location) if gone else store.put(location, ds.frame(*[bytes(1001)] * 5000))
+    with pytest.raises(PathNotFoundError if gone else ChangedWhileReadError) as caught:
+        list(records)
+    assert caught.value.path == location
