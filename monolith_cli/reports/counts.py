@@ -15,6 +15,7 @@ from monolith_cli.reports.model import (
     Column,
     Omitted,
     Report,
+    Row,
     Section,
     Table,
     Text,
@@ -93,7 +94,7 @@ class CountsReport(Report):
         if self.comparison is not None:
             yield check_blocks(self.comparison, by_contents=self.by_contents, top=top)
         if self.written is not None:
-            yield [Text(f"written: {self.written}")]
+            yield [Row(f"written: {self.written}")]  # a path to take: as it is
 
     def _head(self, *, all_verified: bool) -> Section:
         counts = self.counts
