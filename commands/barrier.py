@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +11,10 @@ from monolith_cli.commands import job_options, options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.types import DurationType
 from monolith_cli.errors import MonolithError
-from monolith_cli.failures import CodedError, Terminated, describe
+from monolith_cli.failures import CodedError
 
 if TYPE_CHECKING:
     from monolith_cli.control.client import JobClient, JobInfo
-    from monolith_cli.control.hold import Held
 
 OWN_FAILURE = 125
 BEHIND = "monolith_cli.commands.barrier.behind"
@@ -31,37 +29,12 @@ EXIT_CODES = {
 }
 
 
-@contextmanager
-def telling(what: Callable[[], str], *, of_errors: bool = True) -> Iterator[None]:
-    """Say with whatever ends the block what has been done by then."""
-    try:
-        yield
-    except MonolithError as error:
-        if of_errors:
-            from monolith_cli.commands.hints import advise_here
-
-            advise_here(error)
-            error.hint = "; ".join(filter(None, [error.hint, what()]))
-        raise
-    except (KeyboardInterrupt, Terminated) as error:
-        failure = describe(error)
-        told = MonolithError(failure.message, hint=what(), kind=failure.kind)
-        raise CodedError(told, failure.code) from error
-
-
-def end_text(place: job_options.JobPlace, owner: str, left_seconds: float | None) -> str:
-    """How a barrier ends that is still placed; `left_seconds` None: not by itself."""
-    from monolith_cli.reports.control import duration_text
-
-    removal = place.command_line("barrier", "remove")
+def removal(place: job_options.JobPlace, owner: str) -> str:
+    """The command line that removes the owner's barrier."""
+    words = place.command_line("barrier", "remove")
     if owner != job_options.default_owner():
-        removal += ["--owner", owner]
-    line = f"'{job_options.shell_text(removal)}'"
-    if left_seconds is None:
-        return f"stays until {line}"
-    if left_seconds <= 0:
-        return "has ended by itself by now"
-    return f"ends within {duration_text(left_seconds)}, or with {line}"
+        words += ["--owner", owner]
+    return job_options.shell_text(words)
 
 
 @click.command(
@@ -113,10 +86,11 @@ def place(
     """
     from time import monotonic
 
+    from monolith_cli.commands.hints import telling
     from monolith_cli.control.texts import unblocked_text
     from monolith_cli.control.wait import wait_until
     from monolith_cli.errors import RefusedError
-    from monolith_cli.reports.control import BarrierReport
+    from monolith_cli.reports.control import BarrierReport, end_text
     from monolith_cli.reports.terminal import Messages, show_report
 
     settings: Settings = ctx.obj
@@ -125,7 +99,7 @@ def place(
 
     def how_it_ends() -> str:
         left = start + ttl - monotonic() if ttl and not job.is_original else None
-        return f"the barrier was placed, and {end_text(place, owner, left)}"
+        return f"the barrier was placed, and {end_text(left, removal(place, owner))}"
 
     def how_to_see() -> str:
         status = job_options.shell_text(place.command_line("barrier", "status"))
@@ -207,6 +181,8 @@ def remove(
                 error.hint = "--force removes it"
                 raise
             if json:
+                from monolith_cli.commands.hints import telling
+
                 with telling(lambda: "the barrier is removed"):
                     info = job.info()
         else:
@@ -367,7 +343,9 @@ def hold(
     """
     from monolith_cli.control.hold import code_of
     from monolith_cli.control.hold import hold as hold_barrier
+    from monolith_cli.control.lost import lost_error
     from monolith_cli.control.program import find_program
+    from monolith_cli.reports.control import end_text
     from monolith_cli.reports.terminal import Messages
 
     settings: Settings = ctx.obj
@@ -397,10 +375,15 @@ def hold(
             )
     except MonolithError as error:
         raise CodedError(error, OWN_FAILURE) from error
-    failures = [
-        (held.problem, held.code),
-        (lost_barrier(held, place, str(job.address), owner), OWN_FAILURE),
-    ]
+    lost = lost_error(
+        held,
+        str(job.address),
+        end=end_text(held.ends_in_seconds, removal(place, owner)),
+        log=job_options.shell_text(["monolith", "job", "log", place.model_dir])
+        if place.model_dir
+        else "",
+    )
+    failures = [(held.problem, held.code), (lost, OWN_FAILURE)]
     told = [CodedError(error, code) for error, code in failures if error is not None]
     if not told:
         ctx.exit(held.code)
@@ -419,31 +402,3 @@ def check_ttl(ctx: click.Context, job: JobClient) -> None:
             path=str(job.address),
             hint="leave out --ttl, and see that the barrier is removed",
         )
-
-
-def lost_barrier(
-    held: Held, place: job_options.JobPlace, address: str, owner: str
-) -> MonolithError | None:
-    """What has gone wrong with the barrier of `hold`, if anything."""
-    from monolith_cli.errors import RefusedError
-
-    ended = "" if held.problem else f"the command has ended with {held.code}; "
-    if held.is_lost and not held.problem:
-        line = job_options.shell_text(["monolith", "job", "log", place.model_dir or ""])
-        log = f"; see '{line}'" if place.model_dir else ""
-        return RefusedError(
-            "the barrier was lost while the command ran: it was removed, or the chief has started"
-            " again",
-            path=address,
-            hint=f"{ended}run it again if it needed the pause{log}",
-        )
-    if held.not_removed is None:
-        return None
-    why = "the barrier "
-    if held.is_lost is None and not held.problem:
-        why += "may have been lost while the command ran, and "
-    why += f"could not be removed: {held.not_removed.what}"
-    end = end_text(place, owner, held.ends_in_seconds)
-    if held.not_removed.kind == "nobody_listens" and held.ends_in_seconds:
-        end = "ends when the workers see that the chief is dead, or begin anew with another"
-    return RefusedError(why, path=address, hint=f"{ended}the barrier {end}")

@@ -7,6 +7,8 @@ has it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.commands.job_hints import JOB_HINTS
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.errors import MonolithError
 
-__all__ = ["REPLACES", "Hint", "add", "advise", "advise_here", "name_variables"]
+__all__ = ["REPLACES", "Hint", "add", "advise", "advise_here", "name_variables", "telling"]
 
 REPLACES = "--force replaces it"
 
@@ -128,6 +130,25 @@ def advise_here(error: MonolithError) -> MonolithError:
 
     advise(error, click.get_current_context(silent=True))
     return error
+
+
+@contextmanager
+def telling(what: Callable[[], str], *, of_errors: bool = True) -> Iterator[None]:
+    """Say with whatever ends the block what has been done by then; an interruption, too."""
+    from monolith_cli.errors import MonolithError
+    from monolith_cli.failures import CodedError, Terminated, describe
+
+    try:
+        yield
+    except MonolithError as error:
+        if of_errors:
+            advise_here(error)
+            error.hint = "; ".join(filter(None, [error.hint, what()]))
+        raise
+    except (KeyboardInterrupt, Terminated) as error:
+        failure = describe(error)
+        told = MonolithError(failure.message, hint=what(), kind=failure.kind)
+        raise CodedError(told, failure.code) from error
 
 
 def add(error: MonolithError, text: str) -> None:

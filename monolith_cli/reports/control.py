@@ -19,6 +19,7 @@ __all__ = [
     "SavedReport",
     "StoppedReport",
     "duration_text",
+    "end_text",
     "held_text",
 ]
 
@@ -50,6 +51,23 @@ def held_text(info: JobInfo) -> str:
     if info.reason:
         which += f" (reason: {info.reason})"
     return f"the barrier{which} is still there"
+
+
+def end_text(left_seconds: float | None, removal: str) -> str:
+    """How a barrier ends that is still placed: what follows "the barrier ".
+
+    Parameters
+    ----------
+    left_seconds
+        In how many seconds it ends by itself, or has ended if that is not positive; None: never.
+    removal
+        The command line that removes it.
+    """
+    if left_seconds is None:
+        return f"stays until '{removal}'"
+    if left_seconds <= 0:
+        return "has ended by itself by now"
+    return f"ends within {duration_text(left_seconds)}, or with '{removal}'"
 
 
 class BarrierReport(Report):
