@@ -396,3 +396,10 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
 def test_every_command_with_json_is_declared() -> None:
     """`iterator peek` is tried with TensorFlow, in test_iterator_peek.py."""
     assert OUTPUTS.keys() == {name for name, entry in COMMANDS.items() if entry.target}
+
+
+def test_nothing_imports_the_declarations_at_run_time() -> None:
+    root = Path(__file__).parents[2]
+    for path in [*(root / "commands").glob("*.py"), *(root / "monolith_cli").rglob("*.py")]:
+        if path.parent.name != "keys":
+            assert "reports.keys" not in path.read_text(encoding="utf-8"), path

@@ -12,7 +12,8 @@ import pytest
 from cli_support import environment
 from dump_support import write_model_dir
 
-from monolith_cli.reports.terminal import Messages, Progress, look_of
+from monolith_cli.reports.model import Report, Section, Text, Title
+from monolith_cli.reports.terminal import Messages, Progress, look_of, show_report
 
 
 class Terminal(io.StringIO):
@@ -127,3 +128,34 @@ def on_a_terminal(tmp_path: Path, command: str, delay_seconds: int) -> str:
     child.close()
     assert child.exitstatus in (0, 1)  # there is no feature id 1
     return output
+
+
+class Numbers(Report):
+    """A report that tells which of its faces were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def sections(self) -> list[Section]:
+        self.asked.append("sections")
+        return [[Title("two", " of them")], [Text("1, 2")]]
+
+    def document(self) -> list[dict[str, int]]:
+        self.asked.append("document")
+        return [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("options", "face", "out"),
+    [
+        ({}, "sections", "two of them\n\n1, 2\n"),
+        ({"json": True}, "document", '[{"n": 1}, {"n": 2}]\n'),
+        ({"json": True, "rows": True}, "document", '{"n": 1}\n{"n": 2}\n'),
+    ],
+)
+def test_only_the_face_that_is_shown_is_made(
+    capsys: pytest.CaptureFixture[str], options: dict[str, bool], face: str, out: str
+) -> None:
+    report = Numbers()
+    show_report(report, **options)
+    assert (report.asked, capsys.readouterr().out) == ([face], out)
