@@ -9,6 +9,7 @@ from monolith_cli.checkpoint.names import (
     META_SUFFIX,
     natural_key,
     parse_shard_name,
+    shard_name,
 )
 from monolith_cli.errors import MonolithError
 from monolith_cli.storage.location import join
@@ -43,8 +44,7 @@ def table_names(checkpoint: Checkpoint) -> list[str]:
         totals = {shard.base: shard.total for shard in first if shard and not shard.number}
         for base, total in totals.items():
             if base.endswith(META_SUFFIX):
-                path = join(directory, f"{base}{_FIRST}{total:05d}")
-                names.update(_names_in(path))
+                names.update(_names_in(join(directory, shard_name(base, 0, total))))
             elif base + META_SUFFIX not in totals and not base.startswith(HASH_FILTER_PREFIX):
                 names.add(base)
     return sorted(names, key=natural_key)
