@@ -46,6 +46,10 @@ class Samples:
         """A model directory of some kilobytes, at any scale."""
         return self._written("small", {"entries": 100})
 
+    def many_tables(self) -> str:
+        """A model directory with 5,000 tables of an entry each, at any scale."""
+        return self._written("many", {"entries": 5_000, "tables": 5_000, "shards": 1})
+
     def files(self, name: str) -> list[str]:
         """The files of a sample's tables."""
         return sorted(map(str, Path(self.model(name)).glob("*.assets/*")))

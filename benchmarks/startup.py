@@ -20,3 +20,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     count = [MONOLITH, "ckpt-info", "--json", "--dry-run", bench.samples.small()]
     medians = bench.seconds(count, click, runs)
     yield compared("`ckpt-info --json`, a small directory", against, medians, "≤ 2", "1.5")
+    line = f"monolith table dump {bench.samples.many_tables()} --table "
+    complete = ["/usr/bin/env", "_MONOLITH_COMPLETE=bash_complete", MONOLITH, line, "", ""]
+    medians = bench.seconds(complete, click, runs)
+    yield compared("completing `--table`, 5,000 tables", against, medians, "200 ms", "100 ms")
