@@ -6,33 +6,18 @@ open file, a lock, a progress bar or a function of its caller's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Merges", "Partial", "Task", "run_task"]
+    from monolith_cli.execution.protocols import Merges, Task
+
+__all__ = ["Partial", "run_task"]
 
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 D = TypeVar("D")
-
-
-class Task(Protocol[R_co]):
-    """A piece of work that can be sent to another thread or process."""
-
-    def run(self) -> R_co:
-        """Do it."""
-
-
-class Merges(Protocol):
-    """What a part of the data gave, to be merged with what the next part gave."""
-
-    def merge(self, other: Any, /) -> None:
-        """Add what follows; `other`, of the same class, is not used again."""
-
-
-V = TypeVar("V", bound=Merges)
+V = TypeVar("V", bound="Merges")
 
 
 class Partial(Generic[V, D]):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from monolith_cli.execution.task import Task
+    from monolith_cli.execution.protocols import Task
 
 __all__ = ["ALONE", "Workers", "is_given_up", "usable_processors"]
 

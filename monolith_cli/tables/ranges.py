@@ -11,9 +11,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from monolith_cli import _native
-from monolith_cli.execution.task import Merges, Partial
+from monolith_cli.execution.task import Partial
 from monolith_cli.execution.workers import ALONE, Workers
-from monolith_cli.formats.tfrecord import Skipped
 from monolith_cli.tables.stream import (
     SMALL_BYTES,
     EntryStream,
@@ -26,11 +25,13 @@ from monolith_cli.tables.stream import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from monolith_cli.tables.folds import Fold
+    from monolith_cli.execution.protocols import Merges
+    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.tables.folds.protocol import Fold
 
 __all__ = ["RANGE_BYTES", "Piece", "RangeTask", "read_ranges", "read_tasks"]
 
-V = TypeVar("V", bound=Merges)
+V = TypeVar("V", bound="Merges")
 
 RANGE_BYTES = 32 << 20
 """The size of a range, uncompressed, where nothing is held of it but counts."""

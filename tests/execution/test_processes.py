@@ -27,6 +27,7 @@ from monolith_cli.tables.counts import CountOptions, count_checkpoint
 from monolith_cli.tables.cutting import FindTask
 from monolith_cli.tables.dump import Dump
 from monolith_cli.tables.extents import LocateTask, MapTask
+from monolith_cli.tables.folds import protocol
 from monolith_cli.tables.folds.columns import ColumnsFold
 from monolith_cli.tables.folds.count import CountFold
 from monolith_cli.tables.folds.entries import EntriesFold
@@ -90,7 +91,7 @@ def test_every_fold_is_here() -> None:
     classes = {
         each for module in modules for each in vars(module).values() if isinstance(each, type)
     }
-    every = {each for each in classes if each.__name__.endswith("Fold")} - {folds.Fold}
+    every = {each for each in classes if each.__name__.endswith("Fold")} - {protocol.Fold}
     assert {type(make()) for make in FOLDS.values()} == {
         each for each in every if not each.__name__.startswith("_")
     }
