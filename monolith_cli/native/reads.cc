@@ -17,6 +17,7 @@ void Reads::append(uint64_t offset, size_t n, uint64_t limit, Buffer& to) {
   }
   to.advance(n);
   next_ = offset + n;
+  if (goes_on && piece_ == sizes_.most) told_ = bytes_.expect(next_, told_);
   piece_ = std::min(2 * piece_, sizes_.most);
   if (sizes_.ahead > 0 && goes_on) begin(limit);
 }

@@ -36,6 +36,7 @@ class Reads {
   ReadSizes sizes_;
   size_t piece_;
   uint64_t next_ = UINT64_MAX;  // where the last read ended
+  uint64_t told_ = 0;           // up to where the bytes know what comes
   std::vector<Begun> begun_;    // reads that follow each other
 };
 

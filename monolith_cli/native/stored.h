@@ -49,6 +49,9 @@ class Bytes {
   virtual std::unique_ptr<BegunRead> begin(uint64_t, size_t) const { return nullptr; }
   // Reads exactly n bytes. Throws IoError, or ChangedError where the file ends early.
   virtual void read(uint64_t offset, uint8_t* to, size_t n) const = 0;
+  // Tells that the bytes from an offset on are read next, one piece after the other, and that those
+  // up to `told` were told of before. Returns up to where they are now.
+  virtual uint64_t expect(uint64_t, uint64_t told) const { return told; }
   // Throws ChangedError if the file has another size, or its path another file, than when opened.
   virtual void check_unchanged() const = 0;
 };
