@@ -1,7 +1,4 @@
-"""The barrier between processes: a parameter server, a chief and two workers on loopback.
-
-One job runs through all tests, in their order.
-"""
+"""The barrier between processes: a parameter server, a chief and two workers on loopback."""
 
 from __future__ import annotations
 
@@ -69,7 +66,7 @@ class Job:
         self.start("ps", 0)
         self.chief = self.start("chief", 0)
         self.one = self.start("worker", 1)
-        self.two: Process | None = None
+        self.two: Process
 
     def start(self, role: str, index: int) -> Process:
         process = Process(role, index, self.cluster)
@@ -77,11 +74,10 @@ class Job:
         return process
 
 
-@pytest.fixture(scope="module")
-def job() -> Iterator[Job]:
+@pytest.fixture
+def small() -> Iterator[Job]:
+    """A job whose second worker has not been started."""
     tensorflow()
-    import monolith_cli.training.barrier_ops  # noqa: F401  (says where the package is)
-
     made = Job()
     try:
         eventually(lambda: made.one.steps > 3, 60)
@@ -91,11 +87,19 @@ def job() -> Iterator[Job]:
             process.kill()
 
 
-def test_a_worker_that_joins_during_a_placement(job: Job) -> None:
+@pytest.fixture
+def job(small: Job) -> Job:
+    small.two = small.start("worker", 2)
+    eventually(lambda: small.two.steps > 0, 60)
+    return small
+
+
+def test_a_worker_that_joins_during_a_placement(small: Job) -> None:
+    job = small
     assert job.chief.ask("op.get_blocked_indices(session)") == []
     generation = job.chief.ask("op.place_barrier(session, 'Save')")
     job.two = job.start("worker", 2)
-    eventually(lambda: job.two is not None and job.two.all("callback") == ["Save"], 60)
+    eventually(lambda: job.two.all("callback") == ["Save"], 60)
     # It has neither cleared the barrier nor missed the action, and trains no step.
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
     assert job.chief.ask("op.is_all_blocked(session)")
@@ -104,7 +108,7 @@ def test_a_worker_that_joins_during_a_placement(job: Job) -> None:
     assert job.one.steps == before
     assert job.two.steps == 0
     job.chief.ask("op.remove_barrier(session)")
-    eventually(lambda: job.two is not None and job.two.steps > 3 and job.one.steps > before)
+    eventually(lambda: job.two.steps > 3 and job.one.steps > before)
     assert job.chief.ask("op.get_blocked_indices(session)") == []
 
 
@@ -123,7 +127,6 @@ def test_from_place_to_all_blocked(job: Job) -> None:
 
 
 def test_removed_and_placed_within_a_poll(job: Job) -> None:
-    assert job.two is not None
     first = job.chief.ask("op.place_barrier(session, 'one')")
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {first}, 5)") == [1, 2]
     steps = job.one.steps, job.two.steps
@@ -137,7 +140,6 @@ def test_removed_and_placed_within_a_poll(job: Job) -> None:
 
 
 def test_a_request_while_a_barrier_is_held(job: Job) -> None:
-    assert job.two is not None
     stop = job.chief.ask("op.place_barrier(session, 'Stop')")
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {stop}, 5)") == [1, 2]
     steps = job.one.steps, job.two.steps
@@ -153,7 +155,6 @@ def test_a_request_while_a_barrier_is_held(job: Job) -> None:
 
 
 def test_a_worker_killed_at_the_barrier(job: Job) -> None:
-    assert job.two is not None
     generation, _ = job.chief.ask("op.begin_request(session, 'Save')")
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
     job.two.kill()
@@ -164,12 +165,11 @@ def test_a_worker_killed_at_the_barrier(job: Job) -> None:
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 1)") == [1]
     job.chief.ask("op.end_request(session)")
     job.two = job.start("worker", 2)
-    eventually(lambda: job.two is not None and job.two.steps > 0, 60)
+    eventually(lambda: job.two.steps > 0, 60)
     assert job.chief.ask("op.get_blocked_indices(session)") == []
 
 
 def test_a_chief_killed_while_the_barrier_is_placed(job: Job) -> None:
-    assert job.two is not None
     workers = job.one, job.two
     generation = job.chief.ask("op.place_barrier(session, 'Save')")
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
@@ -185,14 +185,15 @@ def test_a_chief_killed_while_the_barrier_is_placed(job: Job) -> None:
 
 
 def test_a_chief_that_comes_back_has_no_barrier_and_can_place_one(job: Job) -> None:
-    assert job.two is not None
-    callbacks = job.one.all("callback")
+    generation = job.chief.ask("op.place_barrier(session, 'Save')")
+    assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
+    job.chief.kill()
     job.chief = job.start("chief", 0)
     eventually(lambda: job.chief.all("ready"), 60)
     assert job.chief.ask("op.get_blocked_indices(session)") == []
     generation = job.chief.ask("op.place_barrier(session, 'again')")
     assert job.chief.ask(f"op.wait_until_acknowledged(session, {generation}, 5)") == [1, 2]
-    assert job.one.all("callback") == [*callbacks, "again"]
+    assert job.one.all("callback") == ["Save", "again"]
     job.chief.ask("op.remove_barrier(session)")
     steps = job.one.steps
     eventually(lambda: job.one.steps > steps + 3)
