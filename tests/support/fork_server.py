@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 PROGRAM = Path(__file__).with_name("chaos_job.py")
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 class Process:

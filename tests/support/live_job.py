@@ -29,7 +29,7 @@ ADDRESS, TOKEN, LOG = "controller_server_addr.txt", "controller_token", "control
 WORKERS = (1, 2, 3)
 # A worker's process by its index at the barrier; 0 is the chief.
 NAMES = {0: "chief_0", 1: "worker_0", 2: "worker_1", 3: "worker_2"}
-SECONDS = 60.0
+SECONDS = 120.0
 PATH = f"{MONOLITH.parent}:{os.environ['PATH']}"
 
 
