@@ -38,10 +38,9 @@ demo: $(VENV)/.installed
 	@echo "the man pages: man -M $(VENV)/share/man monolith-ckpt-info"
 	@echo "With '. $(BIN)/activate' it is 'monolith' alone."
 
-# In as many processes as there are processors: each runs whole files, in the order of
-# tests/conftest.py, as tests of a file share what takes long to start.
+# In as many processes as there are processors; tests/conftest.py says what must not part.
 test: $(VENV)/.test-installed
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 # mypy reads the installed package, where the commands are in their place.
 lint: $(VENV)/.test-installed

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 
-# The files that take longest: they begin first, so that no process of xdist is left with one of
-# them at the end.
-LONGEST = [
+# Files with jobs of several processes, which are killed and time each other: one after the other,
+# all in one process of xdist. They take long, so they begin first.
+JOBS = [
     "training/test_chaos.py",
     "training/test_job_ends.py",
     "training/test_train_example.py",
@@ -26,14 +26,9 @@ LONGEST = [
     "training/test_job_trouble.py",
     "training/test_iterator_job.py",
     "training/test_moving_over.py",
+    "training/test_barrier_processes.py",
+    "training/test_session_config.py",
     "test_job_scripts.py",
-    "training/test_save_barrier.py",
-    "training/test_ckpt_barrier.py",
-    "training/test_leaving.py",
-    "training/test_runs.py",
-    "iterators/test_consumed.py",
-    "commands/test_hold.py",
-    "commands/test_bad_input.py",
 ]
 
 
@@ -44,8 +39,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file share what takes long to start, so each process gets whole files."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "jobs" if file.removeprefix("tests/") in JOBS else file
+
+    config.option.loadscopereorder = False  # by their numbers of tests, which say little
+    return WholeFiles(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST)}
+    ranks = {TESTS / name: rank for rank, name in enumerate(JOBS)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
