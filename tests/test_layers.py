@@ -43,7 +43,7 @@ ROOMS = [
 ]
 SIBLINGS = {"iterators": "control", "control": "iterators"}
 TOP_ONLY = {"click": {"cli", "commands", "failures"}, "rich": {"reports"}}
-WITHOUT_PLACES = {"checkpoint", "formats", "iterators", "tables"}
+WITHOUT_PLACES = {"care", "checkpoint", "formats", "iterators", "tables"}
 """Layers that know no file system: where bytes are, `storage` alone knows."""
 
 PLACES = {"glob", "io", "os", "pathlib", "shutil", "stat", "tempfile"}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +20,8 @@ from monolith_cli.checkpoint.inputs import (
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_inputs_name
 from monolith_cli.checkpoint.restart import RestartPoint
 from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
-from monolith_cli.storage.atomic import sync
 from monolith_cli.storage.local import LOCAL
+from monolith_cli.storage.staging import move_files, staging_directory, sweep, sync_files
 from monolith_cli.training.barrier.callbacks import RunningRequest, running_request
 from monolith_cli.training.graph.lost import SESSION_LOST
 from monolith_cli.training.graph.paths import check_save_path
@@ -178,16 +176,14 @@ class WorkerCkptHelper:
     def _write(self, session: Any, step: int, is_asked_for: Callable[[], bool]) -> bool:
         prefix = input_prefix(self._model_dir, self._index, step)
         base = os.path.basename(prefix)
-        self._remove_leftovers()
+        sweep(self._model_dir, f".{base.removesuffix(str(step))}", ".tmp")
         temporary = os.path.join(self._model_dir, f".{base}.{os.urandom(4).hex()}.tmp")
-        try:
-            os.makedirs(temporary)
+        with staging_directory(temporary):
             unsaved = self._state.save(session, os.path.join(temporary, base))
             for name in unsaved:
                 logging.warning("Step %d has no state of iterator %s.", step, name)
             names = sorted(os.listdir(temporary), key=lambda name: name.endswith(INDEX_SUFFIX))
-            for name in names:
-                sync(os.path.join(temporary, name))
+            sync_files(temporary, names)
             meta = self._meta
             text = json.dumps(SavedInput(self._get_fingerprint(), self._rollback_ns))
             session.run(meta.insert, {meta.index: [self._index], meta.input: [text]})
@@ -196,8 +192,6 @@ class WorkerCkptHelper:
             self._move(names, temporary)
             if names:
                 write_input_state(self._model_dir, self._index, step)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         logging.info("Saved the input of worker %d at step %d.", self._index, step)
         return True
 
@@ -205,25 +199,7 @@ class WorkerCkptHelper:
         """Move the files into place, the index last: without it there is no state."""
         if names:
             LOCAL.delete(os.path.join(self._model_dir, names[-1]))  # from a save that was given up
-        moved: list[str] = []
-        try:
-            for name in names:
-                target = os.path.join(self._model_dir, name)
-                os.replace(os.path.join(temporary, name), target)
-                moved.append(target)
-        except BaseException:
-            for target in moved:
-                with contextlib.suppress(OSError):
-                    os.unlink(target)
-            raise
-
-    def _remove_leftovers(self) -> None:
-        """Remove what a process of this worker that was killed has left behind."""
-        start = f".{os.path.basename(input_prefix('', self._index, 0)).removesuffix('0')}"
-        with contextlib.suppress(OSError):
-            for name in os.listdir(self._model_dir):
-                if name.startswith(start) and name.endswith(".tmp"):
-                    shutil.rmtree(os.path.join(self._model_dir, name), ignore_errors=True)
+        move_files(temporary, self._model_dir, names)
 
     def _get_fingerprint(self) -> Any:
         if self._fingerprint is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +13,7 @@ from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import ASSETS_SUFFIX, parse_shard_name
 from monolith_cli.errors import UsageError, WriteError
 from monolith_cli.storage.atomic import make_directory, sync, write_error
+from monolith_cli.storage.staging import move_files, staging_directory, sweep, sync_files
 from monolith_cli.training.graph.paths import check_save_path
 from monolith_cli.training.graph.shared import plain
 from monolith_cli.training.run.restarts import restart_of_graph
@@ -89,25 +88,15 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
         parent, base = os.path.split(self._basename)
         assets = f"{self._basename}-{int(global_step_value)}{ASSETS_SUFFIX}"
         logging.info("Saving %d hash tables into %s.", len(self._names), assets)
-        self._remove_leftovers(parent, base)
+        sweep(parent, f".{base}-", ASSETS_SUFFIX + _TEMPORARY)
         temporary = os.path.join(parent, f".{os.path.basename(assets)}{_TEMPORARY}")
-        try:
-            make_directory(temporary)
+        with staging_directory(temporary):
             counts = session.run(self._save, {self._directory: temporary})
             make_directory(assets)
             self._move(temporary, assets)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         entries = {name: int(count) for name, count in counts.items()}
         self._saved = int(global_step_value), entries
         logging.info("Saved %d hash tables into %s.", len(self._names), assets)
-
-    def _remove_leftovers(self, parent: str, base: str) -> None:
-        """Remove what a process that was killed left behind."""
-        with contextlib.suppress(OSError):
-            for name in os.listdir(parent):
-                if name.startswith(f".{base}-") and name.endswith(ASSETS_SUFFIX + _TEMPORARY):
-                    shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 
     def _move(self, temporary: str, assets: str) -> None:
         listing = list_assets(temporary)
@@ -125,15 +114,12 @@ class HashTableCheckpointSaverListener(tf.compat.v1.train.CheckpointSaverListene
                 shard = parse_shard_name(name)
                 if shard and shard.base in written:  # from an attempt that was given up
                     os.unlink(os.path.join(assets, name))
-            for shards in written.values():
-                for path in shards.paths:
-                    sync(path)
-                    os.replace(path, os.path.join(assets, os.path.basename(path)))
-            sync(assets)
-        except WriteError:
-            raise
         except OSError as error:
             raise write_error(assets, error) from error
+        names = [os.path.basename(path) for shards in written.values() for path in shards.paths]
+        sync_files(temporary, names)
+        move_files(temporary, assets, names)
+        sync(assets)
 
 
 class HashTableCheckpointRestorerListener(CheckpointRestorerListener):
