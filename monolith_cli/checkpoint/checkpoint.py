@@ -13,7 +13,7 @@ from monolith_cli.checkpoint.names import (
     ckpt_manifest_name,
 )
 from monolith_cli.checkpoint.shard_set import BrokenSet
-from monolith_cli.errors import PathNotFoundError, StepNotFoundError
+from monolith_cli.errors import MonolithError, PathNotFoundError, StepNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.storage.store import store_of
@@ -148,11 +148,12 @@ class Checkpoint:
         """
         if self.prefix is None or self.step is None or self._has_manifest is False:
             return []
-        if self._has_manifest is None:  # the directory was not listed
-            directory = parent_of(self.prefix)
-            path = join(directory, ckpt_manifest_name(self.step))
-            if not store_of(path).exists(path):
-                return []
+        directory = parent_of(self.prefix)
+        path = join(directory, ckpt_manifest_name(self.step))
+        if self._has_manifest is None and not store_of(path).exists(path):
+            return []  # the directory was not listed
+        if _all_there(directory, path):
+            return []
         from monolith_cli.checkpoint.lost import lost_files
 
         found = lost_files(self.prefix, self.step)
@@ -257,6 +258,25 @@ class Offer(NamedTuple):
     def left_out(self) -> list[str]:
         """A remark for every step that has files and is not offered."""
         return [f"left out: {why}" for _, why in sorted(self.withheld.items())]
+
+
+def _all_there(directory: str, manifest: str) -> bool:
+    """Whether all that a manifest names is there as it says: mostly so, and cheap to see.
+
+    Anything odd is for `lost_files` to say, which takes the reader of manifests.
+    """
+    import json
+
+    store = store_of(directory)
+    try:
+        files = json.loads(store.read(manifest))["files"]
+        for file in files:
+            status = store.status(join(directory, file["name"]))
+            if status.kind != "file" or status.size != file["bytes"]:
+                return False
+    except (MonolithError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def _paths_by_directory(listing: AssetsListing) -> dict[str, set[str]]:
