@@ -57,16 +57,16 @@ def test_an_index_that_is_missing_because_the_step_is_being_deleted(
 ) -> None:
     """TensorFlow takes a step from the list, and then its files, the index first."""
     (model / "model.ckpt-30.index").unlink()
-    from monolith_cli.tables import counts
+    from monolith_cli.tables import counting
 
-    opened = counts.find_tables
+    opened = counting.find_tables
 
     def unlisted(*args: object, **kwargs: object) -> object:
         found = opened(*args, **kwargs)  # type: ignore[arg-type]  # whatever it takes
         write_checkpoint_state(model, [20])
         return found
 
-    monkeypatch.setattr(counts, "find_tables", unlisted)
+    monkeypatch.setattr(counting, "find_tables", unlisted)
     line = failed(call("ckpt-info", "--quiet", model), 3)
     assert "model.ckpt-30.index: gone" in line
 
