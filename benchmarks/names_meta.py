@@ -1,4 +1,4 @@
-"""Counting multi tables by name, which their tables of contents are enough for."""
+"""Counting multi tables by name, which their contents files are enough for."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ def place(
             job.place(reason=reason, owner=owner, ttl_seconds=ttl or None)
         if job.is_original:
             messages.warnings(
-                "an original job: nobody will know who has placed it and why, and it stays until"
-                " it is removed"
+                "an original job: nobody will see who placed the barrier and why, and it stays"
+                " until it is removed"
             )
         with telling(how_it_ends):
             info = (
@@ -135,12 +135,12 @@ def place(
     cls=Command,
     examples={
         "monolith barrier remove model": "Let the workers go that you have paused:",
-        "monolith barrier remove --force model --reason 'paused by mistake'": "Whoever it was:",
+        "monolith barrier remove --force model --reason 'paused by mistake'": "By force:",
     },
     exit_codes={
         **EXIT_CODES,
         5: f"{REFUSED}; the barrier is somebody else's",
-        6: "no answer in time; the barrier may be removed yet",
+        6: "no answer in time; the barrier may still be removed",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES,
@@ -164,8 +164,8 @@ def remove(
 ) -> None:
     """Remove the barrier: workers go on.
 
-    Your own is one with the same owner. That there is none is said, and is fine. One that is
-    removed during a save goes when the save has ended.
+    Without --force only a barrier of the same owner is removed. If none is placed, a note says so,
+    and the exit code is 0. A barrier that is removed during a save goes when the save has ended.
     """
     from monolith_cli.control.client import NotYoursError
     from monolith_cli.reports.control import BarrierReport
@@ -226,7 +226,7 @@ def status(
         "monolith barrier wait --blocked model": "Until all workers stand still:",
         "monolith barrier wait --removed --timeout 1h model": "Until the job goes on:",
     },
-    exit_codes={**EXIT_CODES, 6: "time ran out before it was so, or no answer in time"},
+    exit_codes={**EXIT_CODES, 6: "time ran out first, or no answer in time"},
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir
@@ -248,7 +248,7 @@ def wait(
 ) -> None:
     """Wait until all workers are blocked, or until the barrier is removed.
 
-    Says nothing, but with --json, and for why it has failed.
+    Prints nothing, except with --json, or if it fails.
     """
     from monolith_cli.control.texts import unblocked_text
     from monolith_cli.control.wait import wait_until
@@ -261,7 +261,7 @@ def wait(
             for name in ("blocked", "removed")
         )
     if blocked == removed:
-        raise click.UsageError("Wait for what? Give --blocked or --removed")
+        raise click.UsageError("Nothing to wait for: give --blocked or --removed")
     is_there: Callable[[JobInfo], bool]
     if blocked:
         is_there, missing = (lambda info: info.placed and not info.unblocked), unblocked_text
@@ -286,13 +286,13 @@ class HoldCommand(Command):
 @click.command(
     cls=HoldCommand,
     examples={
-        "monolith barrier hold model -- rsync -a model/ backup/": "A copy in which nothing moves:",
+        "monolith barrier hold model -- rsync -a model/ backup/": "Copy while workers stand still:",
     },
     exit_codes={
-        125: "a failure of its own: the barrier could not be placed, was lost meanwhile, or could"
-        " not be removed",
+        125: "'hold' itself failed: the barrier could not be placed, was lost meanwhile, or"
+        " could not be removed",
         126: "the command cannot be executed",
-        127: "the command is not there",
+        127: "the command was not found",
         131: "quit (SIGQUIT) before the command was run",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
@@ -333,13 +333,13 @@ def hold(
 ) -> None:
     """Place the barrier, run a command while all workers stand still, and remove it.
 
-    A command that is not there, or cannot be executed, pauses nobody. The exit code is the
-    command's. The barrier goes whatever happens to the command. Ctrl-C,
-    SIGTERM, SIGHUP and SIGQUIT are passed on to it, and its end is waited for: one that takes no
-    notice goes on, and so does the pause, until it ends or is killed.
+    It first checks that the command can be executed. The exit code is the command's. The barrier
+    is removed whatever happens to the command. Ctrl-C, SIGTERM, SIGHUP and SIGQUIT are passed on
+    to the command, and 'hold' waits for its end. A command that ignores them goes on, and so does
+    the pause, until it ends or is killed.
 
-    If the barrier cannot be removed at once, that is tried for ten seconds, or until Ctrl-C. If
-    this command itself is killed, the barrier ends when its time is over.
+    If the barrier cannot be removed at once, 'hold' tries for ten seconds, or until Ctrl-C. If
+    'hold' itself is killed, the barrier ends within --ttl.
     """
     from monolith_cli.control.hold import code_of
     from monolith_cli.control.hold import hold as hold_barrier
@@ -355,7 +355,7 @@ def hold(
         raise click.UsageError(f"Got unexpected extra argument ({command[0]}) before --")
     command = command if behind is None else behind
     if not command or (place.address and behind is None):
-        raise click.UsageError("No command: give it behind --")
+        raise click.UsageError("No command: give it after --")
     try:
         program = find_program(command)  # whether there is a job or not
     except MonolithError as error:
@@ -398,7 +398,7 @@ def check_ttl(ctx: click.Context, job: JobClient) -> None:
     is_given = ctx.get_parameter_source("ttl") is not click.core.ParameterSource.DEFAULT
     if job.is_original and is_given:
         raise RefusedError(
-            "an original job has nothing that ends a barrier",
+            "an original job cannot end a barrier by itself",
             path=str(job.address),
-            hint="leave out --ttl, and see that the barrier is removed",
+            hint="leave out --ttl, and make sure that the barrier is removed",
         )

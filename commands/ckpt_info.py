@@ -18,8 +18,8 @@ EXIT_CODES = {
     1: "--check found a difference, or the file that is there says something else and was kept"
     " (--force replaces it); with --strict also a slot that is empty now, or fewer entries by name",
     3: "no such directory, step, table or file, or it cannot be read or written",
-    4: "damaged data; at the end, after all counts, with --on-corrupt skip, and for tables that are"
-    " not whole or gone, whether they are asked for or not",
+    4: "damaged data (with --on-corrupt skip at the end, after all counts); tables that are not"
+    " whole or are gone, whether they are asked for or not",
 }
 
 
@@ -40,8 +40,8 @@ EXIT_CODES = {
 @options.option(
     "--strict",
     is_flag=True,
-    help="Exit with 1 also for a slot of which only the file counts any, and a table by name of"
-    " which it counts more: those may be gone.",
+    help="Also exit with 1 if the file counts entries of a slot that the dump has none of, or"
+    " more of a table by name: they may be gone.",
 )
 @options.option(
     "--text", is_flag=True, help="Print the text of ckpt.info-<step> in place of the report."
@@ -57,7 +57,7 @@ EXIT_CODES = {
     "--scan",
     is_flag=True,
     help="Read multi tables too: verify them and count their slots. Without it their counts come"
-    " from their tables of contents.",
+    " from their contents files.",
 )
 @options.table
 @options.slot
@@ -98,13 +98,13 @@ def ckpt_info(
     counted by table name. The counts are shown and written to ckpt.info-<step> beside the
     checkpoint, which the training system reads.
 
-    Nothing is written for a part of a checkpoint (--table, --slot, --fid; without damaged data or
-    tables that are not whole), for --fid-version v1, where there is no step, and, unless --force,
-    for a step in another directory, to which 'checkpoint' points. A file that is there and says
-    something else is kept, unless --force. Some differences are explained: entries may expire
-    between counting and saving, an empty file means that nobody counted, and full sync training
-    counts the tables of rank 0 alone. One that counts tables without a dump shows that the dump is
-    not whole, and is never replaced.
+    Nothing is written for a part of a checkpoint (--table, --slot, --fid, or if damaged data or
+    tables that are not whole were left out), for --fid-version v1, or without a step. --force is
+    needed for a step in another directory, to which 'checkpoint' points, and to replace a file that
+    says something else. Some differences are explained: entries may expire between counting and
+    saving, an empty file means that nobody counted, and full sync training counts the tables of
+    rank 0 alone. A file that counts tables without a dump shows that the dump is not whole, and is
+    never replaced.
     """
     if text and json:
         raise click.UsageError("--text and --json exclude each other")

@@ -62,8 +62,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         _AROUND,
     ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
-    "different": (Hint("monolith ckpt-info --force writes it anew", "check", after="count anew"),),
-    "bad_state_file": (Hint("; monolith ckpt-info --force does", "check", after="write it anew"),),
+    "different": (
+        Hint("monolith ckpt-info --force writes it again", "check", after="count again"),
+    ),
+    "bad_state_file": (Hint("; monolith ckpt-info --force does", "check", after="write it again"),),
     "job_runs": (
         Hint(
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"

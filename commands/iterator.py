@@ -14,8 +14,8 @@ from monolith_cli.commands.types import StepType
     cls=Command,
     examples={
         "monolith iterator ls model": "Where all workers are:",
-        "monolith iterator ls --json model | jq '.[] | select(.behind != 0)'": "Who is not where"
-        " the model is:",
+        "monolith iterator ls --json model | jq '.[] | select(.behind != 0)'": "Workers that"
+        " are not at the model's step:",
     },
     exit_codes={
         3: "no such directory, or no iterator states in it, or it cannot be read",
@@ -38,7 +38,7 @@ def ls(
 ) -> None:
     """List the workers of a job, and how far behind the model each one's input is.
 
-    A row a worker: the step of its latest state as its state file has it, which is what an
+    One row for each worker: the step of its latest state, which its state file names and an
     original job restores. With --step N: the state that belongs to the model of step N, which is
     that of step N, or the newest older one.
     """
@@ -102,11 +102,11 @@ def show(
     raw: bool,
     json: bool,
 ) -> None:
-    """Show in words where a worker's input is.
+    """Show how far a worker has read its input.
 
     The file that it reads, how far, what is buffered, and what training has consumed. Records are
-    counted in the input's files, if they are there. With --step N: the state of that very step.
-    MODEL_DIR may be the path of a state, too.
+    counted in the input's files, if they are there. With --step N: the state of exactly that step.
+    MODEL_DIR may also be the path of a state.
     """
     from monolith_cli.iterators.inputs import read_input
     from monolith_cli.iterators.workers import find_state
@@ -176,7 +176,7 @@ def show(
     metavar="K",
     default=1,
     show_default=True,
-    help="How many elements; 0: only see whether the dataset fits.",
+    help="How many elements; 0: only check whether the dataset fits.",
 )
 @options.option(
     "--iterator",
@@ -204,8 +204,9 @@ def peek(
 
     The dataset is built in a process with TensorFlow, with the current directory in its module
     path: in a graph, or eagerly for a state of tf.train.Checkpoint. Nothing is written. TensorFlow
-    takes the state of a dataset with other files, order or parameters without a word, at a wrong
-    place; what differs is a warning here. MODEL_DIR may be the path of a state, too.
+    takes the state of a dataset with other files, order or parameters without an error, and goes
+    on at a wrong record; here a warning says what differs. MODEL_DIR may also be the path of a
+    state.
     """
     from monolith_cli.iterators.peek import peek as peek_at
     from monolith_cli.iterators.resume import find_input
@@ -238,7 +239,7 @@ def peek(
         "monolith iterator rollback --step 1200 --dry-run model": "What going back would mean:",
         "monolith iterator rollback --step 1200 model": "All inputs resume from step 1200:",
         "monolith iterator rollback --step 1200 --worker 3 model": "One of them alone:",
-        "monolith iterator rollback --step latest model": "Take a rollback back:",
+        "monolith iterator rollback --step latest model": "Cancel a rollback:",
     },
     exit_codes={
         3: "no such directory, nothing committed, or a worker has no state of that step: nothing"
@@ -273,7 +274,10 @@ def peek(
     help="Only the input of this worker; 0 is the chief. Repeatable. Rollbacks of others stay.",
 )
 @options.option("--dry-run", is_flag=True, help="Check and show everything, and write nothing.")
-@options.force(help="Write it though the job runs. What the job saves from now on is given up.")
+@options.force(
+    help="Write it even if the job runs. What the job saves from now on is dropped when it next"
+    " starts."
+)
 @options.json
 @options.common
 @click.pass_obj
@@ -287,10 +291,10 @@ def rollback(
     force: bool,
     json: bool,
 ) -> None:
-    """Have inputs resume from an older step, with the model as it is.
+    """Make inputs resume from an older step; the model stays as it is.
 
-    Every worker that is meant needs a state of that step, which is read and verified first. The
-    job goes back when it starts next. Stop it before: while it answers nothing is written.
+    Each of these workers needs a state of that step, which is read and verified first. The job goes
+    back when it next starts. Stop it first: while it answers, nothing is written.
     """
     from monolith_cli.control.running import why_it_may_run
     from monolith_cli.iterators.rollback import roll_back

@@ -75,7 +75,7 @@ def status(
         **EXIT_CODES,
         5: f"{REFUSED}; with --require-all: a worker's input was not saved, and nothing is"
         " committed",
-        6: "time ran out; the checkpoint may come yet",
+        6: "time ran out; the checkpoint may still come",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES | ACTION_FILES,
@@ -106,7 +106,8 @@ def save(
     """Save a checkpoint now; print its step and path once it is committed.
 
     Workers' inputs are saved with it, also while the barrier is placed. Output: the step, a tab,
-    the path. An original job does not tell the step: MODEL_DIR/checkpoint does, once it is written.
+    the path. An original job does not report the step; it is read from MODEL_DIR/checkpoint once
+    that is written.
     """
     from monolith_cli.control.client import Saved
     from monolith_cli.control.texts import workers_text
@@ -133,19 +134,20 @@ def save(
             )
     if saved.unfinished_workers:
         late = workers_text(saved.unfinished_workers)
-        messages.warnings(f"the inputs of workers {late} are not saved with it, but older")
+        messages.warnings(f"the inputs of workers {late} were not saved with it: it has older ones")
     if saved.step is None:
-        messages.notes("saved; the job does not tell which step")
+        messages.notes("saved; the job does not say which step")
     show_report(SavedReport(saved), json=json)
 
 
 @click.command(
     cls=Command,
-    examples={"monolith job stop model --reason 'new hardware'": "Let a job save and end:"},
+    examples={"monolith job stop model --reason 'new hardware'": "Make a job save and end:"},
     exit_codes={
         **EXIT_CODES,
         5: f"{REFUSED}; an original job can only be asked with --via file",
-        6: "no answer in time; the job may stop yet, but with --via file the request is taken back",
+        6: "no answer in time; the job may still stop, but with --via file the request is taken"
+        " back",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
     files=job_options.TOKEN_FILES | ACTION_FILES,
@@ -171,7 +173,7 @@ def stop(
 ) -> None:
     """Ask a job for a clean stop: it saves once more, and ends.
 
-    Returns when the job has taken note, not when it has ended.
+    Returns when the job has accepted it, not when it has ended.
     """
     from monolith_cli.reports.control import StoppedReport
     from monolith_cli.reports.terminal import show_report
@@ -203,7 +205,7 @@ def stop(
     metavar="N",
     default=20,
     show_default=True,
-    help="The last N only, and the last N refused for want of the token; 0: all.",
+    help="Only the last N, and the last N refused because of their token; 0: all.",
 )
 @options.json_lines
 @options.common

@@ -18,7 +18,7 @@ JOB_HINTS: dict[str, tuple[tuple[str | None, str], ...]] = {
     "original_job": (("via", "use --via file"),),
     "wants_tls": (("tls_ca", "give --tls-ca if the job uses TLS"),),
     "wants_certificate": (
-        ("tls_cert", "give --tls-cert and --tls-key if the job wants to see a certificate"),
+        ("tls_cert", "give --tls-cert and --tls-key if the job asks for a client certificate"),
     ),
     "may_be_done": (
         ("via", "see 'monolith job status'"),

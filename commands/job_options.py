@@ -42,14 +42,14 @@ JOB_FILES = {
 """What commands on a running job find it by, for their man pages."""
 
 TOKEN_FILES = JOB_FILES | {
-    "MODEL_DIR/controller_token": "The token that the job wants to see, for its own user alone; the"
-    " job writes it.",
+    "MODEL_DIR/controller_token": "The token that the job asks for, readable only by the job's"
+    " user; the job writes it.",
 }
 """Those of commands that change something."""
 
 TOKEN_ENVIRONMENT = {
-    "MONOLITH_CONTROLLER_TOKEN": "The token that the job wants to see, where MODEL_DIR is not given"
-    " or has no controller_token that you can read.",
+    "MONOLITH_CONTROLLER_TOKEN": "The token that the job asks for, if MODEL_DIR is not given or"
+    " has no controller_token that you can read.",
     "MONOLITH_CONTROLLER_TOKEN_FILE": "The name of a file with that token, if"
     " MONOLITH_CONTROLLER_TOKEN is not set.",
     "MONOLITH_OWNER": "Who you are, for all commands, if neither --owner nor its own variable says"
@@ -121,12 +121,12 @@ def job(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             "--tls-ca",
             "FILE",
-            "Connect with TLS, to a job whose certificate this one (PEM) vouches for.",
+            "Connect with TLS, to a job whose certificate this authority (PEM) has signed.",
         ),
         (
             "--address",
             "HOST:PORT",
-            "Where the job listens, in place of what it has left in MODEL_DIR.",
+            "Where the job listens, instead of the address in MODEL_DIR.",
         ),
     ):
         look = completing("files") if metavar == "FILE" else None
@@ -154,7 +154,7 @@ def owner(function: F) -> F:
         metavar="NAME",
         default=user_at_host,
         show_default="user@host",
-        help="Who you are. MONOLITH_OWNER says so for every command.",
+        help="Who you are. MONOLITH_OWNER sets it for all commands.",
     )(function)
 
 

@@ -160,8 +160,8 @@ def json_number_ids(function: F) -> F:
     return option(
         "--json-number-ids",
         is_flag=True,
-        help="64-bit ids as JSON numbers. Default: strings, as many readers of JSON lose digits"
-        " above 2^53.",
+        help="64-bit ids as JSON numbers. Default: strings, because many JSON readers lose"
+        " digits above 2^53.",
     )(function)
 
 
@@ -303,7 +303,7 @@ def on_corrupt(function: F) -> F:
         type=click.Choice(["fail", "skip"]),
         default="fail",
         show_default=True,
-        help="At damaged data: fail, or skip it, list what was left out and end with 4.",
+        help="On damaged data: fail, or skip it, list what was left out and end with 4.",
     )(function)
 
 
@@ -315,7 +315,7 @@ def max_record_bytes(function: F) -> F:
         metavar="SIZE",
         default="64MiB",
         show_default=True,
-        help="Take longer records for damage.",
+        help="Treat longer records as damage.",
     )(function)
 
 

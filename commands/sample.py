@@ -60,7 +60,7 @@ EXIT_CODES = {
     metavar="S",
     default=0,
     show_default=True,
-    help="Of all that is random; equal seeds give equal files.",
+    help="Of all random values; equal seeds give equal files.",
 )
 @options.force(help="Write into a directory that is not empty.")
 @options.json

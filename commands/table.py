@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @options.option(
     "--scan",
     is_flag=True,
-    help="Read multi tables too, for what is in their entries. Without it only their tables of"
-    " contents are read.",
+    help="Read multi tables too, for what is in their entries. Without it only their contents"
+    " files are read.",
 )
 @options.fid_version
 @options.on_corrupt
@@ -62,9 +62,9 @@ def ls(
 ) -> None:
     """List the tables of a checkpoint.
 
-    A row a table: its entries, files and size, the dims of its embeddings, in how many slots its
-    entries are, and which optimizers left their state. Single tables are read and verified for
-    that.
+    One row for each table: its entries, files and size, the dims of its embeddings, in how many
+    slots its entries are, and which optimizers left their state. Single tables are read and
+    verified for that.
     """
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.reports.counts import damage_lines
@@ -126,7 +126,7 @@ def end_reading(
         " one, of the same checkpoint:",
     },
     exit_codes={
-        2: "wrong usage, a cursor that points at no entry too",
+        2: "wrong usage; also a cursor that points at no entry",
         3: "no such directory, step or table, or it cannot be read",
         4: "damaged data, a missing shard of any table; entries printed before that are valid,"
         " and those of tables that are whole are printed",
@@ -149,7 +149,7 @@ def end_reading(
     "--limit",
     type=click.IntRange(min=1, max=2**63 - 1),
     metavar="N",
-    help="At most so many entries; then the cursor to go on from, on stderr.",
+    help="At most this many entries; then the cursor to go on from, on stderr.",
 )
 @options.option(
     "--offset",
@@ -157,7 +157,7 @@ def end_reading(
     metavar="CURSOR",
     default=0,
     help="Go on from here: a cursor that the same command with --limit ended with. Give the step"
-    " as well, as a running job saves others.",
+    " as well, because a running job saves others.",
 )
 @options.option(
     "--cursor", is_flag=True, help="Print the cursor to go on from as the last line of jsonl, too."
@@ -168,7 +168,7 @@ def end_reading(
     metavar="I",
     default=0,
     show_default=True,
-    help="Only this of --nshards parts, counted from 0.",
+    help="Only this one of --nshards partitions, counted from 0.",
 )
 @options.option(
     "--nshards",
@@ -176,7 +176,7 @@ def end_reading(
     metavar="N",
     default=1,
     show_default=True,
-    help="Cut all entries into so many parts, whatever the number of files.",
+    help="Split all entries into this many partitions, whatever the number of files.",
 )
 @options.fid_version
 @options.on_corrupt
@@ -213,11 +213,12 @@ def dump(
     """Stream the entries of tables.
 
     Entries come table by table, in the order of the files; with the same --table, --shard and
-    --nshards the order and the cursors are always the same. All shards together are every entry
-    once, if they are of one step. A page (--limit, --offset) takes time in proportion to its size.
+    --nshards the order and the cursors are always the same. All partitions together have every
+    entry once, if they are of one step. A page (--limit, --offset) takes time in proportion to its
+    size.
 
-    Tables that are not whole are left out and named, and the dump ends with 4. It has no cursor
-    then, as those of all tables would not fit.
+    Tables that are not whole are left out and named, and the command ends with 4. Then there is no
+    cursor, because cursors count all tables.
     """
     if shard >= nshards:
         raise click.UsageError(f"--shard {shard} is not one of --nshards {nshards}, 0 is the first")
@@ -304,8 +305,8 @@ def dump(
     "--fids-from",
     type=click.Path(allow_dash=True),
     metavar="FILE|-",
-    help="Feature ids besides, one a line, from a file or standard input; blank lines and what"
-    " follows a # mean nothing.",
+    help="More feature ids, one a line, from a file or standard input; blank lines and text"
+    " after a # are ignored.",
 )
 @options.step(several=False)
 @options.table
@@ -339,7 +340,7 @@ def get(
     """Show the entries of feature ids.
 
     A FID is a decimal number, signed or not, or 0x and hexadecimal digits. The tables are read to
-    the end once, however many they are, as a feature id may be in several.
+    the end once, whatever the number of FIDs, because a feature id may be in several tables.
     """
     if not fid and fids_from is None:
         raise click.UsageError("Missing argument 'FID...': give feature ids, or --fids-from FILE")

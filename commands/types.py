@@ -140,7 +140,7 @@ class DurationType(ParamType):
         else:
             self.fail(f"{value!r} is not a time such as 30s, 10m or 1h30m", param, ctx)
         if seconds <= 0 and not self.zero:
-            self.fail(f"{value!r} is no time to wait", param, ctx)
+            self.fail(f"{value!r} is not a time to wait", param, ctx)
         if 0 < seconds < 0.001:  # the service counts milliseconds, and 0 of them are for ever
             self.fail(f"{value!r} is less than a millisecond", param, ctx)
         if seconds > MAX_DAYS * 86400:
@@ -162,7 +162,7 @@ class WordsType(ParamType):
         try:
             text.encode()
         except UnicodeEncodeError:
-            self.fail("it has bytes that are no UTF-8", param, ctx)
+            self.fail("it has bytes that are not UTF-8", param, ctx)
         if len(text) > self.most:
             self.fail(f"it has {len(text)} characters, and may have {self.most}", param, ctx)
         if not self.empty and not text.strip():
@@ -182,5 +182,5 @@ class ColumnsType(ParamType):
             return value
         wanted = {name.strip() for name in value.split(",")}
         for name in sorted(wanted.difference(COLUMNS)):
-            self.fail(f"{name!r} is none of {', '.join(COLUMNS)}", param, ctx)
+            self.fail(f"{name!r} is not one of {', '.join(COLUMNS)}", param, ctx)
         return tuple(name for name in COLUMNS if name in wanted)

@@ -42,7 +42,7 @@ COMMANDS = {
         "List the workers of a job, and how far behind the model each one's input is.",
     ),
     "iterator show": Entry(
-        "monolith_cli.commands.iterator:show", "Show in words where a worker's input is."
+        "monolith_cli.commands.iterator:show", "Show how far a worker has read its input."
     ),
     "iterator peek": Entry(
         "monolith_cli.commands.iterator:peek",
@@ -50,7 +50,7 @@ COMMANDS = {
     ),
     "iterator rollback": Entry(
         "monolith_cli.commands.iterator:rollback",
-        "Have inputs resume from an older step, with the model as it is.",
+        "Make inputs resume from an older step; the model stays as it is.",
     ),
     "barrier": Entry(None, "Pause the workers of a running job, and let them go again."),
     "barrier place": Entry(
@@ -71,7 +71,7 @@ COMMANDS = {
         "monolith_cli.commands.barrier:hold",
         "Place the barrier, run a command while all workers stand still, and remove it.",
     ),
-    "job": Entry(None, "Look at a running job, and let it save or stop."),
+    "job": Entry(None, "Look at a running job, and make it save or stop."),
     "job status": Entry(
         "monolith_cli.commands.job:status", "Show a running job's global step, and its last save."
     ),

@@ -215,7 +215,7 @@ class ShardMismatchError(CorruptionError):
 
 
 class RecordCountError(CorruptionError):
-    """Fewer records than the table of contents (`.meta`) promises."""
+    """Fewer records than the contents file (`.meta`) promises."""
 
     kind = "too_few_records"
 

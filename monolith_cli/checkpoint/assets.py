@@ -38,7 +38,7 @@ class AssetsListing(NamedTuple):
     singles, hash_filters
         Whole dumps.
     multis
-        Whole dumps, each data set with its table of contents (`.meta`).
+        Whole dumps, each data set with its contents file (`.meta`).
     broken
         Dumps that are not whole.
     ignored
@@ -74,7 +74,7 @@ class AssetsListing(NamedTuple):
             raise error
 
     def sets(self) -> list[ShardSet]:
-        """All whole sets, tables of contents too."""
+        """All whole sets, contents files too."""
         pairs = [shards for pair in self.multis.values() for shards in pair]
         return [*self.singles.values(), *self.hash_filters.values(), *pairs]
 
@@ -159,7 +159,7 @@ def note_lost(listing: AssetsListing, lost: Sequence[LostFile]) -> None:
 def _take_multis(
     sets: dict[str, ShardSet | BrokenSet],
 ) -> dict[str, tuple[ShardSet, ShardSet] | BrokenSet]:
-    """Take the sets with a table of contents out of all, in natural order, and those with them."""
+    """Take the sets with a contents file out of all, in natural order, and those with them."""
     multis = {}
     # The longest name first: x.meta.meta is about x.meta, which then is about nothing.
     for base in sorted(sets, key=len, reverse=True):
@@ -172,7 +172,7 @@ def _take_multis(
 def _pair(
     meta: ShardSet | BrokenSet, data: ShardSet | BrokenSet | None, base: str
 ) -> tuple[ShardSet, ShardSet] | BrokenSet:
-    """A data set with its table of contents."""
+    """A data set with its contents file."""
     if isinstance(meta, ShardSet) and isinstance(data, ShardSet):
         if len(data.paths) == len(meta.paths):
             return data, meta
@@ -217,7 +217,7 @@ def _partly_copied(shards: list[Shard], whole: ShardSet | BrokenSet) -> Iterator
             lacking = next(n for n in range(len(whole.paths)) if n not in numbers)
             yield (
                 f"{directory}: holds {len(numbers)} of {len(whole.paths)} shards of '{whole.base}';"
-                f" '{whole.paths[lacking]}' was read for what it lacks"
+                f" what it lacks was read elsewhere, such as '{whole.paths[lacking]}'"
             )
 
 
@@ -245,7 +245,7 @@ def _in_the_way(
 
 
 def _unloadable(table: str, owner: str, paths: list[str]) -> str:
-    why = f"the training system takes it for a shard of '{table}', and cannot restore that table"
+    why = f"the training system mistakes it for a shard of '{table}', and cannot restore that table"
     if name_of(paths[0]) == owner:
         return f"{paths[0]}: {why}; remove this file"
     others = f", like {len(paths) - 1} more of table '{owner}'" if len(paths) > 1 else ""

@@ -207,7 +207,7 @@ class Checkpoint:
         for directory, names in by_directory.items():
             shown = ", ".join(names[:_NAMES_SHOWN])
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            self._note(f"{directory}: left out what is no shard of a table: {shown}{more}")
+            self._note(f"{directory}: left out what is not a shard of a table: {shown}{more}")
 
     def _note_copies(self, listing: AssetsListing) -> None:
         data = [pair[0] for pair in listing.multis.values()]

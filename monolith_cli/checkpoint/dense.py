@@ -138,7 +138,7 @@ def list_dense(checkpoint: Checkpoint) -> DenseListing:
                 continue
             if status.kind != "file":
                 listing.files.append(FileSize(path, None))
-                what = "no regular file"
+                what = "not a regular file"
                 listing.problems.append(NotReadableError(what, path=path, hint=_HINT))
                 continue
             size = status.size

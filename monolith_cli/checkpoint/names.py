@@ -62,7 +62,7 @@ HASH_FILTER_PREFIX = "hash_filter_"
 INDEX_SUFFIX = ".index"
 ASSETS_SUFFIX = ".assets"
 META_SUFFIX = ".meta"
-"""Of the table of contents beside a multi table dump (a meta graph has the same suffix)."""
+"""Of the contents file beside a multi table dump (a meta graph has the same suffix)."""
 
 
 class _Pattern:

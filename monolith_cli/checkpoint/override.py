@@ -201,5 +201,5 @@ def _parse(said: Any) -> Override:
 
 def _step(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is no step")
+        raise ValueError(f"{value!r} is not a step")
     return value

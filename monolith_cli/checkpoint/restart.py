@@ -70,7 +70,7 @@ def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> Restart
     if not _is_there(join(path, CHECKPOINT)):
         if override and override.model_step is not None:
             what = f"step {override.model_step} was never committed"
-            raise _stale(path, what, "remove it to start anew")
+            raise _stale(path, what, "remove it to start over")
         return RestartPoint()
     directory = open_model_dir(path)
     if override:

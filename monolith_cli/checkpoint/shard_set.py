@@ -64,7 +64,7 @@ class BrokenSet(NamedTuple):
     error
         What is wrong: a MissingShardError, a ShardMismatchError, or copies that differ.
     paths
-        Those of its files that are there, tables of contents too.
+        Those of its files that are there, contents files too.
     """
 
     base: str

@@ -217,8 +217,8 @@ def _tables_alone(directory: str, names: Collection[str], missing: str) -> Check
         return None
     only = assets_checkpoint(join(directory, tables[0]))
     only.notes.append(
-        f"'{CHECKPOINT}' names '{missing}', which is gone: of the only tables here a job would load"
-        " the single ones, and begin with new dense variables"
+        f"'{CHECKPOINT}' names '{missing}', which is gone: a job would load only the single"
+        " tables that are here, and begin with new dense variables"
     )
     return only
 
@@ -242,8 +242,8 @@ def _by_names(directory: str, names: Collection[str]) -> Offer:
         latest, highest = by_step[order[-1]], max(order)
         if latest.step != highest:
             latest.notes.append(
-                f"no '{CHECKPOINT}' file: step {latest.step} is taken for the latest, as its index"
-                f" is the newest; there is a step {highest}, too"
+                f"no '{CHECKPOINT}' file: step {latest.step} is taken as the latest, because its"
+                f" index is the newest; there is also a step {highest}"
             )
         return Offer({step: by_step[step] for step in order}, latest, None, withheld, {})
 
@@ -325,7 +325,7 @@ def _why_not(
     where = join(directory, parent_of(path))
     hint = _RESTORE
     if "://" in path or "\\" in path:
-        why, hint = "that is no path of this machine", _COPY
+        why, hint = "that is not a path on this machine", _COPY
     else:
         try:
             store_of(where).names(where)

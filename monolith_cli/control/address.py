@@ -72,7 +72,7 @@ def parse_address(text: str) -> Address:
     """
     match = _TEXT.fullmatch(text.strip())
     if match is None or not 0 < int(match[3]) < 65536:
-        raise UsageError(f"{text!r} is no address: give HOST:PORT")
+        raise UsageError(f"{text!r} is not an address: give HOST:PORT")
     return Address(match[1] or match[2], int(match[3]))
 
 
@@ -182,7 +182,7 @@ def _token_of_environment() -> Token | None:
 def _checked(text: str, path: str | None) -> str:
     # Other bytes cannot travel in a header, and grpc's own words for that are no help.
     if not re.fullmatch(r"[!-~]+", text):
-        raise UsageError("no token: it has spaces or other bytes", path=path or TOKEN_VARIABLE)
+        raise UsageError("not a token: it has spaces or other bytes", path=path or TOKEN_VARIABLE)
     return text
 
 
@@ -198,12 +198,12 @@ def _read_token(path: str) -> str:
 def read_small_file(path: str) -> str:
     """The text of a file, without blanks around it; its beginning, if there is more.
 
-    What is no regular file is refused: of a pipe one might wait for ever.
+    What is not a regular file is refused: of a pipe one might wait for ever.
 
     Raises
     ------
     OSError
-        The operating system refused, or it is no regular file.
+        The operating system refused, or it is not a regular file.
     """
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -321,7 +321,7 @@ class JobClient:
                 raise self._calls.faults.no_job(error.what) from error
         if model_dir is not None and info.model_dir and not _is_same(info.model_dir, model_dir):
             raise UnreachableError(
-                f"the job that listens at {self.address} is that of {info.model_dir}",
+                f"the job that listens at {self.address} belongs to {info.model_dir}",
                 path=self.address.source or os.fspath(model_dir),
                 hint="see whether this directory's job is alive",
                 kind="another_job",

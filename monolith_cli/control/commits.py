@@ -83,7 +83,7 @@ class Commits:
                 raise TimedOutError(
                     f"no newer checkpoint{newer} after {told_seconds:g} s",
                     path=self._model_dir,
-                    hint="it may come yet, unless the save has failed in the job",
+                    hint="it may still come, unless the save has failed in the job",
                 )
             time.sleep(min(_LOOK_SECONDS, left))
 

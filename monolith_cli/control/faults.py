@@ -101,7 +101,7 @@ class Faults:
 
     def no_job(self, details: str) -> UnreachableError:
         """What listens there knows nothing of the service."""
-        what = f"what listens at {self._address} is no job's controller: {details}"
+        what = f"what listens at {self._address} is not a job's controller: {details}"
         return self._error(what, self._stale_hint())
 
     def _timed_out(self, method: str, seconds: float) -> TimedOutError:
@@ -112,13 +112,13 @@ class Faults:
             return TimedOutError(what, path=self._path, hint=hint)
         hint = "it may still do it"
         if method in ("SaveNow", "SaveCheckpoint"):
-            what, hint = f"not saved in {took}", "it may be yet"
+            what, hint = f"not saved in {took}", "the save may still be done"
         return TimedOutError(what, path=self._path, hint=hint, kind="may_be_done")
 
     def _unreachable(self, details: str) -> UnreachableError:
         where, lower = str(self._address), details.lower()
         if self.has_answered and _NOT_CONNECTED not in lower:
-            what = "the job's session has ended or begun anew before it answered"
+            what = "the job's session has ended, or a new run has begun, before it answered"
             return self._error(what, kind="session_ended")
         if "refused" in lower:
             what = f"nobody listens at {where}" + (" any more" if self.has_answered else "")
@@ -129,11 +129,11 @@ class Faults:
             hint = "see whether the job uses TLS, and whose certificate it shows"
             return self._error(f"no secure connection with {where}: {details}", hint)
         if ("http/2" in lower or "closed" in lower or "reset" in lower) and self._tls is None:
-            what = f"what listens at {where} is no job's controller, or wants TLS"
+            what = f"what listens at {where} is not a job's controller, or needs TLS"
             return self._error(what, self._stale_hint(), kind="wants_tls")
         if self._tls is not None and self._tls.certificate is None:
             what = f"no secure connection with {where}: {details}"
-            hint = f"if the job does not want to see a certificate, {self._stale_hint()}"
+            hint = f"if the job does not ask for a client certificate, {self._stale_hint()}"
             return self._error(what, hint, kind="wants_certificate")
         return self._error(f"no connection with {where}: {details}", self._stale_hint())
 
@@ -152,7 +152,7 @@ class Faults:
         hint = f"the token in {source} is not that of this run"
         named = os.environ.get(TOKEN_FILE_VARIABLE)
         if source not in (TOKEN_VARIABLE, named) and (os.environ.get(TOKEN_VARIABLE) or named):
-            hint += "; the environment's would count if that file were not there"
+            hint += "; the environment's counts only if that file is not there"
         return hint
 
     def _stale_hint(self) -> str:

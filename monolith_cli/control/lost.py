@@ -40,5 +40,5 @@ def lost_error(held: Held, address: str, *, end: str, log: str = "") -> RefusedE
         why += "may have been lost while the command ran, and "
     why += f"could not be removed: {held.not_removed.what}"
     if held.not_removed.kind == "nobody_listens" and held.ends_in_seconds:
-        end = "ends when the workers see that the chief is dead, or begin anew with another"
+        end = "ends when the workers see that the chief is dead, or join the run of another"
     return RefusedError(why, path=address, hint=f"{ended}the barrier {end}")

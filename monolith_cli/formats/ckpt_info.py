@@ -90,7 +90,7 @@ def read_ckpt_info(path: AnyPath) -> CkptInfo:
     try:
         return parse_ckpt_info(store_of(path).read(path), path)
     except StateFileError as error:
-        error.hint = error.hint or "write it anew"
+        error.hint = error.hint or "write it again"
         raise
 
 

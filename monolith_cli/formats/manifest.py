@@ -183,7 +183,7 @@ def _parse(document: Any) -> Manifest:
 
 def _field(owner: Any, key: str, what: str) -> Any:
     if not isinstance(owner, dict):
-        raise _MalformedError(f"{what} is no object")
+        raise _MalformedError(f"{what} is not an object")
     if key not in owner:
         raise _MalformedError(f"{what} has no {key}")
     return owner[key]
@@ -192,28 +192,28 @@ def _field(owner: Any, key: str, what: str) -> Any:
 def _list(document: Any, key: str) -> list[Any]:
     value = _field(document, key, "the manifest")
     if not isinstance(value, list):
-        raise _MalformedError(f"{key} is no list")
+        raise _MalformedError(f"{key} is not a list")
     return value
 
 
 def _number(owner: Any, key: str, what: str) -> int:
     value = _field(owner, key, what)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _MalformedError(f"{key} of {what} is no count: {value!r}")
+        raise _MalformedError(f"{key} of {what} is not a count: {value!r}")
     return value
 
 
 def _text(owner: Any, key: str, what: str) -> str:
     value = _field(owner, key, what)
     if not isinstance(value, str):
-        raise _MalformedError(f"{key} of {what} is no text: {value!r}")
+        raise _MalformedError(f"{key} of {what} is not a text: {value!r}")
     return value
 
 
 def _name(owner: Any, what: str) -> str:
     name = _text(owner, "name", what)
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
-        raise _MalformedError(f"name of {what} is none in the directory: {name!r}")
+        raise _MalformedError(f"name of {what} is not one in the directory: {name!r}")
     return name
 
 

@@ -47,11 +47,11 @@ _BLOCK_KINDS = ("truncated_block", "bad_block_length", "bad_block")
 
 _AT_THE_START = {
     # Where even the first bytes are bad, it may be another kind of file.
-    "truncated_header": "no TFRecord file, or cut short: it ends inside the first header",
-    "bad_length_crc": "no TFRecord file, or damaged: the first length fails its checksum",
-    "truncated_block": "no SNAPPY TFRecord file, or cut short: it ends inside the first block",
-    "bad_block_length": "no SNAPPY TFRecord file, or damaged: the lengths of the first block make"
-    " no sense",
+    "truncated_header": "not a TFRecord file, or cut short: it ends inside the first header",
+    "bad_length_crc": "not a TFRecord file, or damaged: the first length fails its checksum",
+    "truncated_block": "not a SNAPPY TFRecord file, or cut short: it ends inside the first block",
+    "bad_block_length": "not a SNAPPY TFRecord file, or damaged: the lengths of the first block"
+    " make no sense",
 }
 
 _OPEN_FILES = 64
@@ -140,7 +140,7 @@ class DumpFile:
         Raises
         ------
         PathNotFoundError, NotReadableError
-            It is gone, no regular file, or the operating system refuses.
+            It is gone, not a regular file, or the operating system refuses.
         ChangedWhileReadError
             It is another file, or has another size or time, than when it was opened first.
         """
@@ -296,7 +296,7 @@ def _describe(damage: _native.Damage, max_record_bytes: int) -> str:
         case "bad_data_crc":
             return f"damaged: {record} fails its checksum"
         case "bad_message":
-            return f"{record} that is no EntryDump"
+            return f"{record} that is not an EntryDump"
         case "truncated_block":
             return "cut short: the file ends inside a SNAPPY block"
         case "bad_block_length":

@@ -144,7 +144,7 @@ class RecordCounter:
 
     def _count(self, path: str, kind: FileKind, offset: int | None) -> Count:
         if offset is not None and offset < 0:
-            return Count(None, "the offset is no place in a file")
+            return Count(None, "the offset is not a position in a file")
         place = self.place(path)
         if place is None:
             return Count(None, "the file is not there", is_absent=True)

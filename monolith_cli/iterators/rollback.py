@@ -197,7 +197,7 @@ def _latest_commit(path: str) -> tuple[RestartPoint, list[int]]:
         raise PathNotFoundError("no directory of a job", path=path, hint=hint)
     if not store_of(path).exists(join(path, CHECKPOINT)):
         what = f"nothing is committed: there is no '{CHECKPOINT}' file"
-        raise StepNotFoundError(what, path=path, hint="the job starts anew as it is")
+        raise StepNotFoundError(what, path=path, hint="the job starts from the beginning anyway")
     checkpoint = directory.checkpoint()
     if checkpoint.step is None:
         raise StepNotFoundError("the latest checkpoint's name has no step", path=path)

@@ -160,7 +160,7 @@ class InputDir:
         self.tasks = list(self._task_steps)
         if self.tasks:
             self.notes.append(
-                f"TensorFlow's own hook has saved {', '.join(self.tasks)}: a job of ours does not"
+                f"TensorFlow's own hook has saved {', '.join(self.tasks)}: our jobs do not"
                 " restore that"
             )
 
@@ -476,6 +476,6 @@ def _state_file_hint(steps: list[int]) -> str:
             "restore it from a copy, or remove it: there are no states, and the input starts over"
         )
     return (
-        "restore it from a copy, or roll the input back, which writes it anew:"
+        "restore it from a copy, or roll the input back, which writes it again:"
         f" {_steps_text(steps)}"
     )

@@ -73,7 +73,7 @@ class CountsReport(Report):
 
     @property
     def by_contents(self) -> bool:
-        """Whether multi tables were counted by their tables of contents."""
+        """Whether multi tables were counted by their contents files."""
         return not self.scanned and bool(self.counts.feature_counts)
 
     def sections(self) -> Iterator[Section]:
@@ -118,8 +118,8 @@ class CountsReport(Report):
         ]
         if by_contents:
             yield Text(
-                f"not verified: {count_text(len(by_contents), 'table')} counted by the tables of"
-                " contents; --scan reads the data"
+                f"not verified: {count_text(len(by_contents), 'table')} counted by the contents"
+                " files; --scan reads the data"
             )
         if damaged:
             yield Text(f"not verified: {count_text(len(damaged), 'table')} with damaged places")
@@ -234,12 +234,12 @@ def check_blocks(
     Parameters
     ----------
     by_contents
-        Whether multi tables were counted by their tables of contents.
+        Whether multi tables were counted by their contents files.
     top
         Show this many differences.
     """
     path = comparison.path
-    contents = " (of multi tables the tables of contents; their data was not read)"
+    contents = " (of multi tables the contents files; their data was not read)"
     dump = f"the dump{contents if by_contents else ''}"
     if comparison.verdict == "same":
         return [Verdict(f"{path}: matches {dump}", good=True)]

@@ -36,7 +36,7 @@ def cursor_note(entries: int, next_offset: int | None, step: int | None) -> str:
     """How to go on after a page, in the same checkpoint."""
     page = count_text(entries, "entry", "entries")
     if next_offset is None:
-        return f"{page}, the shard is exhausted"
+        return f"{page}, nothing is left"
     pinned = "" if step is None else f"--step {step} "
     return f"{page}, go on with {pinned}--offset {next_offset}"
 
@@ -44,7 +44,9 @@ def cursor_note(entries: int, next_offset: int | None, step: int | None) -> str:
 def no_cursor_warning(offset: int = 0) -> str:
     """Why there is no cursor, or what one cannot be used for, where tables are left out."""
     if offset:
-        return f"nothing is read from cursor {offset} on, which counts tables that are not whole"
+        return (
+            f"nothing is read from cursor {offset} on: cursors also count tables that are not whole"
+        )
     return "no cursor to go on from: tables that are not whole are left out"
 
 

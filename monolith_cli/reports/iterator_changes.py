@@ -68,8 +68,8 @@ def rollback_beside(done: Rollback) -> str:
     if done.dry_run:
         return "stop it first"
     return (
-        f"what it saves from now on is given up when it starts next, from step {done.model_step},"
-        " and if that step is gone by then it cannot start: stop it, and ask again"
+        f"what it saves from now on is dropped when it next starts, from step {done.model_step},"
+        " and if that step is gone by then it cannot start: stop it, and roll back again"
     )
 
 

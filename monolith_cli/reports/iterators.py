@@ -77,7 +77,7 @@ def input_notes(iterators: Sequence[IteratorPosition], input_dir: str | None) ->
         there = "where they were; --input-dir says where they are" if input_dir is None else "there"
         yield f"the input's files are not {there}"
     if not all(each.pipeline for each in iterators):
-        yield "without a fingerprint, which only jobs of ours save, less follows from a state"
+        yield "without a fingerprint, which only our jobs save, less is known about an input"
 
 
 def _title(state: WorkerState) -> str:

@@ -74,4 +74,4 @@ def _remarks(state: WorkerState) -> Iterator[str]:
         yield MARKS.get(state.problem.kind, "damaged")
     yield from state.remarks
     if state.resumes_from not in (None, state.step):
-        yield f"a job of ours goes on from step {state.resumes_from}"
+        yield f"our jobs go on from step {state.resumes_from}"

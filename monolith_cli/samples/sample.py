@@ -441,7 +441,7 @@ def _write_state(directory: Path, step: int, multi: bool) -> None:
 
 def _prepare(directory: Path, force: bool) -> None:
     if directory.exists() and not directory.is_dir():
-        what, hint = "is no directory", "move it away, or name another path"
+        what, hint = "is not a directory", "move it away, or name another path"
         raise AlreadyExistsError(what, path=directory, hint=hint, kind="no_directory")
     directory.mkdir(parents=True, exist_ok=True)
     if not force and any(directory.iterdir()):

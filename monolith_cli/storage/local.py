@@ -96,7 +96,7 @@ class LocalStore:
             with open(number, "rb") as file:
                 if not stat.S_ISREG(found.st_mode):
                     hint = "put a file in its place"
-                    raise NotReadableError("no regular file", path=location, hint=hint)
+                    raise NotReadableError("not a regular file", path=location, hint=hint)
                 data = file.read(max_bytes + 1)
         except MonolithError:
             raise
@@ -198,7 +198,7 @@ class LocalFile:
 
     def __init__(self, path: str, status: Status) -> None:
         if status.kind != "file":  # opening a pipe would hang
-            raise NotReadableError("not readable: no regular file", path=path)
+            raise NotReadableError("not readable: not a regular file", path=path)
         self.path = path
         self.size = status.size
         self.version: Hashable = status.version

@@ -213,7 +213,7 @@ def reason_not_to_write(
     if skipped:
         return "damaged or incomplete data was left out of the counts"
     if extra:
-        return "records that no table of contents promises were left out of the counts"
+        return "records that no contents file promises were left out of the counts"
     return None
 
 

@@ -47,7 +47,7 @@ class Comparison(NamedTuple):
     - `same`: they agree.
     - `more`: the file has more, nowhere less. Counts of the live table may exceed those of the
       dump, which leaves out entries that have expired. By name they may not, being the sums of
-      tables of contents: see `doubtful`.
+      contents files: see `doubtful`.
     - `empty`: the file has no counts at all, which means that nobody counted: the default of the
       training system for single tables. It says nothing of the dump, and differs in nothing.
     - `rank_0`: the file has exactly the counts of rank 0, which in full sync training writes it,
@@ -115,10 +115,9 @@ class Comparison(NamedTuple):
         if self.extra:
             them = "record is" if self.extra == 1 else "records are"
             return DifferentError(
-                f"cannot be right: {self.extra} {them} in the dump that no table of contents"
-                " promises",
+                f"cannot be right: {self.extra} {them} in the dump that no contents file promises",
                 path=self.path,
-                hint="restore the tables of contents",
+                hint="restore the contents files",
             )
         if self.verdict == "more" and strict and self.doubtful:
             what = "; ".join(_doubts(self.doubtful))
@@ -128,7 +127,7 @@ class Comparison(NamedTuple):
         return DifferentError(
             f"does not match the dump: {self.summary}",
             path=self.path,
-            hint="count anew",
+            hint="count again",
         )
 
 
@@ -224,7 +223,7 @@ def _doubts(doubtful: Sequence[Difference]) -> Iterator[str]:
     tables = [difference for difference in doubtful if isinstance(difference.key, str)]
     for table in tables[:_SHOWN]:
         yield (
-            f"{table.what}: {table.in_dump} of {table.in_file} are in its tables of contents: a"
+            f"{table.what}: {table.in_dump} of {table.in_file} are in its contents files: a"
             " dump may be gone"
         )
     if len(tables) > _SHOWN:

@@ -143,7 +143,7 @@ class Counting:
                     progress(done, stream.size)
 
     def _hold_against_contents(self, plan: Plan) -> None:
-        """Whether the files of multi tables hold what their tables of contents promise.
+        """Whether the files of multi tables hold what their contents files promise.
 
         Where each table is read by itself, the search for where they lie has told already.
         """

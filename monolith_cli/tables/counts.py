@@ -1,6 +1,6 @@
 """Counting a checkpoint: entries by slot, by table, and what a scan sees besides.
 
-Single tables are read whole. Of multi tables the tables of contents are enough for their numbers
+Single tables are read whole. Of multi tables the contents files are enough for their numbers
 of entries; their data is read when it is asked for.
 """
 
@@ -128,7 +128,7 @@ class CheckpointCounts:
     unattributed
         Entries between damaged places of a multi table's file, whose table nobody knows.
     extra
-        Records behind those that tables of contents promise, by path; they are not counted, and
+        Records behind those that contents files promise, by path; they are not counted, and
         nobody knows of which table they are.
     hash_filters
         A summary of each occurrence filter.
@@ -175,7 +175,7 @@ class CheckpointCounts:
     def is_whole(self) -> bool:
         """Whether nothing was left out, neither damaged data nor tables that are not whole.
 
-        Records that no table of contents promises are not looked at: see `extra`.
+        Records that no contents file promises are not looked at: see `extra`.
         """
         return not self.skipped and not self.problems
 

@@ -48,7 +48,7 @@ class ShardExtents(NamedTuple):
     Attributes
     ----------
     extents
-        One for each line of the table of contents, and more where damage cuts a table; those
+        One for each line of the contents file, and more where damage cuts a table; those
         between two damaged places, of which nobody knows the table, have None for it.
     skipped
         The damage.
@@ -143,9 +143,9 @@ class LocateTask(NamedTuple):
 
 
 def too_few_records(file: DumpFile, found: int, promised: int) -> RecordCountError:
-    """The error of a data file with fewer records than its table of contents promises."""
+    """The error of a data file with fewer records than its contents file promises."""
     return RecordCountError(
-        f"ends after {found} of the {promised} records that its table of contents promises",
+        f"ends after {found} of the {promised} records that its contents file promises",
         path=file.path,
         offset=file.stored_bytes,
         hint="restore it",
@@ -157,7 +157,7 @@ def extra_records(file: DumpFile, extra: int) -> str | None:
     if not extra:
         return None
     return (
-        f"{file.path}: {extra} record{'' if extra == 1 else 's'} more than its table of contents"
+        f"{file.path}: {extra} record{'' if extra == 1 else 's'} more than its contents file"
         " promises; left out"
     )
 

@@ -47,7 +47,7 @@ class FoundTables(NamedTuple):
         order.
     problems
         What is wrong with dumps of tables that are asked for, or may be: of a multi dump without
-        its table of contents nobody knows the tables. These tables are left out.
+        its contents file nobody knows the tables. These tables are left out.
     filter_problems
         What is wrong with occurrence filters; none where tables are picked.
     warnings
@@ -122,7 +122,7 @@ def open_tables(
 ) -> list[Table]:
     """The tables of a checkpoint: single ones first, then multi ones, by name in natural order.
 
-    Reads directories, tables of contents (`.meta`), and of each single table the beginning of a
+    Reads directories, contents files (`.meta`), and of each single table the beginning of a
     file. `find_tables` goes on with what is whole, where this raises.
 
     Parameters
@@ -138,7 +138,7 @@ def open_tables(
     MissingShardError, ShardMismatchError
         A dump of a wanted table is not whole.
     CorruptionError
-        A table of contents is damaged, or promises more than its data can be; copies of a file
+        A contents file is damaged, or promises more than its data can be; copies of a file
         differ in size; a pattern matches no table, and ckpt.info counts tables that are gone.
     PathNotFoundError, NotReadableError
         Files went away, or cannot be read.
@@ -291,7 +291,7 @@ def _no_match(pattern: str, checkpoint: Checkpoint, every: FoundTables) -> Monol
 
 
 def _names_in(contents: Iterable[str], options: ReadOptions) -> frozenset[str] | None:
-    """The tables that those tables of contents name that can be read; None without any.
+    """The tables that those contents files name that can be read; None without any.
 
     Each names all tables of its dump.
     """
@@ -327,7 +327,7 @@ def _is_snappy(files: Iterable[DumpFile]) -> bool:
 
 
 def _lost_contents(shards: ShardSet) -> MissingShardError:
-    """The error of data of many tables without its tables of contents, which appear last."""
+    """The error of data of many tables without its contents files, which appear last."""
     name = shard_name(shards.base + META_SUFFIX, 0, len(shards.paths))
     return MissingShardError(
         "missing, while data of many tables is there: the save is not whole",

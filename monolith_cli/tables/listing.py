@@ -1,4 +1,4 @@
-"""What a checkpoint is made of, as far as names, sizes and tables of contents tell.
+"""What a checkpoint is made of, as far as names, sizes and contents files tell.
 
 No entries are read and no variables: what this says of them is not verified.
 """
@@ -31,7 +31,7 @@ class TableListing(NamedTuple):
     kind
         `single`, `multi` or `filter`.
     entries
-        As a table of contents says; None for others, whose entries would have to be counted.
+        As a contents file says; None for others, whose entries would have to be counted.
     shards
         The number of its files.
     bytes
@@ -54,7 +54,7 @@ class CheckpointListing(NamedTuple):
         Single ones, then multi ones, then filters, in natural order; without those that are not
         whole.
     table_bytes
-        Of all their files, tables of contents included; None where some are left out.
+        Of all their files, contents files included; None where some are left out.
     variables
         See `DenseListing`.
     dense_bytes

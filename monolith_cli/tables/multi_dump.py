@@ -1,4 +1,4 @@
-"""Many tables in one file: the files of a dump, and their tables of contents.
+"""Many tables in one file: the files of a dump, and their contents files.
 
 Shard k's `.meta` file names the tables of shard k's data file in order, with their numbers of
 entries. Nothing in the data says where a table ends: see `extents`.
@@ -29,7 +29,7 @@ _LEAST = 16 * 3 / 64
 
 
 class MultiDump:
-    """A multi table dump: its files, and their tables of contents.
+    """A multi table dump: its files, and their contents files.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class MultiDump:
     Raises
     ------
     CorruptionError
-        A table of contents is damaged, empty where it cannot be, or names fewer tables than others.
+        A contents file is damaged, empty where it cannot be, or names fewer tables than others.
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `read_records`.
     """
@@ -61,16 +61,16 @@ class MultiDump:
         self._by_table: dict[str | None, list[Extent]] | None = None
 
     def _check_contents(self) -> None:
-        """Whether every table of contents names all tables, as each does that is whole."""
+        """Whether every contents file names all tables, as each does that is whole."""
         if any(self.sizes) or any(self.contents):
             for path, contents, size in zip(
                 self._meta_paths, self.contents, self.sizes, strict=True
             ):
                 if not contents:
                     raise CorruptionError(
-                        f"an empty table of contents, beside {size} bytes of entries"
+                        f"an empty contents file, beside {size} bytes of entries"
                         if size
-                        else "an empty table of contents, while others of the dump name tables",
+                        else "an empty contents file, while others of the dump name tables",
                         path=path,
                         hint=_CONTENTS_HINT,
                         kind="empty_contents",
@@ -80,7 +80,7 @@ class MultiDump:
         for path, here in zip(self._meta_paths, names, strict=True):
             if len(here) < len(every):
                 raise CorruptionError(
-                    f"names {len(here)} of the {len(every)} tables that the tables of contents of"
+                    f"names {len(here)} of the {len(every)} tables that the contents files of"
                     f" '{self.base}' name together: it may be cut short",
                     path=path,
                     hint=_CONTENTS_HINT,
@@ -120,8 +120,8 @@ class MultiDump:
                 hint=known.remedy,
                 kind="not_records",
             )
-        nothing = f"no bytes, where its table of contents promises {promised} records"
-        few = f"too small for the {promised} records that its table of contents promises"
+        nothing = f"no bytes, where its contents file promises {promised} records"
+        few = f"too small for the {promised} records that its contents file promises"
         return RecordCountError(
             few if size else nothing,
             path=self.files[shard].path,
@@ -131,7 +131,7 @@ class MultiDump:
         )
 
     def entries(self) -> dict[str, int]:
-        """Entries by table, as the tables of contents have them, in order of first mention.
+        """Entries by table, as the contents files have them, in order of first mention.
 
         Those of files that are too small for them are left out.
         """
@@ -146,7 +146,7 @@ class MultiDump:
         return counts
 
     def expected(self, shard: int) -> int:
-        """How many entries a shard's table of contents promises."""
+        """How many entries a shard's contents file promises."""
         return sum(table.num_entries for table in self.contents[shard])
 
     def shard_extents(self, shard: int) -> ShardExtents:
@@ -188,7 +188,7 @@ class MultiDump:
 
 
 def read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
-    """What one table of contents says. Raises as `MultiDump`."""
+    """What one contents file says. Raises as `MultiDump`."""
     contents = []
     try:
         records = read_records(path, max_record_bytes=options.max_record_bytes)
@@ -200,7 +200,7 @@ def read_contents(path: str, options: ReadOptions) -> list[TableMeta]:
                 contents.append(table)
             except ValueError as error:
                 raise CorruptionError(
-                    f"no table of contents: {error}", path=path, record=record, kind="bad_message"
+                    f"not a contents file: {error}", path=path, record=record, kind="bad_message"
                 ) from None
     except CorruptionError as error:
         if error.kind != "not_records":

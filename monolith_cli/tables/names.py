@@ -28,7 +28,7 @@ _FIRST = "-00000-of-"
 def table_names(checkpoint: Checkpoint) -> list[str]:
     """The names of all tables whose first file is there, in natural order.
 
-    Whether all files of a table are there is not looked at. Of multi tables one table of contents
+    Whether all files of a table are there is not looked at. Of multi tables one contents file
     a dump is read, as each names all of its tables; one that cannot be read names none. It takes
     10 µs a table.
 

@@ -187,9 +187,9 @@ class ShardReader:
 
 def _bad_cursor(cursor: int, path: str | None = None) -> CursorError:
     return CursorError(
-        f"cursor {cursor} points at no record of this shard",
+        f"cursor {cursor} points at no record of this partition",
         path=path,
-        hint="use one that a page of the same step, table and shard ended with, or 0",
+        hint="use one that a page of the same step, table and partition ended with, or 0",
     )
 
 

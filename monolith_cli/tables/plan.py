@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["BY_TABLE", "CONTENTS", "WHOLE", "Plan", "plan_reading"]
 
 CONTENTS = "contents"
-"""Files of multi tables are not read: what their tables of contents say is enough."""
+"""Files of multi tables are not read: what their contents files say is enough."""
 
 WHOLE = "whole"
 """They are read whole, as one, which needs no search for where their tables lie."""

@@ -120,7 +120,7 @@ class EntryStream:
             Not 0 <= shard < nshards.
         """
         if not 0 <= shard < nshards:
-            raise UsageError(f"no shard {shard} of {nshards}")
+            raise UsageError(f"no partition {shard} of {nshards}")
         return self.size * shard // nshards, self.size * (shard + 1) // nshards
 
     def pieces(self, low: int, high: int) -> list[tuple[int, Extent]]:

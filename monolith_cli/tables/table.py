@@ -30,7 +30,7 @@ class Table(Protocol):
 
     @property
     def name(self) -> str:
-        """A single table's base name, or its name in a multi table's table of contents."""
+        """A single table's base name, or its name in a multi table's contents file."""
 
     @property
     def kind(self) -> str:
@@ -58,11 +58,11 @@ class Table(Protocol):
 
     @property
     def promised_entries(self) -> int | None:
-        """How many entries a table of contents says there are; None for a single table."""
+        """How many entries a contents file says there are; None for a single table."""
 
     @property
     def copies(self) -> list[tuple[str, str]]:
-        """Pairs of a file, tables of contents too, and one that another server has of it."""
+        """Pairs of a file, contents files too, and one that another server has of it."""
 
     @property
     def stream(self) -> EntryStream:

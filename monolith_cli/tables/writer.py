@@ -1,7 +1,7 @@
-"""Writing dumps: a table's files, or those of many tables with their tables of contents.
+"""Writing dumps: a table's files, or those of many tables with their contents files.
 
 A dump appears whole: its files are written in a hidden directory beside where they belong, each
-synced to disk, and get their names when all are complete, tables of contents last. Whoever reads
+synced to disk, and get their names when all are complete, contents files last. Whoever reads
 in between, or after a crash there, finds shards missing and says so; never parts of two dumps.
 """
 
@@ -40,8 +40,8 @@ class DumpWriter:
     shards
         How many files there are, each of which is to be written with `shard`.
     multi
-        Whether tables share the files: these are in SNAPPY blocks then, each with a table of
-        contents (`.meta`).
+        Whether tables share the files: these are in SNAPPY blocks then, each with a contents
+        file (`.meta`).
     overwrite
         Whether a dump of that base name may be replaced, whatever its number of files.
 
@@ -130,7 +130,7 @@ class DumpWriter:
             names.append(name)
             here = self._contents[number]
             with RecordWriter(join(self._stage, name)) as writer:
-                # Each table of contents names all tables; those without entries come last.
+                # Each contents file names all tables; those without entries come last.
                 for table in [*here, *(each for each in every if each not in here)]:
                     writer.write(encode_table_meta(table, here.get(table, 0)))
         return names
@@ -149,7 +149,7 @@ class DumpWriter:
         self._stays = False
 
     def _old(self) -> list[str]:
-        """The files of a dump that is there, tables of contents first; refused if it must stay."""
+        """The files of a dump that is there, contents files first; refused if it must stay."""
         bases = (self._base + META_SUFFIX, self._base)
         found = []
         for name in self._store.names(self._directory):

@@ -188,7 +188,7 @@ def test_a_leftover_beside_a_single_table(tmp_path: Path) -> None:
     dumps = [*shards("t", 1), *shards("m", 1), *shards("m.meta", 1)]
     listing = list_assets(make(tmp_path, *dumps, *leftovers))
     assert listing.warnings == [
-        f"{tmp_path}/t-00000-of-00001-tmp-3f2a: the training system takes it for a shard of 't',"
+        f"{tmp_path}/t-00000-of-00001-tmp-3f2a: the training system mistakes it for a shard of 't',"
         " and cannot restore that table; remove this file"
     ]
     # Multi tables are restored all the same.
@@ -200,7 +200,7 @@ def test_a_table_whose_name_goes_on_where_another_ends(tmp_path: Path) -> None:
     listing = list_assets(make(tmp_path, *names))
     assert list(listing.singles) == ["t", "t-x", "t_1"]
     assert listing.warnings == [
-        f"{tmp_path}/t-x-00000-of-00003: the training system takes it for a shard of 't', and"
+        f"{tmp_path}/t-x-00000-of-00003: the training system mistakes it for a shard of 't', and"
         " cannot restore that table, like 2 more of table 't-x'; keep table 't-x' elsewhere, or"
         " rename it"
     ]
@@ -254,7 +254,8 @@ def test_a_server_with_a_part_of_a_set(tmp_path: Path) -> None:
     listing = list_assets(two, one)
     assert listing.singles["t"].paths == [f"{one}/t-00000-of-00002", f"{two}/t-00001-of-00002"]
     assert listing.warnings == [
-        f"{two}: holds 1 of 2 shards of 't'; '{one}/t-00000-of-00002' was read for what it lacks"
+        f"{two}: holds 1 of 2 shards of 't'; what it lacks was read elsewhere, such as"
+        f" '{one}/t-00000-of-00002'"
     ]
     Path(one, "t-00000-of-00002").unlink()
     assert only_broken(list_assets(two, one)).error.kind == "missing_shard"

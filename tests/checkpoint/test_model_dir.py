@@ -228,7 +228,7 @@ def test_other_assets_are_left_out(tmp_path: Path) -> None:
     assert list(checkpoint.table_files().singles) == ["t"]
     checkpoint.table_files()
     assert checkpoint.notes == [
-        f"{tmp_path}/assets: left out what is no shard of a table: vocabulary.txt"
+        f"{tmp_path}/assets: left out what is not a shard of a table: vocabulary.txt"
     ]
 
 

@@ -144,7 +144,7 @@ def test_a_rollback_where_nothing_was_ever_committed(tmp_path: Path) -> None:
     with pytest.raises(StepNotFoundError) as caught:
         restart_point(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/ckpt.override: step 10 was never committed; remove it to start anew"
+        f"{tmp_path}/ckpt.override: step 10 was never committed; remove it to start over"
     )
 
 

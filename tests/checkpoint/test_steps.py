@@ -110,6 +110,6 @@ def test_without_a_list_times_tell_and_that_is_said(tmp_path: Path) -> None:
     model = open_model_dir(tmp_path)
     assert model.steps() == [200, 5]
     assert model.checkpoint().notes == [
-        "no 'checkpoint' file: step 5 is taken for the latest, as its index is the newest; there is"
-        " a step 200, too"
+        "no 'checkpoint' file: step 5 is taken as the latest, because its index is the newest;"
+        " there is also a step 200"
     ]

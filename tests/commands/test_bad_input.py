@@ -88,7 +88,7 @@ PLAIN = {
     "no entry": damage(
         FRAMED[:START] + frame(b"\x09") + FRAMED[END:],
         "bad_message",
-        "a record of 1 byte that is no EntryDump",
+        "a record of 1 byte that is not an EntryDump",
     ),
     "cut in a length": cut(3, "truncated_header", "cut short: the file ends inside the header"),
     "cut in a length checksum": cut(
@@ -103,10 +103,15 @@ PLAIN = {
         29, "truncated_data", "cut short: the file ends inside a record of 14"
     ),
     "text": Damage(
-        b"not a record in here\n" * 30, "bad_length_crc", 0, "no TFRecord file, or damaged", [], []
+        b"not a record in here\n" * 30,
+        "bad_length_crc",
+        0,
+        "not a TFRecord file, or damaged",
+        [],
+        [],
     ),
     "short text": Damage(
-        b"text\n", "truncated_header", 0, "no TFRecord file, or cut short", [], []
+        b"text\n", "truncated_header", 0, "not a TFRecord file, or cut short", [], []
     ),
 }
 

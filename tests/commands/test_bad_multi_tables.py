@@ -110,7 +110,7 @@ SNAPPY = {
     ),
     "text": (
         b"not a record in here\n" * 30,
-        ("truncated_block", 0, "no SNAPPY TFRecord file, or cut short"),
+        ("truncated_block", 0, "not a SNAPPY TFRecord file, or cut short"),
         [],
     ),
 }
@@ -165,7 +165,7 @@ def test_fewer_entries_than_promised(multi: Path, name: str) -> None:
     done = run(name, multi, scan=True)
     size = path.stat().st_size
     line = check_error(done, path, "too_few_records", size)
-    assert "ends after 9 of the 12 records that its table of contents promises" in line
+    assert "ends after 9 of the 12 records that its contents file promises" in line
     assert (done.out, done.err.count("\n")) == ("", 2)
 
     done = run(name, multi, "--on-corrupt", "skip", scan=True)
@@ -173,10 +173,10 @@ def test_fewer_entries_than_promised(multi: Path, name: str) -> None:
     left = found(name, done)
     assert left == 9 if isinstance(left, int) else sorted(left) == FIDS[:9]
     assert names(multi) == there
-    # By the table of contents alone nobody sees it, and the output says that nobody looked.
+    # By the contents file alone nobody sees it, and the output says that nobody looked.
     done = call("ckpt-info", "--dry-run", multi)
     assert done.code == 0
-    assert "not verified: 2 tables counted by the tables of contents" in done.out
+    assert "not verified: 2 tables counted by the contents files" in done.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -187,11 +187,11 @@ def test_more_entries_than_promised(multi: Path, name: str, options: list[str]) 
     done = run(name, multi, *options, scan=True)
     assert done.code == 0
     note = (
-        "Note: no ckpt.info was written: records that no table of contents promises were left out"
+        "Note: no ckpt.info was written: records that no contents file promises were left out"
         " of the counts\n"
     )
     assert done.err == (note if name == "ckpt-info" else "") + (
-        f"Warning: {path}: 2 records more than its table of contents promises; left out\n"
+        f"Warning: {path}: 2 records more than its contents file promises; left out\n"
     )
     left = found(name, done)
     assert left == 12 if isinstance(left, int) else sorted(left) == FIDS

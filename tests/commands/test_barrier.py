@@ -254,7 +254,7 @@ def test_the_longest_owner_and_reason_are_told(job: OurJob) -> None:
 
 def test_a_reason_that_is_no_text(job: OurJob) -> None:
     line = failed(call("barrier", "place", job.model_dir, "--reason", "caf\udce9"), 2)
-    assert "'--reason': it has bytes that are no UTF-8" in line
+    assert "'--reason': it has bytes that are not UTF-8" in line
     assert job.calls == []
 
 
@@ -263,7 +263,7 @@ def test_a_reason_that_is_no_text(job: OurJob) -> None:
 )
 def test_both_variables_of_the_owner_are_documented(command: list[str]) -> None:
     text = " ".join(call(*command, "--help").out.split())
-    assert "MONOLITH_OWNER says so for every command." in text
+    assert "MONOLITH_OWNER sets it for all commands." in text
     page = (ROOT / "man" / f"monolith-{'-'.join(command)}.1").read_text(encoding="utf-8")
     assert f"MONOLITH_{'_'.join(command).upper()}_OWNER, MONOLITH_OWNER" in page
 
@@ -358,8 +358,8 @@ def test_an_original_job(original: OriginalJob) -> None:
     done = call("barrier", "place", original.model_dir, "--wait")
     assert done.code == 0
     assert done.err == (
-        "Warning: an original job: nobody will know who has placed it and why, and it stays until"
-        " it is removed\n"
+        "Warning: an original job: nobody will see who placed the barrier and why, and it stays"
+        " until it is removed\n"
     )
     assert original.placed
     document = call("barrier", "status", "--json", original.model_dir).document

@@ -71,18 +71,18 @@ def test_other_programs(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         write_address(tmp_path, f"127.0.0.1:{server.server_port}")
-        assert "is no job's controller" in failed(call("barrier", "status", tmp_path), 5)
+        assert "is not a job's controller" in failed(call("barrier", "status", tmp_path), 5)
         server.shutdown()
     with listening(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")) as address:
         write_address(tmp_path, address)
-        assert "is no job's controller" in failed(call("barrier", "status", tmp_path), 5)
+        assert "is not a job's controller" in failed(call("barrier", "status", tmp_path), 5)
     with listening(lambda connection: connection.close()) as address:
         write_address(tmp_path, address)
         failed(call("barrier", "status", tmp_path), 5)
     job = OurJob(tmp_path)
     with serving(job, service="Another"):
         line = failed(call("barrier", "place", tmp_path), 5)
-        assert "is no job's controller" in line
+        assert "is not a job's controller" in line
         assert job.calls == []
 
 
@@ -137,7 +137,7 @@ def test_the_job_of_another_directory(job: OurJob, tmp_path: Path) -> None:
     for command in (["place"], ["hold", "--", "true"]):
         done = call("barrier", command[0], mine, *command[1:])
         line = failed(done, 125 if command[0] == "hold" else 5)
-        assert f"is that of {job.model_dir}" in line
+        assert f"belongs to {job.model_dir}" in line
     assert job.changes == []
     link = tmp_path / "link"
     link.symlink_to(job.model_dir)

@@ -55,7 +55,7 @@ def test_tls(secure: tuple[OurJob, bool], certificates: Path) -> None:
     assert call("barrier", "place", job.model_dir, *ca, *mine).code == 0
     done = call("barrier", "status", job.model_dir, *ca)
     if is_mutual:
-        assert "give --tls-cert and --tls-key if the job wants to see a cert" in failed(done, 5)
+        assert "give --tls-cert and --tls-key if the job asks for a client cert" in failed(done, 5)
     else:
         assert done.code == 0
 

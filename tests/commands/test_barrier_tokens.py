@@ -49,7 +49,7 @@ def test_no_token(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONOLITH_CONTROLLER_TOKEN", "secret1")
     line = failed(call("barrier", "place", job.model_dir), 5)
     assert f"the token in {path} is not that of this run" in line
-    assert "the environment's would count if that file were not there" in line
+    assert "the environment's counts only if that file is not there" in line
     path.unlink()
     line = failed(call("barrier", "place", job.model_dir), 5)
     assert "the token in MONOLITH_CONTROLLER_TOKEN is not that of this run" in line
@@ -79,7 +79,7 @@ def test_what_cannot_be_a_token(job: OurJob, tmp_path: Path, token: str) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(secret))
         line = failed(call("barrier", "place", job.model_dir), 2)
-        assert f"{secret}: no token" in line
+        assert f"{secret}: not a token" in line
         assert line.endswith("; MONOLITH_CONTROLLER_TOKEN_FILE names it")
         patch.setenv("MONOLITH_CONTROLLER_TOKEN_FILE", str(tmp_path / "none"))
         line = failed(call("barrier", "place", job.model_dir), 3)

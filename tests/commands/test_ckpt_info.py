@@ -232,7 +232,7 @@ def test_multi_tables_by_name(multi: Path) -> None:
         for name, count in [("item", 6), ("none", 0), ("user", 40)]
     )
     report = call("ckpt-info", multi).out
-    assert "not verified: 3 tables counted by the tables of contents; --scan reads" in report
+    assert "not verified: 3 tables counted by the contents files; --scan reads" in report
 
 
 def test_multi_tables_scanned(multi: Path) -> None:

@@ -169,7 +169,7 @@ def test_no_command(job: OurJob) -> None:
     for args in ([], ["--"]):
         done = hold(job, *args)
         assert done.code == 2
-        assert "No command: give it behind --" in done.err
+        assert "No command: give it after --" in done.err
     done = hold(job, "x", "--", "y")
     assert (done.code, job.calls) == (2, [])
 
@@ -249,7 +249,7 @@ def test_a_job_that_dies_meanwhile(tmp_path: Path) -> None:
     assert done.error["message"].endswith(
         "the barrier may have been lost while the command ran, and could not be removed: nobody"
         f" listens at {address} any more; the command has ended with 7; the barrier ends when the"
-        " workers see that the chief is dead, or begin anew with another"
+        " workers see that the chief is dead, or join the run of another"
     )
 
 

@@ -89,7 +89,7 @@ def test_ls_marks_what_is_damaged_and_shows_the_others(model: Path) -> None:
         "worker  step  behind  size  iterators\n"
         "     1    20       -     -          -  damaged\n"
         "     2    10      10  64 B          1\n"
-        "     3    20       -     -          -  gone; a job of ours goes on from step 10\n"
+        "     3    20       -     -          -  gone; our jobs go on from step 10\n"
     )
     warning, error = done.err.splitlines()
     assert warning.startswith(f"Warning: {model}/checkpoint_input_worker_3: names ")
@@ -145,7 +145,7 @@ def test_errors_of_states_say_what_to_do(model: Path) -> None:
     for path in model.glob("input_worker_3.ckpt-20*"):
         path.unlink()
     (model / "input_worker_4.ckpt-20.index").write_bytes(b"")
-    rewritten = "restore it from a copy, or roll the input back, which writes it anew: there are"
+    rewritten = "restore it from a copy, or roll the input back, which writes it again: there are"
     problems = [row["problem"] for row in call("iterator", "ls", "--json", model).document]
     assert problems[0].startswith(f"{model}/checkpoint_input_worker_1: ")
     assert problems[0].endswith(f"; {rewritten} states of 10, 20")
@@ -189,7 +189,7 @@ def test_inputs_that_tensorflows_own_hook_has_saved(model: Path) -> None:
     )
     assert done.err.startswith(
         "Note: TensorFlow's own hook has saved input, input_chief_0, input_ps_1:"
-        " a job of ours does not restore that\n"
+        " our jobs do not restore that\n"
     )
     row = call("iterator", "ls", "--json", model).document[3]
     assert (row["worker"], row["name"], row["resumes_from"]) == (None, "input", None)
@@ -238,7 +238,7 @@ def test_states_of_tensorflows_own_hook_without_a_model(tmp_path: Path) -> None:
 def test_ls_tells_of_a_pending_rollback(model: Path) -> None:
     (model / "ckpt.override").write_text(json.dumps({"model_step": 20, "inputs": {"1": 10}}))
     done = call("iterator", "ls", model)
-    assert done.out.splitlines()[1].endswith("a job of ours goes on from step 10")
+    assert done.out.splitlines()[1].endswith("our jobs go on from step 10")
     assert done.err.startswith("Note: a rollback is pending: ")
     assert call("iterator", "ls", "--quiet", model).err == ""
 

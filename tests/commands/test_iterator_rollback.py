@@ -102,8 +102,8 @@ def files(model: Path) -> dict[str, bytes]:
 
 
 GIVEN_UP = (
-    "what it saves from now on is given up when it starts next, from step 20, and if that step is"
-    " gone by then it cannot start: stop it, and ask again"
+    "what it saves from now on is dropped when it next starts, from step 20, and if that step is"
+    " gone by then it cannot start: stop it, and roll back again"
 )
 
 
@@ -159,7 +159,7 @@ def test_a_job_of_another_directory_is_no_obstacle(model: Path, tmp_path: Path) 
         done = rollback(model, "--step", 10)
     assert done.code == 0
     assert done.err.splitlines()[-1] == (
-        f"Warning: the job may run: the job that listens at {address} is that of"
+        f"Warning: the job may run: the job that listens at {address} belongs to"
         f" {tmp_path}/other; {GIVEN_UP}"
     )
 

@@ -100,7 +100,10 @@ def test_save_as_json(job: OurJob) -> None:
         ("finished_workers", [0, 1]),
         ("unfinished_workers", [2, 3]),
     ]
-    assert done.err == "Warning: the inputs of workers 2, 3 are not saved with it, but older\n"
+    assert (
+        done.err
+        == "Warning: the inputs of workers 2, 3 were not saved with it: it has older ones\n"
+    )
 
 
 def test_save_that_requires_all(job: OurJob) -> None:
@@ -113,7 +116,9 @@ def test_save_that_requires_all(job: OurJob) -> None:
 def test_save_that_takes_too_long(job: OurJob) -> None:
     job.hangs.add("SaveNow")
     line = failed(call("job", "save", "--timeout", "300ms", job.model_dir), 6)
-    assert line.endswith("not saved in 0.3 s; it may be yet; see 'monolith job status'")
+    assert line.endswith(
+        "not saved in 0.3 s; the save may still be done; see 'monolith job status'"
+    )
 
 
 def test_stop_that_is_not_answered(job: OurJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +163,7 @@ def test_save_of_an_original_job(tmp_path: Path) -> None:
             None,
         )
         done = call("job", "save", "--address", address)
-        assert done == (0, "", "Note: saved; the job does not tell which step\n")
+        assert done == (0, "", "Note: saved; the job does not say which step\n")
         assert job.changes == ["SaveCheckpoint"] * 3
         failed(call("job", "save", tmp_path, "--require-all"), 5)
         line = failed(call("job", "stop", tmp_path), 5)
@@ -190,8 +195,8 @@ def test_a_first_save_that_does_not_come(original: OriginalJob) -> None:
     """The original answers as usual though the save has failed."""
     line = failed(call("job", "save", "--timeout", "700ms", original.model_dir), 6)
     assert line == (
-        f"Error: {original.model_dir}: no newer checkpoint after 0.7 s; it may come yet, unless the"
-        " save has failed in the job"
+        f"Error: {original.model_dir}: no newer checkpoint after 0.7 s; it may still come, unless"
+        " the save has failed in the job"
     )
 
 

@@ -76,7 +76,7 @@ def test_files_that_a_dying_writer_left(model: Path) -> None:
         done = run(name, model)
         assert (done.code, found(name, done)) == (0, entries)
         assert done.err == "".join(
-            f"Warning: {assets}/{leftover}: the training system takes it for a shard of 't', and"
+            f"Warning: {assets}/{leftover}: the training system mistakes it for a shard of 't', and"
             " cannot restore that table; remove this file\n"
             for leftover in ("t-00000-of-00002-tmp-1f2e", "t-tmp-77")
         )

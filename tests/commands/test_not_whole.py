@@ -138,7 +138,9 @@ def test_no_cursor_where_tables_are_left_out(model: Path) -> None:
     )
     done = call(*page, "--offset", cursor, model)
     assert (done.code, done.out) == (4, "")
-    assert done.err.startswith(f"Warning: nothing is read from cursor {cursor} on, which counts")
+    assert done.err.startswith(
+        f"Warning: nothing is read from cursor {cursor} on: cursors also count"
+    )
     # Where the table is not asked for, its absence changes no position.
     done = call(*page, "--table", "*user", model)
     assert done.code == 4
@@ -212,7 +214,7 @@ def test_a_table_of_contents_cut_between_two_records(multi: Path, command: list[
 
 
 def test_records_that_no_table_of_contents_promises(tmp_path: Path) -> None:
-    """All tables of contents are cut at the same place: only the data tells."""
+    """All contents files are cut at the same place: only the data tells."""
     write_model_dir(tmp_path, 30, multis={"emb_0": {"user": USER, "item": ITEM}}, tf=True)
     for shard in range(2):
         path = shard_path(assets_of(tmp_path), "emb_0.meta", shard, 2)
@@ -220,7 +222,7 @@ def test_records_that_no_table_of_contents_promises(tmp_path: Path) -> None:
     done = call("ckpt-info", "--scan", tmp_path)
     assert (done.code, "verified\n" in done.out) == (0, False)
     assert "not verified: 1 table beside records of no table" in done.out
-    assert "no ckpt.info was written: records that no table of contents promises" in done.err
+    assert "no ckpt.info was written: records that no contents file promises" in done.err
     document = call("ckpt-info", "--scan", "--json", "--force", tmp_path).document
     assert [table["verified"] for table in document["tables"]] == [False]
     assert not (tmp_path / "ckpt.info-30").exists()
@@ -228,7 +230,7 @@ def test_records_that_no_table_of_contents_promises(tmp_path: Path) -> None:
     assert call("ckpt-info", "--check", tmp_path).code == 0  # the data was not read
     done = call("ckpt-info", "--check", "--scan", "--json", tmp_path)
     message = error_of(done, 1, "different")["message"]
-    assert "10 records are in the dump that no table of contents promises" in message
+    assert "10 records are in the dump that no contents file promises" in message
     assert done.document["check"]["verdict"] == "different"
     report = call("ckpt-info", "--check", "--scan", tmp_path).out
     assert "ckpt.info-30: cannot be right: the dump has 10 records of no table\n" in report
@@ -342,14 +344,14 @@ def test_no_feature_ids_and_tables_that_are_gone(multi: Path, tmp_path: Path) ->
 
 
 def test_a_part_of_a_name_that_is_gone(multi: Path) -> None:
-    """Counts by name are sums of tables of contents: expiry does not explain fewer."""
+    """Counts by name are sums of contents files: expiry does not explain fewer."""
     names = (("item", 10), ("user", 29))
     for path in assets_of(multi).glob("emb_1*"):
         path.unlink()
     (multi / "ckpt.info-30").write_text(
         "".join(f'feature_counts {{\n  key: "{name}"\n  value: {n}\n}}\n' for name, n in names)
     )
-    what = "table user: 25 of 29 are in its tables of contents: a dump may be gone"
+    what = "table user: 25 of 29 are in its contents files: a dump may be gone"
     for command in (["ckpt-info", "--check"], ["ckpt-info"]):
         done = call(*command, multi)
         assert (done.code, what in done.err, "--force" in done.err) == (0, True, False)
@@ -404,7 +406,7 @@ def test_a_check_of_many_tables_says_what_it_compared(multi: Path) -> None:
     )
     done = call("ckpt-info", "--check", multi)
     assert (done.code, done.err) == (0, "")
-    assert "(of multi tables the tables of contents; their data was not read)" in done.out
+    assert "(of multi tables the contents files; their data was not read)" in done.out
     check = call("ckpt-info", "--check", "--json", multi).document["check"]
     assert (check["verdict"], check["compared"]) == ("same", "contents")
     check = call("ckpt-info", "--check", "--json", "--scan", multi).document["check"]
@@ -537,7 +539,7 @@ def test_leftovers_are_warnings(model: Path) -> None:
         assert done.code == 0
         warnings = [line for line in done.err.splitlines() if line.startswith("Warning: ")]
         assert len(warnings) == 2, done.err
-        assert warnings[0].startswith(f"Warning: {leftover}: the training system takes it for a")
+        assert warnings[0].startswith(f"Warning: {leftover}: the training system mistakes it for a")
         assert warnings[0].endswith("; remove this file")
         assert "/MonolithHashTable_item-x-00000-of-00001: " in warnings[1]
         assert str(leftover) not in done.out

@@ -93,7 +93,7 @@ def test_a_place_that_cannot_be_reached(model: Path) -> None:
     assert "no 'model.ckpt-40' here; its files are gone from there; the steps" in line
     point_at(model, "hdfs://cluster/job/model.ckpt-40")
     line = failed(call("ckpt-info", model), 3)
-    assert "no 'model.ckpt-40' here; that is no path of this machine; the steps" in line
+    assert "no 'model.ckpt-40' here; that is not a path on this machine; the steps" in line
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_only_tables_are_left(model: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     done = call("ckpt-info", "--json", "--dry-run", model)
     assert (done.code, done.document["step"], done.document["entries"]) == (0, 30, 3)
-    assert "of the only tables here a job would load the single ones" in done.err
+    assert "a job would load only the single tables that are here" in done.err
     (model / "model.ckpt-20.assets").mkdir()
     line = failed(call("ckpt-info", model), 3)
     assert "whose tables are here, but no index and no data of its dense variables" in line
@@ -190,7 +190,7 @@ def test_a_pipe_in_place_of_a_file(model: Path, name: str) -> None:
         done = call(*command, model)
         assert done.code == 3
         assert f"{name}: " in done.err.splitlines()[-1]
-        assert "no regular file" in done.err.splitlines()[-1]
+        assert "not a regular file" in done.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["ckpt.inputs-30", "ckpt.override", "checkpoint_input_worker_1"])
@@ -199,7 +199,7 @@ def test_a_pipe_among_the_files_of_inputs(model: Path, name: str) -> None:
     os.mkfifo(model / name)
     done = call("iterator", "ls", model)
     assert done.code in (3, 4)
-    assert f"{name}: no regular file" in done.err
+    assert f"{name}: not a regular file" in done.err
 
 
 # --- every step -----------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_what_to_do_where_no_step_is_left(tmp_path: Path) -> None:
     )
     point_at(model, "gs://bucket/run7/model.ckpt-20")
     line = failed(call("ckpt-info", model), 3)
-    assert line.endswith("that is no path of this machine; copy its files here")
+    assert line.endswith("that is not a path on this machine; copy its files here")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_what_to_do_about_counts_that_do_not_parse(model: Path) -> None:
     path = model / "ckpt.info-30"
     path.write_text("slot_counts {")
     line = failed(call("ckpt-info", "--check", model), 4)
-    assert line.endswith("; write it anew; monolith ckpt-info --force does")
+    assert line.endswith("; write it again; monolith ckpt-info --force does")
     path.write_text("<html><body>404</body></html>")
     line = failed(call("ckpt-info", "--check", model), 4)
     assert line.startswith(f"Error: {path}: this is an HTML page; fetch the file again")
@@ -291,4 +291,4 @@ def test_a_pipe_in_place_of_dense_variables(model: Path) -> None:
     os.mkfifo(path)
     done = call("ckpt", "show", model)
     assert done.code == 3
-    assert done.err == f"Error: {path}: no regular file; restore it, or take another step\n"
+    assert done.err == f"Error: {path}: not a regular file; restore it, or take another step\n"

@@ -52,7 +52,7 @@ def test_a_pipe_in_place_of_a_shard(model: Path) -> None:
     shard.unlink()
     os.mkfifo(shard)
     done = call("ckpt-info", model)
-    assert (done.code, done.err) == (3, f"Error: {shard}: not readable: no regular file\n")
+    assert (done.code, done.err) == (3, f"Error: {shard}: not readable: not a regular file\n")
 
 
 def test_one_damaged_step_of_several(model: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_table_of_contents_beyond_measure(tmp_path: Path) -> None:
     meta.write_bytes(frame(table_meta("a", 2**63)))
     done = call("ckpt-info", tmp_path / "m")
     assert done.code == 4
-    assert "no table of contents: it promises 9223372036854775808 entries" in done.err
+    assert "not a contents file: it promises 9223372036854775808 entries" in done.err
 
 
 def test_a_limit_beyond_measure(model: Path) -> None:

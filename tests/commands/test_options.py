@@ -128,7 +128,7 @@ def test_duration(text: str, seconds: float) -> None:
         ("", "is not a time"),
         ("-1s", "is not a time"),
         ("1s 5m", "is not a time"),
-        ("0", "is no time to wait"),
+        ("0", "is not a time to wait"),
         ("0.0001s", "'0.0001s' is less than a millisecond"),
         ("0.9ms", "'0.9ms' is less than a millisecond"),
         ("36501d", "is beyond 36500 days"),
@@ -149,7 +149,7 @@ def test_nothing_that_is_not_zero_becomes_zero() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("caf\udce9", "it has bytes that are no UTF-8"),
+        ("caf\udce9", "it has bytes that are not UTF-8"),
         ("x" * 70_000, "it has 70000 characters, and may have 500"),
         ("", "it is empty"),
         (" \t", "it is empty"),

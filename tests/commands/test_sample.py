@@ -61,6 +61,6 @@ def test_refused(tmp_path: Path) -> None:
     done = call("sample", tmp_path / "file", "--json")
     assert done.code == done.error["code"] == 1
     assert done.error["message"] == (
-        f"{tmp_path}/file: is no directory; move it away, or name another path"
+        f"{tmp_path}/file: is not a directory; move it away, or name another path"
     )
     assert call("sample", tmp_path / "file", "--force", "--json").error == done.error

@@ -154,7 +154,7 @@ def test_pages(kind: str, request: pytest.FixtureRequest) -> None:
         found += [int(row["fid"]) for row in page]
         pages += 1
         more = f"go on with --step 300 --offset {offset}"
-        assert f"{'the shard is exhausted' if offset is None else more}\n" in done.err
+        assert f"{'nothing is left' if offset is None else more}\n" in done.err
     assert found == fids(call("table", "dump", directory))
     assert pages == 4
 
@@ -231,9 +231,9 @@ def test_tfrecord_is_not_for_a_terminal(model: Path) -> None:
         (["--nshards", "0"], "--nshards"),
         (["--limit", "0"], "--limit"),
         (["--offset", "x"], "--offset"),
-        (["--offset", "2"], "cursor 2 points at no record of this shard"),
+        (["--offset", "2"], "cursor 2 points at no record of this partition"),
         (["--step", "all"], "name one step"),
-        (["--columns", "fid,bogus"], "'bogus' is none of fid, slot, table,"),
+        (["--columns", "fid,bogus"], "'bogus' is not one of fid, slot, table,"),
         (["--format", "tfrecord", "--cursor"], "--cursor goes with --format jsonl only"),
         (["--format", "tfrecord", "--json"], "--json goes with --format jsonl only"),
     ],

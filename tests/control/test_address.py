@@ -47,7 +47,7 @@ def test_addresses(text: str, host: str, port: int) -> None:
     ["", "host", "host:", ":80", "host:0", "host:65536", "::1:80", "a b:80", "h:8\u0660", "h:-1"],
 )
 def test_no_addresses(text: str) -> None:
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         parse_address(text)
 
 
@@ -94,7 +94,7 @@ def test_where_a_token_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert find_token(None) == "of-the-environment"
     monkeypatch.setenv(TOKEN, "not one")
     assert find_token(tmp_path) == "of-the-directory"
-    with pytest.raises(UsageError, match=f"{TOKEN}: no token"):
+    with pytest.raises(UsageError, match=f"{TOKEN}: not a token"):
         look_for_token(None)
 
 
@@ -104,7 +104,7 @@ def test_a_token_that_cannot_be_read_is_no_error_yet(
     path = tmp_path / "controller_token"
     path.write_bytes(b"\x00\xff" * 5000)
     token = look_for_token(tmp_path)
-    assert token == Token(None, str(path), "no token: it has spaces or other bytes")
+    assert token == Token(None, str(path), "not a token: it has spaces or other bytes")
     monkeypatch.setenv(TOKEN, "of-the-environment")
     assert look_for_token(tmp_path) == Token("of-the-environment", TOKEN)
     monkeypatch.delenv(TOKEN)

@@ -251,7 +251,7 @@ def test_a_client_that_finds_no_job_leaves_nothing_open(tmp_path: Path) -> None:
         other.mkdir()
         before = threading.active_count()
         for _ in range(5):
-            with pytest.raises(UnreachableError, match="is that of"):
+            with pytest.raises(UnreachableError, match="belongs to"):
                 connect(other, address)
         assert threading.active_count() <= before + 1
 
@@ -280,7 +280,7 @@ def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
             thread.join(0.01)
     thread.join()
     client.close()
-    assert "has ended or begun anew before it answered" in told[0]
+    assert "has ended, or a new run has begun, before it answered" in told[0]
 
 
 def test_a_job_that_is_dead_when_it_is_asked_again(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert caught.value.path == str(path)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(NotReadableError, match="no regular file"):
+        with pytest.raises(NotReadableError, match="not a regular file"):
             read(path)
     path = tmp_path / "t"
     path.chmod(0)

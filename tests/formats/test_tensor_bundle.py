@@ -346,7 +346,7 @@ def test_a_data_file_that_cannot_be_read(prefix: Path) -> None:
     path = Path(bundle.data_path(0))
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(NotReadableError, match="no regular file") as caught:
+    with pytest.raises(NotReadableError, match="not a regular file") as caught:
         bundle.array(bundle.entries["a"])
     assert caught.value.path == str(path)
 

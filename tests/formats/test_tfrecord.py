@@ -220,12 +220,12 @@ GOOD = ds.frame(b"good")
         (
             b"x",
             "truncated_header",
-            "no TFRecord file, or cut short: it ends inside the first header, at byte 0",
+            "not a TFRecord file, or cut short: it ends inside the first header, at byte 0",
         ),
         (
             b"no record file" * 9,
             "bad_length_crc",
-            "no TFRecord file, or damaged: the first length fails its checksum, at byte 0",
+            "not a TFRecord file, or damaged: the first length fails its checksum, at byte 0",
         ),
         (
             GOOD + bytes(40),
@@ -293,7 +293,7 @@ def test_the_first_record(tmp_path: Path) -> None:
     path.write_bytes(b"")
     assert read_first_record(str(path)) is None
     path.write_bytes(b"something else entirely")
-    with pytest.raises(CorruptionError, match="no TFRecord file"):
+    with pytest.raises(CorruptionError, match="not a TFRecord file"):
         read_first_record(str(path))
     path.unlink()
     with pytest.raises(PathNotFoundError):
@@ -310,9 +310,9 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         list(read_records(tmp_path / "file" / "below"))
     with pytest.raises(NotReadableError) as refused:
         list(read_records(tmp_path))
-    assert str(refused.value) == f"{tmp_path}: not readable: no regular file"
+    assert str(refused.value) == f"{tmp_path}: not readable: not a regular file"
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(NotReadableError, match="no regular file"):
+    with pytest.raises(NotReadableError, match="not a regular file"):
         list(read_records(tmp_path / "pipe"))
 
 

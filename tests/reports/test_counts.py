@@ -85,7 +85,7 @@ def test_bars_yield_to_names() -> None:
         "table" + " " * 61 + "kind   entries   share",
         f"{name}  multi    3,010  100.0%",
         "",
-        "not verified: 1 table counted by the tables of contents; --scan reads the data",
+        "not verified: 1 table counted by the contents files; --scan reads the data",
     ]
 
 
@@ -97,7 +97,7 @@ def test_not_verified() -> None:
     found.tables = [table("item", "single", 3010, verified=False, damaged=True)]
     found.tables.append(table("user", "multi", 0, verified=False))
     assert counts_lines(found, model_dir="m", step=1)[-2:] == [
-        "not verified: 1 table counted by the tables of contents; --scan reads the data",
+        "not verified: 1 table counted by the contents files; --scan reads the data",
         "not verified: 1 table with damaged places",
     ]
     # Of a file that is too small it is known without reading it.
@@ -176,7 +176,7 @@ def test_check() -> None:
     same = Comparison("f", "same", [])
     assert check_lines(same) == ["f: matches the dump"]
     assert check_lines(same, by_contents=True) == [
-        "f: matches the dump (of multi tables the tables of contents; their data was not read)"
+        "f: matches the dump (of multi tables the contents files; their data was not read)"
     ]
     gone = Comparison("f", "gone", [Difference("a", 3, 0), Difference("b", 0, None)], ["b"])
     assert check_lines(gone) == [

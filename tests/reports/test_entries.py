@@ -19,7 +19,7 @@ def test_cursor() -> None:
     assert cursor_line(None, None) == b'{"next_offset":null,"step":null}\n'
     assert cursor_note(1, 17, 300) == "1 entry, go on with --step 300 --offset 17"
     assert cursor_note(1, 17, None) == "1 entry, go on with --offset 17"
-    assert cursor_note(1000, None, 300) == "1,000 entries, the shard is exhausted"
+    assert cursor_note(1000, None, 300) == "1,000 entries, nothing is left"
 
 
 def test_which_step() -> None:

@@ -165,7 +165,7 @@ def test_what_may_never_end_is_not_read(tmp_path: Path, make: Callable[[Path], N
     make(path)
     with pytest.raises(NotReadableError):
         store.read(str(path))
-    with pytest.raises(NotReadableError, match="not readable: no regular file"):
+    with pytest.raises(NotReadableError, match="not readable: not a regular file"):
         store.open(str(path))
 
 

@@ -56,7 +56,7 @@ def open_table(
 ) -> Table:
     """One of them; a single one as its files are, in SNAPPY blocks too.
 
-    `open_tables` takes that for data of many tables that lacks its table of contents.
+    `open_tables` takes that for data of many tables that lacks its contents file.
     """
     single = checkpoint_of(directory).table_files().singles.get(name)
     if single is not None:

@@ -314,7 +314,7 @@ def test_settling_beside_records_of_no_table(tmp_path: Path) -> None:
     for options in ({}, {"force": True}):
         outcome = settle(path, counts=counts, **options)
         assert outcome.note == (
-            "no ckpt.info was written: records that no table of contents promises were left out of"
+            "no ckpt.info was written: records that no contents file promises were left out of"
             " the counts"
         )
     path.write_bytes(format_ckpt_info(DUMP))
@@ -322,8 +322,8 @@ def test_settling_beside_records_of_no_table(tmp_path: Path) -> None:
     assert outcome.comparison is not None
     assert (outcome.comparison.verdict, outcome.note) == ("different", None)
     assert str(outcome.failure) == (
-        f"{path}: cannot be right: 3 records are in the dump that no table of contents promises;"
-        " restore the tables of contents"
+        f"{path}: cannot be right: 3 records are in the dump that no contents file promises;"
+        " restore the contents files"
     )
 
 

@@ -45,8 +45,8 @@ def test_records_of_no_table() -> None:
     comparison = compare("f", DUMP, DUMP, extra=1)
     assert (comparison.verdict, comparison.differences) == ("different", [])
     assert str(comparison.error()) == (
-        "f: cannot be right: 1 record is in the dump that no table of contents promises;"
-        " restore the tables of contents"
+        "f: cannot be right: 1 record is in the dump that no contents file promises;"
+        " restore the contents files"
     )
     assert compare("f", CkptInfo({9: 3}, {}), DUMP, extra=1).verdict == "gone"
 
@@ -56,7 +56,7 @@ def test_explanations() -> None:
     assert more.differences == [Difference(7, 12, 10), Difference("user", 6, 5)]
     assert more.explanation == (
         "the file counts 3 more than the dump has; that is right if they expired before the tables"
-        " were saved; table user: 5 of 6 are in its tables of contents: a dump may be gone"
+        " were saved; table user: 5 of 6 are in its contents files: a dump may be gone"
     )
     assert more.error() is None
     empty = compare("f", CkptInfo({}, {}), DUMP)
@@ -69,7 +69,7 @@ def test_the_error_names_the_largest_difference() -> None:
     assert isinstance(error, DifferentError)
     assert str(error) == (
         "m/ckpt.info-5: does not match the dump: slot 7 has 1 in the file, 10 in the dump,"
-        " and 1 more differ; count anew"
+        " and 1 more differ; count again"
     )
     error = compare("f", CkptInfo(DUMP.slot_counts, {"user": 4}), DUMP).error()
     assert error is not None
@@ -127,9 +127,9 @@ def test_fewer_entries_of_a_name_are_not_explained() -> None:
     assert (comparison.verdict, comparison.error()) == ("more", None)
     assert comparison.explanation == (
         "the file counts 900 more than the dump has;"
-        " table a: 150 of 300 are in its tables of contents: a dump may be gone;"
-        " table b: 150 of 300 are in its tables of contents: a dump may be gone;"
-        " table c: 150 of 300 are in its tables of contents: a dump may be gone;"
+        " table a: 150 of 300 are in its contents files: a dump may be gone;"
+        " table b: 150 of 300 are in its contents files: a dump may be gone;"
+        " table c: 150 of 300 are in its contents files: a dump may be gone;"
         " so are parts of 2 more"
     )
     error = comparison.error(strict=True)

@@ -177,7 +177,7 @@ def test_what_a_count_says_of_a_table(model: Path) -> None:
     none = table(counts, "MonolithHashTable_none")
     assert (none.entries, none.dim, none.dims, none.optimizers) == (0, None, None, [])
     assert (none.slot_counts, none.bytes, none.verified) == ({}, 0, True)
-    # Read from the table of contents alone.
+    # Read from the contents file alone.
     assert table(counts, "user") == TableCount("user", "multi", 120, 3, None, False)
 
 
@@ -336,7 +336,7 @@ def test_bad_messages(copy: Path) -> None:
     path = file_of(copy, "MonolithHashTable_one")
     records = SINGLES["MonolithHashTable_one"][:100]
     ds.write_plain(path, [*records[:7], b"no entry", *records[8:]])
-    with pytest.raises(CorruptionError, match="a record of 8 bytes that is no EntryDump"):
+    with pytest.raises(CorruptionError, match="a record of 8 bytes that is not an EntryDump"):
         count(copy)
     assert count(copy, skip_corrupt=True).entries == 555
 
@@ -349,11 +349,10 @@ def test_fewer_entries_than_promised(copy: Path, more: dict[str, Any]) -> None:
     with pytest.raises(RecordCountError) as caught:
         count(copy, scan_multi=True, **more)
     assert str(caught.value) == (
-        f"{path}: ends after {len(records) - 3} of the {len(records)} records that its table of"
-        f" contents promises, at byte {path.stat().st_size};"
-        " restore it"
+        f"{path}: ends after {len(records) - 3} of the {len(records)} records that its contents"
+        f" file promises, at byte {path.stat().st_size}; restore it"
     )
-    # The tables of contents alone do not tell.
+    # The contents files alone do not tell.
     assert count(copy).feature_counts == {"empty": 0, "item": 45, "user": 120}
     counts = count(copy, scan_multi=True, skip_corrupt=True)
     assert counts.entries == 553
@@ -369,7 +368,7 @@ def test_more_entries_than_promised(copy: Path, more: dict[str, Any], extra: int
     counts = count(copy, scan_multi=True, **more)
     noun = "record" if extra == 1 else "records"
     assert counts.warnings == [
-        f"{path}: {extra} {noun} more than its table of contents promises; left out"
+        f"{path}: {extra} {noun} more than its contents file promises; left out"
     ]
     assert counts.extra == {str(path): extra}
     assert {each.kind: each.verified for each in counts.tables} == {"single": True, "multi": False}

@@ -297,9 +297,9 @@ def test_progress(model: Path) -> None:
         ({"format": "xml"}, UsageError, "no format 'xml'"),
         ({"columns": ["fid", "size"]}, UsageError, "no column size"),
         ({"limit": 0}, UsageError, "limit 0: at least one entry"),
-        ({"shard": 3, "nshards": 3}, UsageError, "no shard 3 of 3"),
-        ({"offset": 2}, CursorError, "cursor 2 points at no record of this shard"),
-        ({"offset": -1}, CursorError, "cursor -1 points at no record of this shard"),
+        ({"shard": 3, "nshards": 3}, UsageError, "no partition 3 of 3"),
+        ({"offset": 2}, CursorError, "cursor 2 points at no record of this partition"),
+        ({"offset": -1}, CursorError, "cursor -1 points at no record of this partition"),
     ],
 )
 def test_refused_before_anything_is_read(

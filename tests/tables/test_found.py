@@ -25,7 +25,7 @@ C = ds.random_entries(53, 7, segments=(("adagrad", 2),))
 TABLES = {"a": A, "b": B, "c": C}
 
 
-# --- tables of contents, and what they promise ----------------------------------------------
+# --- contents files, and what they promise ----------------------------------------------
 
 
 def test_a_table_of_contents_that_is_cut_between_records(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_table_of_contents_that_is_cut_between_records(tmp_path: Path) -> None
     [problem] = found.problems
     assert problem.kind == "short_contents"
     assert str(problem) == (
-        f"{meta}: names 1 of the 3 tables that the tables of contents of 'Multi' name together: it"
+        f"{meta}: names 1 of the 3 tables that the contents files of 'Multi' name together: it"
         " may be cut short; restore it: without it nobody knows which entries belong to which table"
     )
     assert [table.name for table in found.tables] == ["t"]
@@ -54,11 +54,10 @@ def test_data_too_small_for_what_is_promised(
     path.write_bytes(bytes(size))
     checkpoint = checkpoint_of(tmp_path)
     expected = (
-        f"{path}: too small for the 21 records that its table of contents promises, at byte {size};"
+        f"{path}: too small for the 21 records that its contents file promises, at byte {size};"
         " restore it"
         if size
-        else f"{path}: no bytes, where its table of contents promises 21 records, at byte 0;"
-        " restore it"
+        else f"{path}: no bytes, where its contents file promises 21 records, at byte 0; restore it"
     )
     with pytest.raises(RecordCountError) as caught:
         open_tables(checkpoint)
@@ -124,7 +123,7 @@ def test_a_table_is_whole_or_left_out(parts: Path, lost: str) -> None:
     counts = count_checkpoint(checkpoint, CountOptions(partial=True, scan_multi=True))
     assert (counts.entries, counts.feature_counts) == (14, {"item": 6})
     assert sum(counts.slot_counts.values()) == 14
-    # What it holds of is known by the other shard's table of contents.
+    # What it holds of is known by the other shard's contents file.
     found = find_tables(checkpoint, ["t", "item"])
     assert ([table.name for table in found.tables], found.problems) == (["t", "item"], [])
     assert [problem.path for problem in found.others] == [str(parts / lost)]

@@ -118,7 +118,7 @@ def dump_of(directory: Path, options: ReadOptions | None = None) -> MultiDump:
 
 def test_a_table_in_two_dumps_and_twice_in_one(tmp_path: Path) -> None:
     assets = ds.write_model_dir(tmp_path, multis={"M": {"a": A, "b": B}, "N": {"a": C}}, shards=1)
-    # Twice in one table of contents: both parts count.
+    # Twice in one contents file: both parts count.
     meta = [ds.table_meta("a", 3), ds.table_meta("b", 6), ds.table_meta("a", 5)]
     ds.write_plain(ds.shard_path(assets, "M.meta", 0, 1), meta)
     ds.write_snappy(ds.shard_path(assets, "M", 0, 1), A[:3] + B + A[3:])
@@ -136,7 +136,7 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     assert {name: list(table) for name, table in open_all(tmp_path).items()} == tables
 
 
-# --- tables of contents ---------------------------------------------------------------------
+# --- contents files ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", [1, 5, 7, 20, 21])
@@ -150,7 +150,7 @@ def test_fewer_entries_than_promised(tmp_path: Path, missing: int) -> None:
         with pytest.raises(RecordCountError) as caught:
             table.page()
         assert str(caught.value) == (
-            f"{path}: ends after {21 - missing} of the 21 records that its table of contents"
+            f"{path}: ends after {21 - missing} of the 21 records that its contents file"
             f" promises, at byte {path.stat().st_size};"
             " restore it"
         )
@@ -165,7 +165,7 @@ def test_fewer_entries_than_promised(tmp_path: Path, missing: int) -> None:
     [skipped] = tables["a"].skipped()
     assert (skipped.path, skipped.kind) == (str(path), "too_few_records")
     assert skipped.what == (
-        f"ends after {21 - missing} of the 21 records that its table of contents promises"
+        f"ends after {21 - missing} of the 21 records that its contents file promises"
     )
     assert skipped.offset == path.stat().st_size
 
@@ -218,7 +218,7 @@ def test_an_empty_table_of_contents(tmp_path: Path) -> None:
         open_all(tmp_path, SKIP)
     assert caught.value.kind == "empty_contents"
     assert str(caught.value) == (
-        f"{meta}: an empty table of contents, beside {path.stat().st_size} bytes of entries;"
+        f"{meta}: an empty contents file, beside {path.stat().st_size} bytes of entries;"
         " restore it: without it nobody knows which entries belong to which table"
     )
     path.write_bytes(b"")
@@ -234,7 +234,7 @@ def test_an_empty_table_of_contents_beside_others(tmp_path: Path) -> None:
     with pytest.raises(CorruptionError) as caught:
         open_all(tmp_path)
     assert str(caught.value).startswith(
-        f"{meta}: an empty table of contents, while others of the dump name tables; restore it"
+        f"{meta}: an empty contents file, while others of the dump name tables; restore it"
     )
 
 
@@ -394,7 +394,7 @@ def test_bad_messages_are_seen_when_entries_are_read(tmp_path: Path) -> None:
     ds.write_plain(path, [*A[:3], b"\x09", *A[4:], *B, *C])
     tables = open_all(tmp_path)
     assert list(tables["b"]) == B
-    with pytest.raises(CorruptionError, match="a record of 1 byte that is no EntryDump"):
+    with pytest.raises(CorruptionError, match="a record of 1 byte that is not an EntryDump"):
         list(tables["a"])
     assert by_table(tmp_path) == {"a": A[:3] + A[4:], "b": B, "c": C}
 

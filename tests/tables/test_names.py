@@ -1,4 +1,4 @@
-"""The names of a checkpoint's tables, from its listing and tables of contents alone."""
+"""The names of a checkpoint's tables, from its listing and contents files alone."""
 
 from __future__ import annotations
 

@@ -291,8 +291,8 @@ def test_every_malformed_cursor_is_refused(tmp_path: Path, compression: str) -> 
             with pytest.raises(CursorError) as caught:
                 table.page(1 + position, 1)
             assert str(caught.value).endswith(
-                f"cursor {position + 1} points at no record of this shard; use one that a page of"
-                " the same step, table and shard ended with, or 0"
+                f"cursor {position + 1} points at no record of this partition; use one that a"
+                " page of the same step, table and partition ended with, or 0"
             )
 
 
@@ -316,7 +316,7 @@ def test_a_cursor_of_an_earlier_shard_is_refused(small: Path) -> None:
 
 @pytest.mark.parametrize(("shard", "nshards"), [(-1, 2), (2, 2), (0, 0), (0, -1)])
 def test_no_such_shard(small: Path, shard: int, nshards: int) -> None:
-    with pytest.raises(UsageError, match=f"no shard {shard} of {nshards}"):
+    with pytest.raises(UsageError, match=f"no partition {shard} of {nshards}"):
         open_table(small).page(shard=shard, nshards=nshards)
 
 

@@ -157,7 +157,7 @@ def test_leftovers_are_no_tables(model: Path) -> None:
     assert ".t-00000-of-00002.77.ab.tmp" in note
     [warning] = find_tables(checkpoint).warnings
     assert warning.endswith(
-        "/t-00000-of-00002-tmp-1234: the training system takes it for a shard of"
+        "/t-00000-of-00002-tmp-1234: the training system mistakes it for a shard of"
         " 't', and cannot restore that table; remove this file"
     )
 

@@ -61,7 +61,7 @@ def test_no_wildcard(host: str, tmp_path: Path) -> None:
     from monolith_cli.training.controller import ServerHook
 
     for options in ({}, {"plaintext": True}):
-        with pytest.raises(ValueError, match="is no address"):
+        with pytest.raises(ValueError, match="is not an address"):
             ServerHook(tmp_path, None, None, host=host, **options)  # type: ignore[arg-type]
 
 
@@ -69,7 +69,7 @@ def test_no_wildcard(host: str, tmp_path: Path) -> None:
 def test_what_is_no_host(host: str, tmp_path: Path) -> None:
     from monolith_cli.training.controller import ServerHook
 
-    with pytest.raises(UsageError, match="is no address of this host"):
+    with pytest.raises(UsageError, match="is not an address of this host"):
         ServerHook(tmp_path, None, None, host=host, plaintext=True)  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             pass
     assert not (tmp_path / ADDRESS).exists()
     for port in (-1, 65536):
-        with pytest.raises(UsageError, match="is no port"), running(tmp_path, port=port):
+        with pytest.raises(UsageError, match="is not a port"), running(tmp_path, port=port):
             pass
 
 

@@ -377,5 +377,5 @@ def test_a_damaged_state(restore: Any, tmp_path: Path) -> None:
 
 def test_what_is_neither_a_session_nor_an_iterator(restore: Any, tmp_path: Path) -> None:
     save_in_graph(tmp_path, {10: 3}, shuffled)
-    with pytest.raises(UsageError, match="is no session and no iterator"):
+    with pytest.raises(UsageError, match="is neither a session nor an iterator"):
         restore.restore_iterator(shuffled(), tmp_path, WORKER)

@@ -313,7 +313,7 @@ def test_a_web_server(tmp_path: Path) -> None:
     (tmp_path / TOKEN).write_text("secret")
     with stranger("-m", "http.server", "0", "--bind", "127.0.0.1") as address:
         (tmp_path / ADDRESS).write_text(address)
-        check_all(tmp_path, f"what listens at {address} is no job's controller")
+        check_all(tmp_path, f"what listens at {address} is not a job's controller")
 
 
 def check_all(directory: Path, *expected: str) -> None:

@@ -230,7 +230,7 @@ def test_a_chief_that_begins_anew(ops: Any) -> None:
         first.op.chief_end.begin_session(first.session)
         assert ended(thread)
         assert isinstance(worker.error, UnreachableError)
-        assert "the chief has begun anew" in str(worker.error)
+        assert "the chief has begun a new run" in str(worker.error)
 
 
 # --- a stop -----------------------------------------------------------------------------------

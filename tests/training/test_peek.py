@@ -231,8 +231,8 @@ def test_a_table_in_the_graph(model: Path, tmp_path: Path) -> None:
         ("peeked_inputs.sub:f", "there is no module peeked_inputs.sub"),
         ("absent", "module peeked_inputs has no absent"),
         ("Inputs.absent", "module peeked_inputs has no Inputs.absent"),
-        ("count", "peeked_inputs:count is a int, and no function"),
-        ("none", "peeked_inputs:none returns a NoneType, and no tf.data.Dataset"),
+        ("count", "peeked_inputs:count is a int, not a function"),
+        ("none", "peeked_inputs:none returns a NoneType, not a tf.data.Dataset"),
         ("two", "peeked_inputs:two needs here, there; give a function that needs nothing"),
         (
             "raises",

@@ -84,7 +84,7 @@ def test_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from monolith_cli.training.graph.paths import check_save_path
 
     text = (
-        "there is a [ in it, and TensorFlow takes a path with that for a pattern when it restores"
+        "there is a [ in it, and TensorFlow reads a path with that as a pattern when it restores"
         " and deletes; give the directory another name, or the path of a symbolic link to it"
     )
     with pytest.raises(UsageError) as caught:

@@ -165,9 +165,9 @@ def test_disabled_it_never_triggers(module: Any, clock: Clock) -> None:
 
 @pytest.mark.parametrize("time", [(24, 1), (25, 0), (-1, 0), (1, 60), (1, -1)])
 def test_what_is_no_time_of_the_day(module: Any, time: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="is no time of the day"):
+    with pytest.raises(ValueError, match="is not a time of the day"):
         module.TideTimer(60, None, *time, 2, 0, 60)
-    with pytest.raises(ValueError, match="is no time of the day"):
+    with pytest.raises(ValueError, match="is not a time of the day"):
         module.TideTimer(60, None, 2, 0, *time, 60)
 
 

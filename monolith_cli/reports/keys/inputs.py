@@ -34,7 +34,7 @@ LS = {
     "worker": Key(
         NUMBER,
         "The worker; 0 is the chief.",
-        null="for an input of TensorFlow's own hook whose task is no worker",
+        null="for an input of TensorFlow's own hook whose task is not a worker",
     ),
     "name": Key(
         STRING,
@@ -57,7 +57,7 @@ LS = {
     "model_step": MODEL_STEP,
     "resumes_from": Key(
         NUMBER,
-        "The step of the state that a job of ours goes on from with that model: of its own step,"
+        "The step of the state that our jobs go on from with that model: of its own step,"
         " or the newest older one.",
         null="for none",
     ),
@@ -192,7 +192,7 @@ VALUE = {
     "indices": Key(LISTS, "Where the values of a sparse tensor are.", only="of a sparse tensor"),
     "values": Key(NUMBERS, "Its values.", only="of a sparse tensor"),
     "dense_shape": Key(NUMBERS, "Its dimensions.", only="of a sparse tensor"),
-    "base64": Key(STRING, "The string.", only="of a string that is no UTF-8"),
+    "base64": Key(STRING, "The string.", only="of a string that is not UTF-8"),
     "type": Key(
         STRING,
         "The name of its type.",

@@ -17,13 +17,13 @@ from monolith_cli.reports.keys.declare import (
 )
 from monolith_cli.reports.keys.errors import ERROR
 
-UNTOLD = "where the job does not tell, as an original one"
+UNTOLD = "if the job does not say, as with an original job"
 
 BARRIER = {
     "placed": Key(BOOLEAN, "Whether the barrier is placed."),
     "action": Key(STRING, 'What workers do there: "Save" during a save, else empty.', null=UNTOLD),
     "reason": Key(STRING, "Why it was placed.", null=UNTOLD),
-    "owner": Key(STRING, "Who has placed it, empty for nobody known.", null=UNTOLD),
+    "owner": Key(STRING, "Who placed it, empty if that is not known.", null=UNTOLD),
     "placed_seconds_ago": Key(
         NUMBER,
         "How long ago.",
@@ -59,9 +59,9 @@ SAVED = {
     "finished_workers": Key(
         NUMBERS,
         "The workers whose input was saved with it, 0 being the chief.",
-        null="where the job does not tell",
+        null="if the job does not say",
     ),
-    "unfinished_workers": Key(NUMBERS, "The other workers.", null="where the job does not tell"),
+    "unfinished_workers": Key(NUMBERS, "The other workers.", null="if the job does not say"),
 }
 
 STOPPED = {
@@ -86,7 +86,7 @@ LOG = {
     "owner": Key(
         STRING,
         "By whom, as they say.",
-        null="for calls that were refused for want of the token",
+        null="for calls that were refused because of their token",
     ),
     "peer": Key(
         STRING,
@@ -103,7 +103,7 @@ LOG = {
 HELD = {"error": Key(OBJECT, "What has gone wrong.", keys=ERROR)}
 
 ONE_OBJECT = "With --json the output is one object with these keys:"
-THEN = "With --json the output is one object about how it is then, with these keys:"
+THEN = "With --json the output is one object, the barrier's state afterwards:"
 
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "barrier place": (Output(ONE_OBJECT, ONE, BARRIER),),
@@ -125,7 +125,7 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "job log": (
         Output(
             "With --json each line is an object with these keys. Of many calls in a minute that"
-            " were refused for want of the token only the first five have a line each:",
+            " were refused because of their token only the first five have a line each:",
             LINES,
             LOG,
         ),

@@ -63,7 +63,7 @@ OF_A_STEP = {
 }
 
 CURSOR = {
-    "next_offset": Key(STRING, "The cursor to go on from.", null="when the shard is exhausted"),
+    "next_offset": Key(STRING, "The cursor to go on from.", null="at the end of the partition"),
     "step": Key(
         NUMBER,
         "The step of the checkpoint that the page is of. Go on with --step and it: the latest"

@@ -157,7 +157,7 @@ def _seconds(name: str, given: float | None) -> float | None:
         try:
             given = float(text)
         except ValueError:
-            raise UsageError(f"{name} is no number of seconds: {text!r}") from None
+            raise UsageError(f"{name} is not a number of seconds: {text!r}") from None
     if not (given >= 0 and math.isfinite(given)):
         raise UsageError(f"{name} must be a number of seconds that is not negative: {given}")
     return given
@@ -261,7 +261,7 @@ class LeavingWorker:
                 return True  # such a chief does not say when it has ended
             is_new = bool(chief) and status.chief not in (0, chief)
             if is_new or (run_id and status.run_id not in ("", run_id)):
-                what = "the chief has begun anew: this worker's part since the commit is missing"
+                what = "the chief has begun a new run: this worker's part since the commit is lost"
                 raise UnreachableError(what, hint="start this process again")
             chief = chief or status.chief
             if mark is None:

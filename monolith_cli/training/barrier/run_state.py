@@ -115,7 +115,7 @@ class RunState:
                 f"index {index} is outside the barrier, whose capacity is {self._capacity}"
             )
         if presence not in (ABSENT, TRAINING, INPUT_ENDED):
-            raise ValueError(f"presence {presence} is none of ABSENT, TRAINING and INPUT_ENDED")
+            raise ValueError(f"presence {presence} is not one of ABSENT, TRAINING and INPUT_ENDED")
         plain(session).run(self._set_presence, {self._who: index, self._new_presence: presence})
 
     def get_presence(self, session: Any) -> list[int]:

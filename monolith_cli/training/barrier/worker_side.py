@@ -142,7 +142,7 @@ class WorkerSide:
                 self._leave_dead_chief(raw, index, status)
                 return Outcome.GO_ON
             if status.placed and self._is_over(since):
-                logging.warning("Worker %d leaves the barrier, as it is to end.", index)
+                logging.warning("Worker %d leaves the barrier, because it is to end.", index)
                 self._take_back(raw, index, status)
                 return Outcome.STOP
             if now - logged >= _LOG_SECONDS:

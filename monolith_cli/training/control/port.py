@@ -37,11 +37,11 @@ def check_host(host: str, *, may_be_open: bool) -> None:
     except (UsageError, OSError, UnicodeError):
         found = []
     if not found:
-        raise UsageError(f"{host!r} is no address of this host")
+        raise UsageError(f"{host!r} is not an address of this host")
     addresses = [ipaddress.ip_address(address[0]) for *_, address in found]
     addresses = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
     if any(address.is_unspecified for address in addresses):
-        raise UsageError(f"{host!r} is no address that clients can be told")
+        raise UsageError(f"{host!r} is not an address that clients can use")
     if not may_be_open and not all(address.is_loopback for address in addresses):
         raise UsageError(f"{host} can be reached by others: give tls, or say plaintext=True")
 
@@ -55,7 +55,7 @@ def bind(server: Any, host: str, port: int, tls: ServerTls | None) -> Address:
         The port is taken or invalid, the host is not this one, or a file is missing or wrong.
     """
     if port < 0 or port > 65535:
-        raise UsageError(f"{port} is no port")
+        raise UsageError(f"{port} is not a port")
     name = str(Address(host, port))
     if tls is None:
         bound = _add(server, name, None)

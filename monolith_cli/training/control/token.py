@@ -65,7 +65,7 @@ def make_token(path: str) -> RunToken:
     except MonolithError as error:
         given, problem = None, f"{problem}; {error}"
     if given is None:
-        logging.warning("The job takes no orders, as it has no token: %s", problem)
+        logging.warning("The job takes no orders, because it has no token: %s", problem)
     return RunToken(given, None)
 
 

@@ -43,7 +43,7 @@ def check_save_path(path: str) -> None:
     found = next((letter for letter in whole if letter in _PATTERN), None)
     if found is not None:
         raise UsageError(
-            f"there is a {found} in it, and TensorFlow takes a path with that for a pattern when it"
+            f"there is a {found} in it, and TensorFlow reads a path with that as a pattern when it"
             " restores and deletes",
             path=whole,
             hint="give the directory another name, or the path of a symbolic link to it",

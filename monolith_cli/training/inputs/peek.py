@@ -205,7 +205,7 @@ def load(order: dict[str, Any]) -> Any:
         except AttributeError as error:
             raise DatasetError(f"module {module} has no {path}") from error
     if not callable(found):
-        raise DatasetError(f"{module}:{path} is a {type(found).__name__}, and no function")
+        raise DatasetError(f"{module}:{path} is a {type(found).__name__}, not a function")
     return found
 
 
@@ -220,7 +220,7 @@ def build(function: Any, order: dict[str, Any]) -> Any:
     except (Exception, SystemExit) as error:
         raise _raised(name, error) from error
     if not isinstance(dataset, tf.data.Dataset):
-        what = f"{name} returns a {type(dataset).__name__}, and no tf.data.Dataset"
+        what = f"{name} returns a {type(dataset).__name__}, not a tf.data.Dataset"
         raise DatasetError(what)
     return dataset
 

@@ -202,7 +202,7 @@ def _plain(session: Any) -> Any:
     if isinstance(raw, v1.Session):
         return raw
     raise UsageError(
-        f"a {type(session).__name__} is no session and no iterator of a dataset",
+        f"a {type(session).__name__} is neither a session nor an iterator of a dataset",
         hint="give the session of a graph, or what iter(dataset) returns in eager mode",
     )
 

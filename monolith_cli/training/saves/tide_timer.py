@@ -86,7 +86,7 @@ def _minutes(hour: int | None, minute: int | None) -> int:
         minutes = hour * 60 + minute
         if minutes <= _MINUTES_A_DAY:
             return minutes
-    raise ValueError(f"{hour}:{minute} is no time of the day")
+    raise ValueError(f"{hour}:{minute} is not a time of the day")
 
 
 def _utc_minutes() -> int:
