@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 import count_cat
+import count_cold
 import count_tensorflow
 import dump_json
 import get_fid
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "equal": count_cat.equal,
     "varied": count_cat.varied,
     "two-cats": count_cat.side_by_side,
+    "cold": count_cold.measure,
     "tensorflow": count_tensorflow.measure,
     "scan": scan_cramjam.measure,
     "names": names_meta.measure,

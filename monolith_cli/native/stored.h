@@ -45,7 +45,7 @@ class Bytes {
   // Does a read elsewhere cost about as much as one that goes on?
   virtual bool seek_is_cheap() const { return true; }
   virtual ReadSizes sizes() const { return {}; }
-  // Begins to read n bytes, where that takes no thread of ours to wait for; else returns null.
+  // Begins to read n bytes while the caller does something else. Null where that cannot be had.
   virtual std::unique_ptr<BegunRead> begin(uint64_t, size_t) const { return nullptr; }
   // Reads exactly n bytes. Throws IoError, or ChangedError where the file ends early.
   virtual void read(uint64_t offset, uint8_t* to, size_t n) const = 0;
