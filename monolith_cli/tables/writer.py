@@ -7,6 +7,7 @@ in between, or after a crash there, finds shards missing and says so; never part
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
@@ -29,7 +30,8 @@ __all__ = ["DumpWriter", "ShardWriter"]
 class DumpWriter:
     """Writes one dump; a context manager. The dump appears when the block ends well.
 
-    With an exception nothing appears, and what was there stays.
+    With an exception nothing appears, and what was there stays. Only if files cannot be moved once
+    an old dump is removed, it is gone, and the error says where the new one is.
 
     Parameters
     ----------
@@ -139,11 +141,16 @@ class DumpWriter:
         for path in self._old():
             self._stays = True
             self._store.delete(path)
+        moved: list[str] = []
         try:
             for name in names:
+                moved.append(name)  # before, as an interrupt may come right behind the move
                 self._store.replace(join(self._stage, name), join(self._directory, name))
-        except MonolithError as error:
-            if self._stays:
+        except BaseException as error:
+            for name in reversed(moved):
+                with suppress(MonolithError):
+                    self._store.replace(join(self._directory, name), join(self._stage, name))
+            if self._stays and isinstance(error, MonolithError):
                 error.hint = f"what was to take the old dump's place is in '{self._stage}'"
             raise
         self._stays = False

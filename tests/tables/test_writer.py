@@ -196,7 +196,24 @@ def test_a_failure_in_the_middle_of_a_replacement_says_where_the_new_files_are(
         write_single(assets, 3, overwrite=True)
     [staged] = [name for name in names(assets) if name.startswith(".")]
     assert caught.value.hint == f"what was to take the old dump's place is in '{assets / staged}'"
-    assert names(assets / staged) == ["t-00001-of-00003", "t-00002-of-00003"]
+    assert names(assets / staged) == [f"t-0000{number}-of-00003" for number in range(3)]
+    assert names(assets) == [staged, "other-00000-of-00001"]
+
+
+def test_a_failure_while_files_appear_takes_them_back(
+    assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = LocalStore.replace
+
+    def interrupted(store: LocalStore, source: str, target: str) -> None:
+        replace(store, source, target)
+        if target.endswith("assets/M-00001-of-00002"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStore, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_multi(assets)
+    assert names(assets) == ["other-00000-of-00001"]
 
 
 def test_what_a_killed_writer_has_left_is_removed(assets: Path) -> None:
