@@ -135,7 +135,10 @@ class DumpFile:
         return f"DumpFile({self.path!r})"
 
     def open(self) -> _native.File:
-        """The open file. Cheap when it is open already; SNAPPY takes a walk over its blocks, once.
+        """The open file. Cheap when it is open already.
+
+        SNAPPY takes a walk over its blocks, once; where seeking is not cheap, not before somebody
+        asks for what the walk is for.
 
         Raises
         ------
@@ -157,7 +160,8 @@ class DumpFile:
                 raise self.explain(error) from None
             if self._stored_bytes is None:
                 self._stored_bytes = file.stored_bytes
-                self._stream_bytes = file.stream_bytes
+                if file.mapped:
+                    self._stream_bytes = file.stream_bytes
                 self._version = opened.version
             elif self._stored_bytes != file.stored_bytes:
                 raise self._changed(min(self._stored_bytes, file.stored_bytes))
@@ -168,10 +172,19 @@ class DumpFile:
 
     @property
     def stream_bytes(self) -> int:
-        """The size of the records with their frames, uncompressed."""
+        """The size of the records with their frames, uncompressed; `open` says what it costs."""
         if self._stream_bytes is None:
-            return self.open().stream_bytes
+            file = self.open()
+            try:
+                self._stream_bytes = file.stream_bytes
+            except (OSError, _native.ChangedError) as error:
+                raise self.explain(error) from None
         return self._stream_bytes
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `stream_bytes` costs nothing. Else one reader of all finds it out on its way."""
+        return self._stream_bytes is not None or self.open().mapped
 
     @property
     def stored_bytes(self) -> int:
@@ -257,13 +270,30 @@ class DumpFile:
         )
 
     def adopt(self, other: DumpFile) -> None:
-        """Know what another one of the same path, maybe from another process, has found out."""
+        """Know what another one of the same path, maybe from another process, has found out.
+
+        Raises
+        ------
+        ChangedWhileReadError
+            The other one has met another file.
+        """
         if self._stored_bytes is None:
             self.__setstate__(other.__getstate__())
+        elif self._version != other._version:
+            raise self._changed(0)
+        elif self._stream_bytes is None:
+            self._stream_bytes, self._block_map = other._stream_bytes, other._block_map
+
+    def learn(self) -> None:
+        """Note what a reader of the whole file has found out: how long it is, where blocks lie."""
+        file = self.open()
+        if file.mapped:
+            self._stream_bytes = file.stream_bytes
+            self.keep_map(file)
 
     def keep_map(self, file: _native.File) -> None:
         """Note where the blocks of the open file lie, before it is closed."""
-        if self._block_map is None:
+        if self._block_map is None and file.mapped:
             self._block_map = file.block_map
 
     def __getstate__(self) -> tuple[object, ...]:

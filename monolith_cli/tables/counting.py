@@ -13,18 +13,19 @@ from monolith_cli.tables.counts import CheckpointCounts, CountOptions, TableCoun
 from monolith_cli.tables.folds.count import CountFold, Tally
 from monolith_cli.tables.found import NO_TABLES, FoundTables, find_tables
 from monolith_cli.tables.plan import BY_TABLE, CONTENTS, WHOLE, Plan, plan_reading
-from monolith_cli.tables.ranges import read_ranges
+from monolith_cli.tables.ranges import read_files, read_ranges
 from monolith_cli.tables.skipped import distinct
 from monolith_cli.tables.stream import EntryFilter, EntryStream, Extent, ReadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.shard_set import ShardSet
     from monolith_cli.execution.workers import Workers
     from monolith_cli.formats.tfrecord import DumpFile
     from monolith_cli.tables.multi_dump import MultiDump
+    from monolith_cli.tables.ranges import Piece
     from monolith_cli.tables.table import Table
 
 __all__ = ["CopyTask", "Counting"]
@@ -77,6 +78,9 @@ class Counting:
             for file, extra in plan.extra:
                 self._note_extra(file, extra)
             self._read(plan.extents, self.progress)
+            if plan.unmapped:
+                pieces = read_files(plan.unmapped, self.reading, self.fold, self.workers)
+                self._keep(pieces, sum(file.stored_bytes for file in plan.unmapped), self.progress)
             self._hold_against_contents(plan)
             self._sum_up(found.tables, plan)
             self._count_filters(found)
@@ -128,8 +132,18 @@ class Counting:
         self, extents: Iterable[Extent], progress: Callable[[int, int], None] | None = None
     ) -> None:
         stream = EntryStream(extents)
+        pieces = read_ranges(stream, self.reading, self.fold, workers=self.workers)
+        self._keep(pieces, stream.size, progress)
+
+    def _keep(
+        self,
+        pieces: Generator[Piece[Tally], None, None],
+        size: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Add what comes of reading so many bytes to the tallies."""
         done = 0
-        with closing(read_ranges(stream, self.reading, self.fold, workers=self.workers)) as pieces:
+        with closing(pieces):
             for piece in pieces:
                 key = (piece.extent.file.path, piece.extent.table)
                 tally = self.tallies.get(key)
@@ -140,7 +154,7 @@ class Counting:
                 self._note(piece.skipped)
                 done += piece.size
                 if progress:
-                    progress(done, stream.size)
+                    progress(done, size)
 
     def _hold_against_contents(self, plan: Plan) -> None:
         """Whether the files of multi tables hold what their contents files promise.

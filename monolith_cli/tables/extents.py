@@ -18,6 +18,7 @@ from monolith_cli.tables.stream import (
     Extent,
     ReadOptions,
     open_reader,
+    open_reader_of_all,
     skipped_by,
 )
 
@@ -95,11 +96,13 @@ def find_extents(
     if not workers.alone and len(unknown) < workers.jobs:
         from monolith_cli.tables.cutting import locate_in_ranges
 
-        map_files([dump.files[shard] for dump, shard in unknown], workers)
-        for dump, shard in unknown:
-            file, contents = dump.files[shard], dump.contents[shard]
-            dump.keep(shard, locate_in_ranges(file, contents, dump.options, workers))
-        return
+        files = [dump.files[shard] for dump, shard in unknown]
+        map_files(files, workers)
+        if all(file.is_mapped for file in files):  # else one pass over each does everything
+            for (dump, shard), file in zip(unknown, files, strict=True):
+                contents = dump.contents[shard]
+                dump.keep(shard, locate_in_ranges(file, contents, dump.options, workers))
+            return
     tasks = (LocateTask(d.files[shard], d.contents[shard], d.options) for d, shard in unknown)
     with closing(workers.in_order(tasks)) as done:
         for (dump, shard), (task, found) in zip(unknown, done, strict=True):
@@ -171,7 +174,7 @@ def _locate_whole(
     file: DumpFile, contents: list[TableMeta], options: ReadOptions
 ) -> ShardExtents | None:
     """One pass over a file without damage; None for another one."""
-    reader = _reader_of_all(file, options._replace(skip=True))
+    reader = open_reader_of_all(file, options._replace(skip=True))
     extents: list[Extent] = []
     found = 0
     for table in contents:
@@ -246,7 +249,7 @@ def _locate_damaged(
 
 def _find_runs(file: DumpFile, options: ReadOptions) -> tuple[list[_Run], list[Skipped]]:
     """The undamaged runs of a file, and the damage between them."""
-    reader = _reader_of_all(file, options._replace(skip=True))
+    reader = open_reader_of_all(file, options._replace(skip=True))
     runs: list[_Run] = []
     seen = 0
     lost: int | None = 0
@@ -328,8 +331,3 @@ def _skip(reader: _native.Reader, records: int, file: DumpFile) -> int:
         return reader.skip(records)
     except (OSError, _native.ChangedError) as error:
         raise file.explain(error) from None
-
-
-def _reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:
-    size = file.stream_bytes
-    return open_reader(Extent(file, 0, size, None), options, 0, size)

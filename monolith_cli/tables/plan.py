@@ -43,6 +43,9 @@ class Plan(NamedTuple):
         Damage that was met when the tables were looked for.
     extra
         Files with records behind those of their tables, and how many; these are not read.
+    unmapped
+        Files that are read whole, of which nobody knows how long they are before that: SNAPPY in a
+        store where seeking is not cheap.
     """
 
     multis: str
@@ -50,6 +53,7 @@ class Plan(NamedTuple):
     extents: list[Extent]
     skipped: list[Skipped]
     extra: list[tuple[DumpFile, int]]
+    unmapped: list[DumpFile]
 
     def tells_apart(self, table: Table) -> bool:
         """Whether it will be known which entries are this table's."""
@@ -79,13 +83,17 @@ def plan_reading(
     """
     dumps = shared_dumps(tables)
     extents = [extent for table in tables if not table.dumps for extent in table.extents()]
-    plan = Plan(multis, dumps, extents, [], [])
+    plan = Plan(multis, dumps, extents, [], [], [])
     if multis == WHOLE:
         if not workers.alone and sum(sum(dump.sizes) for dump in dumps) >= SMALL_BYTES:
             from monolith_cli.tables.extents import map_files
 
             map_files([file for dump in dumps for file in dump.files], workers)
-        extents += [Extent(file, 0, file.stream_bytes, None) for d in dumps for file in d.files]
+        for file in (file for dump in dumps for file in dump.files):
+            if file.is_mapped:
+                extents.append(Extent(file, 0, file.stream_bytes, None))
+            else:
+                plan.unmapped.append(file)
     elif multis == BY_TABLE and dumps:
         _add_tables(plan, {table.name for table in tables if table.dumps}, unattributed, workers)
     return plan

@@ -19,17 +19,26 @@ from monolith_cli.tables.stream import (
     Extent,
     ReadOptions,
     open_reader,
+    open_reader_of_all,
     skipped_by,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from monolith_cli.execution.protocols import Merges
-    from monolith_cli.formats.tfrecord import Skipped
+    from monolith_cli.formats.tfrecord import DumpFile, Skipped
     from monolith_cli.tables.folds.protocol import Fold
 
-__all__ = ["RANGE_BYTES", "Piece", "RangeTask", "read_ranges", "read_tasks"]
+__all__ = [
+    "RANGE_BYTES",
+    "FileTask",
+    "Piece",
+    "RangeTask",
+    "read_files",
+    "read_ranges",
+    "read_tasks",
+]
 
 V = TypeVar("V", bound="Merges")
 
@@ -104,6 +113,37 @@ class RangeTask(Generic[V]):
         return Partial(value, reader.first, reader.position, damage, reader.failed)
 
 
+class FileTask(Generic[V]):
+    """A fold over all records of a file, read in one pass: how long it is is found out on its way.
+
+    Attributes
+    ----------
+    file, options, fold
+        What is read, how, and what is done to it.
+    """
+
+    __slots__ = ("file", "fold", "options")
+
+    def __init__(self, file: DumpFile, options: ReadOptions, fold: Fold[V]) -> None:
+        self.file = file
+        self.options = options
+        self.fold = fold
+
+    def run(self) -> tuple[Partial[V, Skipped], DumpFile]:
+        """Read the file; it comes back knowing its length. Raises as `RangeTask.run`."""
+        reader = open_reader_of_all(self.file, self.options)
+        try:
+            value = self.fold.run(reader, Extent(self.file, 0, 0, None))
+        except (OSError, _native.ChangedError) as error:
+            raise self.file.explain(error) from None
+        damage = skipped_by(reader, self.file)
+        if not damage:
+            self.file.check_unchanged()
+        self.file.learn()
+        partial = Partial(value, reader.first, reader.position, damage, reader.failed)
+        return partial, self.file
+
+
 class Piece(Generic[V]):
     """What one range gave, in order.
 
@@ -116,7 +156,8 @@ class Piece(Generic[V]):
     skipped
         Damage in it.
     size
-        Of the range, in uncompressed bytes.
+        Of the range, in uncompressed bytes; of a whole file that `read_files` has read, in stored
+        ones.
     """
 
     __slots__ = ("extent", "size", "skipped", "value")
@@ -174,6 +215,24 @@ def read_ranges(
         for task, partial in done:
             skipped = [] if partial.failed else list(partial.damage)
             yield Piece(task.extent, partial.value, skipped, task.end - task.start)
+            if partial.failed:
+                raise partial.damage[0].error()
+
+
+def read_files(
+    files: Sequence[DumpFile], options: ReadOptions, fold: Fold[V], workers: Workers
+) -> Generator[Piece[V], None, None]:
+    """The same of whole files that are read in one pass each, one by one in every worker.
+
+    Close it, and expect errors, as of `read_ranges`.
+    """
+    tasks = (FileTask(file, options, fold) for file in files)
+    with closing(workers.in_order(tasks)) as done:
+        for task, (partial, read) in done:
+            task.file.adopt(read)
+            skipped = [] if partial.failed else list(partial.damage)
+            extent = Extent(task.file, 0, partial.stop, None)
+            yield Piece(extent, partial.value, skipped, task.file.stored_bytes)
             if partial.failed:
                 raise partial.damage[0].error()
 

@@ -20,6 +20,7 @@ __all__ = [
     "Extent",
     "ReadOptions",
     "open_reader",
+    "open_reader_of_all",
     "skipped_by",
 ]
 
@@ -171,6 +172,21 @@ def open_reader(
         )
     except (OSError, _native.ChangedError) as error:
         raise extent.file.explain(error) from None
+
+
+def open_reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:
+    """A reader of all records of a file, in one pass: nothing is read of it before.
+
+    Raises
+    ------
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
+        As `DumpFile.open`.
+    """
+    opened = file.open()
+    try:
+        return _native.Reader(opened, 0, None, verify=options.verify, skip=options.skip)
+    except (OSError, _native.ChangedError) as error:
+        raise file.explain(error) from None
 
 
 def skipped_by(reader: _native.Reader, file: DumpFile) -> list[Skipped]:

@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -35,7 +36,7 @@ from monolith_cli.tables.folds.output import FramesFold, JsonFold
 from monolith_cli.tables.folds.records import RecordsFold
 from monolith_cli.tables.hash_filters import FilterTask
 from monolith_cli.tables.lookup import find_entries
-from monolith_cli.tables.ranges import RangeTask, read_ranges
+from monolith_cli.tables.ranges import RangeTask, read_files, read_ranges
 from monolith_cli.tables.stream import EntryStream, Extent
 from monolith_cli.tables.table import entry_stream
 
@@ -256,3 +257,20 @@ def test_the_map_of_blocks_travels(tmp_path: Path) -> None:
     copied = pickle.loads(pickle.dumps(file))
     assert copied.stream_bytes == file.stream_bytes == len(ds.frame(*RECORDS))
     assert file.open().block_map in copied.__getstate__()
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_whole_files_in_other_processes(tmp_path: Path, processes: Executor, name: str) -> None:
+    """A file that comes back knows its length, and where its blocks lie."""
+    path = tmp_path / "t"
+    path.write_bytes(ds.snappy_blocks(ds.frame(*RECORDS), 700))
+
+    def read(workers: Workers) -> tuple[list[Any], DumpFile]:
+        file = DumpFile(os.fspath(path), "snappy")
+        with closing(read_files([file], ReadOptions(), FOLDS[name](), workers)) as pieces:
+            return [(told(piece.value), piece.skipped, piece.size) for piece in pieces], file
+
+    (here, _), (there, file) = read(Workers()), read(Workers(2, processes))
+    assert here == there
+    assert file.stream_bytes == len(ds.frame(*RECORDS))
+    assert file.__getstate__()[0]

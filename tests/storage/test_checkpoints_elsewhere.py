@@ -99,3 +99,45 @@ def test_what_changes_while_it_is_read(
     with pytest.raises(PathNotFoundError if gone else ChangedWhileReadError) as caught:
         list(records)
     assert caught.value.path == location
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("by_table", [False, True])
+def test_snappy_is_read_once(tmp_path: Path, store: MemoryStore, jobs: int, by_table: bool) -> None:
+    """Nobody walks over the headers of blocks first: that would be a pass of its own."""
+    write_sample(str(tmp_path), entries=60_000, dim=32, multi=True, shards=2)
+    store.take(tmp_path, TOP)
+    options = CountOptions(scan_multi=True, jobs=jobs)
+    counts = count_checkpoint(checkpoint_at(TOP), options)
+    assert counts.entries == 60_000
+    assert told(counts) == told(count_checkpoint(checkpoint_at(str(tmp_path)), options))
+    [table, *_] = open_tables(checkpoint_at(TOP))
+    store.bytes_read = 0
+    if by_table:
+        table.extents(jobs)
+    else:
+        count_checkpoint(checkpoint_at(TOP), options)
+    stored = sum(file.stored_bytes for file in table.files)
+    assert stored > 4 << 20
+    assert stored <= store.bytes_read < 1.1 * stored
+    assert all(file.is_mapped for file in table.files) or not by_table
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_damaged_snappy(tmp_path: Path, store: MemoryStore, skip: bool) -> None:
+    write_sample(str(tmp_path), entries=20_000, multi=True, shards=2)
+    [path] = [path for path in tmp_path.rglob("*-00001-of-00002") if "meta" not in path.name]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    store.take(tmp_path, TOP)
+    options = CountOptions(scan_multi=True, skip_corrupt=skip)
+    found = []
+    for place in (str(tmp_path), TOP):
+        try:
+            counts = count_checkpoint(checkpoint_at(place), options)
+        except CorruptionError as error:
+            found.append((error.kind, error.what, error.offset))
+        else:
+            found.append((told(counts), [damage[1:] for damage in counts.skipped]))
+    assert found[0] == found[1]

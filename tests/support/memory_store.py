@@ -30,11 +30,12 @@ class Kept(NamedTuple):
 
 
 class MemoryStore:
-    """See `Store`. `reads` counts the requests for ranges."""
+    """See `Store`. `reads` counts the requests for ranges, `bytes_read` what they gave."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Kept] = {}
         self.reads = 0
+        self.bytes_read = 0
         self._versions = 0
 
     @property
@@ -138,7 +139,9 @@ class MemoryFile:
     def read(self, offset: int, size: int) -> bytes:
         self._store.reads += 1
         self.check_unchanged()
-        return self._store.kept[self._location].data[offset : offset + size]
+        data = self._store.kept[self._location].data[offset : offset + size]
+        self._store.bytes_read += len(data)
+        return data
 
     def check_unchanged(self) -> None:
         if self._store.status(self._location).version != self.version:

@@ -86,7 +86,7 @@ def test_too_few_records_fail(tmp_path: Path) -> None:
     path = write(tmp_path, [100, 50], -20)
     with pytest.raises(RecordCountError) as caught:
         found(tmp_path, 3, ReadOptions())
-    assert str(caught.value).startswith(f"{path}: ends after 130 of the 150 records that its table")
+    assert str(caught.value).startswith(f"{path}: ends after 130 of the 150 records that its")
 
 
 def test_few_files_are_cut_and_many_are_not(
