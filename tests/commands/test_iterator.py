@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,8 @@ def test_ls_tells_damaged_from_incomplete_and_from_what_may_not_be_read(
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return real(path, *args, **options)
 
-    real = builtins.open
-    monkeypatch.setattr("builtins.open", refuse)
+    real = os.open
+    monkeypatch.setattr(os, "open", refuse)
     assert call("iterator", "show", "--worker", 3, model).code == 3
     done = call("iterator", "ls", model)
     assert [line[39:] for line in done.out.splitlines()] == [

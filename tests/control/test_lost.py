@@ -41,5 +41,5 @@ def test_it_could_not_be_removed() -> None:
     assert text is not None
     assert "may have been lost while the command ran, and could not be removed" in text
     assert text.endswith(
-        "the barrier ends when the workers see that the chief is dead, or begin anew with another"
+        "the barrier ends when the workers see that the chief is dead, or join the run of another"
     )

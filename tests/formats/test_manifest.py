@@ -74,28 +74,28 @@ TABLE = {"name": "a", "kind": "single", "entries": None}
     [
         ({"version": 2}, "version 2 of a manifest, which is not known"),
         ({"version": True}, "version True of a manifest, which is not known"),
-        ({"step": -1}, "step of the manifest is no count: -1"),
-        ({"step": "7"}, "step of the manifest is no count: '7'"),
-        ({"run_id": None}, "run_id of the manifest is no text: None"),
-        ({"index": None}, "the index is no object"),
+        ({"step": -1}, "step of the manifest is not a count: -1"),
+        ({"step": "7"}, "step of the manifest is not a count: '7'"),
+        ({"run_id": None}, "run_id of the manifest is not a text: None"),
+        ({"index": None}, "the index is not an object"),
         ({"index": {"bytes": 1}}, "the index has no crc32c"),
         ({"index": {"bytes": 1, "crc32c": None}}, "the index has no crc32c"),
-        ({"index": {"bytes": 1.5, "crc32c": "00000000"}}, "bytes of the index is no count: 1.5"),
+        ({"index": {"bytes": 1.5, "crc32c": "00000000"}}, "bytes of the index is not a count: 1.5"),
         ({"index": {"bytes": 1, "crc32c": "ABCDEF01"}}, "crc32c of the index is not 8 hex digits"),
-        ({"files": {}}, "files is no list"),
-        ({"files": ["a"]}, "file 0 is no object"),
+        ({"files": {}}, "files is not a list"),
+        ({"files": ["a"]}, "file 0 is not an object"),
         ({"files": [FILE, {"name": "b", "bytes": 1}]}, "file 1 has no crc32c"),
         ({"files": [FILE, FILE]}, "'a' is there twice"),
-        ({"files": [{**FILE, "bytes": True}]}, "bytes of file 0 is no count: True"),
+        ({"files": [{**FILE, "bytes": True}]}, "bytes of file 0 is not a count: True"),
         ({"files": [{**FILE, "crc32c": 7}]}, "crc32c of file 0 is not 8 hex digits: 7"),
         *(
-            ({"files": [{**FILE, "name": name}]}, "name of file 0 is none in the directory")
+            ({"files": [{**FILE, "name": name}]}, "name of file 0 is not one in the directory")
             for name in ("", "/etc/passwd", "../a", "a/../b", "a//b", "a/", "./a", "a\0")
         ),
-        ({"tables": None}, "tables is no list"),
+        ({"tables": None}, "tables is not a list"),
         ({"tables": [{"name": "a", "kind": "single"}]}, "table 0 has no entries"),
-        ({"tables": [{**TABLE, "entries": -1}]}, "entries of table 0 is no count: -1"),
-        ({"tables": [{**TABLE, "kind": 1}]}, "kind of table 0 is no text: 1"),
+        ({"tables": [{**TABLE, "entries": -1}]}, "entries of table 0 is not a count: -1"),
+        ({"tables": [{**TABLE, "kind": 1}]}, "kind of table 0 is not a text: 1"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -121,5 +121,5 @@ def test_no_json(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", [b"[]", b"7", b"null"])
 def test_no_object(text: bytes) -> None:
-    with pytest.raises(StateFileError, match="the manifest is no object"):
+    with pytest.raises(StateFileError, match="the manifest is not an object"):
         parse_manifest(text)

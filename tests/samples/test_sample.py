@@ -251,7 +251,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(AlreadyExistsError, match="not empty"):
         write_sample(tmp_path, entries=10)
-    with pytest.raises(AlreadyExistsError, match="no directory"):
+    with pytest.raises(AlreadyExistsError, match="is not a directory"):
         write_sample(tmp_path / "mine", entries=10)
     assert names(tmp_path) == ["mine"]
     assert (tmp_path / "mine").read_text() == "mine"

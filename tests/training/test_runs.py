@@ -240,6 +240,7 @@ def test_a_worker_that_is_there_again_is_not_waited_for(
     worker.in_thread(worker.train)
     eventually(lambda: observer.run_id)
     assert time.monotonic() - began < chief_session._FENCE_SECONDS
+    eventually(lambda: again.session)  # is there a moment after its run id
     again.session.close()
     observer.give(10)
     thread.join(10)

@@ -74,7 +74,7 @@ def test_who_saves_or_restores_there_is_refused_at_the_start(
     path = name if "://" in name else str(tmp_path / name)
     with tensorflow().Graph().as_default():
         for who, start in savers(path).items():
-            with pytest.raises(UsageError, match=r"for a pattern|is a URL"):
+            with pytest.raises(UsageError, match=r"as a pattern|is a URL"):
                 start()
             assert names(tmp_path) == [], who
 
