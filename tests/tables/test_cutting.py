@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import dump_support as ds
 import pytest
 from table_support import SKIP, checkpoint_of, flip, open_all
 
-from monolith_cli.errors import RecordCountError
+from monolith_cli.errors import CorruptionError, RecordCountError
 from monolith_cli.execution.workers import Workers
 from monolith_cli.tables import ReadOptions, cutting, extents, open_tables, ranges
 from monolith_cli.tables.extents import ShardExtents, find_extents
@@ -70,6 +71,29 @@ def test_what_one_reader_finds(
         more = 0
     write(tmp_path, sizes, more, block_bytes)
     assert found(tmp_path, 3) == found(tmp_path, 1)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("where", ["gzip", "cut in the first block", "first block broken", "empty"])
+def test_a_file_without_any_stream(tmp_path: Path, where: str, skip: bool) -> None:
+    """Damage is met even where there is nothing to read behind it."""
+    path = write(tmp_path, [50, 80], block_bytes=1 << 20)
+    data = path.read_bytes()
+    broken = {
+        "gzip": gzip.compress(data),
+        "cut in the first block": data[:100],
+        "first block broken": data[:8] + bytes(len(data) - 8),
+        "empty": b"",
+    }
+    path.write_bytes(broken[where])
+
+    def told(jobs: int) -> object:
+        try:
+            return found(tmp_path, jobs, ReadOptions(skip=skip))
+        except CorruptionError as error:
+            return (error.kind, error.what, error.offset)
+
+    assert told(3) == told(1)
 
 
 @pytest.mark.parametrize("block_bytes", [None, 650])

@@ -58,7 +58,7 @@ class RecordsFold:
     def run(self, reader: _native.Reader, extent: Extent, /) -> Records:
         """Pass over all that the reader gives."""
         found = Records()
-        while not (reader.done or found.damaged):
+        while True:  # once at least: where no block can be decoded there is no stream, but damage
             number, position = found.count, reader.position
             passed = reader.skip(_STEP)
             if passed:
@@ -66,4 +66,6 @@ class RecordsFold:
                 found.positions.append(position)
                 found.count += passed
             found.damaged = bool(reader.damages)
+            if reader.done or found.damaged:
+                break
         return found
