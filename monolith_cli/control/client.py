@@ -361,11 +361,11 @@ def connect(
 
 def _is_same(theirs: str, ours: str | os.PathLike[str]) -> bool:
     """Whether two names are of one directory, as far as can be seen from here."""
-    if os.path.realpath(theirs) == os.path.realpath(ours):
-        return True
     try:
+        if os.path.realpath(theirs) == os.path.realpath(ours):
+            return True
         return os.path.samefile(theirs, ours)
-    except OSError:
+    except (OSError, ValueError):  # a name may hold what no file's can
         return False
 
 

@@ -212,9 +212,17 @@ def _text(owner: Any, key: str, what: str) -> str:
 
 def _name(owner: Any, what: str) -> str:
     name = _text(owner, "name", what)
-    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+    if not _can_be_a_name(name) or any(part in ("", ".", "..") for part in name.split("/")):
         raise _MalformedError(f"name of {what} is not one in the directory: {name!r}")
     return name
+
+
+def _can_be_a_name(name: str) -> bool:
+    """Not with a zero, nor with half a surrogate pair that stands for no byte."""
+    try:
+        return b"\0" not in name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _crc32c(owner: Any, what: str) -> str | None:

@@ -71,11 +71,14 @@ def share_text(part: int, whole: int) -> str:
 
 def name_json(name: str) -> str:
     """A name from a file for JSON, which has no way to say bytes that are no text."""
+    return _bytes_of(name).decode("utf-8", "replace")
+
+
+def _bytes_of(name: str) -> bytes:
     try:
-        data = name.encode("utf-8", "surrogateescape")
+        return name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a pair, which a JSON file may hold
-        data = name.encode("utf-8", "surrogatepass")
-    return data.decode("utf-8", "replace")
+        return name.encode("utf-8", "surrogatepass")
 
 
 def json_value(value: Any) -> Any:
@@ -91,7 +94,7 @@ def json_value(value: Any) -> Any:
 
 def name_text(name: str) -> str:
     """A name from a file for a line of text: bytes that are no text and controls are escaped."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = _bytes_of(name).decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
     return "".join(

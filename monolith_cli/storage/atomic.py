@@ -77,7 +77,7 @@ class AtomicFile:
             self._file = open(self._temporary, "xb", buffering=0, opener=self._open)
         except BaseException as error:
             self._abandon()
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | ValueError):
                 raise write_error(self.path, error) from error
             raise
         return self
@@ -117,7 +117,7 @@ class AtomicFile:
             self._abandon()
 
     def _abandon(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             os.unlink(self._temporary)
 
 
@@ -173,7 +173,7 @@ def make_directory(path: str | os.PathLike[str]) -> None:
     """
     try:
         os.makedirs(path, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise write_error(os.fspath(path), error, "directory not made") from error
 
 
@@ -191,12 +191,14 @@ def sync(path: str | os.PathLike[str]) -> None:
             os.fsync(file)
         finally:
             os.close(file)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise write_error(os.fspath(path), error, "not synced") from error
 
 
-def write_error(path: str, error: OSError, what: str = "not written") -> WriteError:
-    """The error of this library for one of the operating system's."""
+def write_error(path: str, error: OSError | ValueError, what: str = "not written") -> WriteError:
+    """The error of this library for one of the operating system's, or of a name it cannot have."""
+    if isinstance(error, ValueError):
+        return WriteError(f"{what}: no file can have that name", path=path)
     failure = WriteError(
         f"{what}: {error.strerror or error}", path=path, kind=_KINDS.get(error.errno or 0)
     )

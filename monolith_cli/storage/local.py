@@ -27,6 +27,9 @@ __all__ = ["LOCAL", "LocalStore"]
 # Not to be kept waiting by a pipe that nobody writes to.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
+# A name with a zero, or one that cannot be encoded (UnicodeEncodeError), is one that no file has.
+_NO_FILE = (FileNotFoundError, NotADirectoryError, ValueError)
+
 
 class LocalStore:
     """Files by their paths; see `Store`."""
@@ -43,7 +46,7 @@ class LocalStore:
     def names(self, directory: str) -> list[str]:
         try:
             return sorted(os.listdir(directory))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             raise PathNotFoundError("no such directory", path=directory) from error
         except NotADirectoryError as error:
             raise PathNotFoundError("a file in place of a directory", path=directory) from error
@@ -57,7 +60,7 @@ class LocalStore:
     def status(self, location: str, *, follow: bool = True) -> Status:
         try:
             found = os.stat(location) if follow else os.lstat(location)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except _NO_FILE as error:
             raise PathNotFoundError("no such file", path=location) from error
         except OSError as error:
             raise NotReadableError.because(error, location) from error
@@ -75,7 +78,7 @@ class LocalStore:
     def is_same(self, one: str, other: str) -> bool:
         try:
             return os.path.samefile(one, other)
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def open(self, location: str) -> LocalFile:
@@ -100,7 +103,7 @@ class LocalStore:
                 data = file.read(max_bytes + 1)
         except MonolithError:
             raise
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except _NO_FILE as error:
             raise PathNotFoundError("no such file", path=location) from error
         except OSError as error:
             raise NotReadableError.because(error, location) from error
@@ -128,7 +131,7 @@ class LocalStore:
             os.replace(source, target)
         except FileNotFoundError as error:
             raise PathNotFoundError("no such file", path=source) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             from monolith_cli.storage.atomic import write_error
 
             raise write_error(target, error) from error
@@ -146,7 +149,7 @@ class LocalStore:
                 shutil.rmtree(location)
             else:
                 os.unlink(location)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return False
         except OSError as error:
             from monolith_cli.storage.atomic import write_error
@@ -175,7 +178,7 @@ class LocalStore:
         """
         try:
             file = os.open(location, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return False
         try:
             # What is open stays this very file, even if another one takes its name meanwhile.
@@ -267,7 +270,7 @@ class LocalFile:
     def _open(self) -> int:
         try:
             number = os.open(self.path, _FLAGS)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except _NO_FILE as error:
             raise PathNotFoundError("no such file", path=self.path) from error
         except OSError as error:
             raise NotReadableError.because(error, self.path) from error

@@ -261,3 +261,18 @@ def test_an_export_made_by_monolith(path: str, servers: int) -> None:
 @pytest.mark.skipif(not EXPORT.is_dir(), reason="the export of ../shared/data is not there")
 def test_the_entry_graph_of_an_export_made_by_monolith() -> None:
     assert open_model_dir(EXPORT / "entry").checkpoint().assets == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_name_that_no_directory_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PathNotFoundError):
+        open_model_dir(f"{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize("name", [r"a\000b-5", r"a\000b/model.ckpt-5", r"/a\377b/m-5"])
+def test_a_listed_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    model = touch(tmp_path / "model", "model.ckpt-9.index", "model.ckpt-9.assets/")
+    text = 'model_checkpoint_path: "model.ckpt-9"\n'
+    text += f'all_model_checkpoint_paths: "{name}"\nall_model_checkpoint_paths: "model.ckpt-9"\n'
+    (model / "checkpoint").write_text(text)
+    assert open_model_dir(model).checkpoint().step == 9

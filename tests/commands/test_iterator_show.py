@@ -456,3 +456,17 @@ def test_show_says_what_to_do_about_a_damaged_state(model: Path) -> None:
     (model / "input_worker_1.ckpt-20.index").write_bytes(b"")
     done = call("iterator", "show", "--worker", 1, model)
     assert (done.code, "restore it from a copy" in done.err) == (4, True)
+
+
+@pytest.mark.parametrize("name", ["/data/q\ud800", "/data/a\0b"])
+@pytest.mark.parametrize("more", [(), ("--json",), ("--input-dir", "data")], ids=" ".join)
+def test_a_file_of_a_name_that_none_can_have(
+    reading: Path, name: str, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = reading / "ckpt.inputs-20"
+    text = path.read_text()
+    changed = text.replace(json.dumps(f"{reading.parent}/data/part-2"), json.dumps(name))
+    assert changed != text
+    path.write_text(changed)
+    monkeypatch.chdir(reading.parent)
+    assert call("iterator", "show", *more, str(reading)).code == 0

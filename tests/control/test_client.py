@@ -256,6 +256,14 @@ def test_a_client_that_finds_no_job_leaves_nothing_open(tmp_path: Path) -> None:
         assert threading.active_count() <= before + 1
 
 
+def test_a_job_of_a_directory_that_cannot_be(tmp_path: Path) -> None:
+    with (
+        serving(OurJob("/a\0b"), publish=False) as address,
+        pytest.raises(UnreachableError, match="belongs to"),
+    ):
+        connect(tmp_path, address)
+
+
 def test_a_job_that_ends_while_it_is_asked(tmp_path: Path) -> None:
     """Not a stale address, as it has answered before."""
 

@@ -90,7 +90,17 @@ TABLE = {"name": "a", "kind": "single", "entries": None}
         ({"files": [{**FILE, "crc32c": 7}]}, "crc32c of file 0 is not 8 hex digits: 7"),
         *(
             ({"files": [{**FILE, "name": name}]}, "name of file 0 is not one in the directory")
-            for name in ("", "/etc/passwd", "../a", "a/../b", "a//b", "a/", "./a", "a\0")
+            for name in (
+                "",
+                "/etc/passwd",
+                "../a",
+                "a/../b",
+                "a//b",
+                "a/",
+                "./a",
+                "a\0",
+                "a\ud800b",
+            )
         ),
         ({"tables": None}, "tables is not a list"),
         ({"tables": [{"name": "a", "kind": "single"}]}, "table 0 has no entries"),

@@ -72,6 +72,24 @@ def test_what_is_not_there(place: tuple[Store, str]) -> None:
     assert not store.delete(nowhere)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_file_has(place: tuple[Store, str], name: str) -> None:
+    store, top = place
+    store.put(join(top, "file"), b"x")
+    location = join(top, name)
+    for look in (store.names, store.items, store.status, store.open, store.read):
+        with pytest.raises(PathNotFoundError) as caught:
+            look(location)
+        assert caught.value.path == location
+    with pytest.raises(PathNotFoundError):
+        store.status(location, follow=False)
+    assert not store.exists(location)
+    assert not store.is_file(location)
+    assert not store.is_directory(location)
+    assert not store.is_same(location, join(top, "file"))
+    assert not store.delete(location)
+
+
 def test_a_small_file_has_a_limit(place: tuple[Store, str]) -> None:
     store, top = place
     location = join(top, "file")

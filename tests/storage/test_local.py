@@ -306,6 +306,24 @@ def test_what_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (caught.value.kind, caught.value.errno) == ("read_only", errno.EACCES)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    location = os.path.join(tmp_path, name)
+    said = "no file can have that name"
+    for write in (store.put, store.put_if_absent):
+        with pytest.raises(WriteError, match=said):
+            write(location, b"x")
+    with pytest.raises(WriteError, match=said), store.create(location):
+        pass
+    with pytest.raises(WriteError, match=said):
+        store.make_directory(location)
+    with pytest.raises(WriteError, match=said):
+        store.replace(str(tmp_path / "file"), location)
+    assert not LOCAL.overwrite_in_place(location, b"x", lambda data: True)
+    assert store.names(str(tmp_path)) == ["file"]
+
+
 def test_writing_over_a_beginning(tmp_path: Path) -> None:
     local, path = LocalStore(), tmp_path / "file"
     assert not local.overwrite_in_place(str(path), b"x", lambda data: True)
