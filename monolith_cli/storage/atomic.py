@@ -11,20 +11,25 @@ from typing import TYPE_CHECKING
 from monolith_cli.errors import AlreadyExistsError, WriteError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 __all__ = [
     "AtomicFile",
     "atomic_write",
     "left_behind",
+    "leftovers",
     "make_directory",
+    "rename_to_free_name",
     "sync",
     "temporary_path",
     "write_error",
 ]
 
-_TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,19})\.[0-9a-f]{16}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,19})\.([0-9a-f]{16})\.tmp", re.DOTALL)
+
+_OURS = os.urandom(3).hex()
+"""What the random part of this process's temporaries begins with: others have had its number."""
 
 _KINDS = {
     errno.EACCES: "read_only",
@@ -108,7 +113,7 @@ class AtomicFile:
             if self._overwrite:
                 os.replace(self._temporary, self.path)
             else:
-                _rename_to_free_name(self._temporary, self.path)
+                rename_to_free_name(self._temporary, self.path)
         except FileExistsError as failure:
             raise AlreadyExistsError("exists already", path=self.path) from failure
         except OSError as failure:
@@ -124,7 +129,7 @@ class AtomicFile:
 def temporary_path(path: str) -> str:
     """A new hidden name beside a path: `.<name>.<pid>.<random>.tmp`."""
     directory, name = os.path.split(path)
-    return os.path.join(directory, f".{name}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
+    return os.path.join(directory, f".{name}.{os.getpid()}.{_OURS}{os.urandom(5).hex()}.tmp")
 
 
 def left_behind(directory: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
@@ -133,16 +138,22 @@ def left_behind(directory: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     Pairs of a path of `temporary_path`, and the name that was to become of it. A process on
     another machine cannot be seen, and counts as gone.
     """
-    for name in os.listdir(directory):
+    for name, target in leftovers(os.listdir(directory)):
+        yield os.path.join(directory, name), target
+
+
+def leftovers(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The same of names in a directory: pairs of a name, and that which was to become of it."""
+    for name in names:
         match = _TEMPORARY.fullmatch(name)
-        if match is not None and not _runs(int(match[2])):
-            yield os.path.join(directory, name), match[1]
+        if match is not None and not _runs(int(match[2]), match[3]):
+            yield name, match[1]
 
 
-def _runs(pid: int) -> bool:
-    """Is it another process? Numbers come again, in containers the same ones each time."""
+def _runs(pid: int, random: str) -> bool:
+    """Whether its writer may still write. Numbers come again, in containers the same ones."""
     if pid == os.getpid():
-        return False
+        return random.startswith(_OURS)
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -206,8 +217,14 @@ def write_error(path: str, error: OSError | ValueError, what: str = "not written
     return failure
 
 
-def _rename_to_free_name(temporary: str, target: str) -> None:
-    """Give the file its name unless that is taken; leaves removing the old name to the caller."""
+def rename_to_free_name(temporary: str, target: str) -> None:
+    """Give a file its name unless that is taken; leaves removing the old name to the caller.
+
+    Raises
+    ------
+    OSError
+        FileExistsError: it is taken.
+    """
     try:
         os.link(temporary, target)
     except OSError as error:

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from monolith_cli.errors import (
+    AlreadyExistsError,
     ChangedWhileReadError,
     MonolithError,
     NotReadableError,
@@ -134,6 +135,20 @@ class LocalStore:
         except (OSError, ValueError) as error:
             from monolith_cli.storage.atomic import write_error
 
+            raise write_error(target, error) from error
+
+    def rename_if_absent(self, source: str, target: str) -> None:
+        from monolith_cli.storage.atomic import rename_to_free_name, write_error
+
+        try:
+            rename_to_free_name(source, target)
+            if os.path.lexists(source):
+                os.unlink(source)
+        except FileExistsError as error:
+            raise AlreadyExistsError("exists already", path=target) from error
+        except FileNotFoundError as error:
+            raise PathNotFoundError("no such file", path=source) from error
+        except OSError as error:
             raise write_error(target, error) from error
 
     def make_directory(self, location: str) -> None:

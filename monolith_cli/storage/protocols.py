@@ -26,7 +26,8 @@ class Abilities(NamedTuple):
     Attributes
     ----------
     rename
-        A file or a whole directory gets another name in one step: `Store.replace`.
+        A file or a whole directory gets another name in one step: `Store.replace`, and
+        `Store.rename_if_absent`.
     hard_link
         A file can have two names.
     put_if_absent
@@ -221,6 +222,19 @@ class Store(Protocol):
             There is nothing at `source`.
         WriteError
             The store refused: a directory that is not empty is in the way, for example.
+        """
+
+    def rename_if_absent(self, source: str, target: str) -> None:
+        """Give a file another name, unless that is taken. Only where the store can `rename`.
+
+        Raises
+        ------
+        AlreadyExistsError
+            It is, be it only since a moment ago.
+        PathNotFoundError
+            There is nothing at `source`.
+        WriteError
+            The store refused. An interrupt may leave the file with both names.
         """
 
     def make_directory(self, location: str) -> None:

@@ -14,7 +14,7 @@ from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_n
 from monolith_cli.errors import AlreadyExistsError, MonolithError, UsageError
 from monolith_cli.formats.tfrecord import RecordWriter
 from monolith_cli.formats.wire import encode_table_meta
-from monolith_cli.storage.atomic import left_behind, temporary_path
+from monolith_cli.storage.atomic import leftovers, temporary_path
 from monolith_cli.storage.location import as_location, join
 from monolith_cli.storage.store import store_of
 
@@ -38,7 +38,8 @@ class DumpWriter:
     directory
         Where the files belong: a checkpoint's assets, which exist.
     base
-        The base name of the files: a table's name, or with `multi` that of the dump.
+        The base name of the files: a table's name, or with `multi` that of the dump. It can be a
+        part of a file's name, and readers find it again in that.
     shards
         How many files there are, each of which is to be written with `shard`.
     multi
@@ -50,9 +51,11 @@ class DumpWriter:
     Raises
     ------
     UsageError
-        At the end: a shard was not written.
+        `base` or `shards` is not possible, or the store cannot rename files. At the end: a shard
+        was not written.
     AlreadyExistsError
-        At the start, or at the end: there is a dump, or a part of one, and `overwrite` is false.
+        At the start, or at the end: there is a dump, or a part of one, be it only since a moment
+        ago, and `overwrite` is false; or a directory has the name of a file, whatever it is.
     WriteError
         The store refused to write, or a file is in the way of the directory.
     PathNotFoundError, NotReadableError
@@ -70,8 +73,11 @@ class DumpWriter:
     ) -> None:
         if shards < 1:
             raise UsageError(f"{shards} shards: a dump has at least one")
+        _check_base(base)
         self._directory = as_location(directory)
         self._store = store_of(self._directory)
+        if not self._store.abilities.rename:
+            raise UsageError("no dump can be written where files keep their names", path=directory)
         self._base = base
         self._shards = shards
         self._multi = multi
@@ -99,9 +105,9 @@ class DumpWriter:
 
     def __enter__(self) -> DumpWriter:
         self._old()  # refused at once, where it is
-        for path, name in left_behind(self._directory):
-            if name == self._base:
-                self._store.delete(path)
+        for name, target in leftovers(self._store.names(self._directory)):
+            if target == self._base:
+                self._store.delete(join(self._directory, name))
         self._store.make_directory(self._stage)
         return self
 
@@ -141,19 +147,26 @@ class DumpWriter:
         for path in self._old():
             self._stays = True
             self._store.delete(path)
+        move = self._store.replace if self._overwrite else self._store.rename_if_absent
         moved: list[str] = []
         try:
             for name in names:
                 moved.append(name)  # before, as an interrupt may come right behind the move
-                self._store.replace(join(self._stage, name), join(self._directory, name))
+                move(join(self._stage, name), join(self._directory, name))
         except BaseException as error:
             for name in reversed(moved):
                 with suppress(MonolithError):
-                    self._store.replace(join(self._directory, name), join(self._stage, name))
+                    self._take_back(join(self._directory, name), join(self._stage, name))
             if self._stays and isinstance(error, MonolithError):
                 error.hint = f"what was to take the old dump's place is in '{self._stage}'"
             raise
         self._stays = False
+
+    def _take_back(self, path: str, staged: str) -> None:
+        if not self._store.exists(staged):
+            self._store.replace(path, staged)
+        elif self._store.is_same(path, staged):  # interrupted when it had both names
+            self._store.delete(path)
 
     def _old(self) -> list[str]:
         """The files of a dump that is there, contents files first; refused if it must stay."""
@@ -166,7 +179,31 @@ class DumpWriter:
         if found and not self._overwrite:
             _, first = min(found, key=lambda each: (-each[0], each[1]))
             raise AlreadyExistsError("exists already", path=first, hint="name another directory")
+        for _, path in found:
+            if self._store.status(path, follow=False).kind == "directory":
+                what = "a directory in place of a file"
+                raise AlreadyExistsError(what, path=path, hint="move it away")
         return [path for _, path in sorted(found)]
+
+
+def _check_base(base: str) -> None:
+    """Make sure that files can be named after it, which readers then take for a dump of it.
+
+    Raises
+    ------
+    UsageError
+        They cannot.
+    """
+    try:
+        base.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"no dump can be named {base!r}: that is no text") from None
+    parsed = parse_shard_name(shard_name(base, 0, 1))
+    is_whole = parsed is not None and parsed.base == base
+    if not is_whole or base.startswith(".") or base.endswith(META_SUFFIX):
+        raise UsageError(f"no dump can be named {base!r}: readers would not find it")
+    if any(character in base for character in "/:\0"):
+        raise UsageError(f"no dump can be named {base!r}: it holds a '/', a ':' or a null")
 
 
 class ShardWriter:

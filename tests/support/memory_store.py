@@ -114,6 +114,9 @@ class MemoryStore:
     def replace(self, source: str, target: str) -> None:
         raise WriteError("a bucket renames nothing", path=target)
 
+    def rename_if_absent(self, source: str, target: str) -> None:
+        raise WriteError("a bucket renames nothing", path=target)
+
     def make_directory(self, location: str) -> None:
         """There is nothing to make."""
 

@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import dump_support as ds
 import pytest
 import tf_support
+from memory_store import SCHEME, MemoryStore
 from table_support import open_all
 
 from monolith_cli import _native, messages
 from monolith_cli.errors import AlreadyExistsError, PathNotFoundError, UsageError, WriteError
 from monolith_cli.storage.local import LocalStore
+from monolith_cli.storage.store import _stores
 from monolith_cli.tables.writer import DumpWriter, ShardWriter
 
 A = ds.random_entries(71, 30)
@@ -203,17 +206,94 @@ def test_a_failure_in_the_middle_of_a_replacement_says_where_the_new_files_are(
 def test_a_failure_while_files_appear_takes_them_back(
     assets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = LocalStore.replace
+    for method in ("replace", "rename_if_absent"):
+        move = getattr(LocalStore, method)
 
+        def interrupted(
+            store: LocalStore, source: str, target: str, move: Callable[..., None] = move
+        ) -> None:
+            move(store, source, target)
+            if target.endswith("assets/M-00001-of-00002"):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(LocalStore, method, interrupted)
+    for overwrite in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            write_multi(assets, overwrite=overwrite)
+        assert names(assets) == ["other-00000-of-00001"]
+
+
+def test_an_interrupt_while_a_file_has_two_names(
+    assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(store: LocalStore, source: str, target: str) -> None:
-        replace(store, source, target)
-        if target.endswith("assets/M-00001-of-00002"):
-            raise KeyboardInterrupt
+        os.link(source, target)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalStore, "replace", interrupted)
+    monkeypatch.setattr(LocalStore, "rename_if_absent", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_multi(assets)
+        write_single(assets)
     assert names(assets) == ["other-00000-of-00001"]
+
+
+def test_a_file_that_appears_at_the_last_moment_is_kept(
+    assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, theirs = LocalStore.rename_if_absent, assets / "t-00001-of-00003"
+
+    def too_late(store: LocalStore, source: str, target: str) -> None:
+        if target == str(theirs):
+            theirs.write_bytes(b"theirs")
+        rename(store, source, target)
+
+    monkeypatch.setattr(LocalStore, "rename_if_absent", too_late)
+    with pytest.raises(AlreadyExistsError, match="t-00001-of-00003: exists already"):
+        write_single(assets)
+    assert names(assets) == ["other-00000-of-00001", theirs.name]
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_directory_of_that_name_is_kept(assets: Path) -> None:
+    inner = assets / "t-00001-of-00003"
+    inner.mkdir()
+    (inner / "mine").write_bytes(b"mine")
+    with pytest.raises(AlreadyExistsError, match="a directory in place of a file"):
+        write_single(assets, overwrite=True)
+    assert (inner / "mine").read_bytes() == b"mine"
+    assert names(assets) == ["other-00000-of-00001", inner.name]
+
+
+def test_two_writers_of_a_table_in_one_process(assets: Path) -> None:
+    with DumpWriter(assets, "t", overwrite=True) as first, first.shard(0) as shard:
+        shard.write(A[0])
+        with DumpWriter(assets, "t", overwrite=True) as second, second.shard(0) as other:
+            other.write(A[1])
+        assert list(open_all(assets.parent)["t"]) == [A[1]]
+    assert list(open_all(assets.parent)["t"]) == [A[0]]
+    assert names(assets) == ["other-00000-of-00001", "t-00000-of-00001"]
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["", "../x", "a/b", "/x", "a:b", ".hidden", "x.meta", "nul\0", "\ud800"],
+)
+def test_a_name_that_no_reader_would_find_again(assets: Path, base: str) -> None:
+    for multi in (False, True):
+        with pytest.raises(UsageError, match="no dump can be named"):
+            DumpWriter(assets, base, multi=multi)
+
+
+@pytest.mark.parametrize("base", ["a-00000-of-00001", "a b", "ä", "\udcff", "a.metal", "t.x"])
+def test_an_odd_name(assets: Path, base: str) -> None:
+    with DumpWriter(assets, base) as dump, dump.shard(0) as shard:
+        shard.write(A[0])
+    assert list(open_all(assets.parent)[base]) == [A[0]]
+
+
+def test_a_store_in_which_files_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_stores, SCHEME, MemoryStore())
+    with pytest.raises(UsageError, match="where files keep their names"):
+        DumpWriter("memory://bucket/top", "t")
 
 
 def test_what_a_killed_writer_has_left_is_removed(assets: Path) -> None:
