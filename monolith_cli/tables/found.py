@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
+from monolith_cli.checkpoint.names import META_SUFFIX, natural_key, parse_shard_name, shard_name
 from monolith_cli.checkpoint.shard_set import MISSING_HINT
 from monolith_cli.errors import (
     CorruptionError,
@@ -217,7 +217,7 @@ def find_tables(
 
         multis += [
             MultiTable(name, holders[name], options)
-            for name in sorted(holders)
+            for name in sorted(sorted(holders), key=natural_key)
             if name not in partly_lost
         ]
     names = frozenset(holders)

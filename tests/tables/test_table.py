@@ -65,6 +65,16 @@ def test_single_tables_come_first_in_natural_order(model: Path) -> None:
     assert [list(table) for table in tables] == [A[:3], B, A, B, A]
 
 
+def test_tables_that_share_files_come_in_natural_order(tmp_path: Path) -> None:
+    ds.write_model_dir(
+        tmp_path,
+        multis={"M": {"t_10": A, "t_1": B, "t_01": A}, "N": {"t_2": B, "t_1": A}},
+        shards=1,
+    )
+    names = [table.name for table in open_tables(checkpoint_of(tmp_path))]
+    assert names == ["t_01", "t_1", "t_2", "t_10"]
+
+
 @pytest.mark.parametrize(
     ("patterns", "names"),
     [
