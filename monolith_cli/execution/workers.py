@@ -6,6 +6,7 @@ import os
 from threading import local
 from typing import TYPE_CHECKING, TypeVar
 
+from monolith_cli.errors import UsageError
 from monolith_cli.execution.task import run_task
 
 if TYPE_CHECKING:
@@ -38,11 +39,18 @@ class Workers:
     executor
         Runs the tasks in place of threads of our own, and is not shut down. Tasks and results are
         pickled if it needs that.
+
+    Raises
+    ------
+    UsageError
+        `jobs` < 1.
     """
 
     __slots__ = ("_executor", "_pool", "jobs")
 
     def __init__(self, jobs: int | None = 1, executor: Executor | None = None) -> None:
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"{jobs} jobs: at least one task runs at a time")
         self.jobs = jobs or usable_processors()
         self._executor = executor
         self._pool: Any = None

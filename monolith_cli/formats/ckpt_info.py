@@ -57,7 +57,8 @@ def parse_ckpt_info(data: bytes, path: str | None = None) -> CkptInfo:
     Raises
     ------
     StateFileError
-        The text is malformed, or a value has the wrong type or does not fit in 64 bits.
+        The text is malformed, or a value has the wrong type, is a negative count or does not fit
+        in 64 bits.
     """
     info = CkptInfo({}, {})
     for field in text_proto.parse(data, path):
@@ -67,6 +68,8 @@ def parse_ckpt_info(data: bytes, path: str | None = None) -> CkptInfo:
         for part in text_proto.expect(field, list, path):
             if part.name == "value":
                 count = _integer(part, 64, path)
+                if count < 0:
+                    raise StateFileError("value is negative", path=path, offset=part.offset)
             elif part.name == "key" and field.name == "slot_counts":
                 slot = _integer(part, 32, path)
             elif part.name == "key":

@@ -18,6 +18,7 @@ from monolith_cli.errors import (
     MonolithError,
     NotReadableError,
     PathNotFoundError,
+    UsageError,
 )
 from monolith_cli.storage.location import as_location
 from monolith_cli.storage.store import store_of
@@ -108,6 +109,11 @@ class DumpFile:
         `plain` or `snappy`: the compression where the file does not tell, being empty or damaged.
     max_record_bytes
         Records that claim to be longer are damage. Nothing larger is ever allocated for one.
+
+    Raises
+    ------
+    UsageError
+        `max_record_bytes` is negative, or does not fit into 64 bits.
     """
 
     __slots__ = (
@@ -123,6 +129,8 @@ class DumpFile:
     def __init__(
         self, path: str, expected: str = "plain", max_record_bytes: int = MAX_RECORD_BYTES
     ) -> None:
+        if not 0 <= max_record_bytes < 1 << 64:
+            raise UsageError(f"no record can be {max_record_bytes} bytes long")
         self.path = path
         self.expected = expected
         self.max_record_bytes = max_record_bytes

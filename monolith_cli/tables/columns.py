@@ -75,14 +75,14 @@ def read_columns(
     Raises
     ------
     UsageError
-        No such column, shard or version of feature ids.
+        No such column, shard or version of feature ids, or `jobs` < 1.
     CorruptionError
         Damage, unless the table is read with `skip`.
     """
     import numpy as np
 
     known = {*_FIXED, "embedding", "opt"}
-    wanted = known if columns is None else set(columns)
+    wanted = known if columns is None else {columns} if isinstance(columns, str) else set(columns)
     if not wanted <= known:
         raise UsageError(
             f"no column {', '.join(sorted(wanted - known))}", hint=f"there are {sorted(known)}"

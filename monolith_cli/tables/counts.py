@@ -219,7 +219,7 @@ def count_checkpoint(
     Raises
     ------
     UsageError
-        No such version of feature ids, or a slot that it has not.
+        No such version of feature ids, a slot or a feature id that it has not, or `jobs` < 1.
     CorruptionError
         Damage, unless it is to be skipped; a table that is not whole, unless `options.partial`.
     TableNotFoundError

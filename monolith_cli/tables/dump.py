@@ -72,7 +72,7 @@ class Dump:
     Raises
     ------
     UsageError
-        No such format, column, shard or version of feature ids, or `limit` < 1.
+        No such format, column, shard or version of feature ids, or `limit` or `jobs` < 1.
     CursorError
         `offset` points at no record of the shard.
     CorruptionError
@@ -117,7 +117,7 @@ class Dump:
         self._range_bytes = RANGE_BYTES if chosen and chosen.fids else _RANGE_BYTES
         self._shard = (shard, nshards)
         self._limit = limit
-        self._jobs = (jobs, executor)
+        self._workers = Workers(jobs, executor)
         self._progress = progress
         low, high = stream.shard(shard, nshards)
         # Checks the cursor; without a limit, threads read in its place.
@@ -137,7 +137,7 @@ class Dump:
             return
         shard, nshards = self._shard
         done = 0
-        with Workers(*self._jobs) as workers:
+        with self._workers as workers:
             pieces = read_ranges(
                 self._stream,
                 self._options,

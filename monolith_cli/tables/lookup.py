@@ -67,6 +67,8 @@ def find_entries(
 
     Raises
     ------
+    UsageError
+        No such column or version of feature ids, one that does not fit into 64 bits, or `jobs` < 1.
     CorruptionError
         Damage, unless it is to be skipped.
     """

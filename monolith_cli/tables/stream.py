@@ -55,7 +55,8 @@ class EntryFilter(NamedTuple):
         Raises
         ------
         UsageError
-            No such version of feature ids, or a slot that it has not.
+            No such version of feature ids, a slot that it has not, or a feature id that does not
+            fit into 64 bits with its sign.
         """
         version = version_number(self.fid_version)
         if not self.slots and not self.fids:
@@ -63,11 +64,16 @@ class EntryFilter(NamedTuple):
         largest = MAX_V1_SLOT if version == 1 else MAX_V2_SLOT
         chosen = _native.Filter(version)
         for first, last in self.slots:
+            if first < 0 or last < 0:
+                raise UsageError(f"slot {min(first, last)}: slots begin at 0")
             if last > largest:
                 raise UsageError(
                     f"slot {last}: those of {self.fid_version} feature ids end at {largest}"
                 )
-            chosen.add_slots(first, last)
+            chosen.add_slots(min(first, largest + 1), last)
+        for fid in (min(self.fids), max(self.fids)) if self.fids else ():
+            if not -(2**63) <= fid < 2**63:
+                raise UsageError(f"feature id {fid} does not fit into 64 bits with its sign")
         chosen.set_fids(list(self.fids))
         return chosen
 

@@ -92,6 +92,8 @@ def test_written_in_other_ways() -> None:
         (b'slot_counts { key: "1" }', "key is not an integer, at byte 14"),
         (b"slot_counts { key: 2147483648 }", "key is out of range, at byte 14"),
         (b"slot_counts { value: 9223372036854775808 }", "value is out of range, at byte 14"),
+        (b"slot_counts { key: 1 value: -1 }", "value is negative, at byte 21"),
+        (b"feature_counts { value: -5 }", "value is negative, at byte 17"),
         (b"feature_counts { key: 1 }", "key is not a string, at byte 17"),
         (b"feature_counts { value: 1.5 }", "value is not an integer, at byte 17"),
         (b"slot_counts {", "neither a field nor '}', at byte 13"),

@@ -112,7 +112,10 @@ def test_some_columns(model: Path) -> None:
         "opt.1.dynamic_wd_adagrad.norm",
         "opt.2.group_adagrad.grad_square_sum",
     ]
+    assert list(table.read_columns("fid")) == ["fid"]
     assert table.read_columns([]) == {}
+    with pytest.raises(UsageError, match="-1 jobs: at least one"):
+        table.read_columns("fid", jobs=-1)
     with pytest.raises(UsageError) as caught:
         table.read_columns(["fid", "nothing", "none"])
     assert caught.value.what == "no column none, nothing"

@@ -29,6 +29,7 @@ from monolith_cli.errors import (
     PathNotFoundError,
     RecordCountError,
     TableNotFoundError,
+    UsageError,
 )
 from monolith_cli.formats.ckpt_info import CkptInfo
 from monolith_cli.tables import ranges
@@ -263,6 +264,25 @@ def test_fids(model: Path) -> None:
     assert counts.entries == 2
     assert table(counts, "MonolithHashTable_one").entries == 1
     assert table(counts, "item").entries == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ({"fids": [2**65]}, f"feature id {2**65} does not fit"),
+        ({"fids": [1, -(2**63) - 1]}, f"feature id {-(2**63) - 1} does not fit"),
+        ({"slots": [(-3, 2)]}, "slot -3: slots begin at 0"),
+        ({"slots": [(2, -3)]}, "slot -3: slots begin at 0"),
+        ({"slots": [(0, 2**40)]}, f"slot {2**40}: those of v2"),
+        ({"jobs": -1}, "-1 jobs: at least one"),
+        ({"max_record_bytes": -1}, "no record can be -1 bytes long"),
+        ({"max_record_bytes": 2**64}, "no record can be"),
+    ],
+)
+def test_numbers_that_make_no_sense(model: Path, how: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        count(model, **how)
+    assert count(model, slots=[(2**40, 2)]).entries == 0
 
 
 def test_patterns(model: Path) -> None:

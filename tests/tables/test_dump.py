@@ -296,6 +296,10 @@ def test_progress(model: Path) -> None:
     [
         ({"format": "xml"}, UsageError, "no format 'xml'"),
         ({"columns": ["fid", "size"]}, UsageError, "no column size"),
+        ({"columns": "size"}, UsageError, "no column size"),
+        ({"jobs": -1}, UsageError, "-1 jobs: at least one"),
+        ({"jobs": 0}, UsageError, "0 jobs: at least one"),
+        ({"chosen": EntryFilter(fids=(2**63,))}, UsageError, "does not fit into 64 bits"),
         ({"limit": 0}, UsageError, "limit 0: at least one entry"),
         ({"shard": 3, "nshards": 3}, UsageError, "no partition 3 of 3"),
         ({"offset": 2}, CursorError, "cursor 2 points at no record of this partition"),

@@ -110,14 +110,13 @@ class JsonShape:
         name_non_finite: bool = False,
         chosen: EntryFilter | None = None,
     ) -> None:
-        check_columns(columns)
-        self.columns = tuple(columns)
+        self.columns = check_columns(columns)
         self.number_ids = number_ids
         self.name_non_finite = name_non_finite
         self.chosen = chosen
         self._filter = chosen.native() if chosen else None
         self._shape: dict[str, Any] = {
-            "columns": sum(1 << i for i, name in enumerate(COLUMNS) if name in columns),
+            "columns": sum(1 << i for i, name in enumerate(COLUMNS) if name in self.columns),
             "fid_version": version_number(chosen.fid_version) if chosen else 2,
             "number_ids": number_ids,
             "name_non_finite": name_non_finite,
@@ -148,14 +147,16 @@ class JsonFold(JsonShape, _OutputFold):
         return Chunk(*reader.json_lines(limit, CHUNK_BYTES, self._filter, **self.shape(table)))
 
 
-def check_columns(columns: Sequence[str]) -> None:
-    """Make sure that there are such columns.
+def check_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    """Those columns, of which a text is one; makes sure that there are such.
 
     Raises
     ------
     UsageError
         One is not in `COLUMNS`.
     """
+    columns = (columns,) if isinstance(columns, str) else tuple(columns)
     unknown = set(columns) - set(COLUMNS)
     if unknown:
         raise UsageError(f"no column {', '.join(sorted(unknown))}")
+    return columns
