@@ -158,12 +158,14 @@ class DumpFile:
         file = _open_files.get(self)
         if file is None:
             try:
-                opened = store_of(self.path).open(self.path)
+                store = store_of(self.path)
+                opened = store.open(self.path)
                 how = (self.expected, self.max_record_bytes, self._block_map)
                 if opened.local_path is not None:
                     file = _native.File(opened.local_path, *how)
                 else:
-                    file = _native.File.over(opened, *how, seek_is_cheap=False)
+                    cheap = store.abilities.cheap_seeks
+                    file = _native.File.over(opened, *how, seek_is_cheap=cheap)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None
             if self._stored_bytes is None:

@@ -42,7 +42,9 @@ class LocalStore:
         """All of them; some network file systems have no hard links."""
         from monolith_cli.storage.protocols import Abilities
 
-        return Abilities(rename=True, hard_link=True, put_if_absent=True, times=True)
+        return Abilities(
+            rename=True, hard_link=True, put_if_absent=True, times=True, cheap_seeks=True
+        )
 
     def names(self, directory: str) -> list[str]:
         try:

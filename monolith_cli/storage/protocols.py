@@ -34,12 +34,16 @@ class Abilities(NamedTuple):
         `put_if_absent` is one step. Else it is a look, and then a `put`.
     times
         The times of files are those of their writing, by one clock.
+    cheap_seeks
+        To read a few bytes here and a few there costs little, as on a disk. Else a compressed file
+        is read in one pass, and no walk over its blocks is made before.
     """
 
     rename: bool
     hard_link: bool
     put_if_absent: bool
     times: bool
+    cheap_seeks: bool
 
 
 class OpenFile(Protocol):

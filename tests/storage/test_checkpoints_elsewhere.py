@@ -123,6 +123,21 @@ def test_snappy_is_read_once(tmp_path: Path, store: MemoryStore, jobs: int, by_t
     assert all(file.is_mapped for file in table.files) or not by_table
 
 
+def test_snappy_is_mapped_at_once_where_seeks_are_cheap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sample(str(tmp_path), entries=2000, multi=True, shards=1)
+    found = []
+    for cheap in (False, True):
+        store = MemoryStore(cheap_seeks=cheap)
+        monkeypatch.setitem(stores._stores, SCHEME, store)
+        store.take(tmp_path, TOP)
+        [table, *_] = open_tables(checkpoint_at(TOP))
+        found.append([file.is_mapped for file in table.files])
+        assert len(list(table)) == table.promised_entries
+    assert found == [[False], [True]]
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_damaged_snappy(tmp_path: Path, store: MemoryStore, skip: bool) -> None:
     write_sample(str(tmp_path), entries=20_000, multi=True, shards=2)

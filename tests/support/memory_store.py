@@ -32,15 +32,22 @@ class Kept(NamedTuple):
 class MemoryStore:
     """See `Store`. `reads` counts the requests for ranges, `bytes_read` what they gave."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cheap_seeks: bool = False) -> None:
         self.kept: dict[str, Kept] = {}
+        self._cheap_seeks = cheap_seeks
         self.reads = 0
         self.bytes_read = 0
         self._versions = 0
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(rename=False, hard_link=False, put_if_absent=True, times=True)
+        return Abilities(
+            rename=False,
+            hard_link=False,
+            put_if_absent=True,
+            times=True,
+            cheap_seeks=self._cheap_seeks,
+        )
 
     def take(self, directory: Path, location: str) -> None:
         """Keep all files below a directory."""
