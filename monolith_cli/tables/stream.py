@@ -24,6 +24,9 @@ __all__ = [
     "skipped_by",
 ]
 
+_MOST_READ_BYTES = 1 << 30
+_MOST_READ_AHEAD = 64
+
 SMALL_BYTES = 8 << 20
 """Less than this is read faster than threads are started."""
 
@@ -33,12 +36,29 @@ class ReadOptions(NamedTuple):
 
     `verify` checks the checksums of records (those of their lengths are always checked), `skip`
     reads on behind damage and notes it, instead of raising, and longer records than
-    `max_record_bytes` are damage.
+    `max_record_bytes` are damage. `read_bytes` (to 1 GiB) is the most that is asked for at once,
+    `read_ahead` (to 64) how many reads are begun before they are needed; None for what suits the
+    place where the file is.
     """
 
     verify: bool = True
     skip: bool = False
     max_record_bytes: int = MAX_RECORD_BYTES
+    read_bytes: int | None = None
+    read_ahead: int | None = None
+
+    def check(self) -> None:
+        """Make sure that the sizes of reads are possible.
+
+        Raises
+        ------
+        UsageError
+            One is not.
+        """
+        if self.read_bytes is not None and not 0 < self.read_bytes <= _MOST_READ_BYTES:
+            raise UsageError(f"read_bytes {self.read_bytes} is not in 1..{_MOST_READ_BYTES}")
+        if self.read_ahead is not None and not 0 <= self.read_ahead <= _MOST_READ_AHEAD:
+            raise UsageError(f"read_ahead {self.read_ahead} is not in 0..{_MOST_READ_AHEAD}")
 
 
 class EntryFilter(NamedTuple):
@@ -160,9 +180,12 @@ def open_reader(
 
     Raises
     ------
+    UsageError
+        As `ReadOptions.check`.
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `DumpFile.open`.
     """
+    options.check()
     file = extent.file.open()
     try:
         return _native.Reader(
@@ -175,6 +198,8 @@ def open_reader(
             verify=options.verify,
             skip=options.skip,
             check_stop=check_stop,
+            read_bytes=options.read_bytes,
+            read_ahead=options.read_ahead,
         )
     except (OSError, _native.ChangedError) as error:
         raise extent.file.explain(error) from None
@@ -185,12 +210,23 @@ def open_reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:
 
     Raises
     ------
+    UsageError
+        As `ReadOptions.check`.
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `DumpFile.open`.
     """
+    options.check()
     opened = file.open()
     try:
-        return _native.Reader(opened, 0, None, verify=options.verify, skip=options.skip)
+        return _native.Reader(
+            opened,
+            0,
+            None,
+            verify=options.verify,
+            skip=options.skip,
+            read_bytes=options.read_bytes,
+            read_ahead=options.read_ahead,
+        )
     except (OSError, _native.ChangedError) as error:
         raise file.explain(error) from None
 

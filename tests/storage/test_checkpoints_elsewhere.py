@@ -15,10 +15,12 @@ from monolith_cli.errors import (
     CorruptionError,
     MissingShardError,
     PathNotFoundError,
+    UsageError,
 )
 from monolith_cli.formats.tfrecord import read_records
 from monolith_cli.samples.sample import write_sample
 from monolith_cli.storage import store as stores
+from monolith_cli.tables import ReadOptions
 from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
 from monolith_cli.tables.counts import CheckpointCounts, CountOptions, count_checkpoint
 
@@ -70,6 +72,24 @@ def test_large_files_take_large_reads(store: MemoryStore) -> None:
     store.put(f"{TOP}/records", ds.frame(*records))
     assert sum(1 for _ in read_records(f"{TOP}/records")) == 100_000
     assert store.reads <= 20  # of 12 MB: for 1 MiB at first
+
+
+@pytest.mark.parametrize("multi", [False, True], ids=["single", "multi"])
+def test_how_much_is_read_at_a_time(tmp_path: Path, store: MemoryStore, multi: bool) -> None:
+    write_sample(str(tmp_path), entries=5000, tables=1, multi=multi, shards=1)
+    store.take(tmp_path, TOP)
+    found = []
+    for options in (ReadOptions(), ReadOptions(read_bytes=5000, read_ahead=3)):
+        [table] = open_tables(checkpoint_at(TOP), options=options)
+        store.reads = 0
+        found.append((list(table), store.reads))
+    [(suited, few), (chosen, many)] = found
+    assert suited == chosen
+    assert few < 10 < 50 < many
+    for wrong in (ReadOptions(read_bytes=0), ReadOptions(read_ahead=-1)):
+        [table] = open_tables(checkpoint_at(TOP), options=wrong)
+        with pytest.raises(UsageError, match=r"read_(bytes|ahead) (0|-1) is not in"):
+            list(table)
 
 
 def test_damage_is_told_with_its_place(tmp_path: Path, store: MemoryStore) -> None:
