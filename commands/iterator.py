@@ -7,7 +7,7 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import end_with, number_of
-from monolith_cli.commands.types import StepType
+from monolith_cli.commands.types import PlaceType, StepType
 
 
 @click.command(
@@ -80,7 +80,7 @@ def ls(
 @options.step(several=False, of="input_steps")
 @options.option(
     "--input-dir",
-    type=click.Path(),
+    type=PlaceType(local=False, readable=True),
     metavar="DIR",
     shell_complete=options.completing("directories"),
     help="Where the input's files are now, if they have moved: a file is looked for under its path"

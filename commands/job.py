@@ -197,7 +197,7 @@ def stop(
     exit_codes={3: "no such directory, or no log in it"},
     files={"MODEL_DIR/control.log": "The log; the job writes it."},
 )
-@options.model_dir
+@options.local_model_dir
 @options.option(
     "-n",
     "--lines",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from monolith_cli.commands.options import F, Option, completing, option
-from monolith_cli.commands.types import DurationType, WordsType
+from monolith_cli.commands.types import DurationType, PlaceType, WordsType
 
 if TYPE_CHECKING:
     from monolith_cli.control.client import JobClient
@@ -61,7 +61,7 @@ def job_dir(function: F) -> F:
     """MODEL_DIR of a running job; optional, as an address may stand for it."""
     return click.argument(
         "model_dir",
-        type=click.Path(readable=False),
+        type=PlaceType(local=True),
         required=False,
         shell_complete=completing("directories"),
     )(function)
@@ -129,8 +129,10 @@ def job(function: Callable[..., Any]) -> Callable[..., Any]:
             "Where the job listens, instead of the address in MODEL_DIR.",
         ),
     ):
-        look = completing("files") if metavar == "FILE" else None
-        command = option(name, metavar=metavar, shell_complete=look, help=text)(command)
+        values: dict[str, Any] = {}
+        if metavar == "FILE":
+            values = {"type": PlaceType(local=True), "shell_complete": completing("files")}
+        command = option(name, metavar=metavar, help=text, **values)(command)
     return command
 
 

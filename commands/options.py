@@ -18,6 +18,7 @@ from monolith_cli.commands.types import (
     COLUMNS,
     ColumnsType,
     FidType,
+    PlaceType,
     SizeType,
     SlotRangesType,
     StepType,
@@ -118,6 +119,13 @@ def model_dir(function: F) -> F:
     """MODEL_DIR; whether it exists is for the library to say."""
     return click.argument(
         "model_dir", type=click.Path(readable=False), shell_complete=completing("directories")
+    )(function)
+
+
+def local_model_dir(function: F) -> F:
+    """MODEL_DIR of a command that writes or looks there by the operating system alone."""
+    return click.argument(
+        "model_dir", type=PlaceType(local=True), shell_complete=completing("directories")
     )(function)
 
 

@@ -19,7 +19,7 @@ EXIT_CODES = {
 
 
 @click.command(cls=Command, examples=EXAMPLES, exit_codes=EXIT_CODES)
-@options.model_dir
+@options.local_model_dir
 @options.option(
     "--entries",
     type=click.IntRange(min=0),

@@ -10,7 +10,7 @@ import click
 from monolith_cli.commands import options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import EachStep, end_with, one_checkpoint
-from monolith_cli.commands.types import FidType
+from monolith_cli.commands.types import FidType, PlaceType
 
 if TYPE_CHECKING:
     from monolith_cli.errors import MonolithError
@@ -303,7 +303,7 @@ def dump(
 @click.argument("fid", metavar="[FID]...", nargs=-1, type=FidType())
 @options.option(
     "--fids-from",
-    type=click.Path(allow_dash=True),
+    type=PlaceType(local=True, readable=True, allow_dash=True),
     metavar="FILE|-",
     help="More feature ids, one a line, from a file or standard input; blank lines and text"
     " after a # are ignored.",

@@ -19,6 +19,7 @@ __all__ = [
     "ColumnsType",
     "DurationType",
     "FidType",
+    "PlaceType",
     "SizeType",
     "SlotRangesType",
     "StepType",
@@ -35,6 +36,28 @@ MAX_DAYS = 36500
 
 MAX_SLOT = 32767
 """The largest slot of a v2 fid, which has 15 bits for it."""
+
+
+class PlaceType(click.Path):
+    """A file or directory; a URL that nothing could be found at is refused before anything is done.
+
+    Parameters
+    ----------
+    local
+        Whether it must be a path. Otherwise it may be a URL whose store is known.
+    readable
+        Whether a path that is there must be readable.
+    """
+
+    def __init__(self, *, local: bool, readable: bool = False, allow_dash: bool = False) -> None:
+        super().__init__(readable=readable, allow_dash=allow_dash)
+        self._local = local
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from monolith_cli.storage.store import local_path, store_of
+
+        (local_path if self._local else store_of)(value)
+        return super().convert(value, param, ctx)
 
 
 class StepType(ParamType):

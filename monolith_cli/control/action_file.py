@@ -17,6 +17,7 @@ from monolith_cli.errors import (
     TimedOutError,
 )
 from monolith_cli.storage.atomic import atomic_write
+from monolith_cli.storage.store import local_path
 
 if TYPE_CHECKING:
     from monolith_cli.control.commits import Commit
@@ -34,6 +35,8 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
 
     Raises
     ------
+    UsageError
+        The directory is a URL.
     PathNotFoundError
         There is no such directory.
     RefusedError
@@ -43,7 +46,7 @@ def ask_by_file(model_dir: str | os.PathLike[str], action: str, timeout_seconds:
     WriteError
         The directory cannot be written.
     """
-    directory = os.fspath(model_dir)
+    directory = local_path(os.fspath(model_dir))
     if not os.path.isdir(directory):
         raise PathNotFoundError("no such directory", path=directory)
     path = os.path.join(directory, ACTION_FILE)
@@ -104,7 +107,7 @@ def save_by_file(model_dir: str | os.PathLike[str], timeout_seconds: float) -> C
         As `ask_by_file`, and what is wrong with the directory's state files.
     """
     deadline = time.monotonic() + timeout_seconds
-    commits = Commits(model_dir)
+    commits = Commits(local_path(os.fspath(model_dir)))
     ask_by_file(model_dir, "TRIGGER_SAVE", timeout_seconds)
     left = deadline - time.monotonic()
     return commits.wait(left, told_seconds=timeout_seconds, at_least=None)

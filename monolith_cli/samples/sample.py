@@ -15,6 +15,8 @@ from monolith_cli.fid import V2_SIGNATURE_BITS
 from monolith_cli.formats import checkpoint_state
 from monolith_cli.storage.atomic import atomic_write, left_behind, temporary_path
 from monolith_cli.storage.local import LOCAL
+from monolith_cli.storage.location import as_location
+from monolith_cli.storage.store import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -140,7 +142,7 @@ def write_sample(
     Raises
     ------
     UsageError
-        A number is out of range, or there is no such optimizer.
+        A number is out of range, there is no such optimizer, or the path is a URL.
     AlreadyExistsError
         The directory is not empty, or the path is a file.
     WriteError
@@ -149,7 +151,7 @@ def write_sample(
     _check(entries, tables, 1 if shards is None else shards, dim, seed, optimizer, step)
     if shards is None:
         shards = _default_shards(entries, tables, multi)
-    directory = Path(path)
+    directory = Path(local_path(as_location(path)))
     plans = _plan_tables(entries, tables, multi)
     recipe = _Recipe(dim, seed, optimizer, varied)
     with _refusals(directory):

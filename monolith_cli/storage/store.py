@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Kind: TypeAlias = Literal["file", "directory", "link", "other"]
 
-__all__ = ["MAX_SMALL_BYTES", "Item", "Status", "store_of"]
+__all__ = ["MAX_SMALL_BYTES", "Item", "Status", "local_path", "store_of"]
 
 MAX_SMALL_BYTES = 64 << 20
 """State files, counts and JSON of ours are never larger: `Store.read` takes such for a mistake."""
@@ -100,6 +100,25 @@ def store_of(location: str) -> Store:
     if store is None:
         store = _stores[scheme] = _make(scheme, location)
     return store
+
+
+def local_path(location: str) -> str:
+    """The location as it is, for what works on paths of this machine alone.
+
+    Raises
+    ------
+    UsageError
+        It is a URL, of whichever scheme.
+    """
+    scheme = scheme_of(location)
+    if scheme:
+        store_of(location)  # says it where no store is known at all
+        raise UsageError(
+            f"a {scheme}:// URL, where only a path will do",
+            path=location,
+            hint=f"give a path; './{scheme}://...' is one",
+        )
+    return location
 
 
 def _make(scheme: str, location: str) -> Store:
