@@ -10,6 +10,7 @@ from typing import Any
 
 from monolith_cli.control.service import LOG_FILE
 from monolith_cli.errors import NotReadableError, PathNotFoundError
+from monolith_cli.storage.local import open_regular
 
 __all__ = [
     "EXPIRED",
@@ -55,7 +56,7 @@ def read_log(model_dir: str | os.PathLike[str], last: int | None = None) -> list
     entries: deque[tuple[int, dict[str, Any]]] = deque(maxlen=last)
     refused: deque[tuple[int, dict[str, Any]]] = deque(maxlen=last)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", opener=open_regular) as file:
             for number, line in enumerate(file):
                 try:
                     entry = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -23,13 +24,33 @@ if TYPE_CHECKING:
     from monolith_cli.storage.protocols import Abilities
     from monolith_cli.storage.store import Kind
 
-__all__ = ["LOCAL", "LocalStore"]
+__all__ = ["LOCAL", "LocalStore", "open_regular"]
 
 # Not to be kept waiting by a pipe that nobody writes to.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 # A name with a zero, or one that cannot be encoded (UnicodeEncodeError), is one that no file has.
 _NO_FILE = (FileNotFoundError, NotADirectoryError, ValueError)
+
+
+def open_regular(path: str, flags: int) -> int:
+    """What `open` takes as its opener, for files that are read line by line or without a limit.
+
+    What is not a regular file is refused: of a pipe one might wait for ever.
+
+    Raises
+    ------
+    OSError
+        The operating system refused, or it is not a regular file.
+    """
+    number = os.open(path, flags | _FLAGS)
+    mode = os.fstat(number).st_mode
+    if stat.S_ISREG(mode):
+        return number
+    os.close(number)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 class LocalStore:

@@ -96,6 +96,16 @@ def test_options_of_tls(job: OurJob, tmp_path: Path, certificates: Path) -> None
         assert wrong.stderr.startswith("Error: ")
 
 
+@pytest.mark.parametrize("name", ["ca", "cert", "key"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_text("")
+    args = [f"--tls-{each}={pipe if each == name else file}" for each in ("ca", "cert", "key")]
+    done = call("barrier", "status", "--address", "127.0.0.1:1", *args)
+    assert failed(done, 3) == f"Error: {pipe}: not readable: not a regular file"
+
+
 def test_a_server_that_speaks_tls_but_is_no_job(tmp_path: Path, certificates: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "server.pem", certificates / "server.key")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ def test_no_log(tmp_path: Path) -> None:
         read_log(tmp_path / "none")
     (tmp_path / "control.log").mkdir()
     with pytest.raises(NotReadableError):
+        read_log(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "control.log")
+    with pytest.raises(NotReadableError, match="not a regular file"):
         read_log(tmp_path)
 
 

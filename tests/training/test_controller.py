@@ -200,6 +200,12 @@ def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
         running(tmp_path, tls=ServerTls("no.pem", str(tmp_path / "no.key"))),
     ):
         pass
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(UsageError, match="pipe: not readable: not a regular file"),
+        running(tmp_path, tls=ServerTls("no.pem", str(tmp_path / "pipe"))),
+    ):
+        pass
     (tmp_path / "bad").write_text("-----BEGIN NOTHING")
     bad = str(tmp_path / "bad")
     with (

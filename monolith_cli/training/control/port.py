@@ -10,6 +10,7 @@ import grpc
 
 from monolith_cli.control.address import Address, parse_address
 from monolith_cli.errors import UsageError
+from monolith_cli.storage.local import open_regular
 
 __all__ = ["ServerTls", "bind", "check_host"]
 
@@ -84,7 +85,7 @@ def _add(server: Any, name: str, credentials: Any) -> int:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_regular) as file:
             return file.read()
     except OSError as error:
         raise UsageError(f"not readable: {error.strerror}", path=path) from error
