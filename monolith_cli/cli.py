@@ -176,19 +176,21 @@ def _invoke(args: list[str], settings: Settings) -> int:
 
 def _report(error: BaseException, settings: Settings, args: Sequence[str]) -> int:
     failure: Failure = describe(error)
+    # An option that came too late to be parsed counts, one that is for the command of 'hold' not.
+    own = args[: args.index("--")] if "--" in args else args
     try:
         sys.stdout.flush()  # rows that streamed before the error stay valid rows
     except BrokenPipeError:
         raise
     except OSError:
         pass  # stdout is what failed
-    if settings.debug or "--debug" in args:
+    if settings.debug or "--debug" in own:
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
     with suppress(OSError):  # nowhere to say it is no other failure
         print(failure.line, file=sys.stderr)
-        if settings.json or "--json" in args:
+        if settings.json or "--json" in own:
             from monolith_cli.reports.terminal import show_json
 
             document = failure.document

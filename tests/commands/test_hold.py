@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import MONOLITH, Done, environment, failed, monolith
+from cli_support import MONOLITH, Done, call, environment, failed, monolith
 from fake_jobs import OriginalJob, OurJob, Refusal, serving
 from waiting import eventually
 
@@ -301,6 +301,15 @@ def test_a_barrier_that_cannot_be_removed(job: OurJob) -> None:
 def test_a_missing_command_is_said_where_nobody_listens_too() -> None:
     done = monolith("barrier", "hold", "--address", "127.0.0.1:1", "--", "no-such-command")
     assert (done.returncode, done.stderr) == (127, "Error: no-such-command: not found\n")
+
+
+@pytest.mark.parametrize("option", ["--json", "--debug"])
+def test_options_behind_dashes_are_not_its_own(option: str) -> None:
+    line = ["barrier", "hold", "--address", "127.0.0.1:1", "--"]
+    assert call(*line, "no-such-command", option).err == "Error: no-such-command: not found\n"
+    assert call(*line, "true", option).err.count("\n") == 1
+    ours = call(*line[:-1], option, "--", "no-such-command")
+    assert ours.err.count("\n") > 1
 
 
 def test_errors_as_json(job: OurJob) -> None:
