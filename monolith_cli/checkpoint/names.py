@@ -279,4 +279,9 @@ def input_state_name(worker: int) -> str:
 
 def natural_key(name: str) -> list[str | int]:
     """A sort key that takes digits as numbers: `ps_2` before `ps_10`."""
-    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
+    key: list[str | int] = re.split("([0-9]+)", name)
+    try:
+        key[1::2] = map(int, key[1::2])  # other scripts' digits are in the text between
+    except ValueError:  # more digits than are taken for a number
+        return [name]
+    return key

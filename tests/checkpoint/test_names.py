@@ -169,6 +169,12 @@ def test_the_counts_of_a_step() -> None:
     assert ckpt_info_name(12) == "ckpt.info-12"
 
 
+@given(st.lists(st.text(alphabet="٣²a1-"), max_size=4))
+def test_any_names_have_an_order(names: list[str]) -> None:
+    odd = ["٣", "1", "t", "t1", "9" * 5000, "t" + "9" * 5000]
+    assert len(sorted([*names, *odd], key=natural_key)) == len(names) + len(odd)
+
+
 def test_natural_order() -> None:
     names = ["ps_10", "ps_2", "ps", "ps_2a", "2", "10", "ps_02"]
     assert sorted(names, key=natural_key) == ["2", "10", "ps", "ps_2", "ps_02", "ps_2a", "ps_10"]
