@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import MonolithError, UsageError
 from monolith_cli.iterators.content import Content, OddEnd
-from monolith_cli.storage.location import common_parent, join, name_of, parent_of, relative
+from monolith_cli.storage.location import (
+    common_parent,
+    is_absolute_path,
+    join,
+    name_of,
+    parent_of,
+    relative,
+    scheme_of,
+)
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -81,7 +89,7 @@ class RecordCounter:
     known
         The paths of all files that the job had: a file that has moved is looked for in `directory`
         under its path below the directory that held all of them, or by its name if no other file
-        has the same.
+        has the same. Relative paths, absolute ones and URLs have no directory in common.
     sizes
         Of files, in bytes, as they were when the state was saved.
     progress
@@ -101,7 +109,7 @@ class RecordCounter:
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> None:
         self._directory = directory
-        self._known = sorted(set(known))
+        self._known = sorted({path.removeprefix("file://") for path in known} - {""})
         self._sizes = sizes or {}
         self._progress = progress
         self.odd_ends: dict[str, OddEnd] = {}
@@ -125,9 +133,13 @@ class RecordCounter:
         path = path.removeprefix("file://")
         if self._directory is None:
             return [path]
-        below = common_parent([parent_of(name) for name in self._known] or ["/"])
-        places = [join(self._directory, relative(path, below))]
         name = name_of(path)
+        if not name:
+            return []
+        alike = [parent_of(other) for other in self._known if _sort_of(other) == _sort_of(path)]
+        places = []
+        if alike or not self._known:
+            places.append(join(self._directory, relative(path, common_parent(alike or ["/"]))))
         if [name_of(other) for other in self._known].count(name) <= 1:
             places.append(join(self._directory, name))
         return places
@@ -340,6 +352,11 @@ def _sniffed(place: str) -> str:
     """
     with store_of(place).open(place) as file:
         return _MAGIC.get(file.read(0, 2), "")
+
+
+def _sort_of(path: str) -> str:
+    """Files of one sort may have been below one directory: absolute, relative, or of a scheme."""
+    return scheme_of(path) or ("/" if is_absolute_path(path) else "")
 
 
 def _is_there(place: str) -> bool:

@@ -110,10 +110,34 @@ def absolute(location: str) -> str:
 
 
 def relative(path: str, start: str) -> str:
-    """A path as it is from a directory; as `os.path.relpath`."""
-    return os.path.relpath(path, start)
+    """A path as it is from a directory, as `os.path.relpath`; a URL as it is below another."""
+    if not scheme_of(path):
+        return os.path.relpath(path, start)
+    return "/".join(_parts(path)[len(_parts(start)) :])
 
 
 def common_parent(paths: Iterable[str]) -> str:
-    """The longest path above all of them; as `os.path.commonpath`."""
-    return os.path.commonpath(list(paths))
+    """The longest path above all of them, as `os.path.commonpath`; or the longest URL.
+
+    Raises
+    ------
+    ValueError
+        There is none: some are absolute and others relative, or URLs of other schemes.
+    """
+    paths = list(paths)
+    schemes = {scheme_of(path) for path in paths}
+    if schemes <= {""}:
+        return os.path.commonpath(paths)
+    if len(schemes) > 1:
+        raise ValueError("locations of several sorts have nothing in common")
+    common: list[str] = []
+    for names in zip(*map(_parts, paths), strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    return f"{schemes.pop()}://{'/'.join(common)}"
+
+
+def _parts(url: str) -> list[str]:
+    rest = url.partition("://")[2]
+    return rest.split("/") if rest else []

@@ -96,6 +96,38 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert RecordCounter().count(str(tmp_path), PLAIN, 19).is_absent
 
 
+KNOWN = ["/data/a/x", "/data/b/x", "c/x", "c/d/y", "s3://b/e/x", "s3://b/f/z", "file:///data/u", ""]
+
+
+@pytest.mark.parametrize(
+    ("path", "now"),
+    [
+        ("/data/a/x", "a/x"),
+        ("/data/b/x", "b/x"),
+        ("c/x", "x"),
+        ("c/d/y", "d/y"),
+        ("s3://b/e/x", "e/x"),
+        ("s3://b/f/z", "f/z"),
+        ("file:///data/u", "u"),
+        ("/data/u", "u"),
+        ("c/d/y", "y"),  # by its name, as no other has it
+        ("gs://not/known", "known"),
+        ("", None),
+        ("/data/a/", None),
+        ("c/e", None),
+    ],
+)
+def test_files_of_several_sorts_that_have_moved(tmp_path: Path, path: str, now: str | None) -> None:
+    if now is not None:
+        (tmp_path / now).parent.mkdir(exist_ok=True)
+        write_records(tmp_path / now)
+    counter = RecordCounter(str(tmp_path), KNOWN)
+    assert counter.place(path) == (None if now is None else str(tmp_path / now))
+    count = counter.count(path, PLAIN, 19)
+    assert count.is_absent == (now is None)
+    assert count.records == (None if now is None else 1)
+
+
 def test_a_file_of_another_size(tmp_path: Path) -> None:
     path = write_records(tmp_path / "part-0")
     counter = RecordCounter(sizes={path: 170})

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from monolith_cli.storage.location import (
     absolute,
     as_location,
+    common_parent,
     is_absolute_path,
     join,
     name_of,
     normal,
     parent_of,
+    relative,
     scheme_of,
     split,
 )
@@ -89,6 +91,20 @@ def test_urls_are_never_mangled(url: str, parent: str, name: str) -> None:
         assert join(parent, name) == url
     assert absolute(url) == url
     assert not is_absolute_path(url)
+
+
+def test_what_urls_have_in_common() -> None:
+    urls = ["s3://b/m/../a", "S3://b/m//a", "s3://b/m/c"]
+    assert common_parent(urls) == "s3://b/m"
+    assert common_parent(urls[:1]) == urls[0]
+    assert common_parent(["s3://b/x", "s3://c/x"]) == "s3://"
+    assert [relative(url, "s3://b/m") for url in urls] == ["../a", "/a", "c"]
+    assert relative("s3://c/x", "s3://") == "c/x"
+    for mixed in (["s3://b/x", "gs://b/x"], ["s3://b/x", "/b/x"]):
+        with pytest.raises(ValueError, match="nothing in common"):
+            common_parent(mixed)
+    assert common_parent(["/a/b", "/a/c/d"]) == "/a"
+    assert relative("/a/c", "/a/b") == "../c"
 
 
 def test_names_below_urls() -> None:
