@@ -5,6 +5,7 @@ This is the one place that knows which error has which exit code.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -55,6 +56,23 @@ EXIT_CODES = {
     143: "terminated (SIGTERM)",
 }
 """Every exit code in use, with its meaning. The man pages are made from it."""
+
+_OF_WRITING = {
+    errno.EAGAIN,
+    errno.EBADF,
+    errno.ECONNRESET,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EINVAL,
+    errno.EIO,
+    errno.ENOSPC,
+    errno.ENOTCONN,
+    errno.ENXIO,
+    errno.EPERM,
+    errno.EPIPE,
+    errno.ESTALE,
+}
+"""What a write to an open file, a terminal, a pipe or a socket can fail with."""
 
 WORST_FIRST = (INTERNAL, USAGE, CORRUPT, NOT_THERE, TIMED_OUT, REFUSED, WRONG)
 """Which code a run ends with where several errors have others."""
@@ -167,10 +185,12 @@ def _usage_message(error: click.UsageError) -> str:
 
 def _os_failure(error: OSError) -> Failure:
     reason = os.strerror(error.errno or 0)
-    if error.filename is None:
-        # The library names the files that it reads and writes: what is left is our own output.
+    if error.filename is None and error.errno in _OF_WRITING:
+        # The library names the files that it writes: what is left is our own output.
         message = f"standard output: {reason}; what was written is incomplete"
         return Failure(NOT_THERE, "not_written", message)
+    if error.filename is None:
+        return Failure(NOT_THERE, "not_readable", f"{reason}; --debug shows where")
     file = os.fsdecode(error.filename)
     return Failure(NOT_THERE, "not_readable", _one_line(f"{file}: {reason}"), file)
 

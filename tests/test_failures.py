@@ -87,6 +87,10 @@ def test_place_and_hint() -> None:
             ),
         ),
         (
+            OSError(errno.EMFILE, "Too many open files"),
+            Failure(3, "not_readable", "Too many open files; --debug shows where"),
+        ),
+        (
             PermissionError(errno.EACCES, "Permission denied", "a\nb"),
             Failure(3, "not_readable", "a b: Permission denied", "a\nb"),
         ),

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from monolith_cli.errors import PathNotFoundError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TypeAlias
@@ -105,8 +107,17 @@ def normal(location: str) -> str:
 
 
 def absolute(location: str) -> str:
-    """A path from the root on, without needless parts, as `os.path.abspath`; a URL as it is."""
-    return location if scheme_of(location) else os.path.abspath(location)
+    """A path from the root on, without needless parts, as `os.path.abspath`; a URL as it is.
+
+    Raises
+    ------
+    PathNotFoundError
+        The directory that the process is in has been removed.
+    """
+    try:
+        return location if scheme_of(location) else os.path.abspath(location)
+    except OSError as error:
+        raise PathNotFoundError("the current directory is gone", path=location) from error
 
 
 def relative(path: str, start: str) -> str:

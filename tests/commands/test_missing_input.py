@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from bad_input_support import COMMANDS, check_error, found, names, run, two_tables
+from cli_support import call, failed
 from dump_support import (
     write_checkpoint_state,
 )
@@ -15,6 +16,19 @@ from dump_support import (
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return two_tables(tmp_path / "model")
+
+
+@pytest.mark.parametrize("command", [("ckpt-info",), ("ckpt", "show"), ("table", "ls")])
+@pytest.mark.parametrize("path", [".", "..", "./"])
+def test_the_current_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], path: str
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    said = failed(call(*command, path), 3)
+    assert said == f"Error: {path}: the current directory is gone"
 
 
 def remove(name: str) -> Any:
