@@ -23,8 +23,29 @@ def test_no_file_is_long(path: Path) -> None:
     assert path.read_text(encoding="utf-8").count("\n") <= MOST_LINES
 
 
+def names_all(filter_text: str) -> bool:
+    """Whether a filter as pytest writes them, `action:message:category`, ignores everything."""
+    action, message, category = (*filter_text.split(":"), "", "")[:3]
+    return action == "ignore" and not message and category.strip() in ("", "Warning")
+
+
+def ignores_all(call: ast.Call) -> bool:
+    """Whether a call ignores warnings, and names neither a class nor words of those it means."""
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+    if function not in ("filterwarnings", "simplefilter", "catch_warnings"):
+        return False
+    values = [*call.args, *(word.value for word in call.keywords)]
+    filters = [x.value for x in values if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+    if ast.unparse(call.func).startswith("pytest.mark."):
+        return any(map(names_all, filters))
+    # In the others the action is one argument, and what it is about are more of them.
+    about = [x for x in values if isinstance(x, ast.Name | ast.Attribute)]
+    words = [text for text in filters if text not in ("", "ignore")]
+    return "ignore" in filters and not words and {ast.unparse(x) for x in about} <= {"Warning"}
+
+
 def blanket_ignores(path: Path) -> list[int]:
-    """The lines with a `filterwarnings` that ignores everything and has no comment on its line."""
+    """The lines that ignore every warning and have no comment on their line."""
     source = path.read_text(encoding="utf-8")
     with path.open("rb") as file:
         comments = {
@@ -36,9 +57,7 @@ def blanket_ignores(path: Path) -> list[int]:
         node.lineno
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "filterwarnings"
-        and any(isinstance(arg, ast.Constant) and arg.value == "ignore" for arg in node.args)
+        and ignores_all(node)
         and not comments.intersection(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     ]
 
@@ -49,14 +68,43 @@ def test_warnings_are_ignored_with_a_reason_only(path: Path) -> None:
     assert blanket_ignores(path) == []
 
 
-def test_an_ignore_without_a_reason_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "ignore",
+    [
+        'pytest.mark.filterwarnings("ignore")',
+        'pytest.mark.filterwarnings("ignore::")',
+        'pytest.mark.filterwarnings("ignore::Warning")',
+        'pytest.mark.filterwarnings("error", "ignore:::some.module")',
+        'warnings.filterwarnings("ignore")',
+        'warnings.filterwarnings(action="ignore", category=Warning)',
+        'warnings.simplefilter("ignore")',
+        'warnings.simplefilter("ignore", Warning)',
+        'simplefilter("ignore")',
+        'warnings.catch_warnings(action="ignore")',
+    ],
+)
+def test_an_ignore_without_a_reason_is_found(tmp_path: Path, ignore: str) -> None:
     path = tmp_path / "test_x.py"
-    path.write_text(
-        'one = pytest.mark.filterwarnings("ignore")\n'
-        'two = pytest.mark.filterwarnings("ignore")  # TensorFlow has dozens of them here\n'
-        'three = pytest.mark.filterwarnings("ignore:is old:DeprecationWarning")\n'
-    )
+    path.write_text(f"one = {ignore}\ntwo = {ignore}  # TensorFlow has dozens of them here\n")
     assert blanket_ignores(path) == [1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'pytest.mark.filterwarnings("ignore:is old:DeprecationWarning")',
+        'pytest.mark.filterwarnings("ignore:is old")',
+        'pytest.mark.filterwarnings("ignore::DeprecationWarning")',
+        'warnings.filterwarnings("ignore", message="is old")',
+        'warnings.simplefilter("ignore", DeprecationWarning)',
+        'warnings.simplefilter("always")',
+        "warnings.catch_warnings(record=True)",
+    ],
+)
+def test_an_ignore_that_names_a_warning_needs_none(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "test_x.py"
+    path.write_text(f"one = {call}\n")
+    assert blanket_ignores(path) == []
 
 
 def test_modules_that_tests_share_are_in_support() -> None:
