@@ -65,7 +65,9 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "different": (
         Hint("monolith ckpt-info --force writes it again", "check", after="count again"),
     ),
-    "bad_state_file": (Hint("; monolith ckpt-info --force does", "check", after="write it again"),),
+    "bad_state_file": (
+        Hint("write it again with 'monolith ckpt-info --force'", "check", after="write it again"),
+    ),
     "job_runs": (
         Hint(
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"

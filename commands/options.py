@@ -153,13 +153,13 @@ def json_errors(function: F) -> F:
 
 
 def json_lines(function: F) -> F:
-    """`--json` of commands that print an object a line."""
+    """`--json` of commands that print one object per line."""
     return option(
         "--json",
         is_flag=True,
         is_eager=True,
         callback=_set("json"),
-        help="Print an object a line, and errors as JSON; its keys are in the man page.",
+        help="Print one object per line, and errors as JSON; its keys are in the man page.",
     )(function)
 
 

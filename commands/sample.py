@@ -40,8 +40,8 @@ EXIT_CODES = {
     "--shards",
     type=click.IntRange(min=1),
     metavar="N",
-    show_default="one a million entries, at most 4",
-    help="Files a table.",
+    show_default="one per million entries, at most 4",
+    help="Files per table.",
 )
 @options.option(
     "--dim",
@@ -49,10 +49,12 @@ EXIT_CODES = {
     metavar="D",
     default=16,
     show_default=True,
-    help="Values an embedding.",
+    help="Values per embedding.",
 )
 @options.option(
-    "--multi", is_flag=True, help="All tables in one file a shard, with SNAPPY and a .meta file."
+    "--multi",
+    is_flag=True,
+    help="All tables share files: one per shard, with SNAPPY, and a contents file beside it.",
 )
 @options.option(
     "--seed",

@@ -142,7 +142,7 @@ def end_reading(
     type=click.Choice(["jsonl", "tfrecord"]),
     default="jsonl",
     show_default=True,
-    help="jsonl, an object a line; or tfrecord, the records as they are stored.",
+    help="jsonl, one object per line; or tfrecord, the records as they are stored.",
 )
 @options.columns
 @options.option(
@@ -305,7 +305,7 @@ def dump(
     "--fids-from",
     type=PlaceType(local=True, readable=True, allow_dash=True),
     metavar="FILE|-",
-    help="More feature ids, one a line, from a file or standard input; blank lines and text"
+    help="More feature ids, one per line, from a file or standard input; blank lines and text"
     " after a # are ignored.",
 )
 @options.step(several=False)

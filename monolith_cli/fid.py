@@ -153,7 +153,7 @@ def parse_fid(text: str) -> int:
 
 
 def parse_fids(text: str, path: str | None = None) -> list[int]:
-    """The fids of a list that a person or a program wrote, one a line, as `parse_fid` takes them.
+    """The fids of a list that a person or a program wrote, one per line, as `parse_fid` takes them.
 
     Blank lines, and what follows a `#`, mean nothing.
 

@@ -49,6 +49,21 @@ ALL = list(contexts())
 IDS = [context.command_path for context in ALL]
 
 
+PER = re.compile(
+    r"\b(one|(a|an|one) (object|row|file|line)|files|values|entries|objects|rows|bytes)"
+    r" an? (line|table|shard|embedding|record|file|step|slot|worker|million|entry|object)\b",
+    re.IGNORECASE,
+)
+"""Such as "files a table", where English has "per" or "for each"."""
+
+
+@pytest.mark.parametrize("context", ALL, ids=IDS)
+def test_what_is_per_something_says_per(context: click.Context) -> None:
+    text = man_page(context).read_text(encoding="utf-8")
+    text += " ".join(context.command.get_help(context).split())
+    assert [found[0] for found in PER.finditer(" ".join(text.split()))] == []
+
+
 @pytest.mark.parametrize("context", ALL, ids=IDS)
 def test_every_option_has_help_and_a_variable(context: click.Context) -> None:
     """The help says the rule, in a line; the man page each variable."""

@@ -1,4 +1,4 @@
-"""`control.log`: a JSON object a line for everything that was asked of a job, or came of it."""
+"""`control.log`: one JSON object per line for everything that was asked of a job, or came of it."""
 
 from __future__ import annotations
 

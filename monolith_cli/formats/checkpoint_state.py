@@ -120,7 +120,7 @@ def _table_type(field: text_proto.Field, path: str) -> str:
         return _TABLE_TYPES[value]
     if isinstance(value, str) and value in _TABLE_TYPES:
         return value
-    raise StateFileError(f"{field.name} is none of the known", path=path, offset=field.offset)
+    raise StateFileError(f"{field.name} has no known value", path=path, offset=field.offset)
 
 
 def _string(field: text_proto.Field, path: str) -> str:

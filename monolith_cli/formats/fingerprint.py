@@ -108,12 +108,12 @@ def parse_fingerprint(document: Any) -> Fingerprint:
         It has another version, or is malformed.
     """
     if version_of(document) != VERSION:
-        raise StateFileError("no fingerprint of a version that is known")
+        raise StateFileError("not a fingerprint of a known version")
     patterns, outputs = document.get("patterns", []), document.get("outputs", [])
     if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
-        raise StateFileError("patterns of a fingerprint are no list of texts")
+        raise StateFileError("malformed fingerprint: the patterns are not a list of strings")
     if not isinstance(outputs, list):
-        raise StateFileError("outputs of a fingerprint are no list")
+        raise StateFileError("malformed fingerprint: the outputs are not a list")
     nodes, files = document.get("nodes"), document.get("files")
     return Fingerprint(parse_nodes(nodes), parse_files(files), patterns, outputs)
 
@@ -123,7 +123,7 @@ def parse_nodes(value: Any) -> list[dict[str, Any]]:
     try:
         return _checked_nodes(value)
     except RecursionError as error:
-        raise StateFileError("functions of a fingerprint are nested too deeply") from error
+        raise StateFileError("malformed fingerprint: functions are nested too deeply") from error
 
 
 def parse_files(value: Any) -> list[InputFile | None] | None:
@@ -131,7 +131,7 @@ def parse_files(value: Any) -> list[InputFile | None] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise StateFileError("files of a fingerprint are no list")
+        raise StateFileError("malformed fingerprint: the files are not a list")
     return [None if file is None else _parsed_file(file) for file in value]
 
 
@@ -157,11 +157,11 @@ def _slash(directory: str) -> str:
 
 def _checked_nodes(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise StateFileError("nodes of a fingerprint are no list")
+        raise StateFileError("malformed fingerprint: the nodes are not a list")
     for node in value:
         parameters = node.get("parameters") if isinstance(node, dict) else None
         if not isinstance(parameters, dict) or not isinstance(node.get("op"), str):
-            raise StateFileError("a node of a fingerprint is none")
+            raise StateFileError("malformed fingerprint: a node without an op or parameters")
         for parameter in parameters.values():
             if isinstance(parameter, dict) and "nodes" in parameter:
                 _checked_nodes(parameter["nodes"])
@@ -172,7 +172,7 @@ def _parsed_file(file: Any) -> InputFile:
     path = file.get("path") if isinstance(file, dict) else None
     size = file.get("bytes") if isinstance(file, dict) else None
     if not isinstance(path, str) or not (size is None or isinstance(size, int)):
-        raise StateFileError("a file of a fingerprint is none")
+        raise StateFileError("malformed fingerprint: a file without a path, or with a bad size")
     return InputFile(path, size)
 
 

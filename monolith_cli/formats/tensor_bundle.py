@@ -229,7 +229,7 @@ class TensorBundle:
             found[:] = strings
             return self._shaped(found, entry)
         if entry.dtype not in DTYPE_BYTES and entry.dtype != "string":
-            raise UsageError(f"{entry.name} is a {entry.dtype}, which is no array")
+            raise UsageError(f"{entry.name} is a {entry.dtype}, which is not an array")
         if entry.slices:
             return self._joined(entry)
         stored = np.dtype(_STORED_AS.get(entry.dtype, entry.dtype)).newbyteorder("<")
@@ -249,7 +249,7 @@ class TensorBundle:
         from monolith_cli._native import crc32c
 
         if entry.dtype != "string" or entry.slices:
-            raise UsageError(f"{entry.name} is no tensor of strings in one part")
+            raise UsageError(f"{entry.name} is not a tensor of strings in one part")
         count = math.prod(entry.shape)
         if count > entry.size_bytes:  # each has a length, of a byte at least
             raise self._bad_data(entry, f"{count} strings in {entry.size_bytes} bytes", "bad_data")
@@ -293,7 +293,7 @@ class TensorBundle:
         from monolith_cli._native import scan_variants
 
         if entry.dtype != "variant" or entry.slices:
-            raise UsageError(f"{entry.name} is no tensor of variants")
+            raise UsageError(f"{entry.name} is not a tensor of variants")
         left, crc, wanted = math.prod(entry.shape), 0, 0
         with self._open(entry) as file:
             position, end = entry.offset, entry.offset + entry.size_bytes
@@ -360,7 +360,7 @@ class TensorBundle:
         try:
             return array.reshape(entry.shape)
         except ValueError as error:  # more dimensions than NumPy has, or longer ones
-            raise UsageError(f"{entry.name} is no array: {error}") from error
+            raise UsageError(f"{entry.name} is not an array: {error}") from error
 
     @contextlib.contextmanager
     def _open(self, entry: TensorEntry) -> Iterator[OpenFile]:

@@ -225,7 +225,7 @@ class DumpFile:
         if isinstance(error, PathNotFoundError) or (
             isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
         ):
-            return PathNotFoundError("no such file, or gone meanwhile", path=self.path)
+            return PathNotFoundError("no such file, or it was deleted meanwhile", path=self.path)
         if isinstance(error, NotReadableError):
             return NotReadableError(error.what, path=self.path)
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -204,7 +204,7 @@ class StoppedReport(Report):
 
 
 class LogReport(Report):
-    """An entry a line: when, who and from where, what, why, and how it ended."""
+    """One entry per line: when, who and from where, what, why, and how it ended."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         self.entries = entries

@@ -34,7 +34,9 @@ __all__ = ["CountsReport", "check_blocks", "damage_lines"]
 
 
 class CountsReport(Report):
-    """What was counted, a row a slot, a row a table, the largest first; then what a check found.
+    """What was counted, a row for each slot and each table; then what a check found.
+
+    The largest come first.
 
     Parameters
     ----------
@@ -229,7 +231,7 @@ def _hash_filter_text(summary: HashFilterSummary) -> str:
 def check_blocks(
     comparison: Comparison, *, by_contents: bool = False, top: int | None = None
 ) -> Section:
-    """What a check found: a verdict, and a row a difference.
+    """What a check found: a verdict, and a row for each difference.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ __all__ = ["RollbackReport", "peeked_note", "rollback_beside", "rollback_outlook
 
 
 class RollbackReport(Report):
-    """A row a worker: the step that its input would have gone on from, and the one it does."""
+    """A row for each worker: the step that its input would have gone on from, and now does."""
 
     def __init__(self, done: Rollback) -> None:
         self.done = done

@@ -27,7 +27,7 @@ __all__ = ["ListingReport"]
 
 
 class ListingReport(Report):
-    """Totals, then a row a table, a row a variable, a row a file."""
+    """Totals, then a row for each table, each variable and each file."""
 
     def __init__(self, listing: CheckpointListing, *, model_dir: str, step: int | None) -> None:
         self.listing = listing

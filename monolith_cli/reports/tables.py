@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 class TablesReport(Report):
-    """A row a table; what was not read is a dash.
+    """A row for each table; what was not read is a dash.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class TablesReport(Report):
             yield [table]
 
     def document(self) -> object:
-        """A list of objects, one a table; of several checkpoints each with its step."""
+        """A list of objects, one per table; of several checkpoints each with its step."""
         tables = [
             {
                 "name": name_json(table.name),

@@ -58,7 +58,7 @@ def show_report(report: Report, *, json: bool = False, rows: bool = False) -> No
     json
         The document.
     rows
-        Which is a list, an object a line then.
+        Which is a list; then each object has a line of its own.
     """
     if not json:
         from monolith_cli.reports.lines import report_lines

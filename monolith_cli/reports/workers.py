@@ -31,7 +31,7 @@ MARKS = {
 
 
 class WorkersReport(Report):
-    """A row a worker; what is not known is a dash, what is wrong is in the last column."""
+    """A row for each worker; what is not known is a dash, what is wrong is in the last column."""
 
     def __init__(self, workers: Sequence[WorkerState]) -> None:
         self.workers = workers
@@ -40,7 +40,7 @@ class WorkersReport(Report):
         yield [Table(COLUMNS, map(_row, self.workers))]
 
     def document(self) -> list[dict[str, object]]:
-        """An object a worker."""
+        """An object for each worker."""
         return [
             {
                 "worker": state.worker,

@@ -104,7 +104,7 @@ def write_sample(
     unique in a table. Equal arguments give equal bytes (with the same version of NumPy). No
     `ckpt.info-<step>` is written: that is left to whoever counts.
 
-    Costs a few seconds a gigabyte, and some tens of megabytes of memory however large it gets.
+    Costs a few seconds per gigabyte, and some tens of megabytes of memory however large it gets.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def write_sample(
     tables
         How many.
     shards
-        Files a table (or, with `multi`, for all tables). By default what the original picks: one
-        a million entries of the largest table (with `multi`, of all tables), at least 1, at most 4.
+        Files per table (or, with `multi`, for all tables). By default what the original picks: one
+        per million entries of the largest table (with `multi`, of all tables), but 1 to 4.
     dim
-        Values an embedding.
+        Values per embedding.
     multi
-        All tables in one file each shard, SNAPPY compressed, with a `.meta` beside it; otherwise
-        a file a table, uncompressed.
+        All tables share files: one per shard, SNAPPY compressed, with a contents file (`.meta`)
+        beside it. Otherwise each table has files of its own, uncompressed.
     seed
         Of all that is random, not negative.
     optimizer

@@ -126,7 +126,7 @@ def _make(scheme: str, location: str) -> Store:
         raise UsageError(
             f"no store is known for {scheme}://",
             path=location,
-            hint=f"give a path; './{scheme}://...' is one",
+            hint=f"give a path; './{location}' is one",
         )
     from monolith_cli.storage.local import LOCAL
 

@@ -36,7 +36,7 @@ class Dump:
     stream, options
         What to read, and how.
     format
-        `jsonl`, an object a line, or `tfrecord`, the records with their frames as they are stored.
+        `jsonl`, one object per line, or `tfrecord`, the records with their frames as stored.
     columns
         Of `COLUMNS`: which keys jsonl has.
     number_ids

@@ -279,7 +279,7 @@ def test_what_to_do_about_counts_that_do_not_parse(model: Path) -> None:
     path = model / "ckpt.info-30"
     path.write_text("slot_counts {")
     line = failed(call("ckpt-info", "--check", model), 4)
-    assert line.endswith("; write it again; monolith ckpt-info --force does")
+    assert line.endswith("; write it again with 'monolith ckpt-info --force'")
     path.write_text("<html><body>404</body></html>")
     line = failed(call("ckpt-info", "--check", model), 4)
     assert line.startswith(f"Error: {path}: this is an HTML page; fetch the file again")

@@ -147,7 +147,7 @@ def test_the_table_type_may_be_a_number_but_must_be_known(tmp_path: Path) -> Non
     assert read_monolith_checkpoint_state(str(path)).builtin_hash_table_type == "CUCKOO_HASH_MAP"
     for value in ("3", "-1", "SWISS_TABLE", '"CUCKOO_HASH_MAP"'):
         path.write_text(f"builtin_hash_table_type: {value}")
-        with pytest.raises(StateFileError, match="is none of the known, at byte 0"):
+        with pytest.raises(StateFileError, match="has no known value, at byte 0"):
             read_monolith_checkpoint_state(str(path))
 
 

@@ -71,28 +71,33 @@ def test_the_digest_is_of_nodes_and_names() -> None:
     assert here != digest([InputFile("/a/1", 5), InputFile("/a/2", 5)], "SkipDataset")
 
 
+BAD_NODE = "malformed fingerprint: a node without an op or parameters"
+BAD_FILE = "malformed fingerprint: a file without a path, or with a bad size"
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "what"),
     [
-        {"version": 2},
-        {"version": None},
-        {"nodes": None},
-        {"nodes": [None]},
-        {"nodes": [{"op": "X"}]},
-        {"nodes": [{"op": 1, "parameters": {}}]},
-        {"nodes": [{"op": "X", "parameters": {"f": {"nodes": [1]}}}]},
-        {"files": {}},
-        {"files": [{"path": 1}]},
-        {"files": [{"path": "a", "bytes": "1"}]},
-        {"patterns": "a"},
-        {"patterns": [1]},
-        {"outputs": {}},
+        ({"version": 2}, "not a fingerprint of a known version"),
+        ({"version": None}, "not a fingerprint of a known version"),
+        ({"nodes": None}, "malformed fingerprint: the nodes are not a list"),
+        ({"nodes": [None]}, BAD_NODE),
+        ({"nodes": [{"op": "X"}]}, BAD_NODE),
+        ({"nodes": [{"op": 1, "parameters": {}}]}, BAD_NODE),
+        ({"nodes": [{"op": "X", "parameters": {"f": {"nodes": [1]}}}]}, BAD_NODE),
+        ({"files": {}}, "malformed fingerprint: the files are not a list"),
+        ({"files": [{"path": 1}]}, BAD_FILE),
+        ({"files": [{"path": "a", "bytes": "1"}]}, BAD_FILE),
+        ({"patterns": "a"}, "malformed fingerprint: the patterns are not a list of strings"),
+        ({"patterns": [1]}, "malformed fingerprint: the patterns are not a list of strings"),
+        ({"outputs": {}}, "malformed fingerprint: the outputs are not a list"),
     ],
 )
-def test_what_is_malformed(change: dict[str, Any]) -> None:
+def test_what_is_malformed(change: dict[str, Any], what: str) -> None:
     document = format_fingerprint(Fingerprint(NODES, FILES, [], []))
-    with pytest.raises(StateFileError):
+    with pytest.raises(StateFileError) as caught:
         parse_fingerprint(document | change)
+    assert str(caught.value) == what
 
 
 def test_what_is_no_document() -> None:

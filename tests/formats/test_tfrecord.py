@@ -304,7 +304,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "none"
     with pytest.raises(PathNotFoundError) as caught:
         list(read_records(path))
-    assert str(caught.value) == f"{path}: no such file, or gone meanwhile"
+    assert str(caught.value) == f"{path}: no such file, or it was deleted meanwhile"
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(PathNotFoundError):
         list(read_records(tmp_path / "file" / "below"))

@@ -56,13 +56,13 @@ def test_paths_are_local(location: str) -> None:
     assert store_of(location) is LOCAL
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "hdfs", "nonsense"])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "hdfs", "HTTP", "nonsense"])
 def test_a_scheme_that_nobody_knows(scheme: str) -> None:
     with pytest.raises(UsageError) as caught:
         store_of(f"{scheme}://bucket/a")
     assert str(caught.value) == (
-        f"{scheme}://bucket/a: no store is known for {scheme}://;"
-        f" give a path; './{scheme}://...' is one"
+        f"{scheme}://bucket/a: no store is known for {scheme.lower()}://;"
+        f" give a path; './{scheme}://bucket/a' is one"
     )
 
 

@@ -566,7 +566,7 @@ def test_a_file_that_vanishes_between_pages(large: Path) -> None:
     large.unlink()
     with pytest.raises(PathNotFoundError) as caught:
         page_to_the_end(table, offset)
-    assert str(caught.value) == f"{large}: no such file, or gone meanwhile"
+    assert str(caught.value) == f"{large}: no such file, or it was deleted meanwhile"
 
 
 def test_a_file_that_vanishes_before_the_first_page(large: Path) -> None:

@@ -170,7 +170,7 @@ SAMPLE = {
             "slots": Key(NUMBERS, "The slots that they are in."),
         },
     ),
-    "shards": Key(NUMBER, "Files a table; with --multi, files of all tables."),
+    "shards": Key(NUMBER, "Files per table; with --multi, files of all tables."),
     "bytes": Key(NUMBER, "The size of the tables' files."),
 }
 

@@ -93,7 +93,9 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "table ls": (
         Output("With --json the output is a list of objects with these keys:", LIST, LS),
         Output(
-            "With --step all it is a list of objects, one a step, with these keys:", LIST, OF_A_STEP
+            "With --step all it is a list of objects, one per step, with these keys:",
+            LIST,
+            OF_A_STEP,
         ),
     ),
     "table dump": (

@@ -140,7 +140,7 @@ class JsonShape:
 
 
 class JsonFold(JsonShape, _OutputFold):
-    """An object a line for each chosen entry."""
+    """One JSON object, on a line of its own, for each chosen entry."""
 
     def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
         """One chunk, of at most so many entries of a table; None where its name is unknown."""

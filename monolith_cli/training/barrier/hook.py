@@ -24,10 +24,10 @@ v1 = tf.compat.v1
 class BarrierHook(tf.compat.v1.train.SessionRunHook):
     """Stop a worker at the barrier between two steps, and before the first one of a session.
 
-    Costs a worker one more fetch of one bool a step, like any hook that reads a variable; the chief
-    nothing. It may be listed before or after the hooks that restore, because it waits only when all
-    of them have restored. The chief's hook never blocks. When a session begins, it removes a
-    barrier that an earlier one has left, and when it ends, its own.
+    Costs a worker one more fetch of one bool per step, like any hook that reads a variable; the
+    chief nothing. It may be listed before or after the hooks that restore, because it waits only
+    when all of them have restored. The chief's hook never blocks. When a session begins, it removes
+    a barrier that an earlier one has left, and when it ends, its own.
 
     In its `end` a worker's hook waits until the chief has saved for the last time, and stands at
     the barrier of every save until then, in TensorFlow's own sessions too. It does not wait if the

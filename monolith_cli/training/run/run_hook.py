@@ -26,7 +26,7 @@ class RunHook(tf.compat.v1.train.SessionRunHook):
     In the chief it comes last, after everything has been restored. In a worker it comes before the
     `BarrierHook`.
 
-    Costs a worker one fetch of a string a step, the chief nothing. That string also says whether
+    Costs a worker one fetch of a string per step, the chief nothing. That string also says whether
     the barrier is placed.
 
     Parameters

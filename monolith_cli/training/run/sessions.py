@@ -47,8 +47,8 @@ def monitored_session(
     `BarrierHook`: the session has one, at the right place.
 
     Sets `GRPC_FAIL_FAST=true` in the environment unless it is set, because without it TensorFlow
-    waits for a lost server for ever. Costs a worker one fetch a step, of the barrier and the run id
-    together.
+    waits for a lost server for ever. Costs a worker one fetch per step, of the barrier and the run
+    id together.
 
     Parameters
     ----------
