@@ -119,7 +119,7 @@ class UsageError(MonolithError, ValueError):
 
 
 class CursorError(UsageError):
-    """A cursor that does not point at a record of the table (or of the shard) it is used on."""
+    """A cursor that does not point at a record of the table (or of the partition) it is used on."""
 
     kind = "bad_cursor"
 

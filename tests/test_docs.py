@@ -49,6 +49,29 @@ ALL = list(contexts())
 IDS = [context.command_path for context in ALL]
 
 
+def takes_partitions(node: ast.AST) -> bool:
+    """Whether a function has a parameter `nshards`, or a class a method that has."""
+    if isinstance(node, ast.ClassDef):
+        return any(map(takes_partitions, node.body))
+    return isinstance(node, ast.FunctionDef) and any(
+        each.arg == "nshards" for each in (*node.args.args, *node.args.kwonlyargs)
+    )
+
+
+def test_a_part_of_a_table_is_a_partition() -> None:
+    """A shard is a file: where it is not, `shard` is the name of a parameter and no word."""
+    told = [
+        (path.name, getattr(node, "name", ""), ast.get_docstring(node) or "")
+        for path in sorted((ROOT / "monolith_cli" / "tables").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and takes_partitions(node)
+    ]
+    assert len(told) > 5
+    name = re.compile(r"shard, nshards$|0 <= shard < nshards", re.MULTILINE)
+    wrong = [(file, who) for file, who, text in told if re.search(r"\bshard\b", name.sub("", text))]
+    assert wrong == []
+
+
 PER = re.compile(
     r"\b(one|(a|an|one) (object|row|file|line)|files|values|entries|objects|rows|bytes)"
     r" an? (line|table|shard|embedding|record|file|step|slot|worker|million|entry|object)\b",

@@ -49,7 +49,7 @@ def read_columns(
     jobs: int | None = 1,
     executor: Executor | None = None,
 ) -> Columns:
-    """Read a table, or a shard of it, into arrays.
+    """Read a table, or a partition of it, into arrays.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def read_columns(
         optimizers, each a column of its own, `opt.<index>.<type>.<field>` (float32 or int64,
         n x k; k is 1 for a field that is no list).
     shard, nshards
-        Which part; the memory taken is that of the arrays and a few ranges of 8 MiB.
+        Which of how many partitions. Memory: that of the arrays, and a few ranges of 8 MiB.
     chosen
         Which entries.
     jobs, executor
@@ -75,7 +75,7 @@ def read_columns(
     Raises
     ------
     UsageError
-        No such column, shard or version of feature ids, or `jobs` < 1.
+        No such column, partition or version of feature ids, or `jobs` < 1.
     CorruptionError
         Damage, unless the table is read with `skip`.
     """

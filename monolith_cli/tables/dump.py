@@ -47,7 +47,7 @@ class Dump:
     chosen
         Which entries are wanted.
     shard, nshards
-        Any number of shards: together they are every entry once.
+        Which of how many partitions: together they are every entry once.
     offset
         0, or the cursor to go on from.
     limit
@@ -63,7 +63,7 @@ class Dump:
     entries
         How many came so far.
     next_offset
-        At the end: the cursor to go on from, None if the shard is finished.
+        At the end: the cursor to go on from, None if the partition is finished.
     non_finite
         How many floats were not finite, in jsonl.
     skipped
@@ -72,9 +72,9 @@ class Dump:
     Raises
     ------
     UsageError
-        No such format, column, shard or version of feature ids, or `limit` or `jobs` < 1.
+        No such format, column, partition or version of feature ids, or `limit` or `jobs` < 1.
     CursorError
-        `offset` points at no record of the shard.
+        `offset` points at no record of the partition.
     CorruptionError
         While iterating, after all entries before it: damage, unless it is to be skipped.
     """

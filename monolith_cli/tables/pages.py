@@ -1,6 +1,6 @@
-"""Pages of entries: any shard of any number of them, from the start or from a cursor.
+"""Pages of entries: any partition of any number of them, from the start or from a cursor.
 
-A cursor is 0 at the start of a shard, else 1 + the position of a record in the stream. It must
+A cursor is 0 at the start of a partition, else 1 + the position of a record in the stream. It must
 point at a record or at the end; it never searches.
 """
 
@@ -34,7 +34,7 @@ _MOST = 2**63 - 1
 
 
 class Page(NamedTuple):
-    """Serialized EntryDump records, the cursor to go on from, and whether the shard is finished."""
+    """Serialized EntryDump records, the cursor to go on from, and whether no page follows."""
 
     entries: list[bytes]
     next_offset: int
@@ -42,30 +42,30 @@ class Page(NamedTuple):
 
 
 class ShardReader:
-    """Reads one shard of a stream, piece by piece; not for several threads at once.
+    """Reads one partition of a stream, piece by piece; not for several threads at once.
 
     Parameters
     ----------
     stream, options
         What to read, and how.
     low, high
-        The shard: records that start at positions in [low, high).
+        The partition: records that start at positions in [low, high).
     cursor
         0, or the cursor to go on from.
 
     Attributes
     ----------
     position
-        Where the next record starts in the stream, or where the shard ended.
+        Where the next record starts in the stream, or where the partition ended.
     done
-        Whether the shard is finished.
+        Whether the partition is finished.
     skipped
         Damage met so far, when `options.skip` is set.
 
     Raises
     ------
     CursorError
-        The cursor points at no record of the shard.
+        The cursor points at no record of the partition.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ShardReader:
         return self._extent.table if self._extent else None
 
     def read(self, read: Callable[[_native.Reader], tuple[T, int]]) -> tuple[T, int] | None:
-        """Call `read(native reader)` until it gives an entry or the shard is finished.
+        """Call `read(native reader)` until it gives an entry or the partition is finished.
 
         `read` answers with something and the number of entries in it, all of one `table`. Damage
         is raised at once if nothing was read before it, else by the next call.
@@ -219,14 +219,14 @@ class Pager:
         nshards: int,
         chosen: EntryFilter | None,
     ) -> Page:
-        """At most `limit` entries of a shard; the page is shorter only if the shard is finished.
+        """At most `limit` entries of a partition; fewer only if it is finished by them.
 
         Raises
         ------
         UsageError
-            `limit` < 1, or no such shard.
+            `limit` < 1, or no such partition.
         CursorError
-            `offset` is no cursor of the shard. One behind the end is an empty page.
+            `offset` is no cursor of the partition. One behind the end is an empty page.
         CorruptionError
             Damage, unless it is to be skipped.
         """

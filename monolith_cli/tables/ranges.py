@@ -1,4 +1,4 @@
-"""Whole shards, read in ranges by several workers, with results in order.
+"""Whole partitions, read in ranges by several workers, with results in order.
 
 A range that starts inside an extent has to look for its first record, which is a guess: a payload
 may hold bytes that look like records. So ranges are stitched: each must start exactly where the one
@@ -83,7 +83,7 @@ class RangeTask(Generic[V]):
 
     @property
     def is_last(self) -> bool:
-        """Whether no other range of the shard follows in this extent."""
+        """Whether no other range of the partition follows in this extent."""
         return self.check_stop or self.end == self.extent.end
 
     def exactly(self, start: int) -> RangeTask[V]:
@@ -180,7 +180,7 @@ def read_ranges(
     workers: Workers = ALONE,
     range_bytes: int | None = None,
 ) -> Generator[Piece[V], None, None]:
-    """Run a fold over every range of a shard; its values come in order.
+    """Run a fold over every range of a partition; its values come in order.
 
     Close what it returns (`contextlib.closing`): what is under way must not be left to the garbage
     collector, which may run where the interpreter holds locks that ending a thread takes.
@@ -190,7 +190,7 @@ def read_ranges(
     fold
         Reads all that a reader gives; done twice for a range whose first guess was wrong.
     start
-        Where in the shard to start, the position of a record; None for its start.
+        Where in the partition to start, the position of a record; None for its start.
     workers
         Who reads. What is little is read by the caller's own thread.
     range_bytes

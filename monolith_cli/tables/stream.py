@@ -139,7 +139,7 @@ class EntryStream:
             self.size += extent.size
 
     def shard(self, shard: int, nshards: int) -> tuple[int, int]:
-        """The positions [low, high) in which the records of a shard start.
+        """The positions [low, high) in which the records of a partition start.
 
         Raises
         ------

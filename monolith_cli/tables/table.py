@@ -93,12 +93,12 @@ class Table(Protocol):
         Parameters
         ----------
         offset
-            0 for the start of the shard, else the `next_offset` of the page before.
+            0 for the start of the partition, else the `next_offset` of the page before.
         limit
-            At most so many entries; fewer come only when the shard is finished.
+            At most so many entries; fewer come only when the partition is finished.
         shard, nshards
-            Any number of shards, whatever the number of files: together they hold every entry
-            once.
+            Which of how many partitions, whatever the number of files: together they hold every
+            entry once.
         chosen
             Which entries are wanted; `limit` counts those.
         jobs, executor
@@ -109,7 +109,7 @@ class Table(Protocol):
         UsageError
             `limit` < 1, or not 0 <= shard < nshards.
         CursorError
-            `offset` points at no record of the shard. One behind the end gives an empty page.
+            `offset` points at no record of the partition. One behind the end gives an empty page.
         CorruptionError
             Damage in the page, unless it is to be skipped.
         PathNotFoundError, NotReadableError, ChangedWhileReadError
