@@ -48,6 +48,8 @@ class AssetsListing(NamedTuple):
     resized
         What is wrong with dumps of tables that have all files, but one of another size than the
         step's manifest says; by base name.
+    beside
+        What is wrong with the step, and with no dump: a manifest that says nothing.
     """
 
     singles: dict[str, ShardSet]
@@ -57,6 +59,7 @@ class AssetsListing(NamedTuple):
     ignored: list[str]
     warnings: list[str]
     resized: dict[str, CorruptionError]
+    beside: list[CorruptionError]
 
     def require_whole(self) -> None:
         """Raise what is wrong with the first dump that is not whole, if there is one.
@@ -120,6 +123,7 @@ def list_assets(*directories: str) -> AssetsListing:
         [path for path in others.values() if path not in warned],
         warnings,
         {},
+        [],
     )
 
 

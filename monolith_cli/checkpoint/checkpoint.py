@@ -21,7 +21,7 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from monolith_cli.checkpoint.lost import LostFile
+    from monolith_cli.checkpoint.lost import HeldAgainst, LostFile
     from monolith_cli.errors import CorruptionError
 
 __all__ = ["Checkpoint", "Offer"]
@@ -139,7 +139,14 @@ class Checkpoint:
                 raise PathNotFoundError(_GONE, path=join(directory, min(gone)))
 
     def lost_files(self) -> list[LostFile]:
-        """What its manifest names and is gone, or of another size; see `checkpoint.lost`.
+        """What its manifest names and is gone, or of another size; see `held_against_manifest`."""
+        held = self.held_against_manifest()
+        return held.lost if held else []
+
+    def held_against_manifest(self) -> HeldAgainst | None:
+        """What its manifest tells, see `checkpoint.lost`; None where all is there, as mostly.
+
+        The note goes to `notes`.
 
         Raises
         ------
@@ -147,19 +154,21 @@ class Checkpoint:
             As `require`: being deleted, it is not damaged.
         """
         if self.prefix is None or self.step is None or self._has_manifest is False:
-            return []
+            return None
         directory = parent_of(self.prefix)
         path = join(directory, ckpt_manifest_name(self.step))
         if self._has_manifest is None and not store_of(path).exists(path):
-            return []  # the directory was not listed
-        if _all_there(directory, path):
-            return []
-        from monolith_cli.checkpoint.lost import lost_files
+            return None  # the directory was not listed
+        if _all_there(directory, path, self.step):
+            return None
+        from monolith_cli.checkpoint.lost import hold_against_manifest
 
-        found = lost_files(self.prefix, self.step)
-        if found:
+        held = hold_against_manifest(self.prefix, self.step)
+        if held.lost or held.problem:
             self.require()
-        return found
+        if held.note:
+            self._note(held.note)
+        return held
 
     def _is_listed(self) -> bool:
         """Whether `checkpoint` still lists it; a step that is being deleted has left the list."""
@@ -191,8 +200,10 @@ class Checkpoint:
         listing.broken.extend(BrokenSet("", "server", each, []) for each in self.problems)
         if self.prefix is not None:
             within = f"{name_of(self.prefix)}{ASSETS_SUFFIX}/"
-            lost = [each for each in self.lost_files() if each.name.startswith(within)]
-            note_lost(listing, lost)
+            held = self.held_against_manifest()
+            if held is not None:
+                note_lost(listing, [each for each in held.lost if each.name.startswith(within)])
+                listing.beside.extend([held.problem] if held.problem else [])
         if listing.broken:
             self.require()  # being deleted, it is not damaged
         self._shards = _paths_by_directory(listing)
@@ -260,7 +271,7 @@ class Offer(NamedTuple):
         return [f"left out: {why}" for _, why in sorted(self.withheld.items())]
 
 
-def _all_there(directory: str, manifest: str) -> bool:
+def _all_there(directory: str, manifest: str, step: int) -> bool:
     """Whether all that a manifest names is there as it says: mostly so, and cheap to see.
 
     Anything odd is for `lost_files` to say, which takes the reader of manifests.
@@ -269,8 +280,10 @@ def _all_there(directory: str, manifest: str) -> bool:
 
     store = store_of(directory)
     try:
-        files = json.loads(store.read(manifest))["files"]
-        for file in files:
+        document = json.loads(store.read(manifest))
+        if (document["version"], document["step"]) != (1, step):
+            return False
+        for file in document["files"]:
             status = store.status(join(directory, file["name"]))
             if status.kind != "file" or status.size != file["bytes"]:
                 return False

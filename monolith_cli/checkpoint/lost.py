@@ -9,9 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.manifests import file_crc32c, read_step_manifest
-from monolith_cli.checkpoint.names import INDEX_SUFFIX
+from monolith_cli.checkpoint.names import INDEX_SUFFIX, ckpt_manifest_name
 from monolith_cli.checkpoint.shard_set import MISSING_HINT
-from monolith_cli.errors import CorruptionError, MissingShardError, MonolithError, PathNotFoundError
+from monolith_cli.errors import (
+    CorruptionError,
+    MissingShardError,
+    MonolithError,
+    PathNotFoundError,
+    StateFileError,
+)
+from monolith_cli.formats.leveldb_table import TABLE_END
 from monolith_cli.formats.manifest import Manifest, ManifestFile
 from monolith_cli.storage.location import join, split
 from monolith_cli.storage.store import store_of
@@ -19,7 +26,9 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from monolith_cli.storage.protocols import Store
 
-__all__ = ["LostFile", "lost_files"]
+__all__ = ["HeldAgainst", "LostFile", "hold_against_manifest"]
+
+_HINT = "restore it, or remove it if the step is known to be whole"
 
 
 class LostFile(NamedTuple):
@@ -38,25 +47,49 @@ class LostFile(NamedTuple):
     error: CorruptionError
 
 
-def lost_files(prefix: str, step: int) -> list[LostFile]:
-    """What the manifest of the step with that prefix names, and is not there as it says.
+class HeldAgainst(NamedTuple):
+    """What a look at the manifest of a step, and at the files that it names, found.
 
-    None without a manifest, and none where it does not parse or cannot be read. A manifest that
-    does not fit the index beside it is of another save, and says nothing.
+    Attributes
+    ----------
+    lost
+        What it names, and is not there as it says.
+    problem
+        Why the manifest itself says nothing: it does not parse, or cannot be read.
+    note
+        Where it is not of this save, and so was ignored.
+    """
 
-    Reads the manifest, and looks at every file that it names; reads the index if one is lost.
+    lost: list[LostFile]
+    problem: StateFileError | None = None
+    note: str | None = None
+
+
+def hold_against_manifest(prefix: str, step: int) -> HeldAgainst:
+    """Hold the files of the step with that prefix against its manifest.
+
+    A manifest that does not fit the index beside it is of another save, and is ignored. An index
+    that is gone, or was cut, is lost as others are.
+
+    Without a manifest nothing is lost. Reads it, looks at every file that it names, and reads the
+    index if one is lost.
     """
     directory, _ = split(prefix)
+    path = join(directory, ckpt_manifest_name(step))
     try:
         manifest = read_step_manifest(directory, step)
-    except MonolithError:
-        return []
+    except MonolithError as error:
+        what = f"{error.what}: whether step {step} is whole is not known"
+        return HeldAgainst([], StateFileError(what, path=path, hint=_HINT))
     if manifest is None:
-        return []
+        return HeldAgainst([])
     store = store_of(prefix)
     found = [_lost(store, directory, step, file) for file in manifest.files]
     lost = [each for each in found if each is not None]
-    return lost if lost and _fits(manifest, prefix + INDEX_SUFFIX) else []
+    if lost and _is_stale(manifest, prefix + INDEX_SUFFIX):
+        note = f"{path}: of another save than the index beside it, and ignored"
+        return HeldAgainst([], note=note)
+    return HeldAgainst(lost)
 
 
 def _lost(store: Store, directory: str, step: int, file: ManifestFile) -> LostFile | None:
@@ -77,8 +110,15 @@ def _lost(store: Store, directory: str, step: int, file: ManifestFile) -> LostFi
     return LostFile(file.name, error)
 
 
-def _fits(manifest: Manifest, index: str) -> bool:
+def _is_stale(manifest: Manifest, index: str) -> bool:
+    """Whether another save wrote an index that is whole; none, or a part of one, tells nothing."""
     try:
-        return file_crc32c(index) == (manifest.index_bytes, manifest.index_crc32c)
+        found = file_crc32c(index)
+        if found == (manifest.index_bytes, manifest.index_crc32c):
+            return False
+        size = found[0]
+        with store_of(index).open(index) as file:
+            end = file.read(max(size - len(TABLE_END), 0), len(TABLE_END))
     except MonolithError:
         return False
+    return size >= manifest.index_bytes or end == TABLE_END

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from monolith_cli.storage.location import AnyPath
     from monolith_cli.storage.protocols import OpenFile
 
-__all__ = ["MAX_BLOCK_BYTES", "TableEntry", "format_table", "read_table"]
+__all__ = ["MAX_BLOCK_BYTES", "TABLE_END", "TableEntry", "format_table", "read_table"]
 
-_MAGIC = bytes.fromhex("57fb808b247547db")
+TABLE_END = bytes.fromhex("57fb808b247547db")
 _FOOTER_BYTES = 48
 _TRAILER_BYTES = 5
 _PLAIN, _SNAPPY = 0, 1
@@ -68,14 +68,14 @@ def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
     data_handle = _append_block(table, entries)
     meta_index_handle = _append_block(table, [])
     index_handle = _append_block(table, [(entries[-1][0], data_handle)])
-    footer = (meta_index_handle + index_handle).ljust(_FOOTER_BYTES - len(_MAGIC), b"\0")
-    return bytes(table + footer + _MAGIC)
+    footer = (meta_index_handle + index_handle).ljust(_FOOTER_BYTES - len(TABLE_END), b"\0")
+    return bytes(table + footer + TABLE_END)
 
 
 def _read(file: OpenFile, path: str) -> Iterator[TableEntry]:
     end = file.size - _FOOTER_BYTES
     footer = file.read(max(0, end), _FOOTER_BYTES)
-    if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
+    if len(footer) < _FOOTER_BYTES or not footer.endswith(TABLE_END):
         from monolith_cli.formats.magic import HEAD_BYTES, what_it_is
 
         known = what_it_is(file.read(0, HEAD_BYTES))

@@ -137,7 +137,9 @@ class CountsReport(Report):
         counts = self.counts
         differing = len(counts.differing)
         resized = len(counts.found.resized) if counts.found else 0
-        not_counted = len(counts.problems) - differing - resized
+        beside = counts.found.files.beside if counts.found else []
+        dumps = sum(problem not in beside for problem in counts.problems)
+        not_counted = dumps - differing - resized
         if not_counted:
             yield Text(f"not counted: {count_text(not_counted, 'dump')} not whole")
         if resized:

@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+_LEFT_OUT = "damaged or incomplete data was left out of the counts"
+_NOT_WHOLE = "the step is not whole, or nobody knows whether it is"
+
+
 def check_ckpt_info(
     path: str | None, dump: CkptInfo, rank_0: CkptInfo | None = None, extra: int = 0
 ) -> Comparison:
@@ -100,9 +104,10 @@ def settle_ckpt_info(
     """Check the file against the counts, or write it, or neither.
 
     Counts that leave out damaged data, or tables that are not whole, are neither checked nor
-    written; that is the failure. Those that leave out records of no table are not written, and no
-    file is right beside them. Nor is anything written, not even with `force`, where the file that
-    is there counts entries of tables that are gone: it is what is left to tell.
+    written; that is the failure. So are those of a step of which nobody knows if it is whole. Those
+    that leave out records of no table are not written, and no file is right beside them. Nor is
+    anything written, not even with `force`, where the file that is there counts entries of tables
+    that are gone: it is what is left to tell.
 
     Parameters
     ----------
@@ -141,12 +146,15 @@ def settle_ckpt_info(
             gone = _tables_gone(path, counts.everything(), counts.rank_0)
         if gone is not None:
             return Outcome(failure=gone)
+    beside = counts.found.files.beside if counts.found else []
+    left_out = bool(counts.skipped) or any(each not in beside for each in counts.problems)
     reason = reason_not_to_write(
         path,
         tables=bool(counts.tables),
         filtered=filtered,
         fid_version=fid_version,
-        skipped=not counts.is_whole,
+        skipped=left_out,
+        beside=bool(beside),
         extra=bool(counts.extra),
     )
     outcome = save_ckpt_info(
@@ -162,18 +170,19 @@ def settle_ckpt_info(
     )
     if not counts.is_whole:
         failure = skipped_error(counts.skipped) or counts.problems[0]
-        note = _not_compared(path) if check else outcome.note
+        why = _LEFT_OUT if left_out else _NOT_WHOLE
+        note = _not_compared(path, why) if check else outcome.note
         outcome = outcome._replace(failure=failure, note=note)
     return outcome
 
 
-def _not_compared(path: str | None) -> str:
+def _not_compared(path: str | None, why: str) -> str:
     """What a check says that compared nothing, as not everything could be counted."""
     if path is None:
         return "nothing was compared: there is no step"
     if not store_of(path).exists(path):
         return f"{path}: not there; nothing was compared"
-    return f"{path}: not compared, as damaged or incomplete data was left out of the counts"
+    return f"{path}: not compared, as {why}"
 
 
 def reason_not_to_write(
@@ -183,6 +192,7 @@ def reason_not_to_write(
     filtered: bool = False,
     fid_version: str = "v2",
     skipped: bool = False,
+    beside: bool = False,
     extra: bool = False,
 ) -> str | None:
     """Why counts must not become a ckpt.info file; None if they may.
@@ -199,6 +209,8 @@ def reason_not_to_write(
         The version of the fids that slots were taken from; the file holds v2 slots.
     skipped
         Damaged data was left out, or a table that is not whole.
+    beside
+        Something else is wrong with the step, such as its manifest.
     extra
         Records were left out that belong to no table.
     """
@@ -211,7 +223,9 @@ def reason_not_to_write(
     if fid_version != "v2":
         return f"the slots are those of {fid_version} feature ids"
     if skipped:
-        return "damaged or incomplete data was left out of the counts"
+        return _LEFT_OUT
+    if beside:
+        return _NOT_WHOLE
     if extra:
         return "records that no contents file promises were left out of the counts"
     return None

@@ -49,13 +49,14 @@ class FoundTables(NamedTuple):
         What is wrong with dumps of tables that are asked for, or may be: of a multi dump without
         its contents file nobody knows the tables. These tables are left out.
     filter_problems
-        What is wrong with occurrence filters; none where tables are picked.
+        What is wrong with occurrence filters, and with the step beside its dumps, such as a
+        manifest that does not parse; none where tables are picked.
     warnings
         What is odd and no error: a phrase each.
     files
         All dumps, whatever was asked for.
     others
-        Where tables are picked: what is wrong with dumps of others, and with filters.
+        Where tables are picked: what is wrong with dumps of others, with filters, and beside dumps.
     shared_names
         The names of all tables that share their files, whatever was asked for.
     resized
@@ -254,6 +255,7 @@ def _choose(
     names: frozenset[str],
 ) -> FoundTables:
     filters = [broken.error for broken in files.broken if broken.kind == "filter"]
+    filters += files.beside
     problems = [each.error for each in lost]
     every = FoundTables(tables, problems, filters, warnings, files, shared_names=names)
     if not patterns:

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from monolith_cli.checkpoint.inputs import StepInputs, write_step_inputs
-from monolith_cli.checkpoint.lost import lost_files
+from monolith_cli.checkpoint.lost import LostFile, hold_against_manifest
 from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.restart import restart_point
-from monolith_cli.errors import CorruptionError, MissingShardError, PathNotFoundError
+from monolith_cli.errors import (
+    CorruptionError,
+    MissingShardError,
+    PathNotFoundError,
+    StateFileError,
+)
+from monolith_cli.formats.leveldb_table import format_table
 from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
 from monolith_cli.samples.sample import write_sample
 from monolith_cli.tables.counts import CountOptions, count_checkpoint
@@ -54,6 +60,12 @@ def assets(model: Path) -> Path:
 
 def prefix(model: Path) -> str:
     return str(model / "model.ckpt-1000")
+
+
+def lost_files(prefix: str, step: int) -> list[LostFile]:
+    held = hold_against_manifest(prefix, step)
+    assert (held.problem, held.note) == (None, None)
+    return held.lost
 
 
 def cut(path: Path) -> None:
@@ -110,16 +122,67 @@ def test_a_manifest_of_another_save_is_ignored(model: Path) -> None:
     data = bytearray(index.read_bytes())
     data[0] ^= 1  # of the same size
     index.write_bytes(data)
-    assert lost_files(prefix(model), 1000) == []
-    index.unlink()
-    assert lost_files(prefix(model), 1000) == []
+    note = f"{model}/ckpt.manifest-1000: of another save than the index beside it, and ignored"
+    assert hold_against_manifest(prefix(model), 1000) == ([], None, note)
+    index.write_bytes(format_table([(b"", b"x")]))  # whole, and shorter
+    assert hold_against_manifest(prefix(model), 1000) == ([], None, note)
+    checkpoint = open_model_dir(model).checkpoint()
+    assert find_tables(checkpoint).problems == []
+    assert checkpoint.notes == [note]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"version": 9}'])
-def test_a_manifest_that_says_nothing_is_ignored(model: Path, text: str) -> None:
+@pytest.mark.parametrize("index_bytes", [None, 0, 5, 200, -1])
+def test_an_index_that_is_gone_or_was_cut_is_lost(model: Path, index_bytes: int | None) -> None:
     (assets(model) / USER).unlink()
-    (model / "ckpt.manifest-1000").write_text(text)
-    assert lost_files(prefix(model), 1000) == []
+    index = model / "model.ckpt-1000.index"
+    if index_bytes is None:
+        index.unlink()
+    else:
+        os.truncate(index, index.stat().st_size - 1 if index_bytes < 0 else index_bytes)
+    lost = [each.name for each in lost_files(prefix(model), 1000)]
+    assert lost == [index.name, f"model.ckpt-1000.assets/{USER}"]
+
+
+def damaged(path: Path, how: str) -> None:
+    if how == "directory":
+        path.unlink()
+        path.mkdir()
+    elif how == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif how == "cut":
+        os.truncate(path, path.stat().st_size - 20)
+    else:
+        path.write_text(how)
+
+
+OF_ANOTHER_STEP = (
+    '{"version": 1, "step": 7, "run_id": "", "index": {"bytes": 1, "crc32c": "00000000"},'
+    ' "files": [], "tables": []}'
+)
+
+
+@pytest.mark.parametrize(
+    "how", ["", "{}", '{"version": 9}', OF_ANOTHER_STEP, "cut", "directory", "pipe"]
+)
+def test_a_manifest_that_says_nothing(model: Path, how: str) -> None:
+    manifest = model / "ckpt.manifest-1000"
+    damaged(manifest, how)
+    (assets(model) / USER).unlink()
+    held = hold_against_manifest(prefix(model), 1000)
+    assert (held.lost, held.note) == ([], None)
+    assert isinstance(held.problem, StateFileError)
+    assert (held.problem.path, held.problem.kind) == (str(manifest), "bad_state_file")
+    assert "whether step 1000 is whole is not known" in held.problem.what
+    checkpoint = open_model_dir(model).checkpoint()
+    assert list(map(str, find_tables(checkpoint).filter_problems)) == [str(held.problem)]
+    assert list(map(str, find_tables(checkpoint, "*_item").others)) == [str(held.problem)]
+    assert list(map(str, list_checkpoint(checkpoint).problems)) == [str(held.problem)]
+    assert restart_point(model).step == 1000  # as without one
+
+
+def test_without_a_manifest(model: Path) -> None:
+    (assets(model) / USER).unlink()
     (model / "ckpt.manifest-1000").unlink()
     assert lost_files(prefix(model), 1000) == []
     assert find_tables(open_model_dir(model).checkpoint()).problems == []
@@ -257,6 +320,7 @@ def test_a_step_that_is_being_deleted_is_not_damaged(model: Path) -> None:
     (assets(model) / USER).unlink()
     assert [lost.name for lost in checkpoint.lost_files()] == [f"model.ckpt-1000.assets/{USER}"]
     (model / "model.ckpt-1000.index").unlink()
-    assert checkpoint.lost_files() == []
+    with pytest.raises(PathNotFoundError, match="gone: deleted since"):
+        checkpoint.lost_files()
     with pytest.raises(PathNotFoundError, match="gone: deleted since"):
         checkpoint.require()

@@ -17,6 +17,7 @@ from bundle_support import Stored, field
 from cli_support import MONOLITH, call, environment
 from dump_support import put_fixed64, write_model_dir
 
+from monolith_cli.formats.manifest import Manifest, write_manifest
 from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
 
 ENTRIES = [put_fixed64(1, n) for n in range(10)]
@@ -368,7 +369,7 @@ def test_what_else_is_there_has_a_name(model: Path) -> None:
     }
     for name in (*pools, *others, "model.ckpt-400_item_pool_1_0_2"):
         (model / name).write_bytes(b"123")
-    (model / "ckpt.manifest-300").touch()
+    write_manifest(model / "ckpt.manifest-300", Manifest(300, "", 0, "00000000", (), ()))
     done = call("ckpt", "show", "--json", model)
     assert done.code == 0
     assert {Path(file["path"]).name: file["what"] for file in done.document["files"]} == {

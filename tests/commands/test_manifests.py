@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from cli_support import call
+from cli_support import Done, call
 
 from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
 from monolith_cli.samples.sample import write_sample
@@ -82,3 +82,68 @@ def test_a_sample_in_place_of_the_step(model: Path) -> None:
     write_sample(model, entries=100, tables=1, force=True)
     assert call("ckpt-info", str(model)).code == 0
     assert call("ckpt", "show", str(model)).code == 0
+
+
+CHECKS = [*COMMANDS, ["table", "get", "5"], ["ckpt-info", "--dry-run"]]
+
+
+def check(model: Path, command: list[str]) -> Done:
+    first, *rest = command[:2] if command[0] in ("table", "ckpt") else command[:1]
+    given = command[len(rest) + 1 :]
+    return call(first, *rest, str(model), *given)
+
+
+@pytest.mark.parametrize("text", ["", "[", '{"version": 2}'])
+@pytest.mark.parametrize("command", CHECKS, ids=" ".join)
+def test_a_manifest_that_says_nothing(model: Path, command: list[str], text: str) -> None:
+    manifest = model / "ckpt.manifest-1000"
+    manifest.write_text(text)
+    user_of(model).unlink()
+    (model / "ckpt.info-1000").unlink()
+    done = check(model, command)
+    assert done.code == 4
+    assert done.err.splitlines()[-1].startswith(f"Error: {manifest}: ")
+    assert "whether step 1000 is whole is not known" in done.err
+    assert not (model / "ckpt.info-1000").exists()
+    assert "dump not whole" not in done.out
+
+
+def test_why_no_counts_were_written_beside_such_a_manifest(model: Path) -> None:
+    (model / "ckpt.manifest-1000").write_text("")
+    reason = "the step is not whole, or nobody knows whether it is"
+    assert f"{model}/ckpt.info-1000: not compared, as {reason}" in (
+        call("ckpt-info", "--check", str(model)).err
+    )
+    (model / "ckpt.info-1000").unlink()
+    assert f"no ckpt.info was written: {reason}" in call("ckpt-info", str(model)).err
+
+
+@pytest.mark.parametrize("size", [None, 200])
+@pytest.mark.parametrize("command", CHECKS, ids=" ".join)
+def test_an_index_that_is_gone_or_was_cut_hides_nothing(
+    model: Path, command: list[str], size: int | None
+) -> None:
+    user_of(model).unlink()
+    (model / "ckpt.info-1000").unlink()
+    [index] = model.glob("*.index")
+    if size is None:
+        index.unlink()
+    else:
+        os.truncate(index, size)
+    done = check(model, command)
+    assert done.code == 4
+    assert f"{user_of(model)}: missing: the manifest of step 1000 names it" in done.err
+    assert not (model / "ckpt.info-1000").exists()
+
+
+@pytest.mark.parametrize("command", CHECKS, ids=" ".join)
+def test_a_manifest_of_another_save_is_noted(model: Path, command: list[str]) -> None:
+    (model / "ckpt.info-1000").unlink()
+    user_of(model).unlink()
+    [index] = model.glob("*.index")
+    data = bytearray(index.read_bytes())
+    data[-20] ^= 1
+    index.write_bytes(data)
+    done = check(model, command)
+    note = f"{model}/ckpt.manifest-1000: of another save than the index beside it, and ignored"
+    assert note in done.err

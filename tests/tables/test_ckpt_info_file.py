@@ -180,7 +180,11 @@ class Counts:
         self.problems: list[CorruptionError] = []
         self.extra: dict[str, int] = {}
         self.found: Any = SimpleNamespace(
-            problems=[], others=[], shared_names=dump.feature_counts, holds_nothing=lambda: not dump
+            problems=[],
+            others=[],
+            files=SimpleNamespace(beside=[]),
+            shared_names=dump.feature_counts,
+            holds_nothing=lambda: not dump,
         )
         self.rank_0 = CkptInfo({}, {})
         self.skipped = [
