@@ -13,6 +13,7 @@ import os
 __all__ = [
     "AlreadyExistsError",
     "BarrierAlreadyPlacedError",
+    "BrokenExecutorError",
     "BusyError",
     "ChangedWhileReadError",
     "CorruptionError",
@@ -224,6 +225,12 @@ class StateFileError(CorruptionError):
     """A text file (`checkpoint`, `monolith_checkpoint`, `ckpt.info-*`) that does not parse."""
 
     kind = "bad_state_file"
+
+
+class BrokenExecutorError(MonolithError, RuntimeError):
+    """An executor that does not do the work it was given: a process of it died, for example."""
+
+    kind = "broken_executor"
 
 
 class UnfinishedWorkersError(MonolithError, RuntimeError):

@@ -15,6 +15,7 @@ from monolith_cli.failures import EXIT_CODES, Failure, Terminated, describe, rai
 CODES = {
     "AlreadyExistsError": 1,
     "BarrierAlreadyPlacedError": 5,
+    "BrokenExecutorError": 3,
     "BusyError": 5,
     "ChangedWhileReadError": 3,
     "CorruptionError": 4,

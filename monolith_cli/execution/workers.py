@@ -6,7 +6,7 @@ import os
 from threading import local
 from typing import TYPE_CHECKING, TypeVar
 
-from monolith_cli.errors import UsageError
+from monolith_cli.errors import BrokenExecutorError, UsageError
 from monolith_cli.execution.task import run_task
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class Workers:
         twice as many.
     executor
         Runs the tasks in place of threads of our own, and is not shut down. Tasks and results are
-        pickled if it needs that.
+        pickled if it needs that. It decides how many run at a time; twice `jobs` are given to it
+        before the first result is waited for, with one as many as with None. More than there are
+        processors here have to be asked for, where its own are elsewhere.
 
     Raises
     ------
@@ -51,6 +53,8 @@ class Workers:
     def __init__(self, jobs: int | None = 1, executor: Executor | None = None) -> None:
         if jobs is not None and jobs < 1:
             raise UsageError(f"{jobs} jobs: at least one task runs at a time")
+        if jobs == 1 and executor is not None:
+            jobs = None  # the default of most callers, with which the executor would be idle
         self.jobs = jobs or usable_processors()
         self._executor = executor
         self._pool: Any = None
@@ -61,19 +65,33 @@ class Workers:
         return self.jobs == 1 and self._executor is None
 
     def submit(self, task: Task[R]) -> Future[R]:
-        """Have a task run by somebody else."""
-        future: Future[R] = self._running().submit(run_task, task)
+        """Have a task run by somebody else.
+
+        Raises
+        ------
+        BrokenExecutorError
+            The executor takes none any more, or no thread can be started.
+        """
+        try:
+            future: Future[R] = self._running().submit(run_task, task)
+        except RuntimeError as error:
+            raise BrokenExecutorError(f"no task can be started: {error}") from error
         return future
 
     def run(self, task: Task[R]) -> R:
-        """Have one task run, and wait for it."""
-        return task.run() if self.alone else self.submit(task).result()
+        """Have one task run, and wait for it. Raises what it raises, and as `in_order`."""
+        return task.run() if self.alone else _result(self.submit(task))
 
     def in_order(self, tasks: Iterable[T]) -> Generator[tuple[T, Any], None, None]:
         """Tasks and their results in order, whoever is done first; errors come in it, too.
 
         Close it (`contextlib.closing`) where it may not be read to the end: what waits is then
         called off, and what runs is waited for.
+
+        Raises
+        ------
+        BrokenExecutorError
+            The executor takes no task any more, or has lost one.
         """
         if self.alone:
             for task in tasks:
@@ -87,10 +105,10 @@ class Workers:
                 waiting.append((task, self.submit(task)))
                 if len(waiting) == 2 * self.jobs:
                     first, future = waiting.popleft()
-                    yield first, future.result()
+                    yield first, _result(future)
             while waiting:
                 first, future = waiting.popleft()
-                yield first, future.result()
+                yield first, _result(future)
         finally:
             if waiting:
                 self._call_off([future for _, future in waiting])
@@ -129,6 +147,19 @@ class Workers:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _result(future: Future[R]) -> R:
+    try:
+        return future.result()
+    except Exception as error:
+        from concurrent.futures import BrokenExecutor, CancelledError
+
+        if isinstance(error, BrokenExecutor):
+            raise BrokenExecutorError(f"the work was not done: {error}") from error
+        if isinstance(error, CancelledError):
+            raise BrokenExecutorError("the work was called off by its executor") from error
+        raise
 
 
 ALONE = Workers()

@@ -64,7 +64,7 @@ def read_columns(
         Which entries.
     jobs, executor
         Who reads: so many threads (None: as many as there are processors), or an executor that is
-        handed in.
+        handed in, as in `Dump`.
 
     Returns
     -------

@@ -213,8 +213,8 @@ def count_checkpoint(
     progress
         Called with the uncompressed bytes read so far, and those to read.
     executor
-        Does the work in place of threads of its own, and is not shut down; `options.jobs` is then
-        how many tasks it does at a time.
+        Does the work in place of threads of its own, and is not shut down. It is given twice
+        `options.jobs` tasks at a time, with one job as many as with None.
 
     Raises
     ------
@@ -224,6 +224,8 @@ def count_checkpoint(
         Damage, unless it is to be skipped; a table that is not whole, unless `options.partial`.
     TableNotFoundError
         A pattern matches no table.
+    BrokenExecutorError
+        The executor did not do its work.
     PathNotFoundError, NotReadableError
         The checkpoint was deleted meanwhile, or cannot be read.
     """

@@ -54,7 +54,8 @@ class Dump:
         At most so many entries; None for all.
     jobs, executor
         Who reads where there is no limit: so many threads (None: as many as there are processors),
-        or an executor that is handed in. The order does not depend on it.
+        or an executor that is handed in, which has twice as many tasks at a time, with one job as
+        many as with None. The order does not depend on it.
     progress
         Called with the uncompressed bytes read so far, and those to read.
 
@@ -75,6 +76,8 @@ class Dump:
         No such format, column, partition or version of feature ids, or `limit` or `jobs` < 1.
     CursorError
         `offset` points at no record of the partition.
+    BrokenExecutorError
+        While iterating: the executor did not do its work.
     CorruptionError
         While iterating, after all entries before it: damage, unless it is to be skipped.
     """

@@ -11,14 +11,14 @@ from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, NamedTuple
 
 import dump_support as ds
 import numpy as np
 import pytest
 from table_support import SKIP, checkpoint_of, flip, open_all
 
-from monolith_cli.errors import ChangedWhileReadError, CorruptionError
+from monolith_cli.errors import BrokenExecutorError, ChangedWhileReadError, CorruptionError
 from monolith_cli.execution.task import Partial, run_task
 from monolith_cli.execution.workers import Workers
 from monolith_cli.formats.tfrecord import DumpFile
@@ -77,6 +77,20 @@ def told(value: Any) -> Any:
 def processes() -> Iterator[Executor]:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         yield pool
+
+
+class Dies(NamedTuple):
+    def run(self) -> None:
+        os._exit(1)
+
+
+def test_a_process_that_dies() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        workers = Workers(2, pool)
+        for _ in range(2):
+            with pytest.raises(BrokenExecutorError, match="terminated abruptly") as caught:
+                workers.run(Dies())
+            assert caught.value.kind == "broken_executor"
 
 
 @pytest.fixture

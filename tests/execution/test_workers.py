@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from monolith_cli.errors import BrokenExecutorError
 from monolith_cli.execution.task import Partial
 from monolith_cli.execution.workers import ALONE, Workers, is_given_up, usable_processors
 
@@ -113,6 +114,31 @@ def test_an_executor_that_is_handed_in_is_not_shut_down() -> None:
             next(unfinished)
             unfinished.close()
         assert mine.submit(Square(6).run).result() == (36, "mine_0")
+
+
+def test_an_executor_is_kept_busy_by_default() -> None:
+    with ThreadPoolExecutor(1) as mine:
+        assert Workers(1, mine).jobs == Workers(None, mine).jobs == usable_processors()
+        assert Workers(5, mine).jobs == 5
+
+
+def test_an_executor_that_takes_nothing_any_more() -> None:
+    mine = ThreadPoolExecutor(1)
+    mine.shutdown()
+    workers = Workers(2, mine)
+    with pytest.raises(BrokenExecutorError, match="no task can be started: cannot schedule"):
+        workers.run(Square(2))
+    with pytest.raises(BrokenExecutorError, match="no task can be started: cannot schedule"):
+        list(workers.in_order([Square(2)]))
+
+
+def test_an_executor_that_is_shut_down_by_its_owner() -> None:
+    mine = ThreadPoolExecutor(1)
+    done = Workers(2, mine).in_order([Square(1), Square(2, 0.05), Square(3), Square(4), Square(5)])
+    next(done)
+    mine.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(BrokenExecutorError):
+        list(done)
 
 
 # --- partials -------------------------------------------------------------------------------
