@@ -10,6 +10,7 @@ byte that readline puts in; zsh and fish quote by themselves.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Asking", "Line", "answer", "complete"]
 
 VARIABLE = "_MONOLITH_COMPLETE"
+END_OF_OPTIONS = "--"
 KINDS = {"dir": "dirs", "file": "files"}
 
 
@@ -75,6 +77,7 @@ def complete(cli: click.Command, instruction: str, args: Sequence[str]) -> bool:
     if what == "source":
         print(SCRIPTS[shell])
         return True
+    gc.disable()  # thousands of names are no garbage, and the process ends with them
     try:
         text = _FACES[shell](cli, args)
     except Exception:  # there is nobody to tell
@@ -88,18 +91,38 @@ def answer(cli: click.Command, line: Line) -> Answer:
     from click.shell_completion import ShellComplete
 
     shell = ShellComplete(cli, {"obj": Asking(line)}, "monolith", VARIABLE)
-    items = shell.get_completions(line.before, line.current)
-    prefix = _option_of(line.current)
+    prefix = _option_of(line)
+    value = line.current.removeprefix(prefix)
+    # Click takes whatever begins with a dash for an option: it is asked for all, then.
+    is_odd = value.startswith("-") and bool(prefix or END_OF_OPTIONS in line.before)
+    items = shell.get_completions(_without_options(line.before), prefix + ("" if is_odd else value))
     for item in items:
         if item.type in KINDS:
             return Answer(KINDS[item.type], prefix, [])
-    return Answer("values", prefix, [(prefix + item.value, item.help) for item in items])
+    return Answer(
+        "values",
+        prefix,
+        [
+            (prefix + item.value, item.help)
+            for item in items
+            if not is_odd or item.value.startswith(value)
+        ],
+    )
 
 
-def _option_of(current: str) -> str:
+def _option_of(line: Line) -> str:
     """`--table=` of `--table=user`, whose value alone the candidates are; else nothing."""
-    name, equals, _ = current.partition("=")
-    return name + equals if equals and name.startswith("-") else ""
+    name, equals, _ = line.current.partition("=")
+    is_option = name.startswith("-") and END_OF_OPTIONS not in line.before
+    return name + equals if equals and is_option else ""
+
+
+def _without_options(before: list[str]) -> list[str]:
+    """The words, none of which is an option behind `--`: for Click the last might be one."""
+    if END_OF_OPTIONS not in before:
+        return before
+    end = before.index(END_OF_OPTIONS) + 1
+    return before[:end] + [f"./{word}" if word.startswith("-") else word for word in before[end:]]
 
 
 def _bash(cli: click.Command, args: Sequence[str]) -> str:
@@ -131,13 +154,18 @@ def _bash(cli: click.Command, args: Sequence[str]) -> str:
 def _zsh(cli: click.Command, args: Sequence[str]) -> str:
     """Fields, each with a NUL behind it: kind, prefix, then by candidate its value and its help.
 
+    Where none has a help the kind is `plain`, and there are only values: zsh takes long for loops.
+
     The arguments are the number of words up to the cursor, and all words as they are typed.
     """
     count, words = int(args[0]), [unquote(word, BASH).value for word in args[1:]]
     found = answer(cli, Line(words[1 : count - 1], words[count - 1], words[count:]))
-    fields = [found.kind, found.prefix]
+    is_plain = bool(found.items) and not any(text for _, text in found.items)
+    fields = ["plain" if is_plain else found.kind, found.prefix]
     for value, text in found.items:
-        fields += [value.removeprefix(found.prefix), text or ""]
+        fields.append(value.removeprefix(found.prefix))
+        if not is_plain:
+            fields.append(text or "")
     return "".join(f"{field}\0" for field in fields)
 
 

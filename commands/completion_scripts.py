@@ -36,6 +36,10 @@ _monolith_completion() {
     case $reply[1] in
         dirs) _path_files -/ ;;
         files) _files ;;
+        plain)
+            plain=("${(@)reply[3,-2]}")
+            compadd -V monolith -a plain
+            ;;
         values)
             for value text in "${(@)reply[3,-2]}"; do
                 if [[ -n $text ]]; then

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, cast
 from click.shell_completion import CompletionItem
 
 from monolith_cli.commands.types import COLUMNS
+from monolith_cli.errors import MonolithError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import click
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
@@ -36,10 +35,13 @@ def files(ctx: click.Context, incomplete: str) -> list[Item]:
 
 
 def steps(ctx: click.Context, incomplete: str) -> list[Item]:
-    """The steps that can be read, the newest first, and the words that stand for some."""
+    """The words that stand for some steps, and the steps that can be read, the newest first."""
     from monolith_cli.checkpoint.model_dir import open_model_dir
 
-    offer = open_model_dir(_model_dir(ctx)).offer()
+    try:
+        offer = open_model_dir(_model_dir(ctx)).offer()
+    except MonolithError:  # the words mean something wherever MODEL_DIR will be
+        return _step_items(ctx, [], None, incomplete)
     found = [str(step) for step in reversed(offer.by_step)]
     return _step_items(ctx, found, offer.latest.step if offer.latest else None, incomplete)
 
@@ -48,11 +50,12 @@ def input_steps(ctx: click.Context, incomplete: str) -> list[Item]:
     """The steps at which the workers' inputs have states, the highest first."""
     worker = _whole(ctx).get("worker")  # one, or several, or none
     wanted = worker if isinstance(worker, tuple) else () if worker is None else (worker,)
-    by_worker = _input_steps(ctx)
+    try:
+        by_worker = _input_steps(ctx)
+    except MonolithError:
+        by_worker = {}
     states = [steps for worker, steps in by_worker.items() if worker in wanted or not wanted]
     found = sorted({step for steps in states for step in steps}, reverse=True)
-    if not found:
-        return []
     return _step_items(ctx, [str(step) for step in found], None, incomplete)
 
 
@@ -60,7 +63,7 @@ def tables(ctx: click.Context, incomplete: str) -> list[Item]:
     """The names of the tables of the step."""
     from monolith_cli.tables.names import table_names
 
-    return _items(table_names(_checkpoint(ctx)), incomplete)
+    return [CompletionItem(name) for name in table_names(_checkpoint(ctx), incomplete)]
 
 
 def slots(ctx: click.Context, incomplete: str) -> list[Item]:
@@ -95,10 +98,6 @@ def columns(ctx: click.Context, incomplete: str) -> list[Item]:
     return _listed(dict.fromkeys(COLUMNS), incomplete)
 
 
-def _items(values: Iterable[str], incomplete: str) -> list[Item]:
-    return [CompletionItem(value) for value in values if value.startswith(incomplete)]
-
-
 def _listed(values: dict[str, str | None] | dict[str, str], incomplete: str) -> list[Item]:
     """Candidates for the last of several values with commas between."""
     given, comma, last = incomplete.rpartition(",")
@@ -115,11 +114,13 @@ def _step_items(
     option = next(each for each in ctx.command.params if each.name == "step")
     words = (option.metavar or "").split("|")[1:]  # of N|latest|all
     items = [
-        CompletionItem(word, help=f"step {latest}" if word == "latest" and latest else None)
+        CompletionItem(
+            word, help=f"step {latest}" if word == "latest" and latest is not None else None
+        )
         for word in words
         if word.startswith(incomplete)
     ]
-    return items + _items(steps, incomplete)
+    return items + [CompletionItem(step) for step in steps if step.startswith(incomplete)]
 
 
 def _input_steps(ctx: click.Context) -> dict[int, list[int]]:
@@ -139,7 +140,10 @@ def _checkpoint(ctx: click.Context) -> Checkpoint:
 
 def _model_dir(ctx: click.Context) -> str:
     """MODEL_DIR, which the line may have behind the cursor."""
-    return cast(str, _whole(ctx)["model_dir"])
+    given = cast("str | None", _whole(ctx)["model_dir"])
+    if given is None:
+        raise UsageError("no MODEL_DIR so far")
+    return given
 
 
 def _whole(ctx: click.Context) -> dict[str, object]:

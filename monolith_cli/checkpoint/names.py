@@ -82,6 +82,10 @@ class _Pattern:
         return self._compiled(filename)
 
     @cached_property
+    def split(self) -> Callable[[str], list[str | int]]:
+        return re.compile(self._text).split
+
+    @cached_property
     def _compiled(self) -> Callable[[str], re.Match[str] | None]:
         return re.compile(self._text).fullmatch
 
@@ -116,6 +120,7 @@ _ITEM_POOL = _Pattern(
 _OLD_ITEM_POOL = _Pattern(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?", "item_pool_")
 # A killed `Store.put`, ours or TensorFlow's.
 _KILLED = _Pattern(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}", ".tmp")
+_DIGITS = _Pattern("([0-9]+)")
 _INPUT = _Pattern(r"input(_.+)?\.ckpt", "input")
 _INPUT_WORKER = _Pattern(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
 
@@ -279,7 +284,7 @@ def input_state_name(worker: int) -> str:
 
 def natural_key(name: str) -> list[str | int]:
     """A sort key that takes digits as numbers: `ps_2` before `ps_10`."""
-    key: list[str | int] = re.split("([0-9]+)", name)
+    key: list[str | int] = _DIGITS.split(name)
     try:
         key[1::2] = map(int, key[1::2])  # other scripts' digits are in the text between
     except ValueError:  # more digits than are taken for a number

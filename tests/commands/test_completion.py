@@ -68,6 +68,23 @@ def test_steps(model: Path, command: list[str], words: list[str]) -> None:
     assert helps(*command, model, "--step")["latest"] == "step 1000"
 
 
+@pytest.mark.parametrize("place", ["before", "none", "empty", "wrong"])
+def test_the_words_for_steps_need_no_directory(tmp_path: Path, place: str) -> None:
+    (tmp_path / "empty").mkdir()
+    where = () if place == "before" else (tmp_path / place,)
+    assert completed("ckpt-info", *where, "--step") == ["latest", "all"]
+    assert completed("table", "dump", *where, "--step") == ["latest"]
+    assert completed("table", "ls", *where, current="--step=a") == ["--step=all"]
+    assert completed("iterator", "show", *where, "--step") == ["latest"]
+    assert completed("ckpt-info", *where, "--step", current="1") == []
+
+
+def test_step_0(tmp_path: Path) -> None:
+    write_model_dir(tmp_path, 0, singles={"t": []})
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-0"\n')
+    assert helps("ckpt-info", tmp_path, "--step") == {"latest": "step 0", "all": None, "0": None}
+
+
 def test_tables(model: Path) -> None:
     for command in (["ckpt-info"], ["table", "ls"], ["table", "dump"], ["table", "get"]):
         assert completed(*command, model, "--table") == ["item", "user", "user:b"]
@@ -75,9 +92,48 @@ def test_tables(model: Path) -> None:
         assert completed(*command, model, current="--table=user:") == ["--table=user:b"]
 
 
+def test_names_like_options(tmp_path: Path) -> None:
+    write_model_dir(tmp_path / "model", singles={"--flag": [], "--other": [], "user": []})
+    line = ("table", "ls", tmp_path / "model")
+    assert completed(*line, current="--table=--f") == ["--table=--flag"]
+    assert completed(*line, current="--table=-") == ["--table=--flag", "--table=--other"]
+    assert completed(*line, current="--table=") == [
+        f"--table={name}" for name in ("--flag", "--other", "user")
+    ]
+
+
+def test_nothing_behind_dashes_is_an_option(model: Path) -> None:
+    for before, current in (
+        (("--table",), ""),
+        (("--table",), "us"),
+        ((), "--table=us"),
+        ((), "--tab"),
+        (("--step",), "lat"),
+    ):
+        assert completed("table", "ls", model, "--", *before, current=current) == []
+        assert completed("table", "get", model, "--", *before, current=current) == []
+    assert answer(cli, Line(["table", "ls", "--"], "--mo", [])).kind == "dirs"
+    hold = ["barrier", "hold", "model", "--", "rsync"]
+    assert answer(cli, Line([*hold, "--owner"], "", [])).kind == "files"
+    assert answer(cli, Line(hold, "--owner=x", [])).kind == "files"
+
+
 def test_tables_that_share_files(tmp_path: Path) -> None:
     write_model_dir(tmp_path / "model", multis={"M": {"b": [], "a\nx": []}}, singles={"c": []})
     assert completed("table", "ls", tmp_path / "model", "--table") == ["a\nx", "b", "c"]
+
+
+def test_odd_numbers_are_no_first_file(tmp_path: Path) -> None:
+    write_model_dir(tmp_path, singles={"t_10": [b""], "t_9": [b""]})
+    assets = next(tmp_path.glob("*.assets"))
+    for name in ("a-00000-of-1", "b-00000-of-000002", "-00000-of-00001", "c-00001-of-00002"):
+        (assets / name).write_bytes(b"")
+    for name in ("d-00000-of-100000", "e-00000-of-00001-00000-of-00001", "f\n-00000-of-00001"):
+        (assets / name).write_bytes(b"")
+    (assets / "g-00000-of-00001-00001-of-00002").write_bytes(b"")
+    (assets / f"h-00000-of-{5 * '٣'}").write_bytes(b"")
+    names = ["d", "e-00000-of-00001", "f\n", "t_9", "t_10"]
+    assert completed("table", "ls", tmp_path, "--table") == names
 
 
 def test_tables_of_one_assets_directory_and_of_an_export(model: Path, tmp_path: Path) -> None:
@@ -157,10 +213,8 @@ def test_options_and_commands() -> None:
     "line",
     [
         "monolith table ls {} --table ",
-        "monolith table dump {} --step ",
         "monolith ckpt-info {} --slot ",
         "monolith iterator show {} --worker ",
-        "monolith iterator show {} --step ",
         "monolith table ls --table ",
     ],
 )
@@ -194,7 +248,8 @@ def test_pipes_are_not_waited_for(model: Path) -> None:
     assert completed("table", "ls", model, "--table") == ["item", "user", "user:b"]
     os.unlink(model / "checkpoint")
     os.mkfifo(model / "checkpoint")
-    assert asked("bash_complete", f"monolith table ls {model} --step ", "", "").out == "values\n"
+    done = asked("bash_complete", f"monolith table ls {model} --step ", "", "")
+    assert done.out == "values\nlatest\nall\n"
 
 
 def test_no_data_is_read(model: Path) -> None:
@@ -223,7 +278,7 @@ def test_zsh_has_fields(model: Path) -> None:
     done = asked("zsh_complete", 4, *words)
     assert done.out == "values\0--slot=\x003\x001 entry\x0035\x001,200 entries\0"
     done = asked("zsh_complete", 4, "monolith", "ckpt-info", "--table", "'it", str(model))
-    assert done.out == "values\0\0item\0\0"
+    assert done.out == "plain\0\0item\0"
 
 
 def test_fish_has_candidates_with_help(model: Path) -> None:
