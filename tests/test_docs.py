@@ -17,14 +17,16 @@ from typing import Any, TypeGuard
 
 import click
 import pytest
-from cli_support import MONOLITH, environment
+from cli_support import MONOLITH, call, environment
 from iterator_support import write_job
 
+from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
 from monolith_cli.cli import COMMANDS, cli
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.control.service import TOKEN_FILE, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE
 from monolith_cli.failures import EXIT_CODES
 from monolith_cli.reports.keys import OUTPUTS
+from monolith_cli.samples.sample import write_sample
 
 ROOT = Path(__file__).parents[1]
 
@@ -304,6 +306,29 @@ def test_options_exist(page: Path) -> None:
         for command in re.findall(r"\bmonolith [^|;)]*", line):
             for option in re.findall(r"(?<= )--[a-z-]+", command):
                 assert option in known, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_are_where_a_page_says(page: Path) -> None:
+    """A name is public in the module that is named with it."""
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    for names, module in re.findall(r"((?:`\w+`(?:, | and )?)+) of `(monolith_cli[\w.]*)`", text):
+        public = __import__(module, fromlist=["__all__"]).__all__
+        assert set(re.findall(r"\w+", names)) - {"and"} <= set(public), module
+
+
+def test_what_is_said_of_a_file_that_was_cut_short_is_explained(tmp_path: Path) -> None:
+    write_sample(tmp_path, entries=100)
+    made = make_manifest(str(tmp_path), "model.ckpt", 1000, "run", workers=[], entries={})
+    write_step_manifest(str(tmp_path), made)
+    data = next(tmp_path.glob("*.assets/*"))
+    os.truncate(data, 5)
+    done = call("ckpt", "show", tmp_path)
+    assert done.code == 4
+    rows = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs" / "terminal.md").read_text(), re.M)
+    patterns = {row: re.sub(r"\d+", r"\\d+", re.escape(row).replace("…", ".*")) for row in rows}
+    explained = [row for row, pattern in patterns.items() if re.search(pattern, done.err)]
+    assert explained == ["has 9 bytes, but 12 in the manifest …"], done.err
 
 
 def test_library_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
