@@ -73,6 +73,7 @@ KINDS = {
     "unfinished_command": "a command that changes a directory was cut off, and must be run again",
     "original_job": "something that a job with the original service does not offer",
     "unfinished_workers": "workers have not saved their input in time",
+    "broken_executor": "an executor that was handed in did not do its work",
     "timed_out": "time ran out",
     "may_be_done": "time ran out, and the job may still do what it was asked for",
     "usage": "wrong usage",
