@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import (
     HASH_FILTER_PREFIX,
+    INPUT_WORKER_PREFIX,
     META_SUFFIX,
+    ShardName,
     natural_key,
     parse_shard_name,
     shard_name,
@@ -49,7 +51,8 @@ class AssetsListing(NamedTuple):
         What is wrong with dumps of tables that have all files, but one of another size than the
         step's manifest says; by base name.
     beside
-        What is wrong with the step, and with no dump: a manifest that says nothing.
+        What is wrong with the step, and with no dump: a file that the manifest names, as one of the
+        dense variables, or a manifest that says nothing.
     """
 
     singles: dict[str, ShardSet]
@@ -127,26 +130,36 @@ def list_assets(*directories: str) -> AssetsListing:
     )
 
 
-def note_lost(listing: AssetsListing, lost: Sequence[LostFile]) -> None:
+def note_lost(listing: AssetsListing, lost: Sequence[LostFile], assets: str) -> None:
     """Count dumps that lack a file of the step's manifest as broken, and note those resized.
 
-    An occurrence filter that is resized is broken, too: nobody reads on behind its damage.
+    An occurrence filter that is resized is broken, too: nobody reads on behind its damage. A file
+    of no dump is noted beside them, but for an iterator's state, for which there is an older one.
 
     Parameters
     ----------
     lost
-        Of the manifest's files in the assets directory those that are not as it says. A dump that
-        is broken anyway stays what it is.
+        Of the manifest's files those that are not as it says. A dump that is broken anyway stays
+        what it is.
+    assets
+        The name of the assets directory.
     """
     broken = {each.base for each in listing.broken}
-    contents = {name.base for each in lost if (name := parse_shard_name(name_of(each.name)))}
+    shards: list[tuple[ShardName, CorruptionError]] = []
     for each in lost:
-        name = parse_shard_name(name_of(each.name))
-        base = name.base.removesuffix(META_SUFFIX) if name else ""
-        if name is None or base in broken:
+        directory, _, filename = each.name.rpartition("/")
+        name = parse_shard_name(filename) if directory == assets else None
+        if name is not None:
+            shards.append((name, each.error))
+        elif not filename.startswith(INPUT_WORKER_PREFIX):
+            listing.beside.append(each.error)
+    contents = {name.base for name, _ in shards}
+    for name, error in shards:
+        base = name.base.removesuffix(META_SUFFIX)
+        if base in broken:
             continue
-        if not isinstance(each.error, MissingShardError) and base not in listing.hash_filters:
-            listing.resized.setdefault(base, each.error)
+        if not isinstance(error, MissingShardError) and base not in listing.hash_filters:
+            listing.resized.setdefault(base, error)
             continue
         is_multi = base in listing.multis or base + META_SUFFIX in contents
         sets = list(listing.multis.pop(base, ()))
@@ -154,8 +167,8 @@ def note_lost(listing: AssetsListing, lost: Sequence[LostFile]) -> None:
             sets += [whole.pop(base)] if base in whole else []
         is_filter = base.startswith(HASH_FILTER_PREFIX)
         kind = "filter" if is_filter else "multi" if is_multi else "single"
-        paths = [path for shards in sets for path in shards.paths]
-        listing.broken.append(BrokenSet(base, kind, each.error, paths))
+        paths = [path for shards_of in sets for path in shards_of.paths]
+        listing.broken.append(BrokenSet(base, kind, error, paths))
         listing.resized.pop(base, None)
         broken.add(base)
 

@@ -199,10 +199,9 @@ class Checkpoint:
             raise
         listing.broken.extend(BrokenSet("", "server", each, []) for each in self.problems)
         if self.prefix is not None:
-            within = f"{name_of(self.prefix)}{ASSETS_SUFFIX}/"
             held = self.held_against_manifest()
             if held is not None:
-                note_lost(listing, [each for each in held.lost if each.name.startswith(within)])
+                note_lost(listing, held.lost, f"{name_of(self.prefix)}{ASSETS_SUFFIX}")
                 listing.beside.extend([held.problem] if held.problem else [])
         if listing.broken:
             self.require()  # being deleted, it is not damaged

@@ -94,18 +94,19 @@ def list_checkpoint(checkpoint: Checkpoint) -> CheckpointListing:
         for lost in checkpoint.lost_files()
         if "/" not in lost.name and lost.error.path not in known  # tables have their own
     ]
+    known.update(problem.path for problem in problems)
     tables: list[TableListing] = []
     table_bytes: int | None = None
     warnings: list[str] = []
     try:
         found = find_tables(checkpoint)
         lost = [*found.problems, *found.filter_problems]
-        problems += lost
+        problems += [each for each in lost if each.path not in known]
         gone = gone_error(checkpoint.ckpt_info_path, found)
         problems += [gone] if gone and not lost else []
         warnings = found.warnings
         tables = list(_tables(found))
-        if not lost:
+        if all(each in found.files.beside for each in lost):
             table_bytes = sum(shards.stored_bytes for shards in found.files.sets())
     except MonolithError as error:
         problems.append(error)

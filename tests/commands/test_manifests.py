@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from cli_support import Done, call
 
-from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
+from monolith_cli.checkpoint.manifests import (
+    make_manifest,
+    read_step_manifest,
+    write_step_manifest,
+)
+from monolith_cli.formats.manifest import ManifestFile
 from monolith_cli.samples.sample import write_sample
 
 USER = "MonolithHashTable_user-00000-of-00001"
@@ -147,3 +152,28 @@ def test_a_manifest_of_another_save_is_noted(model: Path, command: list[str]) ->
     done = check(model, command)
     note = f"{model}/ckpt.manifest-1000: of another save than the index beside it, and ignored"
     assert note in done.err
+
+
+@pytest.mark.parametrize("command", CHECKS, ids=" ".join)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.ckpt-1000.data-00000-of-00001",
+        "model.ckpt-1000.assets/vocabulary",
+        "model.ckpt-1000.assets/inner/t-00000-of-00001",
+    ],
+)
+def test_a_file_of_no_table_that_is_gone(model: Path, command: list[str], name: str) -> None:
+    manifest = read_step_manifest(str(model), 1000)
+    assert manifest is not None
+    known = [file for file in manifest.files if file.name != name]
+    write_step_manifest(
+        str(model), manifest._replace(files=(*known, ManifestFile(name, size_bytes=7)))
+    )
+    (model / name).unlink(missing_ok=True)
+    (model / "ckpt.info-1000").unlink()
+    done = check(model, command)
+    assert (done.code, done.err.count(str(model / name))) == (4, 1)
+    assert done.err.splitlines()[-1].startswith(f"Error: {model / name}: ")
+    assert not (model / "ckpt.info-1000").exists()
+    assert "dump not whole" not in done.out
