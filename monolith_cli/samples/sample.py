@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint import names as file_names
 from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
+from monolith_cli.execution.workers import Workers, is_given_up, usable_processors
 from monolith_cli.fid import V2_SIGNATURE_BITS
 from monolith_cli.formats import checkpoint_state
 from monolith_cli.storage.atomic import atomic_write, left_behind, temporary_path
@@ -19,7 +19,9 @@ from monolith_cli.storage.location import as_location
 from monolith_cli.storage.store import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    import os
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
     from typing import Any, TypeAlias
 
     import numpy as np
@@ -97,6 +99,8 @@ def write_sample(
     step: int = 1000,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    jobs: int | None = None,
+    executor: Executor | None = None,
 ) -> Sample:
     """Write a model directory with one checkpoint: dense variables and hash tables.
 
@@ -138,11 +142,17 @@ def write_sample(
         then lists this one alone; the rest stays.
     progress
         Called with the entries written so far, and those to write; by one thread at a time.
+    jobs, executor
+        Who writes: so many threads (None: as many as there are processors, 4 at most), or an
+        executor that is handed in, which has twice as many files at a time; `progress` is then
+        called when a file is complete. The bytes do not depend on it.
 
     Raises
     ------
     UsageError
         A number is out of range, there is no such optimizer, or the path is a URL.
+    BrokenExecutorError
+        The executor did not do its work. No tables are left behind then.
     AlreadyExistsError
         The directory is not empty, or the path is a file.
     WriteError
@@ -154,16 +164,25 @@ def write_sample(
     directory = Path(local_path(as_location(path)))
     plans = _plan_tables(entries, tables, multi)
     recipe = _Recipe(dim, seed, optimizer, varied)
+    if jobs is None and executor is None:
+        jobs = min(4, usable_processors())
+    workers = Workers(jobs, executor)
     with _refusals(directory):
         _prepare(directory, force)
         prefix = directory / f"{file_names.MODEL_BASE}-{step}"
         _remove_left_behind(directory, prefix.name)
         with _replacing_directory(Path(f"{prefix}{file_names.ASSETS_SUFFIX}")) as assets:
             with contextlib.ExitStack() as dumps:
-                jobs = (_multi_jobs if multi else _single_jobs)(
-                    assets, plans, shards, recipe, dumps
-                )
-                _run(jobs, _Writing(entries, progress))
+                tell = _Tell(entries, progress)
+                # What holds a lock goes to no other process.
+                every_chunk = tell if executor is None else None
+                make = _multi_tasks if multi else _single_tasks
+                tasks = make(assets, plans, shards, recipe, dumps, every_chunk)
+                with workers, contextlib.closing(workers.in_order(tasks)) as done:
+                    for task, contents in done:
+                        task.dump.keep(task.shard, contents)
+                        if every_chunk is None:
+                            tell(sum(contents.values()))
             stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
             _write_dense(prefix, step, dim, seed)
             for name in (file_names.ckpt_info_name(step), file_names.ckpt_manifest_name(step)):
@@ -204,14 +223,29 @@ class _Part(NamedTuple):
     entries: int
 
 
-class _Job(NamedTuple):
-    """A file of a dump, and the parts of tables that it gets."""
+class _ShardTask(NamedTuple):
+    """A file of a dump, and the parts of tables that it gets; `tell` hears of each chunk."""
 
     dump: DumpWriter
     shard: int
     parts: list[_Part]
     multi: bool
     recipe: _Recipe
+    tell: Callable[[int], None] | None
+
+    def run(self) -> dict[str, int]:
+        """Write the file; its entries by table. Raises `WriteError`."""
+        with self.dump.shard(self.shard) as writer:
+            for part in self.parts:
+                if self.multi:
+                    writer.begin(part.plan.table.name)
+                for framed, entries in _framed_entries(part, self.recipe):
+                    if is_given_up():
+                        return {}  # nobody hears it
+                    writer.write_framed(framed, entries)
+                    if self.tell is not None:
+                        self.tell(entries)
+        return self.dump.contents(self.shard)
 
 
 def _default_shards(entries: int, tables: int, multi: bool) -> int:
@@ -269,70 +303,53 @@ def _parts(plan: _Plan, shards: int) -> list[_Part]:
     ]
 
 
-def _single_jobs(
-    assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe, dumps: contextlib.ExitStack
-) -> Iterator[_Job]:
+def _single_tasks(
+    assets: Path,
+    plans: list[_Plan],
+    shards: int,
+    recipe: _Recipe,
+    dumps: contextlib.ExitStack,
+    tell: Callable[[int], None] | None,
+) -> Iterator[_ShardTask]:
     from monolith_cli.tables.writer import DumpWriter
 
     for plan in plans:
         dump = dumps.enter_context(DumpWriter(assets, plan.table.name, shards))
         for part in _parts(plan, shards):
-            yield _Job(dump, part.shard, [part], False, recipe)
+            yield _ShardTask(dump, part.shard, [part], False, recipe, tell)
 
 
-def _multi_jobs(
-    assets: Path, plans: list[_Plan], shards: int, recipe: _Recipe, dumps: contextlib.ExitStack
-) -> Iterator[_Job]:
+def _multi_tasks(
+    assets: Path,
+    plans: list[_Plan],
+    shards: int,
+    recipe: _Recipe,
+    dumps: contextlib.ExitStack,
+    tell: Callable[[int], None] | None,
+) -> Iterator[_ShardTask]:
     from monolith_cli.tables.writer import DumpWriter
 
     dump = dumps.enter_context(DumpWriter(assets, _MULTI_BASE, shards, multi=True))
     by_table = [_parts(plan, shards) for plan in plans]
     for shard in range(shards):
-        yield _Job(dump, shard, [of_table[shard] for of_table in by_table], True, recipe)
+        parts = [of_table[shard] for of_table in by_table]
+        yield _ShardTask(dump, shard, parts, True, recipe, tell)
 
 
-class _Writing:
-    """What the threads share: how many entries are written, and whether to give up."""
+class _Tell:
+    """What threads tell how many entries they have written; it says how many that is in all."""
 
     def __init__(self, entries: int, progress: Callable[[int, int], None] | None) -> None:
-        self.given_up = Event()
         self._lock = Lock()
         self._total = entries
         self._done = 0
         self._progress = progress
 
-    def wrote(self, entries: int) -> None:
+    def __call__(self, entries: int) -> None:
         if self._progress is not None:
             with self._lock:
                 self._done += entries
                 self._progress(self._done, self._total)
-
-
-def _run(jobs: Iterable[_Job], writing: _Writing) -> None:
-    """Write the files, as many at a time as there are processors; a failure ends all of it."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(_write_shard, job, writing) for job in jobs]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            writing.given_up.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _write_shard(job: _Job, writing: _Writing) -> None:
-    with job.dump.shard(job.shard) as writer:
-        for part in job.parts:
-            if job.multi:
-                writer.begin(part.plan.table.name)
-            for framed, entries in _framed_entries(part, job.recipe):
-                if writing.given_up.is_set():
-                    return
-                writer.write_framed(framed, entries)
-                writing.wrote(entries)
 
 
 def _framed_entries(part: _Part, recipe: _Recipe) -> Iterator[tuple[bytes, int]]:

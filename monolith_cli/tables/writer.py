@@ -33,6 +33,9 @@ class DumpWriter:
     With an exception nothing appears, and what was there stays. Only if files cannot be moved once
     an old dump is removed, it is gone, and the error says where the new one is.
 
+    It can be pickled within the block: its copy writes shards in another process, and what that has
+    in `contents` of each is to be handed to `keep` here.
+
     Parameters
     ----------
     directory
@@ -102,6 +105,14 @@ class DumpWriter:
         path = join(self._stage, shard_name(self._base, number, self._shards))
         table = None if self._multi else self._base
         return ShardWriter(path, table, lambda entries: self._contents.update({number: entries}))
+
+    def contents(self, number: int) -> dict[str, int]:
+        """Entries by table in a file that is complete, in order."""
+        return self._contents[number]
+
+    def keep(self, number: int, contents: dict[str, int]) -> None:
+        """Take a file for complete: a copy of this writer has written it elsewhere."""
+        self._contents[number] = contents
 
     def __enter__(self) -> DumpWriter:
         self._old()  # refused at once, where it is

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ import pytest
 import tf_support
 
 from monolith_cli import messages
-from monolith_cli.errors import AlreadyExistsError, UsageError, WriteError
+from monolith_cli.errors import AlreadyExistsError, BrokenExecutorError, UsageError, WriteError
 from monolith_cli.samples import sample
 from monolith_cli.samples.sample import write_sample
 
@@ -40,6 +44,51 @@ def entries_of(paths: list[Path], *, snappy: bool = False) -> list[Any]:
         for path in paths
         for record in tf_support.read_records(path, snappy=snappy)
     ]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_the_bytes_do_not_depend_on_who_writes(
+    tmp_path: Path, multi: bool, processes: Executor
+) -> None:
+    hows: list[dict[str, Any]] = [
+        {},
+        {"jobs": 1},
+        {"jobs": 3},
+        {"executor": processes},
+    ]
+    found = []
+    for number, how in enumerate(hows):
+        told: list[tuple[int, int]] = []
+        write_sample(
+            tmp_path / str(number),
+            entries=2000,
+            tables=3,
+            shards=2,
+            multi=multi,
+            progress=lambda *at, told=told: told.append(at),
+            **how,
+        )
+        assert told == sorted(told)
+        assert told[-1] == (2000, 2000)
+        found.append(digest(tmp_path / str(number)))
+    assert all(each == found[0] for each in found)
+
+
+class Dead(Executor):
+    def submit(self, *_: Any, **__: Any) -> Any:
+        raise BrokenProcessPool("a process is gone")
+
+
+def test_an_executor_that_breaks_leaves_no_tables(tmp_path: Path) -> None:
+    with pytest.raises(BrokenExecutorError, match="a process is gone"):
+        write_sample(tmp_path / "model", entries=100, executor=Dead())
+    assert names(tmp_path / "model") == []
 
 
 def test_single_tables(tmp_path: Path) -> None:
