@@ -10,7 +10,7 @@ from monolith_cli.errors import BrokenExecutorError, UsageError
 from monolith_cli.execution.task import run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Executor, Future
     from threading import Event
     from types import TracebackType
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.execution.protocols import Task
 
-__all__ = ["ALONE", "Workers", "is_given_up", "usable_processors"]
+__all__ = ["ALONE", "Workers", "is_given_up", "to_ask_elsewhere", "usable_processors"]
 
 R = TypeVar("R")
 T = TypeVar("T", bound="Task[Any]")
@@ -170,6 +170,16 @@ def is_given_up() -> bool:
     """Whether nobody waits any more for what this thread does: a long task looks now and then."""
     given_up: Event | None = getattr(here, "given_up", None)
     return given_up is not None and given_up.is_set()
+
+
+def to_ask_elsewhere() -> Callable[[], bool]:
+    """What says in any thread whether this one is to give up."""
+    given_up: Event | None = getattr(here, "given_up", None)
+    return _never if given_up is None else given_up.is_set
+
+
+def _never() -> bool:
+    return False
 
 
 def usable_processors() -> int:

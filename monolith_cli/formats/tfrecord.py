@@ -9,6 +9,7 @@ a file is follows from its first bytes.
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
@@ -20,14 +21,16 @@ from monolith_cli.errors import (
     PathNotFoundError,
     UsageError,
 )
+from monolith_cli.execution.workers import to_ask_elsewhere
 from monolith_cli.storage.location import as_location
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
     from types import TracebackType
 
     from monolith_cli.storage.location import AnyPath
+    from monolith_cli.storage.protocols import OpenFile
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -161,11 +164,14 @@ class DumpFile:
                 store = store_of(self.path)
                 opened = store.open(self.path)
                 how = (self.expected, self.max_record_bytes, self._block_map)
+                source = None
                 if opened.local_path is not None:
                     file = _native.File(opened.local_path, *how)
                 else:
                     cheap = store.abilities.cheap_seeks
-                    file = _native.File.over(opened, *how, seek_is_cheap=cheap)
+                    source = _Source(opened)
+                    with source.given_up_with_this_thread():
+                        file = _native.File.over(source, *how, seek_is_cheap=cheap)
             except (OSError, _native.ChangedError) as error:
                 raise self.explain(error) from None
             if self._stored_bytes is None:
@@ -177,8 +183,23 @@ class DumpFile:
                 raise self._changed(min(self._stored_bytes, file.stored_bytes))
             elif self._version != opened.version:
                 raise self._changed(0)
-            _open_files.put(self, file)
+            _open_files.put(self, file, source)
         return file
+
+    @contextmanager
+    def given_up_with_this_thread(self) -> Iterator[None]:
+        """Within it reads of the file fail, in whatever thread, once this one is to give up.
+
+        For a reader of all, which looks up from its work no sooner. One of a file that native code
+        opens itself reads on. Raises as `open`.
+        """
+        self.open()
+        source = _open_files.source_of(self)
+        if source is None:
+            yield
+            return
+        with source.given_up_with_this_thread():
+            yield
 
     @property
     def stream_bytes(self) -> int:
@@ -317,6 +338,31 @@ class DumpFile:
             setattr(self, name, value)
 
 
+class _Source:
+    """What native code reads of a file that it cannot open itself."""
+
+    def __init__(self, opened: OpenFile) -> None:
+        self.size = opened.size
+        self.version = opened.version
+        self.check_unchanged = opened.check_unchanged
+        self._read_into = opened.read_into
+        self._is_given_up: Callable[[], bool] | None = None
+
+    @contextmanager
+    def given_up_with_this_thread(self) -> Iterator[None]:
+        self._is_given_up = to_ask_elsewhere()
+        try:
+            yield
+        finally:
+            self._is_given_up = None
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        is_given_up = self._is_given_up
+        if is_given_up is not None and is_given_up():
+            raise MonolithError("not read to the end")  # nobody hears it
+        return self._read_into(offset, buffer)
+
+
 def _describe(damage: _native.Damage, max_record_bytes: int) -> str:
     record = f"a record of {damage.length} byte{'' if damage.length == 1 else 's'}"
     if damage.position == 0 and damage.kind in _AT_THE_START:
@@ -353,7 +399,7 @@ class _OpenFiles:
         import threading
 
         self._lock = threading.Lock()
-        self._files: dict[int, tuple[DumpFile, _native.File]] = {}
+        self._files: dict[int, tuple[DumpFile, _native.File, _Source | None]] = {}
         # This module may outlive the interpreter's search for what is left, if anything holds it.
         atexit.register(self._files.clear)
 
@@ -365,11 +411,16 @@ class _OpenFiles:
             self._files[id(dump)] = found  # now the last
             return found[1]
 
-    def put(self, dump: DumpFile, file: _native.File) -> None:
+    def source_of(self, dump: DumpFile) -> _Source | None:
         with self._lock:
-            self._files[id(dump)] = (dump, file)
+            found = self._files.get(id(dump))
+            return None if found is None else found[2]
+
+    def put(self, dump: DumpFile, file: _native.File, source: _Source | None) -> None:
+        with self._lock:
+            self._files[id(dump)] = (dump, file, source)
             while len(self._files) > _OPEN_FILES:
-                evicted, open_file = self._files.pop(next(iter(self._files)))
+                evicted, open_file, _ = self._files.pop(next(iter(self._files)))
                 evicted.keep_map(open_file)
 
 

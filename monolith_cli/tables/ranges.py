@@ -131,11 +131,12 @@ class FileTask(Generic[V]):
 
     def run(self) -> tuple[Partial[V, Skipped], DumpFile]:
         """Read the file; it comes back knowing its length. Raises as `RangeTask.run`."""
-        reader = open_reader_of_all(self.file, self.options)
-        try:
-            value = self.fold.run(reader, Extent(self.file, 0, 0, None))
-        except (OSError, _native.ChangedError) as error:
-            raise self.file.explain(error) from None
+        with self.file.given_up_with_this_thread():
+            reader = open_reader_of_all(self.file, self.options)
+            try:
+                value = self.fold.run(reader, Extent(self.file, 0, 0, None))
+            except (OSError, _native.ChangedError) as error:
+                raise self.file.explain(error) from None
         damage = skipped_by(reader, self.file)
         if not damage:
             self.file.check_unchanged()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import dump_support as ds
 import pytest
-from memory_store import SCHEME, MemoryStore
+from memory_store import SCHEME, MemoryFile, MemoryStore
 
 from monolith_cli import open_model_dir, open_tables
 from monolith_cli.checkpoint.checkpoint import Checkpoint
@@ -17,12 +19,15 @@ from monolith_cli.errors import (
     PathNotFoundError,
     UsageError,
 )
+from monolith_cli.execution.workers import Workers
 from monolith_cli.formats.tfrecord import read_records
 from monolith_cli.samples.sample import write_sample
 from monolith_cli.storage import store as stores
-from monolith_cli.tables import ReadOptions
+from monolith_cli.tables import EntryFilter, ReadOptions
 from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
 from monolith_cli.tables.counts import CheckpointCounts, CountOptions, count_checkpoint
+from monolith_cli.tables.folds.count import CountFold
+from monolith_cli.tables.ranges import FileTask
 
 TOP = f"{SCHEME}://bucket/a b/model"
 
@@ -156,6 +161,34 @@ def test_snappy_is_mapped_at_once_where_seeks_are_cheap(
         found.append([file.is_mapped for file in table.files])
         assert len(list(table)) == table.promised_entries
     assert found == [[False], [True]]
+
+
+def test_a_pass_that_nobody_waits_for_ends_soon(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sample(str(tmp_path), entries=20_000, tables=1, multi=True, shards=1)
+    store.take(tmp_path, TOP)
+    [table] = open_tables(checkpoint_at(TOP))
+    [file] = table.files
+    begun = threading.Event()
+    read = MemoryFile.read
+
+    def read_slowly(source: MemoryFile, offset: int, size: int) -> bytes:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            time.sleep(0.01)
+        return read(source, offset, size)
+
+    monkeypatch.setattr(MemoryFile, "read", read_slowly)
+    options = ReadOptions(read_bytes=2000)
+    reads = file.stored_bytes // 2000
+    store.reads = 0
+    with Workers(2) as workers:
+        workers.submit(FileTask(file, options, CountFold(EntryFilter())))
+        assert begun.wait(10)
+    assert 0 < store.reads < reads // 2
+    monkeypatch.setattr(MemoryFile, "read", read)
+    assert len(list(table)) == 20_000  # it is read by others later
 
 
 @pytest.mark.parametrize("skip", [False, True])
