@@ -13,15 +13,13 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 __all__ = [
     "HashFilterMeta",
     "SlidingHashFilterMeta",
     "TableMeta",
     "bytes_field",
-    "encode_hash_filter_data",
-    "encode_hash_filter_meta",
     "encode_table_meta",
     "encode_varint",
     "fields",
@@ -177,24 +175,6 @@ def parse_hash_filter_meta(data: bytes) -> HashFilterMeta:
     return HashFilterMeta(
         failure_count, total_size, num_elements, fill_rate, _parse_sliding(sliding)
     )
-
-
-def encode_hash_filter_meta(meta: HashFilterMeta) -> bytes:
-    """A HashFilterSplitMetaDump with every field set, as protobuf writes it."""
-    sliding = b"".join(varint_field(number, value) for number, value in enumerate(meta.sliding, 1))
-    return (
-        varint_field(1, meta.failure_count)
-        + varint_field(2, meta.total_size)
-        + varint_field(3, meta.num_elements)
-        + _tag(4, _FIXED64)
-        + struct.pack("<d", meta.fill_rate)
-        + bytes_field(5, sliding)
-    )
-
-
-def encode_hash_filter_data(offset: int, cells: Iterable[int]) -> bytes:
-    """A HashFilterSplitDataDump: `cells[j]` belongs at cell `offset + j`; 10,000 are usual."""
-    return varint_field(1, offset) + b"".join(varint_field(2, cell) for cell in cells)
 
 
 def encode_varint(value: int) -> bytes:
