@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +132,20 @@ def test_imports_of_rooms_point_downwards(room: str, path: Path) -> None:
 
 def test_every_room_is_known() -> None:
     assert {room for room, _, _ in rooms()} == set().union(*ROOMS)
+
+
+def test_the_picture_of_contributing_has_every_layer_in_its_place() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    picture = text.partition("## The rooms")[2].split("```")[1].splitlines()
+    lines = {
+        name.rstrip("/").removesuffix(".py"): number
+        for number, line in enumerate(picture)
+        for name in re.findall(r"\w+(?:/|\.py)(?!\w)", line)
+    }
+    tiers = [
+        {name.replace("_native", "native") for name in names} for names in TIERS if "" not in names
+    ]
+    assert set(lines) == set().union(*tiers)
+    # Training has a column of its own, beside the others.
+    drawn = [lines[name] for names in tiers for name in sorted(names) if name != "training"]
+    assert drawn == sorted(drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from monolith_cli.errors import (
 )
 from monolith_cli.storage.local import LOCAL
 from monolith_cli.storage.location import join
-from monolith_cli.storage.protocols import Store
+from monolith_cli.storage.protocols import OpenFile, Store
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -182,3 +183,10 @@ def test_threads_share_a_file(place: tuple[Store, str]) -> None:
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def test_contributing_names_what_an_open_file_has() -> None:
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    said = text.partition("`open` returns")[2].partition(". The native core")[0]
+    members = {name for name in vars(OpenFile) if not name.startswith("_")}
+    assert members == set(re.findall(r"`(\w+)`", said)) - {"OpenFile"}
