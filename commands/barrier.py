@@ -20,15 +20,6 @@ OWN_FAILURE = 125
 BEHIND = "monolith_cli.commands.barrier.behind"
 
 
-REFUSED = "the job cannot be reached, or refused"
-
-EXIT_CODES = {
-    3: "no such directory, or a file that cannot be read",
-    5: REFUSED,
-    6: "no answer in time",
-}
-
-
 def removal(place: job_options.JobPlace, owner: str) -> str:
     """The command line that removes the owner's barrier."""
     words = place.command_line("barrier", "remove")
@@ -44,8 +35,8 @@ def removal(place: job_options.JobPlace, owner: str) -> str:
         "monolith barrier place model --ttl 1h": "Pause for an hour:",
     },
     exit_codes={
-        **EXIT_CODES,
-        5: f"{REFUSED}; the barrier is placed already",
+        **job_options.EXIT_CODES,
+        5: f"{job_options.REFUSED}; the barrier is placed already",
         6: "with --wait: not all workers are blocked in time; the barrier stays placed",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
@@ -138,8 +129,8 @@ def place(
         "monolith barrier remove --force model --reason 'paused by mistake'": "By force:",
     },
     exit_codes={
-        **EXIT_CODES,
-        5: f"{REFUSED}; the barrier is somebody else's",
+        **job_options.EXIT_CODES,
+        5: f"{job_options.REFUSED}; the barrier is somebody else's",
         6: "no answer in time; the barrier may still be removed",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
@@ -197,7 +188,7 @@ def remove(
         "monolith barrier status model": "Who has paused the job, and who stands still:",
         "monolith barrier status --json model | jq .unblocked": "In a script:",
     },
-    exit_codes=EXIT_CODES,
+    exit_codes=job_options.EXIT_CODES,
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir
@@ -226,7 +217,7 @@ def status(
         "monolith barrier wait --blocked model": "Until all workers stand still:",
         "monolith barrier wait --removed --timeout 1h model": "Until the job goes on:",
     },
-    exit_codes={**EXIT_CODES, 6: "time ran out first, or no answer in time"},
+    exit_codes={**job_options.EXIT_CODES, 6: "time ran out first, or no answer in time"},
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir

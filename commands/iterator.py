@@ -9,6 +9,15 @@ from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import end_with, number_of
 from monolith_cli.commands.types import PlaceType, StepType
 
+WORKER = options.option(
+    "--worker",
+    type=click.IntRange(min=0),
+    metavar="I",
+    shell_complete=options.completing("workers"),
+    show_default="the only one",
+    help="The worker; 0 is the chief.",
+)
+
 
 @click.command(
     cls=Command,
@@ -69,14 +78,7 @@ def ls(
     },
 )
 @options.model_dir
-@options.option(
-    "--worker",
-    type=click.IntRange(min=0),
-    metavar="I",
-    shell_complete=options.completing("workers"),
-    show_default="the only one",
-    help="The worker; 0 is the chief.",
-)
+@WORKER
 @options.step(several=False, of="input_steps")
 @options.option(
     "--input-dir",
@@ -144,14 +146,7 @@ def show(
     },
 )
 @options.model_dir
-@options.option(
-    "--worker",
-    type=click.IntRange(min=0),
-    metavar="I",
-    shell_complete=options.completing("workers"),
-    show_default="the only one",
-    help="The worker; 0 is the chief.",
-)
+@WORKER
 @options.option(
     "--step",
     type=StepType(),

@@ -7,17 +7,9 @@ import click
 from monolith_cli.commands import job_options, options
 from monolith_cli.commands.base import Command, Settings
 
-REFUSED = "the job cannot be reached, or refused"
-
 ACTION_FILES = {
     "MODEL_DIR/monolith_action": "With --via file: what the job is asked for.",
     "MODEL_DIR/monolith_action_response": "With --via file: its answer.",
-}
-
-EXIT_CODES = {
-    3: "no such directory, or a file that cannot be read",
-    5: REFUSED,
-    6: "no answer in time",
 }
 
 VIA = options.option(
@@ -42,7 +34,7 @@ def by_file(place: job_options.JobPlace, via: str) -> str | None:
 @click.command(
     cls=Command,
     examples={"monolith job status model": "Where a job is:"},
-    exit_codes=EXIT_CODES,
+    exit_codes=job_options.EXIT_CODES,
     files=job_options.JOB_FILES,
 )
 @job_options.job_dir
@@ -72,9 +64,9 @@ def status(
         "monolith job save model | cut -f1": "The step alone, for a script:",
     },
     exit_codes={
-        **EXIT_CODES,
-        5: f"{REFUSED}; with --require-all: a worker's input was not saved, and nothing is"
-        " committed",
+        **job_options.EXIT_CODES,
+        5: f"{job_options.REFUSED}; with --require-all: a worker's input was not saved, and"
+        " nothing is committed",
         6: "time ran out; the checkpoint may still come",
     },
     environment=job_options.TOKEN_ENVIRONMENT,
@@ -144,8 +136,8 @@ def save(
     cls=Command,
     examples={"monolith job stop model --reason 'new hardware'": "Make a job save and end:"},
     exit_codes={
-        **EXIT_CODES,
-        5: f"{REFUSED}; an original job can only be asked with --via file",
+        **job_options.EXIT_CODES,
+        5: f"{job_options.REFUSED}; an original job can only be asked with --via file",
         6: "no answer in time; the job may still stop, but with --via file the request is taken"
         " back",
     },

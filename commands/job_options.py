@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from monolith_cli.control.client import JobClient
 
 __all__ = [
+    "EXIT_CODES",
     "JOB_FILES",
     "MAX_OWNER",
     "MAX_REASON",
+    "REFUSED",
     "TOKEN_ENVIRONMENT",
     "TOKEN_FILES",
     "JobPlace",
@@ -35,6 +37,15 @@ __all__ = [
 
 MAX_OWNER, MAX_REASON = 100, 500
 """Characters; a job tells both to whom it refuses, in a header of 8 KiB, where some take 12."""
+
+REFUSED = "the job cannot be reached, or refused"
+
+EXIT_CODES = {
+    3: "no such directory, or a file that cannot be read",
+    5: REFUSED,
+    6: "no answer in time",
+}
+"""What commands on a running job end with, for their man pages; each may say more of one."""
 
 JOB_FILES = {
     "MODEL_DIR/controller_server_addr.txt": "Where the job listens; the job writes it.",

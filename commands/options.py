@@ -253,12 +253,12 @@ def read_fids(name: str) -> tuple[int, ...]:
         if name == "-":
             data = sys.stdin.buffer.read()
         else:
-            with open(name, "rb") as file:
+            with open(name, "rb") as file:  # a pipe will do, which a store refuses
                 data = file.read()
     except FileNotFoundError as error:
         raise PathNotFoundError("no such file", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
     return tuple(parse_fids(data.decode("utf-8-sig", "replace"), path))
 
 
