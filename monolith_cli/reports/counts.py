@@ -22,7 +22,7 @@ from monolith_cli.reports.model import (
     Title,
     Verdict,
 )
-from monolith_cli.reports.text import bytes_text, count_text, name_json, name_text, share_text
+from monolith_cli.reports.text import bytes_text, count_text, name_text, share_text
 
 if TYPE_CHECKING:
     from monolith_cli.formats.tfrecord import Skipped
@@ -156,10 +156,10 @@ class CountsReport(Report):
             "fid_version": self.fid_version,
             "entries": counts.entries,
             "slot_counts": {str(slot): n for slot, n in sorted(counts.slot_counts.items())},
-            "feature_counts": {name_json(k): n for k, n in sorted(counts.feature_counts.items())},
+            "feature_counts": dict(sorted(counts.feature_counts.items())),
             "tables": [
                 {
-                    "name": name_json(table.name),
+                    "name": table.name,
                     "kind": table.kind,
                     "entries": table.entries,
                     "shards": table.shards,
@@ -178,7 +178,7 @@ class CountsReport(Report):
                 for damage in counts.skipped
             ]
         if counts.problems:
-            document["problems"] = [name_json(str(problem)) for problem in counts.problems]
+            document["problems"] = [str(problem) for problem in counts.problems]
         if self.comparison is not None:
             document["check"] = self._check_document(self.comparison)
         return document
@@ -190,9 +190,7 @@ class CountsReport(Report):
             "compared": "contents" if self.by_contents else "entries",
             "differences": [
                 {
-                    ("slot" if isinstance(d.key, int) else "table"): (
-                        d.key if isinstance(d.key, int) else name_json(d.key)
-                    ),
+                    ("slot" if isinstance(d.key, int) else "table"): d.key,
                     "file": d.in_file,
                     "dump": d.in_dump,
                 }

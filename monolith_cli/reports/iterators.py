@@ -19,7 +19,7 @@ from monolith_cli.reports.model import (
     Text,
     Title,
 )
-from monolith_cli.reports.text import bytes_text, count_text, name_json
+from monolith_cli.reports.text import bytes_text, count_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -292,7 +292,7 @@ def _short(value: Any) -> str:
 def _iterator_document(iterator: IteratorPosition) -> dict[str, object]:
     nodes = sorted(iterator.state.root.walk(), key=lambda node: -node.size_bytes)
     return {
-        "name": name_json(iterator.state.name),
+        "name": iterator.state.name,
         "bytes": iterator.state.size_bytes,
         "readers": [_place_document(place) for place in iterator.places],
         "nodes": [
@@ -307,7 +307,7 @@ def _iterator_document(iterator: IteratorPosition) -> dict[str, object]:
         ],
         "odd_ends": [
             {
-                "path": name_json(odd.path),
+                "path": odd.path,
                 "kind": odd.kind,
                 "content_bytes": odd.content_bytes,
                 "rest_bytes": odd.rest_bytes,
@@ -328,7 +328,7 @@ def _place_document(place: Place) -> dict[str, object]:
         "file": None
         if file is None
         else {
-            "path": None if file.path is None else name_json(file.path),
+            "path": file.path,
             "number": file.number,
             "of": file.total,
             "offset": file.offset,

@@ -17,7 +17,7 @@ from monolith_cli.reports.model import (
     Text,
     Title,
 )
-from monolith_cli.reports.text import bytes_text, count_text, name_json
+from monolith_cli.reports.text import bytes_text, count_text
 
 if TYPE_CHECKING:
     from monolith_cli.checkpoint.dense import DenseVariable
@@ -97,13 +97,13 @@ class ListingReport(Report):
     def document(self) -> dict[str, object]:
         listing = self.listing
         return {
-            "model_dir": name_json(self.model_dir),
+            "model_dir": self.model_dir,
             "step": self.step,
             "dense_bytes": listing.dense_bytes,
             "table_bytes": listing.table_bytes,
             "tables": [
                 {
-                    "name": name_json(table.name),
+                    "name": table.name,
                     "kind": table.kind,
                     "entries": table.entries,
                     "shards": table.shards,
@@ -113,20 +113,20 @@ class ListingReport(Report):
             ],
             "variables": [
                 {
-                    "name": name_json(variable.name),
+                    "name": variable.name,
                     "dtype": variable.dtype,
                     "shape": list(variable.shape),
                     "bytes": variable.bytes,
                     "slices": variable.slices,
-                    "sub_graph": name_json(variable.sub_graph) or None,
+                    "sub_graph": variable.sub_graph or None,
                 }
                 for variable in listing.variables
             ],
             "files": [
-                {"path": name_json(file.path), "bytes": file.bytes, "what": file.what}
+                {"path": file.path, "bytes": file.bytes, "what": file.what}
                 for file in listing.files
             ],
-            "problems": [name_json(str(problem)) for problem in listing.problems],
+            "problems": [str(problem) for problem in listing.problems],
         }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from monolith_cli.reports.model import Block, Report, Section, Text
-from monolith_cli.reports.text import name_json
 
 if TYPE_CHECKING:
     from monolith_cli.formats.variant import StatePart
@@ -58,10 +57,10 @@ def _text(part: StatePart, i: int) -> str:
 def _document(parts: Iterable[StatePart]) -> list[dict[str, object]]:
     return [
         {
-            "name": name_json(part.name),
+            "name": part.name,
             "values": [
                 {
-                    "key": name_json(value.key),
+                    "key": value.key,
                     "dtype": value.dtype,
                     "shape": list(value.shape),
                     "bytes": value.size_bytes,
@@ -79,5 +78,5 @@ def _value(part: StatePart, i: int) -> int | str | None:
         return None
     content = part.scalar(i)
     if isinstance(content, bytes):
-        return name_json(content.decode("utf-8", "surrogateescape"))
+        return content.decode("utf-8", "surrogateescape")
     return content

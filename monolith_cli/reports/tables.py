@@ -16,7 +16,6 @@ from monolith_cli.reports.model import (
     Table,
     Text,
 )
-from monolith_cli.reports.text import name_json
 
 if TYPE_CHECKING:
     from monolith_cli.tables.counts import TableCount
@@ -64,7 +63,7 @@ class TablesReport(Report):
         """A list of objects, one per table; of several checkpoints each with its step."""
         tables = [
             {
-                "name": name_json(table.name),
+                "name": table.name,
                 "kind": table.kind,
                 "entries": table.entries,
                 "shards": table.shards,
