@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import CHIEF_CLAIM, JOURNAL
 from monolith_cli.errors import (
@@ -22,9 +22,11 @@ from monolith_cli.errors import (
     StateFileError,
 )
 from monolith_cli.storage import machine
-from monolith_cli.storage.local import LOCAL
 from monolith_cli.storage.location import join
 from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "CLAIM_SECONDS",
@@ -129,16 +131,20 @@ def write_claim(model_dir: str, claim: Claim, *, overwrite: bool) -> None:
     put(path, claim.as_bytes())
 
 
-def raise_counter(model_dir: str, claim: Claim) -> bool:
+def raise_counter(
+    model_dir: str,
+    claim: Claim,
+    overwrite_in_place: Callable[[str, bytes, Callable[[bytes], bool]], bool],
+) -> bool:
     """Write a claim with its new counter, in place; False if the file is another chief's, or gone.
 
-    Raises
-    ------
-    OSError
-        The operating system refused.
+    Parameters
+    ----------
+    overwrite_in_place
+        Of the store where it is, as `LocalStore.overwrite_in_place`; its errors are raised.
     """
     path = _path(model_dir)
-    return LOCAL.overwrite_in_place(path, claim.as_bytes(), lambda data: _is_of(data, claim.id))
+    return overwrite_in_place(path, claim.as_bytes(), lambda data: _is_of(data, claim.id))
 
 
 def is_gone(claim: Claim) -> bool:

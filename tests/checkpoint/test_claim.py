@@ -25,6 +25,7 @@ from monolith_cli.checkpoint.claim import (
 )
 from monolith_cli.errors import AlreadyExistsError, DirectoryInUseError, StateFileError
 from monolith_cli.storage import machine
+from monolith_cli.storage.local import LOCAL
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
 
@@ -63,7 +64,7 @@ def test_the_counter_is_raised_in_place(tmp_path: Path) -> None:
     before = (tmp_path / "chief_claim").stat()
     for counter in (1, 10_000_000):
         claim = claim._replace(counter=counter)
-        assert raise_counter(str(tmp_path), claim)
+        assert raise_counter(str(tmp_path), claim, LOCAL.overwrite_in_place)
         assert read_claim(str(tmp_path)) == claim
     after = (tmp_path / "chief_claim").stat()
     assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
@@ -72,10 +73,10 @@ def test_the_counter_is_raised_in_place(tmp_path: Path) -> None:
 def test_the_counter_of_another_is_left_alone(tmp_path: Path) -> None:
     claim = write(tmp_path)
     other = write(tmp_path)
-    assert not raise_counter(str(tmp_path), claim._replace(counter=5))
+    assert not raise_counter(str(tmp_path), claim._replace(counter=5), LOCAL.overwrite_in_place)
     assert read_claim(str(tmp_path)) == other
     (tmp_path / "chief_claim").unlink()
-    assert not raise_counter(str(tmp_path), claim)
+    assert not raise_counter(str(tmp_path), claim, LOCAL.overwrite_in_place)
     assert not (tmp_path / "chief_claim").exists()
 
 
@@ -86,7 +87,7 @@ def test_a_malformed_claim(tmp_path: Path, text: str) -> None:
     (tmp_path / "chief_claim").write_text(text)
     with pytest.raises(StateFileError, match="chief_claim: not a chief's claim"):
         read_claim(str(tmp_path))
-    assert not raise_counter(str(tmp_path), Claim.of_this_process())
+    assert not raise_counter(str(tmp_path), Claim.of_this_process(), LOCAL.overwrite_in_place)
 
 
 # --- a process that has ended -------------------------------------------------------------------
@@ -170,7 +171,9 @@ def test_a_counter_that_stands_still(tmp_path: Path) -> None:
 def test_a_counter_that_moves(tmp_path: Path) -> None:
     claim = write(tmp_path)
     data = seen(tmp_path)
-    timer = threading.Timer(0.3, raise_counter, (str(tmp_path), claim._replace(counter=1)))
+    timer = threading.Timer(
+        0.3, raise_counter, (str(tmp_path), claim._replace(counter=1), LOCAL.overwrite_in_place)
+    )
     timer.start()
     with pytest.raises(DirectoryInUseError) as caught:
         wait_for_sign_of_life(str(tmp_path), data, 20)

@@ -23,6 +23,7 @@ from monolith_cli.checkpoint import claim as claims
 from monolith_cli.checkpoint.claim import Claim, raise_counter, read_claim, write_claim
 from monolith_cli.checkpoint.inputs import StepInputs, write_step_inputs
 from monolith_cli.errors import DirectoryInUseError
+from monolith_cli.storage.local import LOCAL
 
 SECONDS = 90
 
@@ -45,7 +46,7 @@ def living_chief_elsewhere(directory: Path) -> Iterator[Claim]:
         counter = 0
         while not over.wait(0.2):
             counter += 1
-            raise_counter(str(directory), claim._replace(counter=counter))
+            raise_counter(str(directory), claim._replace(counter=counter), LOCAL.overwrite_in_place)
 
     thread = threading.Thread(target=beat)
     thread.start()

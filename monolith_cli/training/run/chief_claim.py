@@ -164,7 +164,7 @@ class ChiefClaim:
         """Give a sign of life."""
         self._claim = self._claim._replace(counter=self._claim.counter + 1)
         try:
-            found = raise_counter(self._model_dir, self._claim)
+            found = raise_counter(self._model_dir, self._claim, LOCAL.overwrite_in_place)
         except OSError as error:
             logging.warning("The claim of the chief is not renewed: %s", error)
             return
