@@ -59,7 +59,7 @@ HARMLESS = {"codecs.BOM_UTF8", "importlib.import_module", "importlib.util.find_s
 OF_STORAGE = {"location", "machine", "protocols", "store"}
 """What knows of no file system, and hands none out."""
 
-OF_ATOMIC = {"left_behind", "temporary_path"}
+OF_ATOMIC = {"leftovers", "temporary_path"}
 
 
 def sources() -> Iterator[tuple[str, str, Path]]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
+from monolith_cli.storage.location import TEMPORARY
+
 __all__ = [
     "ASSETS_SUFFIX",
     "CHECKPOINT",
@@ -119,7 +121,7 @@ _ITEM_POOL = _Pattern(
 )
 _OLD_ITEM_POOL = _Pattern(r"item_pool_[0-9]+(_[0-9]+){1,2}(_tmp|_old)?", "item_pool_")
 # A killed `Store.put`, ours or TensorFlow's.
-_KILLED = _Pattern(r"(?s)\.(.+)\.[0-9]+\.[0-9a-f]{16}\.tmp|(.+)\.tmp[0-9a-f]{32}", ".tmp")
+_KILLED = _Pattern(rf"(?s){TEMPORARY}|(.+)\.tmp[0-9a-f]{{32}}", ".tmp")
 _DIGITS = _Pattern("([0-9]+)")
 _INPUT = _Pattern(r"input(_.+)?\.ckpt", "input")
 _INPUT_WORKER = _Pattern(re.escape(INPUT_WORKER_PREFIX) + r"([0-9]+)\.ckpt")
@@ -200,7 +202,7 @@ def _of_bundle(file: StepFile) -> StepFile:
 def target_of_temporary(filename: str) -> str | None:
     """The file that a writer of small files has not finished, ours or TensorFlow's; else None."""
     match = _KILLED.fullmatch(filename)
-    return (match[1] or match[2]) if match else None
+    return (match[1] or match[3]) if match else None
 
 
 def begins_input(base: str) -> bool:

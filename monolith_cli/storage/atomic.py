@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from monolith_cli.errors import AlreadyExistsError, WriteError
+from monolith_cli.storage.location import TEMPORARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +27,7 @@ __all__ = [
     "write_error",
 ]
 
-_TEMPORARY = re.compile(r"\.(.+)\.([0-9]{1,19})\.([0-9a-f]{16})\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(TEMPORARY, re.DOTALL)
 
 _OURS = os.urandom(3).hex()
 """What the random part of this process's temporaries begins with: others have had its number."""

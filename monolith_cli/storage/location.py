@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HERE",
+    "TEMPORARY",
     "absolute",
     "as_location",
     "common_parent",
@@ -37,6 +38,10 @@ __all__ = [
 
 HERE = os.curdir
 """The directory that the process is in."""
+
+TEMPORARY = r"\.(.+)\.([0-9]{1,19})\.([0-9a-f]{16})\.tmp"
+"""A regular expression (DOTALL) of what `atomic.temporary_path` makes: a target, a
+process, and what is random."""
 
 _SCHEME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+.-")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +22,10 @@ from monolith_cli.checkpoint.names import (
     parse_step_file,
     shard_name,
     step_of,
+    target_of_temporary,
     unfinished_save,
 )
+from monolith_cli.storage.atomic import left_behind, temporary_path
 
 
 @pytest.mark.parametrize(
@@ -178,3 +183,13 @@ def test_any_names_have_an_order(names: list[str]) -> None:
 def test_natural_order() -> None:
     names = ["ps_10", "ps_2", "ps", "ps_2a", "2", "10", "ps_02"]
     assert sorted(names, key=natural_key) == ["2", "10", "ps", "ps_2", "ps_02", "ps_2a", "ps_10"]
+
+
+@pytest.mark.parametrize("digits", [1, 19, 20])
+def test_storage_and_names_agree_on_temporaries(tmp_path: Path, digits: int) -> None:
+    name = f".checkpoint.{'9' * digits}.{'0' * 16}.tmp"
+    (tmp_path / name).touch()
+    targets = [target for _, target in left_behind(tmp_path)]
+    assert targets == ([] if digits == 20 else ["checkpoint"])
+    assert target_of_temporary(name) == (targets[0] if targets else None)
+    assert target_of_temporary(os.path.basename(temporary_path("d/a\nb"))) == "a\nb"
