@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -247,11 +248,14 @@ def test_filters(open_records: Open, seed: int, version: int) -> None:
 def parses(data: bytes) -> bool:
     from google.protobuf.message import DecodeError
 
-    try:
-        messages.EntryDump.FromString(data)
-    except DecodeError:
-        return False
-    return True
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            messages.EntryDump.FromString(data)
+        except DecodeError:
+            return False
+    # protobuf 3.20 takes what is before such a tag, and warns that this is not all.
+    return not any("Unexpected end-group tag" in str(each.message) for each in told)
 
 
 def accepted(reader: Any) -> bool:
