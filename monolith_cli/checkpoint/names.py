@@ -202,7 +202,7 @@ def _of_bundle(file: StepFile) -> StepFile:
 def target_of_temporary(filename: str) -> str | None:
     """The file that a writer of small files has not finished, ours or TensorFlow's; else None."""
     match = _KILLED.fullmatch(filename)
-    return (match[1] or match[3]) if match else None
+    return (match[1] or match[4]) if match else None
 
 
 def begins_input(base: str) -> bool:

@@ -193,3 +193,7 @@ def test_storage_and_names_agree_on_temporaries(tmp_path: Path, digits: int) -> 
     assert targets == ([] if digits == 20 else ["checkpoint"])
     assert target_of_temporary(name) == (targets[0] if targets else None)
     assert target_of_temporary(os.path.basename(temporary_path("d/a\nb"))) == "a\nb"
+
+
+def test_temporaries_of_tensorflow() -> None:
+    assert target_of_temporary(f"checkpoint.tmp{'0a' * 16}") == "checkpoint"
