@@ -12,6 +12,7 @@ printable. To add a kind of block or of column, add it here and to the table in 
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -193,13 +194,13 @@ Section = Iterable[Block]
 """Blocks that belong together; what is between two sections is the renderer's."""
 
 
-class Report:
+class Report(abc.ABC):
     """A result, ready to be shown."""
 
+    @abc.abstractmethod
     def sections(self) -> Iterable[Section]:
         """For people."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def document(self) -> object:
         """For programs: values for JSON. Names may have bytes that are no text."""
-        raise NotImplementedError

@@ -6,7 +6,7 @@ Variables beside those of the barrier, which only the chief initialises:
 variable written by  what
 ======== =========== ====================================================
 run_id   chief       its session: "" while it restores, ENDED after it
-run_step chief       the step that this session has restored
+run_step chief       the step that its TensorFlow session has restored
 presence worker i    element i: ABSENT, TRAINING or INPUT_ENDED
 ======== =========== ====================================================
 """

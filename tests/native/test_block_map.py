@@ -32,27 +32,6 @@ def read(file: _native.File, start: int, end: int | None, *, skip: bool, how: st
     return records, damages
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Some bytes of it changed, cut out, doubled, or cut off."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(out))
-        match rng.randrange(5):
-            case 0:
-                out[at] ^= 1 << rng.randrange(8)
-            case 1:
-                out[at : at + 4] = rng.randbytes(4)
-            case 2:
-                del out[at : at + rng.randint(1, 40)]
-            case 3:
-                out[at:at] = out[at : at + rng.randint(1, 300)]
-            case _:
-                del out[rng.randrange(len(out)) + 1 :]
-        if not out:
-            return b"\0"
-    return bytes(out)
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("blocks") / "t"
@@ -110,7 +89,7 @@ def test_a_map_is_small(path: Path) -> None:
 @given(st.integers(0, 2**32))
 def test_a_damaged_file_reads_the_same_with_a_map(path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    path.write_bytes(mutated(SNAPPY, rng))
+    path.write_bytes(ds.mutated(SNAPPY, rng))
     file = _native.File(bytes(path), "snappy")
     if file.block_map is None:
         return
@@ -158,7 +137,7 @@ def test_what_is_no_map(path: Path) -> None:
 @given(st.integers(0, 2**32))
 def test_a_damaged_map_is_refused_or_reads_to_an_end(path: Path, seed: int) -> None:
     path.write_bytes(SNAPPY)
-    damaged = mutated(map_of(path), random.Random(seed))
+    damaged = ds.mutated(map_of(path), random.Random(seed))
     try:
         file = _native.File(bytes(path), block_map=damaged)
     except (ValueError, _native.ChangedError):

@@ -16,7 +16,7 @@ from monolith_cli import _native
 RECORDS = ds.random_entries(41, 40, segments=(("adagrad", 3),))
 FRAMED = ds.frame(*RECORDS)
 SNAPPY = ds.snappy_blocks(FRAMED, 200)
-EMPTY = b"\0\0\0\1\0"  # a block without content
+EMPTY = ds.EMPTY_BLOCK
 
 Found = tuple[list[bytes], list[tuple[str, int, int, int, int, bool]], int, bool]
 
@@ -74,38 +74,13 @@ def test_ends(path: Path, data: bytes) -> None:
         assert read(opened(path, cheap=False), skip=skip) == wanted
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Some bytes of it changed, cut out, doubled, cut off, or more of them."""
-    out = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 5])):
-        at = rng.randrange(len(out))
-        match rng.randrange(7):
-            case 0:
-                out[at] ^= 1 << rng.randrange(8)
-            case 1:
-                out[at : at + 4] = rng.randbytes(4)
-            case 2:
-                del out[at : at + rng.randint(1, 40)]
-            case 3:
-                out[at:at] = out[at : at + rng.randint(1, 300)]
-            case 4:
-                out[at:at] = EMPTY
-            case 5:
-                out += rng.randbytes(rng.randint(1, 20))
-            case _:
-                del out[rng.randrange(len(out)) + 1 :]
-        if not out:
-            return b"\0"
-    return bytes(out)
-
-
 @settings(deadline=None)  # files are written, and the machine may be busy
 @given(st.integers(0, 2**32))
 def test_a_damaged_file_has_the_same_damages_either_way(path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    stream = FRAMED if rng.randrange(3) else mutated(FRAMED, rng)  # damage inside of good blocks
+    stream = FRAMED if rng.randrange(3) else ds.mutated(FRAMED, rng)  # damage inside of good blocks
     data = ds.snappy_blocks(stream, rng.randint(20, 400))
-    path.write_bytes(mutated(data, rng) if rng.randrange(4) else data)
+    path.write_bytes(ds.mutated(data, rng) if rng.randrange(4) else data)
     longest = rng.choice([64 << 20, rng.randint(1, 300)])
     for skip in (False, True):
         for limit in (2**63, rng.randint(1, 5)):

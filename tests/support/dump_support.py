@@ -523,3 +523,34 @@ def write_checkpoint_state(directory: Path, steps: Sequence[int], prefix: str = 
     path = Path(os.fspath(directory)) / "checkpoint"
     path.write_text("".join(lines))
     return path
+
+
+# --- damage ---------------------------------------------------------------------------------
+
+EMPTY_BLOCK = b"\0\0\0\1\0"
+"""A SNAPPY block without content."""
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes of it changed, cut out, doubled, cut off, or more of them."""
+    out = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        at = rng.randrange(len(out))
+        match rng.randrange(7):
+            case 0:
+                out[at] ^= 1 << rng.randrange(8)
+            case 1:
+                out[at : at + 4] = rng.randbytes(4)
+            case 2:
+                del out[at : at + rng.randint(1, 40)]
+            case 3:
+                out[at:at] = out[at : at + rng.randint(1, 300)]
+            case 4:
+                out[at:at] = EMPTY_BLOCK
+            case 5:
+                out += rng.randbytes(rng.randint(1, 20))
+            case _:
+                del out[rng.randrange(len(out)) + 1 :]
+        if not out:
+            return b"\0"
+    return bytes(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import UsageError
@@ -50,7 +51,7 @@ class Chunks(list[Chunk]):
         self += other
 
 
-class _OutputFold:
+class _OutputFold(ABC):
     """What both have in common: reading to the end, a chunk at a time."""
 
     def run(self, reader: _native.Reader, extent: Extent, /) -> Chunks:
@@ -61,9 +62,9 @@ class _OutputFold:
             if reader.done:
                 return chunks
 
+    @abstractmethod
     def read(self, reader: _native.Reader, table: str | None, limit: int) -> Chunk:
         """One chunk, of at most so many entries of a table; None where its name is unknown."""
-        raise NotImplementedError
 
 
 class FramesFold(_OutputFold):

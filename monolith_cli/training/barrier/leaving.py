@@ -86,7 +86,7 @@ class LeavingState:
         self._read = leaving.read_value()
 
     def set_chief(self, session: Any, number: int) -> None:
-        """Say that the chief has this session."""
+        """Publish the number of the chief's TensorFlow session."""
         session.run(self._set_chief, {self._number: number})
 
     def get_chief(self, session: Any) -> int:

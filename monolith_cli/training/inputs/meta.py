@@ -103,8 +103,8 @@ class SavedInput(NamedTuple):
     fingerprint
         What the input is; None if that is not known.
     rollback_ns
-        The time of the rollback by which the worker has gone back in this session, which
-        distinguishes it from others; None without one.
+        The time of the rollback by which the worker has gone back since its TensorFlow session
+        began, which distinguishes it from others; None without one.
     """
 
     fingerprint: Any

@@ -88,8 +88,9 @@ class WorkerCkptHelper:
         """A callback for `BarrierOp`: saves the iterators when the action is `SAVE_ACTION`.
 
         It returns False if it has not saved what it should: the request is over, the restorer hook
-        has not restored in this session yet, the chief's run goes on meanwhile, or the files cannot
-        be written, which is logged. If an iterator's state can never be saved, it logs a warning.
+        has not restored in the TensorFlow session yet, the chief's run goes on meanwhile, or the
+        files cannot be written, which is logged. If an iterator's state can never be saved, it logs
+        a warning.
 
         Costs the serialization of what the iterators hold (a shuffle buffer is written whole), and
         four round trips to the parameter server.
