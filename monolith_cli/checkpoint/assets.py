@@ -25,11 +25,11 @@ from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from monolith_cli.checkpoint.lost import LostFile
 
-__all__ = ["AssetsListing", "list_assets", "note_lost"]
+__all__ = ["AssetsListing", "list_assets", "note_lost", "sort_assets"]
 
 
 class AssetsListing(NamedTuple):
@@ -97,10 +97,21 @@ def list_assets(*directories: str) -> AssetsListing:
     PathNotFoundError, NotReadableError
         As `Store.names`; or a copy went away.
     """
+    return sort_assets({path: store_of(path).names(path) for path in directories})
+
+
+def sort_assets(names_in: Mapping[str, Collection[str]]) -> AssetsListing:
+    """The same for directories whose names are known; of one directory nothing is looked at.
+
+    Raises
+    ------
+    PathNotFoundError, NotReadableError
+        A copy went away, or cannot be looked at.
+    """
     shards: dict[str, list[Shard]] = {}
     others: dict[str, str] = {}
-    for directory in directories:
-        for name in store_of(directory).names(directory):
+    for directory, names in names_in.items():
+        for name in names:
             path = join(directory, name)
             parsed = parse_shard_name(name)
             if parsed is None:
@@ -109,7 +120,7 @@ def list_assets(*directories: str) -> AssetsListing:
                 shards.setdefault(parsed.base, []).append(Shard(path, parsed))
     sets = {base: set_of(shards[base]) for base in sorted(shards, key=natural_key)}
     warnings = []
-    if len(directories) > 1:
+    if len(names_in) > 1:
         warnings = [w for found in sets.values() for w in _partly_copied(shards[found.base], found)]
     filters = {base: sets.pop(base) for base in list(sets) if base.startswith(HASH_FILTER_PREFIX)}
     multis = _take_multis(sets)

@@ -45,16 +45,18 @@ class ModelDir:
     ----------
     path
         As it was given.
+    directory
+        The same with `.` and `..` spelled out: what the paths of checkpoints begin with.
     kind
         `training` (a job's directory), `assets` (one assets directory) or `export` (a SavedModel).
     """
 
-    __slots__ = ("_directory", "kind", "path")
+    __slots__ = ("directory", "kind", "path")
 
     def __init__(self, path: str, kind: str) -> None:
         self.path = path
         self.kind = kind
-        self._directory = _named(path)
+        self.directory = _named(path)
 
     def __repr__(self) -> str:
         return f"ModelDir({self.path!r}, {self.kind!r})"
@@ -116,14 +118,14 @@ class ModelDir:
             As `steps`.
         """
         if self.kind == "training":
-            return training_offer(self._directory)
+            return training_offer(self.directory)
         if self.kind == "assets":
-            store_of(self._directory).names(self._directory)
-            only = assets_checkpoint(self._directory)
+            store_of(self.directory).names(self.directory)
+            only = assets_checkpoint(self.directory)
         else:
-            export = export_checkpoint(self._directory)
+            export = export_checkpoint(self.directory)
             if export is None:
-                store_of(self._directory).names(self._directory)
+                store_of(self.directory).names(self.directory)
                 raise PathNotFoundError("no longer an export", path=self.path)
             only = export
         return Offer({} if only.step is None else {only.step: only}, only, None, {}, {})

@@ -7,7 +7,7 @@ second: a step that is committed in between is merely not offered yet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer
 from monolith_cli.checkpoint.names import (
@@ -48,8 +48,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from monolith_cli.checkpoint.steps import Recorded
+    from monolith_cli.storage.store import Item
 
-__all__ = ["assets_checkpoint", "is_training_dir", "steps_hint", "training_offer"]
+__all__ = [
+    "Look",
+    "assets_checkpoint",
+    "checkpoint_here",
+    "is_training_dir",
+    "look_into",
+    "steps_hint",
+    "training_offer",
+]
 
 _JOB_FILES = (MONOLITH_CHECKPOINT, "controller_server_addr.txt", "graph.pbtxt")
 _JOB_PREFIXES = (
@@ -66,6 +75,24 @@ _NO_STEP_LEFT = (_RESTORE, _REACH, _COPY)
 """What to do about a step where no other can be had instead."""
 
 _STATE_HINT = f"restore it from a copy, or give one *{ASSETS_SUFFIX} directory instead"
+
+
+class Look(NamedTuple):
+    """A training directory at one moment.
+
+    Attributes
+    ----------
+    state
+        What `checkpoint` says; None without one.
+    items
+        What is in the directory, by name: listed after `checkpoint` was read.
+    offer
+        What follows from them.
+    """
+
+    state: CheckpointState | None
+    items: dict[str, Item]
+    offer: Offer
 
 
 def is_training_dir(names: Collection[str]) -> bool:
@@ -97,16 +124,22 @@ def training_offer(directory: str) -> Offer:
     PathNotFoundError, NotReadableError
         The directory is gone, or it or `checkpoint` cannot be read.
     """
+    return look_into(directory).offer
+
+
+def look_into(directory: str) -> Look:
+    """What `training_offer` gives, with what it was found from. Raises as that."""
     state = _read_state(directory)
     while True:
-        names = frozenset(store_of(directory).names(directory))
+        items = {item.name: item for item in store_of(directory).items(directory)}
+        names = items.keys()
         offer = _by_state(directory, names, state) if state else _by_names(directory, names)
         if offer.latest:
-            return offer
+            return Look(state, items, offer)
         # The latest may have been superseded and deleted between the two looks.
         state_now = _read_state(directory)
         if state_now == state:
-            return offer
+            return Look(state, items, offer)
         state = state_now
 
 
@@ -188,7 +221,7 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
             and bundle.base == latest_parts.base
             and not comes_later(bundle.step, time, latest_parts.step, latest_time)
         ):
-            by_step[bundle.step] = _checkpoint_here(directory, names, name)
+            by_step[bundle.step] = checkpoint_here(directory, names, name)
             unlisted[bundle.step] = time
         else:
             withheld.setdefault(bundle.step, _uncommitted(bundle.step))
@@ -232,7 +265,7 @@ def _by_names(directory: str, names: Collection[str]) -> Offer:
     for name in sorted(bundles, key=lambda name: (bundles[name].base != MODEL_BASE, name)):
         step = bundles[name].step
         if step not in by_step:
-            by_step[step] = _checkpoint_here(directory, names, name)
+            by_step[step] = checkpoint_here(directory, names, name)
             times[step] = index_time(join(directory, name)) or 0.0
     unoffered = _steps_with_assets(names) | _steps_half_saved(names)
     unoffered |= {step for step in begun if step is not None}
@@ -278,7 +311,7 @@ def _recorded_checkpoint(
     """
     name, path = recorded.name, recorded.path
     if name + INDEX_SUFFIX in names or _has_data(names, name):
-        checkpoint = _checkpoint_here(directory, names, name, listed_as=path)
+        checkpoint = checkpoint_here(directory, names, name, listed_as=path)
         if is_absolute_path(path) and not _same_place(parent_of(path), directory):
             checkpoint.notes.append(f"'{CHECKPOINT}' still names {path}; read from here")
         return checkpoint
@@ -337,9 +370,18 @@ def _why_not(
     return StepNotFoundError(what, path=state_path, hint=hint)
 
 
-def _checkpoint_here(
+def checkpoint_here(
     directory: str, names: Collection[str], name: str, *, listed_as: str | None = None
 ) -> Checkpoint:
+    """The checkpoint of that name, without suffix, whether it is committed or not.
+
+    Parameters
+    ----------
+    names
+        Those of the files in the directory.
+    listed_as
+        Its path in `checkpoint`, where that lists it.
+    """
     prefix, step = join(directory, name), step_of(name)
     return Checkpoint(
         step=step,
