@@ -19,7 +19,7 @@ TIERS = [
     {"commands"},
     {"failures"},
     {"reports"},
-    {"samples"},
+    {"samples", "care"},
     {"tables", "iterators", "control"},
     {"checkpoint"},
     {"formats"},

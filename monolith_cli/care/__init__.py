@@ -1,0 +1,1 @@
+"""Judging checkpoints: which steps are whole, what changed between them, what is wrong in them."""
