@@ -22,7 +22,9 @@ import tf_support
 
 from monolith_cli import messages
 from monolith_cli.errors import AlreadyExistsError, BrokenExecutorError, UsageError, WriteError
-from monolith_cli.samples import sample
+from monolith_cli.samples import dumps
+from monolith_cli.samples import entries as sample_entries
+from monolith_cli.samples.plan import default_shards
 from monolith_cli.samples.sample import write_sample
 
 
@@ -157,7 +159,7 @@ def test_multi_tables(tmp_path: Path) -> None:
     assert counts == {"user": 273, "item": 137, "author": 90}
 
 
-@pytest.mark.parametrize("optimizer", sorted(sample.OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", sorted(sample_entries.OPTIMIZERS))
 @pytest.mark.parametrize("varied", [False, True])
 def test_every_optimizer(tmp_path: Path, optimizer: str, varied: bool) -> None:
     write_sample(
@@ -237,7 +239,7 @@ def test_equal_seeds_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_chunks_do_not_repeat_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "_CHUNK_FLOATS", 70)
+    monkeypatch.setattr(sample_entries, "_CHUNK_FLOATS", 70)
     write_sample(tmp_path, entries=101, tables=1, shards=2, dim=2)
     assets = tmp_path / "model.ckpt-1000.assets"
     entries = entries_of(
@@ -260,7 +262,7 @@ def test_chunks_do_not_repeat_each_other(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_default_number_of_shards(entries: int, tables: int, multi: bool, shards: int) -> None:
-    assert sample._default_shards(entries, tables, multi) == shards
+    assert default_shards(entries, tables, multi) == shards
 
 
 @pytest.mark.parametrize("multi", [False, True])
@@ -370,7 +372,7 @@ def test_a_failure_leaves_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def full(part: object, recipe: object) -> bytes:
         raise OSError(28, os.strerror(28), "somewhere")
 
-    monkeypatch.setattr(sample, "_framed_entries", full)
+    monkeypatch.setattr(dumps, "framed_entries", full)
     with pytest.raises(WriteError, match="No space left") as caught:
         write_sample(tmp_path, entries=1000)
     assert caught.value.errno == 28
