@@ -44,7 +44,14 @@ if TYPE_CHECKING:
     from monolith_cli.storage.location import AnyPath
     from monolith_cli.storage.protocols import OpenFile
 
-__all__ = ["Slice", "TensorBundle", "TensorEntry", "cut_off", "other_format"]
+__all__ = [
+    "Slice",
+    "TensorBundle",
+    "TensorEntry",
+    "cut_off",
+    "mask_crc32c",
+    "other_format",
+]
 
 # What NumPy does not know, as what it is stored as.
 _STORED_AS = {
@@ -266,12 +273,12 @@ class TensorBundle:
         crc = crc32c(b"".join(n.to_bytes(4 if n < 1 << 32 else 8, "little") for n in lengths))
         stored = data[position : position + 4]
         position += 4
-        if stored != struct.pack("<I", _mask(crc)):
+        if stored != struct.pack("<I", mask_crc32c(crc)):
             raise self._bad_data(entry, "the checksum of its lengths is wrong")
         if sum(lengths) != len(data) - position:
             raise self._bad_data(entry, "its strings do not fill its bytes", "bad_data")
         crc = crc32c(stored, crc)
-        if _mask(crc32c(memoryview(data)[position:], crc)) != entry.masked_crc32c:
+        if mask_crc32c(crc32c(memoryview(data)[position:], crc)) != entry.masked_crc32c:
             raise self._bad_data(entry)
         found = []
         for length in lengths:
@@ -324,7 +331,7 @@ class TensorBundle:
                 if stop == "cut" and (is_rest or wanted > end - position):
                     what = "an element reaches beyond the end of its tensor"
                     raise self._bad_data(entry, what, "truncated_data", position)
-        if position != end or _mask(crc) != entry.masked_crc32c:
+        if position != end or mask_crc32c(crc) != entry.masked_crc32c:
             raise self._bad_data(entry)
 
     def _joined(self, entry: TensorEntry) -> np.ndarray[Any, Any]:
@@ -431,7 +438,8 @@ def _key(entry: TensorEntry) -> bytes:
     return entry.name.encode("utf-8", "surrogateescape")
 
 
-def _mask(crc: int) -> int:
+def mask_crc32c(crc: int) -> int:
+    """A CRC32C as bundles and records store it."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFF_FFFF
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli._native import (
     snappy_decompress_ranges,
@@ -24,9 +24,18 @@ from monolith_cli._native import (
     variant_type,
 )
 from monolith_cli.formats import wire
-from monolith_cli.formats.dtypes import DTYPE_BYTES, dtype_name
+from monolith_cli.formats.dtypes import DTYPE_BYTES, dtype_name, dtype_number
 
-__all__ = ["StatePart", "StateValue", "VariantElement", "parse_state_part"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "StatePart",
+    "StateValue",
+    "VariantElement",
+    "encode_state_part",
+    "parse_state_part",
+]
 
 _SMALL_BYTES = 4096
 """Values up to this size are uncompressed together, as whoever wants one wants most."""
@@ -223,6 +232,24 @@ class StatePart:
 def parse_state_part(element: VariantElement) -> StatePart:
     """A part of an iterator's state; raises as `StatePart`."""
     return StatePart(element.data)
+
+
+def encode_state_part(name: str, values: Mapping[str, int]) -> bytes:
+    """An element with a part of an iterator's state, of integers alone, uncompressed.
+
+    Parameters
+    ----------
+    name
+        Such as `Iterator::Root::Prefetch::BatchV2`.
+    values
+        By key; none is negative.
+    """
+    metadata = "@@".join([name, *values])
+    element = wire.bytes_field(1, b"tensorflow::Iterator") + wire.bytes_field(2, metadata.encode())
+    for value in values.values():
+        scalar = wire.varint_field(1, dtype_number("int64")) + wire.bytes_field(2, b"")
+        element += wire.bytes_field(3, scalar + wire.varint_field(10, value))
+    return element
 
 
 def _stored_value(
