@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,11 @@ from typing import TYPE_CHECKING
 from monolith_cli.checkpoint import names as file_names
 from monolith_cli.errors import AlreadyExistsError, WriteError
 from monolith_cli.formats import checkpoint_state
-from monolith_cli.samples.entries import NOW
 from monolith_cli.storage.atomic import atomic_write, left_behind, temporary_path
 from monolith_cli.storage.local import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any, TypeAlias
 
     import numpy as np
@@ -27,13 +27,14 @@ __all__ = [
     "refusals",
     "remove_left_behind",
     "replacing_directory",
+    "set_times",
     "write_dense",
     "write_state",
 ]
 
 
-def write_dense(prefix: Path, step: int, dim: int, seed: int) -> None:
-    """Write the dense variables: two layers, and the global step."""
+def write_dense(prefix: Path, step: int, dim: int, seed: int, moves: int = 0) -> None:
+    """Write the dense variables: two layers that have moved so often, and the global step."""
     import numpy as np
 
     from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
@@ -44,30 +45,46 @@ def write_dense(prefix: Path, step: int, dim: int, seed: int) -> None:
         return rng.standard_normal(shape, dtype=np.float32)
 
     width = min(dim, 64)
-    write_tensor_bundle(
-        prefix,
-        {
-            "global_step": np.array(step, dtype=np.int64),
-            "dense_1/kernel": layer(width, 16),
-            "dense_1/bias": layer(16),
-            "dense_2/kernel": layer(16, 1),
-            "dense_2/bias": layer(1),
-        },
-    )
+    variables = {
+        "dense_1/kernel": layer(width, 16),
+        "dense_1/bias": layer(16),
+        "dense_2/kernel": layer(16, 1),
+        "dense_2/bias": layer(1),
+    }
+    for _ in range(moves):
+        for values in variables.values():
+            values += layer(*values.shape) / np.float32(100)
+    write_tensor_bundle(prefix, {"global_step": np.array(step, dtype=np.int64), **variables})
 
 
-def write_state(directory: Path, step: int, multi: bool) -> None:
-    """Write both state files; the second makes the checkpoint be there."""
-    name = f"{file_names.MODEL_BASE}-{step}"
+def write_state(directory: Path, steps: Mapping[int, int], multi: bool) -> None:
+    """Write both state files; the second makes the last of the steps be there.
+
+    Parameters
+    ----------
+    steps
+        When each was committed, in seconds since 1970, the latest last.
+    """
+    names = tuple(f"{file_names.MODEL_BASE}-{step}" for step in steps)
+    times = tuple(map(float, steps.values()))
     monolith = checkpoint_state.MonolithCheckpointState(
-        last_checkpoint_save_timestamp=NOW,
+        last_checkpoint_save_timestamp=int(times[-1]),
         builtin_hash_table_type="MULTI_CUCKOO_HASH_MAP" if multi else "CUCKOO_HASH_MAP",
     )
     text = checkpoint_state.format_monolith_checkpoint_state(monolith)
     atomic_write(directory / file_names.MONOLITH_CHECKPOINT, text.encode())
-    state = checkpoint_state.CheckpointState(name, (name,), (float(NOW),), float(NOW))
+    state = checkpoint_state.CheckpointState(names[-1], names, times, times[-1])
     text = checkpoint_state.format_checkpoint_state(state)
     atomic_write(directory / file_names.CHECKPOINT, text.encode())
+
+
+def set_times(directory: Path, steps: Mapping[int, int]) -> None:
+    """Have the files of these steps look as if they had been written at their commits."""
+    for path in directory.iterdir():
+        file = file_names.parse_step_file(path.name)
+        if file is not None and file.step in steps:
+            for each in (*(path.iterdir() if path.is_dir() else ()), path):
+                os.utime(each, (steps[file.step], steps[file.step]))
 
 
 def prepare(directory: Path, force: bool) -> None:

@@ -6,21 +6,29 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.execution.workers import is_given_up
-from monolith_cli.samples.entries import framed_entries
-from monolith_cli.samples.plan import table_parts
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
 
-    from monolith_cli.samples.entries import Recipe
-    from monolith_cli.samples.plan import Part, Plan
+    from monolith_cli.samples.drift import DriftPart
+    from monolith_cli.samples.entries import Part, Recipe
     from monolith_cli.tables.writer import DumpWriter
 
-__all__ = ["ShardTask", "Tell", "multi_tasks", "single_tasks"]
+    AnyPart: TypeAlias = Part | DriftPart
 
-_MULTI_BASE = "MonolithMultiHashTable"
+__all__ = ["MULTI_BASE", "ShardTask", "Tell", "Written", "multi_tasks", "single_tasks"]
+
+MULTI_BASE = "MonolithMultiHashTable"
+
+
+class Written(NamedTuple):
+    """A file of a dump: its entries by table, and the fids of those whose embeddings are NaN."""
+
+    contents: dict[str, int]
+    nan_fids: tuple[int, ...] = ()
 
 
 class ShardTask(NamedTuple):
@@ -28,30 +36,31 @@ class ShardTask(NamedTuple):
 
     dump: DumpWriter
     shard: int
-    parts: list[Part]
+    parts: list[AnyPart]
     multi: bool
     recipe: Recipe
     tell: Callable[[int], None] | None
 
-    def run(self) -> dict[str, int]:
-        """Write the file; its entries by table. Raises `WriteError`."""
+    def run(self) -> Written:
+        """Write the file. Raises `WriteError`."""
+        nan_fids: list[int] = []
         with self.dump.shard(self.shard) as writer:
             for part in self.parts:
                 if self.multi:
                     writer.begin(part.plan.table.name)
-                for framed, entries in framed_entries(part, self.recipe):
+                for chunk in part.chunks(self.recipe):
                     if is_given_up():
-                        return {}  # nobody hears it
-                    writer.write_framed(framed, entries)
+                        return Written({})  # nobody hears it
+                    writer.write_framed(chunk.framed, chunk.entries)
+                    nan_fids += chunk.nan_fids
                     if self.tell is not None:
-                        self.tell(entries)
-        return self.dump.contents(self.shard)
+                        self.tell(chunk.planned)
+        return Written(self.dump.contents(self.shard), tuple(nan_fids))
 
 
 def single_tasks(
     assets: Path,
-    plans: list[Plan],
-    shards: int,
+    by_table: list[list[AnyPart]],
     recipe: Recipe,
     dumps: contextlib.ExitStack,
     tell: Callable[[int], None] | None,
@@ -59,16 +68,15 @@ def single_tasks(
     """The files of tables that have their own; their dumps appear when `dumps` is closed."""
     from monolith_cli.tables.writer import DumpWriter
 
-    for plan in plans:
-        dump = dumps.enter_context(DumpWriter(assets, plan.table.name, shards))
-        for part in table_parts(plan, shards):
+    for parts in by_table:
+        dump = dumps.enter_context(DumpWriter(assets, parts[0].plan.table.name, len(parts)))
+        for part in parts:
             yield ShardTask(dump, part.shard, [part], False, recipe, tell)
 
 
 def multi_tasks(
     assets: Path,
-    plans: list[Plan],
-    shards: int,
+    by_table: list[list[AnyPart]],
     recipe: Recipe,
     dumps: contextlib.ExitStack,
     tell: Callable[[int], None] | None,
@@ -76,8 +84,8 @@ def multi_tasks(
     """The files that all tables share; their dump appears when `dumps` is closed."""
     from monolith_cli.tables.writer import DumpWriter
 
-    dump = dumps.enter_context(DumpWriter(assets, _MULTI_BASE, shards, multi=True))
-    by_table = [table_parts(plan, shards) for plan in plans]
+    shards = len(by_table[0])
+    dump = dumps.enter_context(DumpWriter(assets, MULTI_BASE, shards, multi=True))
     for shard in range(shards):
         parts = [of_table[shard] for of_table in by_table]
         yield ShardTask(dump, shard, parts, True, recipe, tell)

@@ -1,10 +1,10 @@
-"""Which tables a sample has, how large they are, and how their entries are cut into files."""
+"""Which tables a sample has, and how large they are."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Part", "Plan", "SampleTable", "default_shards", "plan_tables", "table_parts"]
+__all__ = ["Plan", "SampleTable", "default_shards", "plan_tables"]
 
 _SINGLE_PREFIX = "MonolithHashTable_"
 _FIELDS = ("user", "item", "author", "query", "city", "device", "topic", "hour")
@@ -27,15 +27,6 @@ class Plan(NamedTuple):
     table: SampleTable
 
 
-class Part(NamedTuple):
-    """The entries of a table that go to one shard: number `first` and on."""
-
-    plan: Plan
-    shard: int
-    first: int
-    entries: int
-
-
 def default_shards(entries: int, tables: int, multi: bool) -> int:
     """Files per dump, as the original picks them."""
     largest = entries if multi else max(_shares(entries, tables))
@@ -54,14 +45,6 @@ def plan_tables(entries: int, tables: int, multi: bool) -> list[Plan]:
             Plan(index, SampleTable(name if multi else _SINGLE_PREFIX + name, count, slots))
         )
     return plans
-
-
-def table_parts(plan: Plan, shards: int) -> list[Part]:
-    """A table's entries, cut evenly into shards."""
-    cuts = [plan.table.entries * shard // shards for shard in range(shards + 1)]
-    return [
-        Part(plan, shard, cuts[shard], cuts[shard + 1] - cuts[shard]) for shard in range(shards)
-    ]
 
 
 def _shares(total: int, parts: int) -> list[int]:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint import names as file_names
+from monolith_cli.checkpoint.names import ASSETS_SUFFIX, MODEL_BASE, shard_name
 from monolith_cli.errors import UsageError
 from monolith_cli.execution.workers import Workers, usable_processors
-from monolith_cli.samples.directory import (
-    prepare,
-    refusals,
-    remove_left_behind,
-    replacing_directory,
-    write_dense,
-    write_state,
-)
-from monolith_cli.samples.dumps import Tell, multi_tasks, single_tasks
+from monolith_cli.samples.damage import FlippedBit, flip_a_bit
+from monolith_cli.samples.directory import prepare, refusals, set_times
+from monolith_cli.samples.dumps import MULTI_BASE
 from monolith_cli.samples.entries import OPTIMIZERS, Recipe
+from monolith_cli.samples.inputs import write_input_states
 from monolith_cli.samples.plan import SampleTable, default_shards, plan_tables
+from monolith_cli.samples.steps import StepPlans, StepWriter
 from monolith_cli.storage.location import as_location
 from monolith_cli.storage.store import local_path
 
@@ -31,16 +26,38 @@ if TYPE_CHECKING:
 __all__ = ["OPTIMIZERS", "Sample", "SampleTable", "write_sample"]
 
 _MAX_SHARDS = 99_999
+_NAN_OF_DRIFT = 3
 
 
 class Sample(NamedTuple):
-    """What `write_sample` wrote. `stored_bytes` are those of the tables alone."""
+    """What `write_sample` wrote.
+
+    Attributes
+    ----------
+    step
+        The latest.
+    shards
+        Files per dump.
+    tables
+        Of the latest step.
+    stored_bytes
+        Those of the tables alone, of all steps.
+    steps
+        All, the latest last.
+    nan_fids
+        Of the entries whose embeddings are NaN, in the latest step.
+    flipped
+        The bit that was flipped in the latest step.
+    """
 
     path: str
     step: int
     shards: int
     tables: tuple[SampleTable, ...]
     stored_bytes: int
+    steps: tuple[int, ...]
+    nan_fids: tuple[int, ...] = ()
+    flipped: FlippedBit | None = None
 
 
 def write_sample(
@@ -55,16 +72,20 @@ def write_sample(
     optimizer: str = "adagrad",
     varied: bool = True,
     step: int = 1000,
+    steps: int | None = None,
+    drift: bool = False,
+    nan: int | None = None,
+    flip_bit: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
 ) -> Sample:
-    """Write a model directory with one checkpoint: dense variables and hash tables.
+    """Write a model directory with a checkpoint, or several: dense variables and hash tables.
 
     The tables differ in size, and each spreads unevenly over a few slots of its own; fids are
-    unique in a table. Equal arguments give equal bytes (with the same version of NumPy). No
-    `ckpt.info-<step>` is written: that is left to whoever counts.
+    unique in a table. Equal arguments give equal bytes (with the same version of NumPy). A single
+    checkpoint is written without `ckpt.info-<step>`: that is left to whoever counts.
 
     Costs a few seconds per gigabyte, and some tens of megabytes of memory however large it gets.
 
@@ -73,7 +94,7 @@ def write_sample(
     path
         The directory; it is created where needed and must be empty otherwise.
     entries
-        How many, over all tables together.
+        How many, over all tables together; with `drift` in the first step.
     tables
         How many.
     shards
@@ -93,11 +114,26 @@ def write_sample(
         optimizer of its own (`dynamic_wd_adagrad`), which counts steps in numbers of one to six
         bytes, or has none yet; and one entry in eight has never got a timestamp.
     step
-        The checkpoint's.
+        The (first) checkpoint's.
+    steps
+        How many checkpoints, each 1000 steps and an hour after the one before; the last one's time
+        is always the same. Each is left as a job of three workers leaves it: with counts, manifest
+        and iterator states. None for one without these.
+    drift
+        Entries come, change and go from step to step, and a slot explodes at the last one, as
+        `samples/drift.py` says; dense variables move. Counts as `steps=1` without `steps`. The
+        tables are cut into files otherwise, so the first step is not that of the same sample
+        without drift.
+    nan
+        How many entries of the first table, all in its first file, have embeddings of NaN in the
+        last step; by default 3 with `drift`, else none. Fewer if there are fewer.
+    flip_bit
+        Flip one bit in a record of the first table in the last step (of multi tables, in a block
+        of their first file).
     force
         Write into a directory that is not empty. A checkpoint of the same step is replaced with
         all of its tables, and what runs that were killed have left of it is removed; `checkpoint`
-        then lists this one alone; the rest stays.
+        then lists what was written alone; the rest stays.
     progress
         Called with the entries written so far, and those to write; by one thread at a time.
     jobs, executor
@@ -108,58 +144,70 @@ def write_sample(
     Raises
     ------
     UsageError
-        A number is out of range, there is no such optimizer, or the path is a URL.
+        A number is out of range, there is no such optimizer, the path is a URL, or there is no
+        record whose bit could flip.
     BrokenExecutorError
-        The executor did not do its work. No tables are left behind then.
+        The executor did not do its work. No tables of that step are left behind then.
     AlreadyExistsError
         The directory is not empty, or the path is a file.
     WriteError
-        The operating system refused to write. No tables are left behind then.
+        The operating system refused to write. No tables of that step are left behind then.
     """
-    _check(entries, tables, 1 if shards is None else shards, dim, seed, optimizer, step)
-    if shards is None:
-        shards = default_shards(entries, tables, multi)
-    directory = Path(local_path(as_location(path)))
-    plans = plan_tables(entries, tables, multi)
-    recipe = Recipe(dim, seed, optimizer, varied)
-    if jobs is None and executor is None:
-        jobs = min(4, usable_processors())
-    workers = Workers(jobs, executor)
-    with refusals(directory):
-        prepare(directory, force)
-        prefix = directory / f"{file_names.MODEL_BASE}-{step}"
-        remove_left_behind(directory, prefix.name)
-        with replacing_directory(Path(f"{prefix}{file_names.ASSETS_SUFFIX}")) as assets:
-            with contextlib.ExitStack() as dumps:
-                tell = Tell(entries, progress)
-                # What holds a lock goes to no other process.
-                every_chunk = tell if executor is None else None
-                make = multi_tasks if multi else single_tasks
-                tasks = make(assets, plans, shards, recipe, dumps, every_chunk)
-                with workers, contextlib.closing(workers.in_order(tasks)) as done:
-                    for task, contents in done:
-                        task.dump.keep(task.shard, contents)
-                        if every_chunk is None:
-                            tell(sum(contents.values()))
-            stored_bytes = sum(file.stat().st_size for file in assets.iterdir())
-            write_dense(prefix, step, dim, seed)
-            for name in (file_names.ckpt_info_name(step), file_names.ckpt_manifest_name(step)):
-                (directory / name).unlink(missing_ok=True)
-        write_state(directory, step, multi)
-    return Sample(str(directory), step, shards, tuple(plan.table for plan in plans), stored_bytes)
-
-
-def _check(
-    entries: int, tables: int, shards: int, dim: int, seed: int, optimizer: str, step: int
-) -> None:
-    ranges = (
+    _check(
         ("entries", entries, 0, 1 << 40),
         ("tables", tables, 1, 10_000),
-        ("shards", shards, 1, _MAX_SHARDS),
+        ("shards", 1 if shards is None else shards, 1, _MAX_SHARDS),
         ("dim", dim, 1, 1 << 16),
         ("seed", seed, 0, (1 << 64) - 1),
         ("step", step, 0, (1 << 63) - 1),
+        ("steps", 1 if steps is None else steps, 1, 10_000),
+        ("nan", 0 if nan is None else nan, 0, 1 << 40),
+        optimizer=optimizer,
     )
+    if shards is None:
+        shards = default_shards(entries, tables, multi)
+    if nan is None:
+        nan = _NAN_OF_DRIFT if drift else 0
+    directory = Path(local_path(as_location(path)))
+    plans = plan_tables(entries, tables, multi)
+    recipe = Recipe(dim, seed, optimizer, varied)
+    planned = StepPlans(plans, shards, step, steps or 1, drift, nan)
+    as_a_job = drift or steps is not None
+    if jobs is None and executor is None:
+        jobs = min(4, usable_processors())
+    flipped = None
+    with refusals(directory), Workers(jobs, executor) as workers:
+        prepare(directory, force)
+        stored_bytes = 0
+        writer = StepWriter(directory, recipe, multi, workers, executor, planned.planned, progress)
+        for i, (number, time) in enumerate(planned.commits.items()):
+            done = writer.write(number, planned.of_step(i), moves=i if drift else 0)
+            stored_bytes += done.stored_bytes
+            if as_a_job:
+                writer.add_inputs_and_manifest(number, done.entries)
+            writer.commit(number, time)
+            if as_a_job:
+                writer.count(number)
+        if flip_bit:
+            base = MULTI_BASE if multi else plans[0].table.name
+            dump = f"{MODEL_BASE}-{number}{ASSETS_SUFFIX}/{shard_name(base, 0, shards)}"
+            flipped = flip_a_bit(directory, dump, seed, snappy=multi)
+        if as_a_job:
+            set_times(directory, planned.commits)
+            write_input_states(str(directory))
+    return Sample(
+        str(directory),
+        number,
+        shards,
+        tuple(plan.table._replace(entries=done.entries[plan.table.name]) for plan in plans),
+        stored_bytes,
+        tuple(planned.commits),
+        done.nan_fids,
+        flipped,
+    )
+
+
+def _check(*ranges: tuple[str, int, int, int], optimizer: str) -> None:
     for name, value, least, most in ranges:
         if not least <= value <= most:
             raise UsageError(f"{name} {value} is not in {least}..{most}")

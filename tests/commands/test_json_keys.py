@@ -189,6 +189,8 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
         yield "table get", 1, [model, 1, 2]
     yield "sample", 0, [root / "new", "--entries", 500]
     yield "sample", 0, [root / "new"]
+    yield "sample", 0, [root / "drifting", "--steps", 2, "--drift", "--entries", 500]
+    yield "sample", 0, [root / "flipped", "--flip-bit", "--entries", 500]
 
 
 def input_cases(root: Path) -> Iterator[Case]:

@@ -64,3 +64,25 @@ def test_refused(tmp_path: Path) -> None:
         f"{tmp_path}/file: is not a directory; move it away, or name another path"
     )
     assert call("sample", tmp_path / "file", "--force", "--json").error == done.error
+
+
+def test_several_steps(tmp_path: Path) -> None:
+    sizes = ["--steps", 3, "--entries", 200, "--seed", 4]
+    done = call("sample", tmp_path / "text", "--drift", "--flip-bit", *sizes)
+    first, nan, flipped = done.out.splitlines()
+    assert first.startswith(f"{tmp_path}/text, steps 1000 to 3000: ")
+    assert " in the latest in 4 tables, " in first
+    assert nan.startswith("NaN in 3 entries: ")
+    assert flipped.startswith("bit ")
+    assert flipped.endswith(
+        " flipped: model.ckpt-3000.assets/MonolithHashTable_user-00000-of-00001"
+    )
+    same = call("sample", tmp_path / "json", "--drift", "--flip-bit", *sizes, "--json").document
+    assert same["steps"] == [1000, 2000, 3000]
+    assert nan == f"NaN in 3 entries: {', '.join(same['nan_fids'])}"
+    offset, bit = same["flipped"]["offset"], same["flipped"]["bit"]
+    assert flipped.startswith(f"bit {bit} of byte {offset:,} flipped: {same['flipped']['file']}")
+    assert call("ckpt-info", "--check", tmp_path / "json", "--step", 2000).code == 0
+    assert call("ckpt-info", "--dry-run", tmp_path / "json").code == 4
+    none = call("sample", tmp_path / "none", "--drift", "--nan", 0, "--json").document
+    assert (none["steps"], none["nan_fids"], none["flipped"]) == ([1000], [], None)

@@ -22,7 +22,6 @@ import tf_support
 
 from monolith_cli import messages
 from monolith_cli.errors import AlreadyExistsError, BrokenExecutorError, UsageError, WriteError
-from monolith_cli.samples import dumps
 from monolith_cli.samples import entries as sample_entries
 from monolith_cli.samples.plan import default_shards
 from monolith_cli.samples.sample import write_sample
@@ -369,10 +368,10 @@ def test_force_leaves_what_is_being_written(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(part: object, recipe: object) -> bytes:
+    def full(*_: object) -> object:
         raise OSError(28, os.strerror(28), "somewhere")
 
-    monkeypatch.setattr(dumps, "framed_entries", full)
+    monkeypatch.setattr(sample_entries, "draw_rows", full)
     with pytest.raises(WriteError, match="No space left") as caught:
         write_sample(tmp_path, entries=1000)
     assert caught.value.errno == 28

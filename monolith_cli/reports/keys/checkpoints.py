@@ -157,10 +157,11 @@ CKPT_SHOW = {
     "problems": Key(STRINGS, "What is damaged or missing, as on stderr."),
 }
 
+MORE = "with --steps, --drift, --nan or --flip-bit"
 SAMPLE = {
     "model_dir": MODEL_DIR,
-    "step": Key(NUMBER, "The step of its checkpoint."),
-    "entries": Key(NUMBER, "The number of entries of all tables together."),
+    "step": Key(NUMBER, "The step of its checkpoint, the latest."),
+    "entries": Key(NUMBER, "The number of entries of all tables together, in that step."),
     "tables": Key(
         OBJECTS,
         "The tables.",
@@ -171,7 +172,20 @@ SAMPLE = {
         },
     ),
     "shards": Key(NUMBER, "Files per table; with --multi, files of all tables."),
-    "bytes": Key(NUMBER, "The size of the tables' files."),
+    "bytes": Key(NUMBER, "The size of the tables' files, in all steps."),
+    "steps": Key(NUMBERS, "All steps, the latest last.", only=MORE),
+    "nan_fids": Key(STRINGS, "The feature ids of entries that are NaN.", only=MORE),
+    "flipped": Key(
+        OBJECT,
+        "The bit that was flipped.",
+        null="if none was",
+        only=MORE,
+        keys={
+            "file": Key(STRING, "The file, relative to MODEL_DIR."),
+            "offset": Key(NUMBER, "Its byte."),
+            "bit": Key(NUMBER, "Which bit of it: 0 is the lowest."),
+        },
+    ),
 }
 
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
