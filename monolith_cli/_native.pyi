@@ -139,6 +139,19 @@ def optimizer_names(types: int) -> list[str]:
     The names of optimizer types, given as a bit for each (`Counter.types`).
     """
 
+def flips_that_mend(block: bytes | memoryview) -> list[int]:
+    """
+    The bits of a block, each of which makes its checksum hold if it is flipped: one at most in
+    the data, and one in the masked CRC-32C at its end. Bit 8 * i + j is bit j of byte i.
+    """
+
+def place_of_bit(data: bytes | memoryview, bit: int, message: str) -> tuple[bytes, bytes, bytes] | None:
+    """
+    The field of a serialized message that a bit belongs to, with its value as it is read now,
+    and with the bit flipped. `message` is entry, contents, filter or filter_meta. None if it is
+    no such message with the bit flipped.
+    """
+
 class Damage:
     """A part of a stream that was left out, and why."""
 

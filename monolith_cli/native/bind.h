@@ -22,6 +22,7 @@ void bind_crc32c(nanobind::module_& m);
 void bind_encode(nanobind::module_& m);
 void bind_source(nanobind::module_& m);
 void bind_entry(nanobind::module_& m);
+void bind_flips(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
 void bind_output(nanobind::class_<Reader>& reader);
 void bind_variant(nanobind::module_& m);

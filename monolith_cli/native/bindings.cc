@@ -38,6 +38,7 @@ NB_MODULE(_native, m) {
   bind_encode(m);
   bind_source(m);
   bind_entry(m);
+  bind_flips(m);
   bind_reader(m);
   bind_variant(m);
 }

@@ -14,6 +14,7 @@
 #include "columns.h"
 #include "encode.h"
 #include "entry.h"
+#include "flips.h"
 #include "json.h"
 #include "reader.h"
 #include "snappy.h"
@@ -415,6 +416,33 @@ void read_raw(const Bytes_& data) {
         "compression loses data");
 }
 
+// What is flipped is found, and what is found mends.
+void read_flips(const Bytes_& data) {
+  if (data.size() < 4) return;
+  const size_t n = data.size() - 4;
+  const std::unique_ptr<uint8_t[]> exact(new uint8_t[data.size()]);
+  std::copy(data.begin(), data.end(), exact.get());
+  auto flip = [&](uint64_t bit) { exact[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8)); };
+  auto holds = [&] { return load<uint32_t>(exact.get() + n) == mask_crc(crc32c(exact.get(), n)); };
+  if (below(2)) store(exact.get() + n, mask_crc(crc32c(exact.get(), n)));
+  const bool was_good = holds();
+  const uint64_t bit = below(8 * data.size());
+  flip(bit);
+  const Flips found = flips_that_mend(exact.get(), n);
+  check(found.count > 0 || !was_good, "a flip that is not found");
+  for (size_t i = 0; i < found.count; ++i) {
+    check(found.bits[i] < 8 * data.size(), "a flip that lies outside");
+    flip(found.bits[i]);
+    check(holds(), "a flip that does not mend");
+    flip(found.bits[i]);
+  }
+  for (const Message message :
+       {Message::entry, Message::contents, Message::filter, Message::filter_meta}) {
+    const auto place = place_of_bit(exact.get(), n, below(8 * n + 8), message);
+    check(!place || !place->field.empty(), "a place without a name");
+  }
+}
+
 void check_within(Input whole, Input part) {
   check(part.p == nullptr || (whole.p <= part.p && part.p <= part.end && part.end <= whole.end),
         "a part that lies outside");
@@ -480,6 +508,9 @@ int main(int argc, char** argv) {
     read_by_map(source, data);
     read_in_one_pass(source, expected, data);
     read_raw(data);
+    read_flips(data);
+    const size_t header = std::min<size_t>(data.size(), kHeaderBytes);
+    read_flips(Bytes_(data.begin() + static_cast<long>(header), data.end()));
     read_states();
   }
   std::printf("%" PRIu64 " inputs, seed %" PRIu64 ": no report\n", inputs, seed);
