@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monolith_cli import errors
+from monolith_cli.care.findings import SEVERITY
 from monolith_cli.kinds import KINDS, RECORD_DAMAGE
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,8 @@ def test_what_the_library_names_is_known() -> None:
     assert table is not None
     native = set(re.findall('"([a-z_]+)"', table[1]))
     assert native <= set(RECORD_DAMAGE)
+    assert set(SEVERITY) <= set(KINDS)
+    found |= set(SEVERITY)
     found |= native | {"read_only", "no_space", "file_too_large"}  # of a table in storage/atomic.py
     assert sorted(found - set(KINDS)) == []
     assert sorted(set(KINDS) - found) == []
