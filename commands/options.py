@@ -17,6 +17,7 @@ from monolith_cli.commands.base import Settings
 from monolith_cli.commands.types import (
     COLUMNS,
     ColumnsType,
+    ConditionType,
     FidType,
     PlaceType,
     SizeType,
@@ -219,6 +220,29 @@ def slot(function: F) -> F:
         callback=_merge,
         shell_complete=completing("slots"),
         help="Only entries of these slots, e.g. 3,5-9. Repeatable.",
+    )(function)
+
+
+def merge_servers(function: F) -> F:
+    """`--merge-servers`."""
+    return option(
+        "--merge-servers",
+        is_flag=True,
+        help="Take tables that differ in the number of their server alone (user_0, user_1, ...)"
+        " as one: user.",
+    )(function)
+
+
+def fail_if(function: F) -> F:
+    """`--fail-if`, repeatable; the value is a tuple of `Condition`."""
+    return option(
+        "--fail-if",
+        type=ConditionType(),
+        multiple=True,
+        metavar="COND",
+        help="End with 1 if this holds, such as 'entries lt 1000' or"
+        " 'change(slot[*].entries) gt 20%'; with 3 if that is not known here."
+        " Repeatable; in the variable with ';' between.",
     )(function)
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     help="Read multi tables too, for what is in their entries. Without it only their contents"
     " files are read.",
 )
+@options.merge_servers
 @options.fid_version
 @options.on_corrupt
 @options.no_verify
@@ -53,6 +54,7 @@ def ls(
     step: int | str,
     table: tuple[str, ...],
     scan: bool,
+    merge_servers: bool,
     fid_version: str,
     on_corrupt: str,
     no_verify: bool,
@@ -73,6 +75,7 @@ def ls(
     from monolith_cli.reports.text import count_text
     from monolith_cli.tables.counts import CountOptions, count_checkpoint
     from monolith_cli.tables.gone import gone_error
+    from monolith_cli.tables.servers import merge_counts
     from monolith_cli.tables.skipped import skipped_error
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
@@ -92,7 +95,8 @@ def ls(
         with steps.attempt(checkpoint):
             with Progress("reading", quiet=settings.quiet) as progress:
                 counts = count_checkpoint(checkpoint, counting, progress)
-            report = TablesReport(counts.tables, step=checkpoint.step, several=steps.several)
+            tables = merge_counts(counts.tables) if merge_servers else counts.tables
+            report = TablesReport(tables, step=checkpoint.step, several=steps.several)
             steps.show(report)
             messages.took(f"{count_text(counts.entries, 'entry', 'entries')} read")
             messages.warnings(*counts.warnings, *damage_lines(counts.skipped))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from monolith_cli.care.conditions import Condition
+
     ParamType = click.ParamType[Any]
 else:  # generic in newer versions of click only
     ParamType = click.ParamType
@@ -17,6 +19,7 @@ __all__ = [
     "MAX_DAYS",
     "MAX_SLOT",
     "ColumnsType",
+    "ConditionType",
     "DurationType",
     "FidType",
     "PlaceType",
@@ -116,6 +119,29 @@ class FidType(ParamType):
 
         try:
             return parse_fid(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ConditionType(ParamType):
+    """A condition on what was measured, such as `entries lt 1000`.
+
+    In a variable there may be several, with semicolons between: a condition has blanks.
+    """
+
+    name = "condition"
+    envvar_list_splitter = ";"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Condition:
+        from monolith_cli.care.conditions import Condition, parse_condition
+        from monolith_cli.errors import UsageError
+
+        if isinstance(value, Condition):
+            return value
+        try:
+            return parse_condition(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
 

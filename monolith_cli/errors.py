@@ -25,6 +25,7 @@ __all__ = [
     "GoneError",
     "MissingShardError",
     "MonolithError",
+    "NotMeasuredError",
     "NotReadableError",
     "NotYoursError",
     "PathNotFoundError",
@@ -147,6 +148,12 @@ class EntryNotFoundError(MonolithError, LookupError):
     """A feature id that is in none of the tables."""
 
     kind = "no_such_entry"
+
+
+class NotMeasuredError(MonolithError, LookupError):
+    """A metric that a condition is about, and that is not known here."""
+
+    kind = "not_measured"
 
 
 class NotReadableError(MonolithError, PermissionError):

@@ -110,6 +110,20 @@ def test_ls_of_multi_tables(multi: Path) -> None:
     assert "a      multi       10       2     -    -      -  -\n" in call("table", "ls", multi).out
 
 
+def test_ls_of_tables_that_are_split_over_servers(tmp_path: Path) -> None:
+    singles = {
+        f"{table}_{server}": random_entries(server, 5) for server in (0, 1) for table in "ab"
+    }
+    write_model_dir(tmp_path / "m", singles=singles)
+    done = call("table", "ls", "--json", "--merge-servers", tmp_path / "m")
+    assert [(t["name"], t["entries"], t["shards"]) for t in done.document] == [
+        ("a", 10, 4),
+        ("b", 10, 4),
+    ]
+    done = call("table", "ls", "--merge-servers", "--table", "a_*", tmp_path / "m")
+    assert [line.split()[:4] for line in done.out.splitlines()[1:]] == [["a", "single", "10", "4"]]
+
+
 def test_ls_of_all_steps(model: Path) -> None:
     assert len(call("table", "ls", "--json", "--step", "all", model).document) == 1
     assert call("table", "ls", "--step", "all", model).out.startswith("step 300\ntable")
