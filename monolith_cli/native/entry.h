@@ -57,47 +57,43 @@ struct EntryHead : Visitor {
   void optimizer_type(uint32_t type) { types |= 1u << type; }
 };
 
-// Reads heads, and knows again the shapes that it has seen.
+// Parses messages, and knows again the shapes that it has seen.
 //
 // How a message parses depends only on its tags, its lengths and the top bits of its varints.
 // Records of a table differ in little else than values, so a record of the same length whose shape
 // bytes equal those of one that was parsed before parses the same way: one masked comparison, which
 // the reader makes when it checks the record, instead of a walk. Anything else is walked, and becomes
 // the shape remembered for its length.
-class HeadReader {
+//
+// A Memo is what is kept of a shape: a visitor, made with where the message starts, of the message
+// that the shape was learned from, with an end(). It notes where values lie, and forgets the values.
+template <class Memo>
+class ShapeMemory {
  public:
-  explicit HeadReader(Reader& reader) : reader_(reader) { reader_.use(&shapes_); }
-  ~HeadReader() { reader_.use(nullptr); }
-  HeadReader(const HeadReader&) = delete;
-  HeadReader& operator=(const HeadReader&) = delete;
+  explicit ShapeMemory(Reader& reader) : reader_(reader) { reader_.use(&shapes_); }
+  ~ShapeMemory() { reader_.use(nullptr); }
+  ShapeMemory(const ShapeMemory&) = delete;
+  ShapeMemory& operator=(const ShapeMemory&) = delete;
 
-  // Reads the head of the reader's last record; false if that is no entry.
-  __attribute__((always_inline)) bool read(const Frame& frame, EntryHead& head) {
-    if (const Shape* like = reader_.like()) {
-      head = head_of(frame, like);
-      return true;
-    }
-    EntryHead parsed;  // so that `head` may stay in registers
-    const bool good = parse(frame, parsed);
-    head = parsed;
-    return good;
+  // The memo of the reader's last record. Null if that is no entry, or one whose shape is not
+  // kept: it has to be parsed.
+  __attribute__((always_inline)) const Memo* of(const Frame& frame) {
+    if (const Shape* like = reader_.like()) return memo_of(like);
+    return find(frame);
   }
 
  private:
-  static constexpr size_t kNoFid = SIZE_MAX;
-
   struct Known : Shape {
-    size_t fid_at = kNoFid;
-    EntryHead head;
+    Memo memo{nullptr};
   };
 
-  // Parses, and clears in the mask what may differ. Unknown fields stay in it whole.
-  struct Learner : EntryHead {
+  // Tells the memo, and clears in the mask what may differ. Unknown fields stay in it whole.
+  struct Learner : Visitor {
     Learner(const uint8_t* data, size_t n, Known& known)
-        : data(data), mask(known.mask + Shape::lead(n)), known(known) {}
+        : data(data), mask(known.mask + Shape::lead(n)), memo(known.memo) {}
     const uint8_t* data;
     uint8_t* mask;
-    Known& known;
+    Memo& memo;
 
     void any_bytes(const uint8_t* p, size_t n) { std::memset(mask + (p - data), 0, n); }
     void any_varint(const uint8_t* p, const uint8_t* end) {
@@ -107,42 +103,46 @@ class HeadReader {
       for (size_t i = 0; i < f.count; ++i) any_bytes(f.p + i * f.stride, 4);
     }
     void id(int64_t v, const uint8_t* at) {
-      fid = v;
-      known.fid_at = static_cast<size_t>(at - data);
+      memo.id(v, at);
       any_bytes(at, 8);
     }
-    void timestamp(int64_t, const uint8_t* at, const uint8_t* end) { any_varint(at, end); }
+    void timestamp(int64_t v, const uint8_t* at, const uint8_t* end) {
+      memo.timestamp(v, at, end);
+      any_varint(at, end);
+    }
     void embedding(const Floats& f) {
-      EntryHead::embedding(f);
+      memo.embedding(f);
       any_floats(f);
     }
-    void optimizer_floats(uint32_t, const Floats& f) { any_floats(f); }
-    void optimizer_scalar(uint32_t, float, const uint8_t* at) { any_bytes(at, 4); }
-    void optimizer_integer(uint32_t, int64_t, const uint8_t* at, const uint8_t* end) {
+    void optimizer() { memo.optimizer(); }
+    void optimizer_type(uint32_t type) { memo.optimizer_type(type); }
+    void optimizer_floats(uint32_t field, const Floats& f) {
+      memo.optimizer_floats(field, f);
+      any_floats(f);
+    }
+    void optimizer_scalar(uint32_t field, float v, const uint8_t* at) {
+      memo.optimizer_scalar(field, v, at);
+      any_bytes(at, 4);
+    }
+    void optimizer_integer(uint32_t field, int64_t v, const uint8_t* at, const uint8_t* end) {
+      memo.optimizer_integer(field, v, at, end);
       any_varint(at, end);
     }
   };
 
-  __attribute__((noinline)) bool parse(const Frame& frame, EntryHead& head) {
-    if (frame.length > kLongestShape || frame.length < 2) {
-      return parse_entry(frame.data, static_cast<size_t>(frame.length), head);
-    }
+  static const Memo* memo_of(const Shape* shape) {
+    return &static_cast<const Known*>(shape)->memo;
+  }
+
+  __attribute__((noinline)) const Memo* find(const Frame& frame) {
+    if (frame.length > kLongestShape || frame.length < 2) return nullptr;
     // What was learned since the reader compared this one may fit it.
     const Shape* shape;
     kernels_.compare(&frame, 1, shapes_, &shape);
-    if (shape == nullptr) return learn(frame, head);
-    head = head_of(frame, shape);
-    return true;
+    return shape != nullptr ? memo_of(shape) : learn(frame);
   }
 
-  static EntryHead head_of(const Frame& frame, const Shape* shape) {
-    const Known& known = *static_cast<const Known*>(shape);
-    EntryHead head = known.head;
-    if (known.fid_at != kNoFid) head.fid = load<int64_t>(frame.data + known.fid_at);
-    return head;
-  }
-
-  bool learn(const Frame& frame, EntryHead& head) {
+  const Memo* learn(const Frame& frame) {
     const size_t n = static_cast<size_t>(frame.length);
     const size_t index = Shapes::index_of(frame);
     std::unique_ptr<Known>& owned = known_[index];
@@ -150,26 +150,64 @@ class HeadReader {
     else owned.reset(new Known);
     Known& known = *owned;
     shapes_.set(index, nullptr);
-    known.fid_at = kNoFid;
+    known.memo = Memo(frame.data);
     std::memset(known.mask, 0, sizeof known.mask);
     std::memset(known.mask + Shape::lead(n), 0xff, n);
     Learner learner(frame.data, n, known);
-    if (!parse_entry(frame.data, n, learner)) return false;
-    head = learner;
+    if (!parse_entry(frame.data, n, learner)) return nullptr;
+    known.memo.end();
     std::memset(known.want, 0, sizeof known.want);
     for (size_t i = 0; i < n; ++i) {
       known.want[Shape::lead(n) + i] = frame.data[i] & learner.mask[i];
     }
-    known.head = head;
     known.length = n;
     shapes_.set(index, &known);
-    return true;
+    return &known.memo;
   }
 
   const Kernels& kernels_ = kernels();
   Reader& reader_;
   Shapes shapes_;
   std::array<std::unique_ptr<Known>, 2 * Shapes::kLengths> known_;
+};
+
+// Reads heads.
+class HeadReader {
+ public:
+  explicit HeadReader(Reader& reader) : memory_(reader) {}
+
+  // Reads the head of the reader's last record; false if that is no entry.
+  __attribute__((always_inline)) bool read(const Frame& frame, EntryHead& head) {
+    if (const Memo* memo = memory_.of(frame)) {
+      head = memo->head;
+      if (memo->fid_at != Memo::kNoFid) head.fid = load<int64_t>(frame.data + memo->fid_at);
+      return true;
+    }
+    EntryHead parsed;  // so that `head` may stay in registers
+    const bool good = parse_entry(frame.data, static_cast<size_t>(frame.length), parsed);
+    head = parsed;
+    return good;
+  }
+
+ private:
+  struct Memo : Visitor {
+    static constexpr size_t kNoFid = SIZE_MAX;
+
+    explicit Memo(const uint8_t* data) : data(data) {}
+    const uint8_t* data;
+    size_t fid_at = kNoFid;
+    EntryHead head;
+
+    void id(int64_t v, const uint8_t* at) {
+      head.id(v, at);
+      fid_at = static_cast<size_t>(at - data);
+    }
+    void embedding(const Floats& f) { head.embedding(f); }
+    void optimizer_type(uint32_t type) { head.optimizer_type(type); }
+    void end() {}
+  };
+
+  ShapeMemory<Memo> memory_;
 };
 
 // Calls take(frame, head) for each record up to a pause that the filter wants, until it returns
