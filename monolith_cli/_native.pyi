@@ -250,6 +250,136 @@ class Reader:
         name, values that are lists with how many each entry has.
         """
 
+    def digests(self, filter: Filter | None = None) -> Parts:
+        """Digests of all that is left of the range, as `Parts`."""
+
+    def chosen(self, bits: FidBits, filter: Filter | None = None) -> Parts:
+        """
+        The entries that are left of the range and whose feature ids are among the bits, whole, as
+        `Parts`.
+        """
+
+PARTS: int = 1024
+
+class Parts:
+    """
+    Records of entries in parts, by a hash of the feature id: digests of 32 bytes.
+
+    `ends` are those of another one, where each of `PARTS` parts ends, and `data` is what
+    it has of the parts [first, last). Without ends records are in no order, and of any
+    parts.
+    """
+
+    def __init__(self, data: bytes, ends: bytes = b'', first: int = 0, last: int = 1024) -> None: ...
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def ends(self) -> bytes: ...
+
+    def __getstate__(self) -> tuple[bytes, bytes]: ...
+
+    def __setstate__(self, arg: tuple[bytes, bytes], /) -> None: ...
+
+class FidBits:
+    """Feature ids, and others that share one of 2^log_bits bits with one."""
+
+    def __init__(self, log_bits: int) -> None: ...
+
+    def has(self, fid: int) -> bool: ...
+
+    def __getstate__(self) -> tuple[int, bytes]: ...
+
+    def __setstate__(self, arg: tuple[int, bytes], /) -> None: ...
+
+class Join:
+    """
+    What became of the entries of a table.
+
+    With `sums` it also makes digests of both sides; `bits` gets the feature ids of what
+    is not the same; with `changes` all of that is kept.
+    """
+
+    def __init__(self, fid_version: int = 2, sums: bool = False, bits: FidBits | None = None, changes: bool = False) -> None: ...
+
+    def run(self, a: list[Parts], b: list[Parts], first: int, last: int) -> None:
+        """Join the parts [first, last) of two tables, without the GIL."""
+
+    @property
+    def slots(self, /) -> list[tuple[int, tuple[int, ...], int, int]]:
+        """
+        Of each slot: its number; how many entries are the same, touched, of a changed
+        embedding, optimizer state, or both, added, removed; and on either side those
+        whose feature id has come before.
+        """
+
+    @property
+    def changes(self) -> bytes:
+        """
+        Feature id, both times, fate and whether the feature id comes again: `<qqqBB6x`.
+        """
+
+    @property
+    def sum_a(self) -> int: ...
+
+    @property
+    def sum_b(self) -> int: ...
+
+class Changes:
+    """
+    How far entries have moved, and a delta of them.
+
+    Floats a and b are close if |a - b| <= absolute + relative * |a|. The `top` largest
+    moves are kept; with `delta` the records of one are made, of the table of a number.
+    """
+
+    def __init__(self, absolute: float = 0.0, relative: float = 0.0, top: int = 0, delta: bool = False, table: int = 0) -> None: ...
+
+    def run(self, a: list[Parts], b: list[Parts], first: int, last: int) -> None:
+        """
+        Go through the parts [first, last) of what `Reader.chosen` has found on both sides, without
+        the GIL.
+        """
+
+    @property
+    def changed(self) -> int:
+        """Pairs of entries whose values differ."""
+
+    @property
+    def close(self) -> int:
+        """Of these, those whose values are all close."""
+
+    @property
+    def shapes(self) -> int:
+        """Of these, those that have not as many values, or other optimizers."""
+
+    @property
+    def non_finite(self) -> int:
+        """Of these, those whose distance is no finite number."""
+
+    @property
+    def largest(self) -> float:
+        """Difference of one value of an embedding, finite."""
+
+    @property
+    def distance_sums(self) -> list[float]:
+        """Of the L2 norms of differences of embeddings, by part, in order."""
+
+    @property
+    def moves(self, /) -> list[tuple[int, float, float, float]]:
+        """
+        The largest: feature id, L2 norm of the difference, its largest value, L2 norm before.
+        """
+
+    @property
+    def delta(self) -> bytes:
+        """Framed records, in order of hash."""
+
 def scan_variants(data: bytes | memoryview, count: int, crc: int = 0) -> tuple[list[tuple[int, int]], int, int, str, int]:
     """
     Up to `count` elements of a variant tensor, as a data file has them; `crc` is that of all

@@ -202,6 +202,7 @@ void bind_reader(nb::module_& m) {
            "done. Returns them, and how many they are.");
 
   bind_output(reader);
+  bind_diff(m, reader);
 }
 
 }  // namespace monolith

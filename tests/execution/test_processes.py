@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from table_support import SKIP, checkpoint_of, flip, open_all
 
+from monolith_cli import _native, messages
 from monolith_cli.errors import BrokenExecutorError, ChangedWhileReadError, CorruptionError
 from monolith_cli.execution.task import Partial, run_task
 from monolith_cli.execution.workers import Workers
@@ -29,8 +31,10 @@ from monolith_cli.tables.cutting import FindTask
 from monolith_cli.tables.dump import Dump
 from monolith_cli.tables.extents import LocateTask, MapTask
 from monolith_cli.tables.folds import protocol
+from monolith_cli.tables.folds.chosen import ChosenFold
 from monolith_cli.tables.folds.columns import ColumnsFold
 from monolith_cli.tables.folds.count import CountFold
+from monolith_cli.tables.folds.digest import DigestFold
 from monolith_cli.tables.folds.entries import EntriesFold
 from monolith_cli.tables.folds.output import FramesFold, JsonFold
 from monolith_cli.tables.folds.records import RecordsFold
@@ -44,6 +48,17 @@ RECORDS = ds.random_entries(81, 150, segments=(("adagrad", 3), ("adam", 2)), spe
 NESTED = ds.put_bytes(15, ds.frame(*RECORDS[:9]))
 SOME = EntryFilter([(1, 400)], (), "v2")
 
+
+def bits_of_some() -> _native.FidBits:
+    """Of every third entry."""
+    bits = _native.FidBits(16)
+    join = _native.Join(bits=bits)
+    fids = [messages.EntryDump.FromString(record).id for record in RECORDS[::3]]
+    rows = b"".join(struct.pack("<q24x", fid) for fid in fids)
+    join.run([_native.Parts(rows)], [], 0, _native.PARTS)
+    return bits
+
+
 FOLDS: dict[str, Callable[[], Any]] = {
     "count": lambda: CountFold(EntryFilter()),
     "count some": lambda: CountFold(EntryFilter([(1, 3)], (), "v1")),
@@ -56,12 +71,18 @@ FOLDS: dict[str, Callable[[], Any]] = {
     "columns": lambda: ColumnsFold(),
     "columns of some": lambda: ColumnsFold(False, True, SOME),
     "records": lambda: RecordsFold(),
+    "digest": lambda: DigestFold(),
+    "digest of some": lambda: DigestFold(SOME),
+    "whole entries": lambda: ChosenFold(bits_of_some()),
+    "whole entries of some slots": lambda: ChosenFold(bits_of_some(), SOME),
 }
 """Every fold that there is; made when it is used, as native filters go by the end of a test."""
 
 
 def told(value: Any) -> Any:
     """The same as tuples, which can be compared."""
+    if isinstance(value, _native.Parts):
+        return (value.data, value.ends)
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     if hasattr(value, "__slots__") and value.__slots__:
@@ -160,6 +181,13 @@ def test_merged_partials(tmp_path: Path, name: str) -> None:
     elif name.startswith("columns"):
         fids = b"".join(bytes(part["fid"]) for part in together.value)
         assert fids == bytes(alone.value[0]["fid"])
+    elif name.startswith(("digest", "whole")):
+        words = [
+            sorted(memoryview(b"".join(each.data for each in partial.value.parts)).cast("Q"))
+            for partial in (together, alone)
+        ]
+        assert words[0] == words[1]
+        assert len(words[0]) > 40
     elif name == "records":
         assert together.value.count == alone.value.count
         starts = ds.frame_starts(RECORDS)

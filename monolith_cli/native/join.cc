@@ -1,0 +1,138 @@
+#include "join.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace monolith {
+namespace {
+
+// Of an entry in a table's digest, which is the sum of them: order does not count, copies do.
+uint64_t term(const Row& row) {
+  const uint64_t one = folded_product(row.embedding ^ 0x2d358dccaa6c78a5u,
+                                      static_cast<uint64_t>(row.fid) ^ 0x8bb84b93962eacc9u);
+  const uint64_t other = folded_product(row.optimizer ^ 0x4b33a62ed433d4a3u,
+                                        static_cast<uint64_t>(row.time) ^ 0x4d5a2da51de1aa47u);
+  return folded_product(one ^ 0xa0761d6478bd642fu, other ^ 0xe7037ed1a0b428dbu);
+}
+
+// Calls take(row) for each row of the parts [first, last).
+template <class Take>
+void each_row(const std::vector<const Parts*>& parts, size_t first, size_t last, Take take) {
+  const bool all = first == 0 && last == kParts;
+  for (const Parts* each : parts) {
+    const Slice slice = each->slice(first, last);
+    const Row* row = reinterpret_cast<const Row*>(slice.p);
+    const Row* const end = row + slice.size / sizeof(Row);
+    const bool look = !all && each->ends().empty();
+    for (; row != end; ++row) {
+      if (look) {
+        const size_t part = part_of(place_of(row->fid));
+        if (part < first || part >= last) continue;
+      }
+      take(row);
+    }
+  }
+}
+
+}  // namespace
+
+Join::Cell& Join::cell_of(int64_t fid) {
+  const size_t mask = cells_.size() - 1;
+  for (size_t i = home_of(fid);; i = (i + 1) & mask) {
+    Cell& cell = cells_[i];
+    if (cell.empty() || cell.fid() == fid) return cell;
+  }
+}
+
+void Join::add(const std::vector<const Parts*>& parts, size_t first, size_t last, bool to_a) {
+  uint64_t& sum = to_a ? sum_a_ : sum_b_;
+  each_row(parts, first, last, [&](const Row* row) {
+    if (with_sums_) sum += term(*row);
+    Cell& cell = cell_of(row->fid);
+    uintptr_t& place = to_a ? cell.a_bits : cell.b_bits;
+    if ((place & ~uintptr_t{1}) == 0) {
+      place |= reinterpret_cast<uintptr_t>(row);
+    } else if (!cell.again()) {
+      cell.a_bits |= 1;
+      ++several_;
+    }
+  });
+}
+
+void Join::run(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t first,
+               size_t last) {
+  size_t rows = 0;
+  each_row(a, first, last, [&](const Row*) { ++rows; });
+  each_row(b, first, last, [&](const Row*) { ++rows; });
+  if (rows == 0) return;
+  log_cells_ = 4;
+  while (size_t{1} << log_cells_ < rows + rows / 4) ++log_cells_;
+  cells_.assign(size_t{1} << log_cells_, Cell{});
+  several_ = 0;
+  add(a, first, last, true);
+  add(b, first, last, false);
+  const size_t before = changes_.size();
+  settle(a, b, first, last);
+  std::stable_sort(changes_.begin() + static_cast<std::ptrdiff_t>(before), changes_.end(),
+                   [](const Change& one, const Change& other) {
+                     return place_of(one.fid) < place_of(other.fid);
+                   });
+}
+
+void Join::settle(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b,
+                  size_t first, size_t last) {
+  for (const Cell& cell : cells_) {
+    if (cell.again()) continue;
+    if (cell.a() != nullptr && cell.b() != nullptr) {
+      note(fate_of(*cell.a(), *cell.b()), cell.a(), cell.b(), false);
+    } else if (cell.a() != nullptr) {
+      note(Fate::removed, cell.a(), nullptr, false);
+    } else if (cell.b() != nullptr) {
+      note(Fate::added, nullptr, cell.b(), false);
+    }
+  }
+  if (several_ == 0) return;
+  std::unordered_map<int64_t, std::array<std::vector<Row>, 2>> found;
+  each_row(a, first, last, [&](const Row* row) {
+    if (cell_of(row->fid).again()) found[row->fid][0].push_back(*row);
+  });
+  each_row(b, first, last, [&](const Row* row) {
+    if (cell_of(row->fid).again()) found[row->fid][1].push_back(*row);
+  });
+  std::vector<int64_t> fids;
+  for (const auto& each : found) fids.push_back(each.first);
+  std::sort(fids.begin(), fids.end());  // so that nothing depends on the order of a map
+  for (int64_t fid : fids) settle_again(found[fid][0], found[fid][1]);
+}
+
+void Join::settle_again(std::vector<Row>& a, std::vector<Row>& b) {
+  const int64_t fid = a.empty() ? b[0].fid : a[0].fid;
+  if (!a.empty()) slot(fid).again_a += static_cast<int64_t>(a.size()) - 1;
+  if (!b.empty()) slot(fid).again_b += static_cast<int64_t>(b.size()) - 1;
+  pair_entries(a, b, [&](Fate fate, const Row* one, const Row* other) {
+    note(fate, one, other, true);
+  });
+}
+
+void Join::note(Fate fate, const Row* a, const Row* b, bool again) {
+  const int64_t fid = a != nullptr ? a->fid : b->fid;
+  ++slot(fid).fates[static_cast<size_t>(fate)];
+  if (fate == Fate::same) return;
+  if (bits_ != nullptr) bits_->add(fid);
+  if (with_changes_) {
+    changes_.push_back({fid, a != nullptr ? a->time : 0, b != nullptr ? b->time : 0, fate, again, {}});
+  }
+}
+
+SlotFates& Join::slot(int64_t fid) {
+  const uint32_t slot = slot_of(fid, version_);
+  uint16_t& index = index_[slot];
+  if (index == 0) {
+    slots_.emplace_back();
+    slots_.back().slot = slot;
+    index = static_cast<uint16_t>(slots_.size());
+  }
+  return slots_[index - 1];
+}
+
+}  // namespace monolith
