@@ -100,7 +100,6 @@ A key is named by its path, as jq has it: `tables[].name` is the `name` of each 
 
 def json_page() -> str:
     """A section a command, a table of keys for each thing that it prints."""
-    sys.path.insert(0, str(ROOT))
     from monolith_cli.reports.keys import OUTPUTS
 
     parts = [JSON_INTRODUCTION.rstrip()]
@@ -366,4 +365,5 @@ def code(source: str, language: str = "python") -> str:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # the sources beside it, not what is installed
     sys.exit(main())
