@@ -134,6 +134,12 @@ class Counter:
     @property
     def types(self) -> int: ...
 
+    @property
+    def runs(self) -> list[tuple[int, int, int]]: ...
+
+    @property
+    def runs_cut(self) -> bool: ...
+
 def optimizer_names(types: int) -> list[str]:
     """
     The names of optimizer types, given as a bit for each (`Counter.types`).

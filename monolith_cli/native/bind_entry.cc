@@ -19,6 +19,12 @@ nb::dict slot_counts(const Counter& counter) {
   return out;
 }
 
+nb::list runs(const Counter& counter) {
+  nb::list out;
+  for (const Run& run : counter.runs) out.append(nb::make_tuple(run.first, run.dim, run.types));
+  return out;
+}
+
 std::vector<std::string> optimizer_names(uint32_t types) {
   std::vector<std::string> out;
   for (size_t t = 0; t < kOptimizerTypes; ++t) {
@@ -47,7 +53,9 @@ void bind_entry(nb::module_& m) {
       .def_prop_ro("dim_min", [](const Counter& c) { return std::min(c.dim_min, c.dim_max); })
       .def_ro("dim_max", &Counter::dim_max)
       .def("slot_counts", &slot_counts, nb::sig("def slot_counts(self) -> dict[int, int]"))
-      .def_ro("types", &Counter::types);
+      .def_ro("types", &Counter::types)
+      .def_prop_ro("runs", &runs, nb::sig("def runs(self) -> list[tuple[int, int, int]]"))
+      .def_ro("runs_cut", &Counter::runs_cut);
 
   m.def("optimizer_names", &optimizer_names, "types"_a,
         "The names of optimizer types, given as a bit for each (`Counter.types`).");

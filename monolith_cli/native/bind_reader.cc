@@ -56,10 +56,11 @@ void make_reader(Reader* reader, std::shared_ptr<Source> file, uint64_t start,
 
 uint64_t count(Reader& reader, Counter& counter, const Filter* filter) {
   uint64_t counted = 0;
+  const auto before = static_cast<uint64_t>(counter.entries());
   HeadReader heads(reader);
   read_on(reader, [&] {
     return each_entry(reader, heads, filter, [&](const Frame&, const EntryHead& head) {
-      counter.add(head);
+      counter.add(head, before + counted);
       ++counted;
       return true;
     });

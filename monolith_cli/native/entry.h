@@ -226,14 +226,26 @@ bool each_entry(Reader& reader, HeadReader& heads, const Filter* filter, F take)
   return false;
 }
 
+// Entries one after another of the same dim and types, from the one with that number on.
+struct Run {
+  uint64_t first, dim;
+  uint32_t types;
+};
+
 struct Counter {
+  // A table has one run; more than these are kept by nobody, as tables in a file are fewer.
+  static constexpr size_t kMostRuns = 1 << 16;
+
   explicit Counter(FidVersion v) : version(v), slots(kSlots) {}
 
-  void add(const EntryHead& head) {
+  // `number`: how many were added before it.
+  void add(const EntryHead& head, uint64_t number) {
     ++slots[slot_of(head.fid, version)];
     if (head.dim == last_dim && head.types == last_types) return;
     last_dim = head.dim;
     last_types = head.types;
+    if (runs.size() < kMostRuns) runs.push_back({number, head.dim, head.types});
+    else runs_cut = true;
     dim_min = std::min(dim_min, head.dim);
     dim_max = std::max(dim_max, head.dim);
     types |= head.types;
@@ -247,6 +259,8 @@ struct Counter {
   uint64_t dim_min = std::numeric_limits<uint64_t>::max();
   uint64_t dim_max = 0;
   uint32_t types = 0;
+  std::vector<Run> runs;
+  bool runs_cut = false;
 
  private:
   uint64_t last_dim = std::numeric_limits<uint64_t>::max();

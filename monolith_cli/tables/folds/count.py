@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CountFold", "Tally"]
 
+MOST_RUNS = 1 << 16
+"""As many as a native counter keeps; a file has no more tables."""
+
 
 class Tally:
     """Counts of some entries; small, where a native counter has room for every slot.
@@ -27,18 +30,26 @@ class Tally:
         A bit for each optimizer type.
     slots
         Entries by slot.
+    runs
+        Entries one after another that are alike: how many come before them, how many floats each
+        has, and its types as in `types`. A table has one.
+    runs_cut
+        Whether there are more runs than are kept.
     """
 
-    __slots__ = ("dims", "entries", "slots", "types")
+    __slots__ = ("dims", "entries", "runs", "runs_cut", "slots", "types")
 
     def __init__(self) -> None:
         self.entries = 0
         self.dims: tuple[int, int] | None = None
         self.types = 0
         self.slots: dict[int, int] = {}
+        self.runs: list[tuple[int, int, int]] = []
+        self.runs_cut = False
 
     def merge(self, other: Tally, /) -> None:
-        """Add other entries."""
+        """Add other entries, which come behind these."""
+        self._append_runs(other)
         self.entries += other.entries
         self.types |= other.types
         if self.dims and other.dims:
@@ -47,6 +58,13 @@ class Tally:
             self.dims = self.dims or other.dims
         for slot, count in other.slots.items():
             self.slots[slot] = self.slots.get(slot, 0) + count
+
+    def _append_runs(self, other: Tally) -> None:
+        goes_on = self.runs and other.runs and self.runs[-1][1:] == other.runs[0][1:]
+        for first, dim, types in other.runs[1:] if goes_on else other.runs:
+            self.runs.append((self.entries + first, dim, types))
+        self.runs_cut = self.runs_cut or other.runs_cut or len(self.runs) > MOST_RUNS
+        del self.runs[MOST_RUNS:]
 
 
 class CountFold:
@@ -78,4 +96,6 @@ class CountFold:
             tally.dims = (counter.dim_min, counter.dim_max)
             tally.types = counter.types
             tally.slots = counter.slot_counts()
+            tally.runs = counter.runs
+            tally.runs_cut = counter.runs_cut
         return tally
