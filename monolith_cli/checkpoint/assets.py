@@ -53,6 +53,10 @@ class AssetsListing(NamedTuple):
     beside
         What is wrong with the step, and with no dump: a file that the manifest names, as one of the
         dense variables, or a manifest that says nothing.
+    in_the_way
+        Files that the training system takes for shards of a single table, and are none: by that
+        table, and the base name of what they are of, or of no shard its name. They are among the
+        warnings.
     """
 
     singles: dict[str, ShardSet]
@@ -63,6 +67,7 @@ class AssetsListing(NamedTuple):
     warnings: list[str]
     resized: dict[str, CorruptionError]
     beside: list[CorruptionError]
+    in_the_way: Mapping[tuple[str, str], list[str]]
 
     def require_whole(self) -> None:
         """Raise what is wrong with the first dump that is not whole, if there is one.
@@ -138,6 +143,7 @@ def sort_assets(names_in: Mapping[str, Collection[str]]) -> AssetsListing:
         warnings,
         {},
         [],
+        in_the_way,
     )
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "ASSETS_SUFFIX",
     "CHECKPOINT",
     "CHIEF_CLAIM",
+    "CKPT_CHECKED_PREFIX",
     "CKPT_INFO_PREFIX",
     "CKPT_INPUTS_PREFIX",
     "CKPT_MANIFEST_PREFIX",
@@ -32,6 +33,7 @@ __all__ = [
     "ShardName",
     "StepFile",
     "begins_input",
+    "ckpt_checked_name",
     "ckpt_info_name",
     "ckpt_inputs_name",
     "ckpt_manifest_name",
@@ -58,6 +60,7 @@ MODEL_BASE = "model.ckpt"
 CKPT_INFO_PREFIX = "ckpt.info-"
 CKPT_INPUTS_PREFIX = "ckpt.inputs-"
 CKPT_MANIFEST_PREFIX = "ckpt.manifest-"
+CKPT_CHECKED_PREFIX = "ckpt.checked-"
 CKPT_OVERRIDE = "ckpt.override"
 INPUT_WORKER_PREFIX = "input_worker_"
 HASH_FILTER_PREFIX = "hash_filter_"
@@ -272,6 +275,11 @@ def ckpt_inputs_name(step: int) -> str:
 def ckpt_manifest_name(step: int) -> str:
     """The name of the file that says which files and tables belong to a step."""
     return f"{CKPT_MANIFEST_PREFIX}{step}"
+
+
+def ckpt_checked_name(step: int) -> str:
+    """The name of the file that says that a step was read in full, and found right."""
+    return f"{CKPT_CHECKED_PREFIX}{step}"
 
 
 def input_base(worker: int) -> str:

@@ -175,6 +175,22 @@ class TensorBundle:
             total = sum(part.size_bytes for _, part in found)
             self.entries[name] = entry._replace(size_bytes=total, slices=found)
 
+    @classmethod
+    def of_values(cls, prefix: AnyPath, shards: int) -> TensorBundle:
+        """One without its index, which has been read elsewhere: it reads values by their entries.
+
+        Parameters
+        ----------
+        shards
+            How many data files there are.
+        """
+        bundle = cls.__new__(cls)
+        bundle.prefix = as_location(prefix)
+        bundle.index_path = f"{bundle.prefix}.index"
+        bundle.shards = shards
+        bundle.entries = {}
+        return bundle
+
     def _index(self) -> Iterator[TableEntry]:
         try:
             yield from read_table(self.index_path)
@@ -214,6 +230,40 @@ class TensorBundle:
         if masked_crc32c(data) != entry.masked_crc32c:
             raise self._bad_data(entry)
         return data
+
+    def verify(self, entry: TensorEntry) -> None:
+        """Read a value that is stored in one part, and check it against its checksum.
+
+        Memory is that of a megabyte, but for strings and variants, of which it is that of the
+        whole, or of the largest element. A dtype that is not known is read as bytes.
+
+        Raises
+        ------
+        MonolithError
+            As `read`, `strings` and `variants`.
+        """
+        from monolith_cli._native import crc32c
+
+        if entry.dtype == "string":
+            self.strings(entry)
+            return
+        if entry.dtype == "variant":
+            for _ in self.variants(entry):
+                pass
+            return
+        count = math.prod(entry.shape)
+        size = DTYPE_BYTES.get(entry.dtype)
+        if size is not None and count * size != entry.size_bytes:
+            what = f"{entry.size_bytes} bytes are no {count} {entry.dtype}"
+            raise self._bad_entry(_key(entry), what)
+        crc, position, end = 0, entry.offset, entry.offset + entry.size_bytes
+        with self._open(entry) as file:
+            while position < end:
+                chunk = self._read_exactly(file, entry, position, min(_READ_BYTES, end - position))
+                crc = crc32c(chunk, crc)
+                position += len(chunk)
+        if mask_crc32c(crc) != entry.masked_crc32c:
+            raise self._bad_data(entry)
 
     def array(self, entry: TensorEntry) -> np.ndarray[Any, Any]:
         """A tensor as an array; strings as an object array of bytes.

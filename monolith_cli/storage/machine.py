@@ -8,6 +8,7 @@ from contextlib import suppress
 
 __all__ = [
     "boot_id",
+    "forget_cached",
     "host_name",
     "is_process",
     "own_pid",
@@ -30,6 +31,21 @@ def boot_id() -> str | None:
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip() or None
     return None
+
+
+def forget_cached(path: str) -> None:
+    """Have the next read of a file come from where it is stored, not from this machine's memory.
+
+    As far as the system does that: what is being written stays. Nothing happens to what is no file.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with suppress(OSError, ValueError):
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(number)
 
 
 def pid_namespace() -> str | None:

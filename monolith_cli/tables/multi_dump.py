@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.shard_set import ShardSet
     from monolith_cli.tables.stream import Extent, ReadOptions
 
-__all__ = ["MultiDump", "read_contents"]
+__all__ = ["MultiDump", "least_bytes", "read_contents"]
 
 _CONTENTS_HINT = "restore it: without it nobody knows which entries belong to which table"
 
@@ -54,7 +54,9 @@ class MultiDump:
         self.sizes = data.sizes()
         self._check_contents()
         self._too_small = [
-            shard for shard, size in enumerate(self.sizes) if size < self.expected(shard) * _LEAST
+            shard
+            for shard, size in enumerate(self.sizes)
+            if size < least_bytes(self.expected(shard))
         ]
         self._entries = self._count()
         self._found: dict[int, ShardExtents] = {}
@@ -185,6 +187,11 @@ class MultiDump:
     def keep(self, shard: int, found: ShardExtents) -> None:
         """Note where the tables of a shard lie, so that nobody looks again."""
         self._found[shard] = found
+
+
+def least_bytes(records: int) -> float:
+    """How large a file with so many records is at least, however well they compress."""
+    return records * _LEAST
 
 
 def read_contents(path: str, options: ReadOptions) -> list[TableMeta]:

@@ -59,7 +59,7 @@ def test_sets_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_has_no_sets(tmp_path: Path) -> None:
-    assert list_assets(str(tmp_path)) == ({}, {}, {}, [], [], [], {}, [])
+    assert list_assets(str(tmp_path)) == ({}, {}, {}, [], [], [], {}, [], {})
 
 
 def test_one_name_may_begin_another(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from monolith_cli.tables.folds.count import CountFold
 from monolith_cli.tables.folds.digest import DigestFold
 from monolith_cli.tables.folds.entries import EntriesFold
 from monolith_cli.tables.folds.output import FramesFold, JsonFold
+from monolith_cli.tables.folds.record_count import RecordCountFold
 from monolith_cli.tables.folds.records import RecordsFold
 from monolith_cli.tables.hash_filters import FilterTask
 from monolith_cli.tables.lookup import find_entries
@@ -75,6 +76,7 @@ FOLDS: dict[str, Callable[[], Any]] = {
     "digest of some": lambda: DigestFold(SOME),
     "whole entries": lambda: ChosenFold(bits_of_some()),
     "whole entries of some slots": lambda: ChosenFold(bits_of_some(), SOME),
+    "record count": lambda: RecordCountFold(),
 }
 """Every fold that there is; made when it is used, as native filters go by the end of a test."""
 
