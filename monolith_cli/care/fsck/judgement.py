@@ -1,0 +1,111 @@
+"""What a check comes to: a verdict on a directory, and on each of its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from monolith_cli.care.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding
+from monolith_cli.errors import CorruptionError, DifferentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from monolith_cli.care.fsck.record import Recorded
+    from monolith_cli.errors import MonolithError
+
+__all__ = [
+    "DAMAGED",
+    "DOUBTFUL",
+    "FULL",
+    "QUICK",
+    "SOUND",
+    "Judgement",
+    "StepVerdict",
+    "verdict_on",
+    "worst_first",
+]
+
+SOUND, DOUBTFUL, DAMAGED = "sound", "doubtful", "damaged"
+"""Verdicts: nothing but notes; something that is not right; something damaged, or lost."""
+
+QUICK, FULL = "quick", "full"
+"""Depths: names, sizes, indexes and small files; every byte."""
+
+
+class StepVerdict(NamedTuple):
+    """A step, and what it was found to be; `step` is None where it has no number."""
+
+    step: int | None
+    verdict: str
+
+
+class Judgement(NamedTuple):
+    """What a check has found.
+
+    Attributes
+    ----------
+    model_dir
+        As it was given.
+    verdict
+        `sound`, `doubtful` or `damaged`: the worst of all findings.
+    depth
+        `quick` or `full`.
+    bytes_read
+        How many bytes of files were read for it, small files left out.
+    steps
+        Those that were checked, in the order of steps.
+    findings
+        Worst first.
+    unread
+        What could not be looked at, and so was not judged.
+    left_out
+        Steps that were deleted while they were checked.
+    recorded
+        Steps of which a manifest and a check record were written.
+    """
+
+    model_dir: str
+    verdict: str
+    depth: str
+    bytes_read: int
+    steps: Sequence[StepVerdict]
+    findings: Sequence[Finding]
+    unread: Sequence[MonolithError] = ()
+    left_out: Sequence[int] = ()
+    recorded: Sequence[Recorded] = ()
+
+    def error(self) -> MonolithError | None:
+        """The worst finding as an error, which says how many others there are; None if sound.
+
+        A CorruptionError where something is damaged, else a DifferentError.
+        """
+        if self.verdict == SOUND:
+            return None
+        worst = self.findings[0]
+        same = sum(each.severity == worst.severity for each in self.findings)
+        what = worst.message
+        if same > 1:
+            what += f" (one of {same} {worst.severity}s)"
+        cls = CorruptionError if self.verdict == DAMAGED else DifferentError
+        return cls(
+            what,
+            path=worst.file or self.model_dir,
+            offset=worst.offset,
+            hint=worst.suggest,
+            kind=worst.id,
+        )
+
+
+def verdict_on(findings: Iterable[Finding], *, strict: bool = False) -> str:
+    """The verdict that findings come to; with `strict` notes count as warnings do."""
+    severities = {finding.severity for finding in findings}
+    if ERROR in severities:
+        return DAMAGED
+    if WARNING in severities or (strict and NOTE in severities):
+        return DOUBTFUL
+    return SOUND
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors, then warnings, then notes; otherwise as they come."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
