@@ -265,6 +265,9 @@ class Reader:
         `Parts`.
         """
 
+    def statistics(self, statistics: Statistics, filter: Filter | None = None) -> None:
+        """Adds all that is left of the range to statistics."""
+
 PARTS: int = 1024
 
 class Parts:
@@ -385,6 +388,56 @@ class Changes:
     @property
     def delta(self) -> bytes:
         """Framed records, in order of hash."""
+
+    @property
+    def delta_changes(self) -> int:
+        """How many they are."""
+
+class Summary:
+    """
+    What statistics found in some entries: by slot, or in all together. Merged in the same order,
+    the same parts give the same, to the last bit.
+    """
+
+    def __init__(self) -> None: ...
+
+    def merge(self, other: Summary) -> None:
+        """Adds what follows."""
+
+    def total(self) -> Summary:
+        """All slots together."""
+
+    def groups(self) -> list[tuple[int | None, dict[str, Any]]]:
+        """
+        By slot, or None and all of them: numbers of entries, `fields`, `norms` and `ages`
+        (seconds, from the newest time of all on).
+        """
+
+    def pack(self) -> bytes:
+        """All of it, for unpack()."""
+
+    @staticmethod
+    def unpack(data: bytes) -> Summary:
+        """The same again; ValueError if pack() did not make that."""
+
+class Statistics:
+    """
+    Takes entries, those of one range; by slot or not, and keeps the worst `examples` of them.
+    `implementation` is what `run_implementations()` has.
+    """
+
+    def __init__(self, fid_version: int = 2, by_slot: bool = False, examples: int = 0, implementation: str | None = None) -> None: ...
+
+    def summary(self) -> Summary: ...
+
+    def examples(self, reader: Reader) -> list[tuple[str, float, str, int, int]]:
+        """
+        The worst first: `nan`, `inf`, `huge` or `norm`; how many, how large; of which field, the
+        first that has it; the feature id, and where in the file its record lies.
+        """
+
+def run_implementations() -> list[str]:
+    """What can add up floats on this processor, the one in use first."""
 
 def scan_variants(data: bytes | memoryview, count: int, crc: int = 0) -> tuple[list[tuple[int, int]], int, int, str, int]:
     """

@@ -19,6 +19,7 @@
 #include "reader.h"
 #include "snappy.h"
 #include "source.h"
+#include "statistics.h"
 #include "variant.h"
 
 using namespace monolith;
@@ -237,6 +238,67 @@ void mutate(Bytes_& data) {
 
 // ---- every way to read --------------------------------------------------------------------------
 
+Bytes_ packed(const Summary& summary) {
+  Buffer out;
+  summary.pack(out);
+  return to_vector(out);
+}
+
+// All kernels find the same, to the last bit, and it comes back whole from another process.
+void take_statistics(Reader& reader, const Filter* filter) {
+  const bool by_slot = below(2);
+  std::vector<std::unique_ptr<Statistics>> all;
+  for (const RunKernels* const* set = all_run_kernels(); *set != nullptr; ++set) {
+    all.push_back(std::make_unique<Statistics>(FidVersion::v2, by_slot, 3, **set));
+  }
+  PlacesReader places(reader);
+  uint64_t taken = 0, values = 0;
+  Entry whole;
+  while (const Frame* frame = reader.next()) {
+    const ValuePlaces* found = places.read(*frame);
+    const bool is_entry = whole.parse(frame->data, static_cast<size_t>(frame->length));
+    check(is_entry == (found != nullptr), "an entry that is none");
+    if (!is_entry) {
+      reader.bad_message();
+      continue;
+    }
+    check(found->fid(frame->data) == whole.fid && found->time(frame->data) == whole.time,
+          "another fid or time");
+    if (filter != nullptr && !filter->wants(whole.fid)) continue;
+    for (auto& each : all) each->add(*frame, whole.fid, *found);
+    ++taken;
+    for (const Floats& run : whole.embeddings) values += run.count;
+    for (const OptimizerState& state : whole) {
+      for (uint32_t f = 0; state.type != 0 && f < optimizer_fields(state.type); ++f) {
+        for (const Floats& run : state.floats[f]) values += run.count;
+        if (kOptimizers[state.type].fields[f].kind != FieldKind::floats) values += state.set[f];
+      }
+    }
+  }
+  Summary found = all[0]->summary();
+  const Bytes_ bytes = packed(found);
+  for (const auto& each : all) {
+    check(packed(each->summary()) == bytes, "kernels that differ");
+    check(each->examples().size() == all[0]->examples().size(), "other examples");
+  }
+  uint64_t entries_found = 0, values_found = 0;
+  for (const auto& [slot, group] : found.groups) {
+    entries_found += group.entries;
+    for (const auto& [key, field] : group.fields) values_found += field.values;
+    group.norms_by_power();
+    group.ages_by_day(group.newest);
+    if (group.normed > 0) check(group.norm_at(0.5) <= group.norm_at(1), "a norm beyond the largest");
+    if (group.timed > 0) check(group.age_at(1, group.newest) >= 0, "younger than the newest");
+  }
+  check(entries_found == taken && values_found == values, "values that were not counted");
+  Summary again;
+  check(again.unpack(bytes.data(), bytes.size()) && packed(again) == bytes, "another summary");
+  again.merge(found);
+  Bytes_ broken = bytes;
+  mutate(broken);
+  if (again.unpack(broken.data(), broken.size())) again.merge(found);
+}
+
 void read_everything(Reader& reader, int how) {
   const uint64_t end = reader.source().size();
   uint64_t last = 0;
@@ -258,6 +320,8 @@ void read_everything(Reader& reader, int how) {
                  counter.add(head);
                  return true;
                });
+  } else if (how == 3) {
+    take_statistics(reader, below(2) ? &filter : nullptr);
   } else {
     while (const Frame* frame = reader.next()) {
       check(frame->position >= last, "positions go back");
@@ -298,7 +362,7 @@ void read_ranges(const std::shared_ptr<Source>& source) {
       if (below(4) == 0) o.read_bytes = 1 + below(1000);
       Reader reader(source, o);
       reader.starts_well();
-      read_everything(reader, static_cast<int>(below(3)));
+      read_everything(reader, static_cast<int>(below(4)));
     }
   }
 }
