@@ -39,6 +39,7 @@ from monolith_cli.tables.folds.entries import EntriesFold
 from monolith_cli.tables.folds.output import FramesFold, JsonFold
 from monolith_cli.tables.folds.record_count import RecordCountFold
 from monolith_cli.tables.folds.records import RecordsFold
+from monolith_cli.tables.folds.statistics import StatisticsFold
 from monolith_cli.tables.hash_filters import FilterTask
 from monolith_cli.tables.lookup import find_entries
 from monolith_cli.tables.ranges import RangeTask, read_files, read_ranges
@@ -77,6 +78,8 @@ FOLDS: dict[str, Callable[[], Any]] = {
     "whole entries": lambda: ChosenFold(bits_of_some()),
     "whole entries of some slots": lambda: ChosenFold(bits_of_some(), SOME),
     "record count": lambda: RecordCountFold(),
+    "statistics": lambda: StatisticsFold(examples=9),
+    "statistics of some": lambda: StatisticsFold(SOME, by_slot=True, examples=3),
 }
 """Every fold that there is; made when it is used, as native filters go by the end of a test."""
 
@@ -87,6 +90,8 @@ def told(value: Any) -> Any:
         return (value.data, value.ends)
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, _native.Summary):
+        return value.pack()
     if hasattr(value, "__slots__") and value.__slots__:
         return tuple(told(getattr(value, name)) for name in value.__slots__)
     if isinstance(value, dict):
@@ -196,6 +201,16 @@ def test_merged_partials(tmp_path: Path, name: str) -> None:
         numbers, positions = together.value.numbers, together.value.positions
         assert [starts[number] for number in numbers] == positions
         assert len(numbers) > 5
+    elif name.startswith("statistics"):
+        assert together.value.examples == alone.value.examples
+        groups = zip(together.value.summary.groups(), alone.value.summary.groups(), strict=True)
+        for (slot, there), (same_slot, here) in groups:
+            assert slot == same_slot
+            for field, same_field in zip(there.pop("fields"), here.pop("fields"), strict=True):
+                # But for the last bits, as other sums were made.
+                assert field.pop("name") == same_field.pop("name")
+                assert field == pytest.approx(same_field, rel=1e-12)
+            assert there == here
     else:
         assert told(together.value) == told(alone.value)
 
