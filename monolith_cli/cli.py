@@ -36,6 +36,10 @@ COMMANDS = {
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),
     "table get": Entry("monolith_cli.commands.table:get", "Show the entries of feature ids."),
+    "table stats": Entry(
+        "monolith_cli.commands.table_stats:stats",
+        "Show what values tables hold: NaN, norms, means, ages.",
+    ),
     "iterator": Entry(None, "Show where each worker's input is."),
     "iterator ls": Entry(
         "monolith_cli.commands.iterator:ls",

@@ -87,9 +87,10 @@ def _table(block: model.Table, look: Look) -> Iterator[str]:
         return
     # The last column is right-aligned: all lines are equally long.
     width = min(MAX_BAR, look.width - 1 - width_of(title) - 2)
-    for line, row in zip(lines, block.rows, strict=True):
-        part, largest = row[block.bars], block.rows[0][block.bars]
-        drawn = bar(part, largest, width, unicode=look.unicode) if width >= MIN_BAR else ""
+    counts = [row[block.bars] for row in block.rows]
+    largest = max(counts, default=0)
+    for line, count in zip(lines, counts, strict=True):
+        drawn = bar(count, largest, width, unicode=look.unicode) if width >= MIN_BAR else ""
         yield f"{line}  {look.cyan(drawn)}".rstrip()
 
 
@@ -116,6 +117,8 @@ _CELLS: dict[str, tuple[str, Callable[[Any, Look], str]]] = {
     model.COUNT: (">", lambda value, look: f"{value:,}"),
     model.BYTES: (">", lambda value, look: bytes_text(value)),
     model.SHARE: (">", lambda value, look: share_text(*value)),
+    model.REAL: (">", lambda value, look: f"{value:.3g}"),
+    model.DAYS: (">", lambda value, look: f"{value:.1f} d"),
     model.NODE: ("<", _end_of_path),
 }
 """By kind of column: the side of its cells, and how a value is written."""

@@ -19,10 +19,12 @@ from typing import Any
 __all__ = [
     "BYTES",
     "COUNT",
+    "DAYS",
     "KEY",
     "NAME",
     "NODE",
     "NUMBER",
+    "REAL",
     "SHARE",
     "Block",
     "Column",
@@ -49,6 +51,10 @@ BYTES = "bytes"
 """One of sizes in bytes."""
 SHARE = "share"
 """One of pairs: a part, and the whole that it is of."""
+REAL = "real"
+"""One of real numbers, of which three digits say enough."""
+DAYS = "days"
+"""One of times in days."""
 NODE = "node"
 """One of paths of dataset nodes, with `::` between, of which the end says most."""
 
@@ -168,8 +174,7 @@ class Table(Block):
     rows
         A value a column each.
     bars
-        The index of a column of counts that is drawn, too, where there is room for it: the first
-        row has the largest.
+        The index of a column of counts that is drawn, too, where there is room for it.
     plain
         Whether the titles stand back: it belongs to what is above it.
     """

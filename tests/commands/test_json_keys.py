@@ -84,7 +84,9 @@ def write_checkpoints(root: Path) -> Iterator[Path]:
     yield multi / "model.ckpt-30.assets"
     odd = root / "odd"
     mixed = [put_fixed64(1, 5) + b"".join(put_floats(3, [float("nan"), 0.25]))]
-    write_model_dir(odd, 7, singles={"odd": [*mixed, *random_entries(6, 5)]})
+    nan = put_fixed64(1, 5) + b"".join(put_floats(2, [float("nan")]))
+    singles = {"odd": [*mixed, *random_entries(6, 5)], "nan": [nan], "none": []}
+    write_model_dir(odd, 7, singles=singles)
     (odd / "ckpt.info-7").write_text("slot_counts { key: 7 value: 3 }\n")
     yield odd
     bare = root / "bare"
@@ -187,6 +189,9 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
         yield "table dump", 1, ["--columns", "slot", "--cursor", model]
         yield "table get", 0, [model, 5]
         yield "table get", 1, [model, 1, 2]
+        yield "table stats", 0, [model]
+        yield "table stats", 0, ["--examples", 2, "--on-corrupt", "skip", model]
+        yield "table stats", 0, ["--by", "slot", "--step", "all", model]
     yield "sample", 0, [root / "new", "--entries", 500]
     yield "sample", 0, [root / "new"]
     yield "sample", 0, [root / "drifting", "--steps", 2, "--drift", "--entries", 500]
@@ -371,6 +376,8 @@ RARE = {
     "iterator show: iterators[].readers[].consumed.records_in_epoch is there",
     "iterator show: iterators[].readers[].file.offset is null",
     "table dump: table is null",
+    "table stats: examples[].table is null",
+    "table stats: groups[].table is null",
 }
 """What takes more than these samples, such as states that TensorFlow makes; other tests see it."""
 

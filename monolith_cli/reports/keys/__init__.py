@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monolith_cli.reports.keys import checkpoints, inputs, jobs, tables
+from monolith_cli.reports.keys import checkpoints, inputs, jobs, stats, tables
 from monolith_cli.reports.keys.declare import Key, Output
 
 __all__ = ["OUTPUTS", "Key", "Output", "paths"]
@@ -16,6 +16,7 @@ __all__ = ["OUTPUTS", "Key", "Output", "paths"]
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **checkpoints.OUTPUTS,
     **tables.OUTPUTS,
+    **stats.OUTPUTS,
     **inputs.OUTPUTS,
     **jobs.OUTPUTS,
 }
