@@ -32,6 +32,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt:show",
         "Show what a checkpoint is made of: tables, dense variables, files.",
     ),
+    "ckpt metrics": Entry(
+        "monolith_cli.commands.ckpt_metrics:metrics",
+        "Print metrics of model directories for Prometheus.",
+    ),
     "table": Entry(None, "List hash tables, and read their entries."),
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),

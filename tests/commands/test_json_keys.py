@@ -192,6 +192,7 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
         yield "table stats", 0, [model]
         yield "table stats", 0, ["--examples", 2, "--on-corrupt", "skip", model]
         yield "table stats", 0, ["--by", "slot", "--step", "all", model]
+    yield "ckpt metrics", 0, [root / "gone"]
     yield "sample", 0, [root / "new", "--entries", 500]
     yield "sample", 0, [root / "new"]
     yield "sample", 0, [root / "drifting", "--steps", 2, "--drift", "--entries", 500]

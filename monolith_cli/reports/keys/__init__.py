@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monolith_cli.reports.keys import checkpoints, inputs, jobs, stats, tables
+from monolith_cli.reports.keys import checkpoints, inputs, jobs, stats, tables, watching
 from monolith_cli.reports.keys.declare import Key, Output
 
 __all__ = ["OUTPUTS", "Key", "Output", "paths"]
@@ -19,6 +19,7 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **stats.OUTPUTS,
     **inputs.OUTPUTS,
     **jobs.OUTPUTS,
+    **watching.OUTPUTS,
 }
 """By the full name of a command: what it prints as JSON, the usual output first."""
 
