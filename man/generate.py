@@ -167,8 +167,12 @@ def json_section(name: str) -> Iterator[str]:
 
 
 def see_also(context: click.Context) -> str:
-    others = [page_name(other) for other in contexts() if page_name(other) != page_name(context)]
-    return ", ".join(f"{bold(other)}(1)" for other in others)
+    """The page of `monolith`, and those of the command's group; in that of `monolith` all."""
+    group = name_of(context).partition(" ")[0]
+    beginning = f"monolith-{group}-" if group else "monolith-"
+    near = [other for other in map(page_name, contexts()) if f"{other}-".startswith(beginning)]
+    others = dict.fromkeys(["monolith", *near])
+    return ", ".join(f"{bold(other)}(1)" for other in others if other != page_name(context))
 
 
 def name_of(context: click.Context) -> str:
