@@ -36,6 +36,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_metrics:metrics",
         "Print metrics of model directories for Prometheus.",
     ),
+    "ckpt repair": Entry(
+        "monolith_cli.commands.ckpt_repair:repair",
+        "Write what is undamaged of a checkpoint into a new directory.",
+    ),
     "table": Entry(None, "List hash tables, and read their entries."),
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),

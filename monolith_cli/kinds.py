@@ -61,6 +61,7 @@ KINDS = {
     "no_directory": "something that is not a directory has the name of one",
     "different": "two things that were compared are not the same",
     "condition_holds": "a condition of --fail-if holds",
+    "left_out": "a repaired step that lacks something",
     "unreachable": "a job, or a part of it, does not answer",
     "no_address": "no job has left its address in the directory",
     "nobody_listens": "no job listens at its address, which may be stale",

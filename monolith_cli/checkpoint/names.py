@@ -22,6 +22,7 @@ __all__ = [
     "CKPT_INPUTS_PREFIX",
     "CKPT_MANIFEST_PREFIX",
     "CKPT_OVERRIDE",
+    "CKPT_REPAIRED_PREFIX",
     "HASH_FILTER_PREFIX",
     "INDEX_SUFFIX",
     "INPUT_WORKER_PREFIX",
@@ -37,6 +38,7 @@ __all__ = [
     "ckpt_info_name",
     "ckpt_inputs_name",
     "ckpt_manifest_name",
+    "ckpt_repaired_name",
     "input_base",
     "input_state_name",
     "is_old_item_pool",
@@ -61,6 +63,7 @@ CKPT_INFO_PREFIX = "ckpt.info-"
 CKPT_INPUTS_PREFIX = "ckpt.inputs-"
 CKPT_MANIFEST_PREFIX = "ckpt.manifest-"
 CKPT_CHECKED_PREFIX = "ckpt.checked-"
+CKPT_REPAIRED_PREFIX = "ckpt.repaired-"
 CKPT_OVERRIDE = "ckpt.override"
 INPUT_WORKER_PREFIX = "input_worker_"
 HASH_FILTER_PREFIX = "hash_filter_"
@@ -280,6 +283,11 @@ def ckpt_manifest_name(step: int) -> str:
 def ckpt_checked_name(step: int) -> str:
     """The name of the file that says that a step was read in full, and found right."""
     return f"{CKPT_CHECKED_PREFIX}{step}"
+
+
+def ckpt_repaired_name(step: int) -> str:
+    """The name of the file that says what a repair of a step has put back and left out."""
+    return f"{CKPT_REPAIRED_PREFIX}{step}"
 
 
 def input_base(worker: int) -> str:

@@ -33,6 +33,7 @@ from dump_support import (
 )
 from fake_jobs import OriginalJob, OurJob, serving
 from iterator_support import Parts, commit, write_job, write_parts, write_states
+from repair_support import write_damaged
 
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
 from monolith_cli.cli import COMMANDS
@@ -197,6 +198,12 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
     yield "sample", 0, [root / "new"]
     yield "sample", 0, [root / "drifting", "--steps", 2, "--drift", "--entries", 500]
     yield "sample", 0, [root / "flipped", "--flip-bit", "--entries", 500]
+
+
+def repair_cases(root: Path) -> Iterator[Case]:
+    model = write_damaged(root / "to repair")
+    yield "ckpt repair", 0, ["--to", root / "repaired", model]
+    yield "ckpt repair", 0, ["--to", root / "repaired again", root / "repaired"]
 
 
 def input_cases(root: Path) -> Iterator[Case]:
@@ -386,6 +393,7 @@ RARE = {
 def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: Path) -> None:
     seen = Seen()
     look(checkpoint_cases(tmp_path), seen)
+    look(repair_cases(tmp_path), seen)
     look(input_cases(tmp_path), seen)
     with job_cases(tmp_path) as cases:
         look(cases, seen)
