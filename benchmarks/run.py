@@ -26,6 +26,7 @@ import names_meta
 import paging
 import scan_cramjam
 import startup
+import steps
 from measure import Bench, Row
 from samples import Samples
 
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "last-page": last_page.measure,
     "get": get_fid.measure,
     "startup": startup.measure,
+    "steps": steps.measure,
     "iterator": iterator_state.measure,
     "memory": memory.measure,
 }

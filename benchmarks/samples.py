@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,25 @@ class Samples:
         """A model directory with 5,000 tables of an entry each, at any scale."""
         return self._written("many", {"entries": 5_000, "tables": 5_000, "shards": 1})
 
+    def many_steps(self) -> str:
+        """A model directory with 100 steps of 64 files of tables each, at any scale."""
+        path = Path(self._written("steps", {"entries": 640, "tables": 16, "shards": 4, "step": 1}))
+        for step in range(2, 101):
+            _copy_step(path, 1, step)
+        _list_steps(path, range(1, 101))
+        return str(path)
+
+    def many_counts(self) -> str:
+        """A model directory with 1,000 counts of 300 slots each, at any scale."""
+        path = Path(self._written("counts", {"entries": 100, "step": 1000}))
+        for step in range(1, 1001):
+            slots = (
+                f"slot_counts {{\n  key: {s}\n  value: {step * s}\n}}\n" for s in range(1, 301)
+            )
+            (path / f"ckpt.info-{step}").write_text("".join(slots))
+            os.utime(path / f"ckpt.info-{step}", (step, step))
+        return str(path)
+
     def files(self, name: str) -> list[str]:
         """The files of a sample's tables."""
         return sorted(map(str, Path(self.model(name)).glob("*.assets/*")))
@@ -66,6 +87,23 @@ class Samples:
             command = [sys.executable, __file__, str(path), json.dumps(arguments)]
             subprocess.run(command, check=True)
         return str(path)
+
+
+def _copy_step(model: Path, step: int, to: int) -> None:
+    """Make a step of another, without copying the tables' data."""
+    source, target = f"model.ckpt-{step}", f"model.ckpt-{to}"
+    if (model / f"{target}.assets").exists():
+        return
+    for suffix in (".index", ".data-00000-of-00001"):
+        shutil.copy(model / f"{source}{suffix}", model / f"{target}{suffix}")
+    shutil.copytree(model / f"{source}.assets", model / f"{target}.assets", copy_function=os.link)
+
+
+def _list_steps(model: Path, steps: Iterable[int]) -> None:
+    names = [f"model.ckpt-{step}" for step in steps]
+    lines = [f'model_checkpoint_path: "{names[-1]}"\n']
+    lines += [f'all_model_checkpoint_paths: "{name}"\n' for name in names]
+    (model / "checkpoint").write_text("".join(lines))
 
 
 if __name__ == "__main__":

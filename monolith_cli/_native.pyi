@@ -7,6 +7,12 @@ from typing import Any
 class ChangedError(RuntimeError):
     pass
 
+def parse_counts(data: bytes) -> tuple[dict[int, int], dict[str, int]] | None:
+    """
+    Counts by slot and by table of a ckpt.info that is written as it usually is; None if it is
+    not, or malformed.
+    """
+
 def crc32c(data: bytes | memoryview, value: int = 0) -> int:
     """CRC-32C of `data`, continuing from `value`."""
 

@@ -27,7 +27,23 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_info:ckpt_info",
         "Count a checkpoint's entries and write ckpt.info-<step>.",
     ),
-    "ckpt": Entry(None, "Show what a checkpoint is made of."),
+    "ckpt": Entry(None, "List, judge and compare checkpoints."),
+    "ckpt ls": Entry(
+        "monolith_cli.commands.ckpt_look:ls",
+        "List the steps of a model directory, and whether each is whole.",
+    ),
+    "ckpt latest": Entry(
+        "monolith_cli.commands.ckpt_look:latest",
+        "Print the number of the latest step: the one that 'checkpoint' names.",
+    ),
+    "ckpt wait": Entry(
+        "monolith_cli.commands.ckpt_look:wait",
+        "Wait until a step is committed, and print its number.",
+    ),
+    "ckpt history": Entry(
+        "monolith_cli.commands.ckpt_look:history",
+        "Show how the numbers of entries have grown, by slot and by table.",
+    ),
     "ckpt show": Entry(
         "monolith_cli.commands.ckpt:show",
         "Show what a checkpoint is made of: tables, dense variables, files.",

@@ -205,11 +205,11 @@ def run_in(directory: Path, line: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_examples_of_the_help_run(tmp_path: Path) -> None:
-    """One after another, on the directory that `monolith sample model` writes."""
+    """One after another, on the directory that `monolith sample` writes."""
     (tmp_path / "ids.txt").write_text("1\n173961102589772\n")
     lines = [line for _, line in examples("ckpt-info", "ckpt", "table", "sample")]
     assert len(lines) > 16
-    for line in ["monolith sample model", *lines]:
+    for line in ["monolith sample model --steps 3 --drift", *lines]:
         if "jq" in line and which("jq") is None:
             continue
         done = run_in(tmp_path, line.replace("--entries 20000000", "--entries 2000"))

@@ -27,10 +27,10 @@ from monolith_cli.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     Key: TypeAlias = str | int
-    Values: TypeAlias = Mapping[Key, float | None]
+    Values: TypeAlias = Mapping[Any, float | None]
 
 __all__ = [
     "NAMES",
@@ -117,7 +117,7 @@ class Held(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Such as `slot[3].entries: 125 after 100, +25%`."""
+        """In words, such as `slot[3].entries: 125 after 100, +25%`."""
         if self.before is None or self.change is None:
             return f"{self.what}: {_number(self.value)}"
         change = "new" if math.isinf(self.change) else f"{self.change:+,.6g}"
@@ -197,7 +197,11 @@ class Condition(NamedTuple):
             if first == last:
                 return [first]
             return sorted(key for key in keys if isinstance(key, int) and first <= key <= last)
-        found: list[Key] = [key for key in keys if fnmatchcase(str(key), self.pattern)]
+        keys = list(keys)
+        # A name may look like a pattern, as `user[0]` does.
+        if self.pattern in keys:
+            return [self.pattern]
+        found = [key for key in keys if fnmatchcase(str(key), self.pattern)]
         if not found and self.scope == "table":
             raise TableNotFoundError(f"{self.text}: no table is as {self.pattern!r}")
         if not found:

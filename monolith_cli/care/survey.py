@@ -105,6 +105,9 @@ class StepSurvey(NamedTuple):
         regular file.
     dumps
         By base name, `single`, `multi` or `hash_filter`: those that are not whole too.
+    entries
+        By base name too, as a manifest has them that is the proof: None where it does not say, and
+        for all without such a manifest.
     """
 
     step: int | None
@@ -119,6 +122,7 @@ class StepSurvey(NamedTuple):
     table_files: Mapping[str, int | None]
     dense_files: Mapping[str, int | None]
     dumps: Mapping[str, str]
+    entries: Mapping[str, int | None] | None
 
     @property
     def is_whole(self) -> bool:
@@ -277,6 +281,7 @@ class _Files(NamedTuple):
     tables: dict[str, int | None]
     dense: dict[str, int | None]
     dumps: Mapping[str, str] = {}
+    entries: Mapping[str, int | None] | None = None
 
 
 def _step_survey(
@@ -306,6 +311,7 @@ def _step_survey(
         table_files=files.tables,
         dense_files=files.dense,
         dumps=files.dumps,
+        entries=files.entries,
     )
 
 
@@ -443,13 +449,13 @@ class _Judge:
             files = files._replace(dumps=dumps)
             files.missing.extend(Missing(prefix + each.file, each.what) for each in missing)
             files.tables.update((prefix + name, size) for name, size in found.items())
-        lost = self._by_manifest(place, checkpoint, files.tables)
+        lost, entries = self._by_manifest(place, checkpoint, files.tables)
         if lost is not None:
             dense = name_of(checkpoint.prefix or "")
             data = [name for name in place.items if name.startswith(f"{dense}.data-")]
             for name in (f"{dense}{INDEX_SUFFIX}", *data):
                 files.dense[name] = place.size(name)
-            files = files._replace(proof="manifest", missing=lost)
+            files = files._replace(proof="manifest", missing=lost, entries=entries)
         else:
             files.dense.update(_dense_files(place.directory, checkpoint, files.missing))
             # Tables alone will do where nothing else is to be had.
@@ -472,40 +478,47 @@ class _Judge:
 
     def _by_manifest(
         self, place: _Place, checkpoint: Checkpoint, sizes: Mapping[str, int | None]
-    ) -> list[Missing] | None:
-        """What its manifest names, and is not there as it says; None where it says nothing."""
+    ) -> tuple[list[Missing] | None, dict[str, int | None] | None]:
+        """What its manifest names, and is not there as it says; and entries by dump.
+
+        None where it says nothing.
+        """
         step, prefix = checkpoint.step, checkpoint.prefix
         if step is None or prefix is None or ckpt_manifest_name(step) not in place.items:
-            return None
-        if _fits(join(place.directory, ckpt_manifest_name(step)), step, place, sizes):
-            return []
+            return None, None
+        entries = _fitting(join(place.directory, ckpt_manifest_name(step)), step, place, sizes)
+        if entries is not None:
+            return [], entries
         from monolith_cli.checkpoint.lost import hold_against_manifest
 
         held = hold_against_manifest(prefix, step)
         if held.problem or held.note:
-            return None
+            return None, None
         lost = [each for each in held.lost if not each.name.startswith(INPUT_WORKER_PREFIX)]
-        return [Missing(each.name, each.error.what) for each in lost]
+        return [Missing(each.name, each.error.what) for each in lost], None
 
 
-def _fits(path: str, step: int, place: _Place, sizes: Mapping[str, int | None]) -> bool:
-    """Whether all that a manifest names is there as it says; anything odd is for others to say.
+def _fitting(
+    path: str, step: int, place: _Place, sizes: Mapping[str, int | None]
+) -> dict[str, int | None] | None:
+    """The entries in a manifest if all that it names is there as it says.
+
+    Anything odd is for others to say.
 
     Iterator states may go before their step does: there is a way without them, an older one.
     """
     try:
         document = json.loads(store_of(path).read(path))
         if (document["version"], document["step"]) != (1, step):
-            return False
+            return None
         for file in document["files"]:
             name = file["name"]
             size = sizes[name] if name in sizes else place.size(name)
             if size != file["bytes"] and not name.startswith(INPUT_WORKER_PREFIX):
-                return False
-        tables = document["tables"]
+                return None
+        return {table["name"]: table["entries"] for table in document["tables"]}
     except (MonolithError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
-    return isinstance(tables, list)
+        return None
 
 
 def _dense_files(

@@ -95,8 +95,13 @@ def order_of_steps(
     order = [step for step, _ in listed]
     times = list(accumulate((time or 0.0 for _, time in listed), max))
     at_latest = order.index(latest) if latest in order else len(order) - 1
+    next_place = 0
     for step, time in sorted(unlisted.items(), key=lambda item: (item[1], item[0])):
-        place = next((i for i, at in enumerate(times) if (time, step) < (at, order[i])), len(order))
+        # What those before it were not put behind is not behind this one either.
+        place = next_place
+        while place < len(order) and (times[place], order[place]) <= (time, step):
+            place += 1
+        next_place = place + 1
         if place > at_latest >= 0 and latest is not None and step < latest:
             place = next((i for i in range(at_latest) if order[i] > step), at_latest)
             time = times[place]

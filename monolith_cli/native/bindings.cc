@@ -34,6 +34,7 @@ NB_MODULE(_native, m) {
   changed_error = PyErr_NewException("monolith_cli._native.ChangedError", PyExc_RuntimeError, nullptr);
   m.attr("ChangedError") = nb::borrow(changed_error);
   nb::register_exception_translator(translate);
+  bind_counts_text(m);
   bind_crc32c(m);
   bind_encode(m);
   bind_source(m);

@@ -9,8 +9,11 @@ from monolith_cli.reports import model
 from monolith_cli.reports.text import (
     PLAIN,
     Look,
+    age_text,
     bar,
+    bars_text,
     bytes_text,
+    change_text,
     columns,
     name_text,
     share_text,
@@ -119,6 +122,9 @@ _CELLS: dict[str, tuple[str, Callable[[Any, Look], str]]] = {
     model.SHARE: (">", lambda value, look: share_text(*value)),
     model.REAL: (">", lambda value, look: f"{value:.3g}"),
     model.DAYS: (">", lambda value, look: f"{value:.1f} d"),
+    model.AGE: (">", lambda value, look: age_text(value)),
+    model.CHANGE: (">", lambda value, look: change_text(*value)),
+    model.TREND: ("<", lambda value, look: bars_text(value, unicode=look.unicode)),
     model.NODE: ("<", _end_of_path),
 }
 """By kind of column: the side of its cells, and how a value is written."""

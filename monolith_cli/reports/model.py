@@ -17,7 +17,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
+    "AGE",
     "BYTES",
+    "CHANGE",
     "COUNT",
     "DAYS",
     "KEY",
@@ -26,6 +28,7 @@ __all__ = [
     "NUMBER",
     "REAL",
     "SHARE",
+    "TREND",
     "Block",
     "Column",
     "Facts",
@@ -55,6 +58,12 @@ REAL = "real"
 """One of real numbers, of which three digits say enough."""
 DAYS = "days"
 """One of times in days."""
+AGE = "age"
+"""One of seconds since something."""
+CHANGE = "change"
+"""One of pairs: a count before, and the count now."""
+TREND = "trend"
+"""One of lists of counts over time, oldest first; None where one is not known."""
 NODE = "node"
 """One of paths of dataset nodes, with `::` between, of which the end says most."""
 

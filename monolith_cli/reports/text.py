@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 __all__ = [
     "PLAIN",
     "Look",
+    "age_text",
     "bar",
+    "bars_text",
     "bytes_text",
+    "change_text",
     "columns",
     "count_text",
     "json_value",
@@ -67,6 +70,35 @@ def share_text(part: int, whole: int) -> str:
     if 0 < part * 2000 < whole:
         return "<0.1%"
     return f"{100 * part / whole:.1f}%"
+
+
+def age_text(seconds: float) -> str:
+    """`42s`, `17m`, `3h`, `5d`: whole units, as many as fit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def change_text(before: int, after: int) -> str:
+    """What a count has changed by, in percent: `+12.5%`, `-3.0%`, `new`; nothing is `=`."""
+    if before == after:
+        return "="
+    if not before:
+        return "new"
+    percent = 100 * (after - before) / before
+    return f"{percent:+,.1f}%" if abs(percent) < 999.95 else f"{percent:+,.0f}%"
+
+
+def bars_text(counts: Sequence[int | None], *, unicode: bool = True) -> str:
+    """A small bar for each count, the largest as high as a line; a blank where none is known."""
+    levels = "▁▂▃▄▅▆▇█" if unicode else "_.:-=+*#"
+    largest = max((count for count in counts if count is not None), default=0)
+    bars = [
+        " " if count is None else levels[min(7, 8 * count // largest) if largest else 0]
+        for count in counts
+    ]
+    return "".join(bars)
 
 
 def name_json(name: str) -> str:

@@ -115,6 +115,7 @@ def test_what_is_no_condition(text: str, says: str) -> None:
         ("entries ne 300", []),
         ("table[*].entries lt 100", ["table[new].entries", "table[age_[1]].entries"]),
         ("table[age_[[]1]].entries eq 1", ["table[age_[1]].entries"]),
+        ("table[age_[1]].entries eq 1", ["table[age_[1]].entries"]),
         ("slot[1].entries gt 100", ["slot[1].entries"]),
         ("slot[2-8].entries lt 10", ["slot[7].entries"]),
         ("slot[4].entries lt 1", ["slot[4].entries"]),  # a slot without entries has none

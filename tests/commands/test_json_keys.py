@@ -34,6 +34,7 @@ from dump_support import (
 from fake_jobs import OriginalJob, OurJob, serving
 from iterator_support import Parts, commit, write_job, write_parts, write_states
 from repair_support import write_damaged
+from step_support import save_steps
 
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
 from monolith_cli.cli import COMMANDS
@@ -179,6 +180,9 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
             ["--force"],
         ):
             yield "ckpt-info", 0, [*options, model]
+        yield "ckpt ls", 0, [model]
+        yield "ckpt latest", 0, [model]
+        yield "ckpt latest", 0, ["--complete", model]
         yield "ckpt show", 0, [model]
         yield "ckpt show", 0, ["--step", "all", model]
         yield "table ls", 0, [model]
@@ -204,6 +208,26 @@ def repair_cases(root: Path) -> Iterator[Case]:
     model = write_damaged(root / "to repair")
     yield "ckpt repair", 0, ["--to", root / "repaired", model]
     yield "ckpt repair", 0, ["--to", root / "repaired again", root / "repaired"]
+
+
+def step_cases(root: Path) -> Iterator[Case]:
+    model = save_steps(root / "steps", 1, 2, 3, multis={"M": {"t": 3}})
+    save_steps(model / "dense_only", 1, tables=())
+    (model / "model.ckpt-2.data-00000-of-00001").unlink()
+    (model / "model.ckpt-4_temp").mkdir()
+    yield "ckpt ls", 0, [model]
+    yield "ckpt wait", 0, ["--step", 1, model]
+    yield "ckpt history", 0, [model]
+    (model / "ckpt.info-1").touch()
+    (model / "ckpt.info-2").write_text("slot_counts { key: 1 value: 2 }")
+    (model / "ckpt.info-3").write_text(
+        "slot_counts { key: 1 value: 3 } slot_counts { key: 2 value: 9 }"
+    )
+    conditions = ("change(slot[*].entries) gt 20%", "entries gt 5", "nan gt 0")
+    yield "ckpt history", 0, [*(word for each in conditions for word in ("--fail-if", each)), model]
+    write_checkpoint_state(model, [1, 9])
+    (model / "ckpt.info-9").touch()
+    yield "ckpt history", 0, [model]
 
 
 def input_cases(root: Path) -> Iterator[Case]:
@@ -373,6 +397,7 @@ def look(cases: Iterator[Case], seen: Seen) -> None:
 
 RARE = {
     "barrier hold: error.file is null",
+    "ckpt history: conditions[].held[].value is null",
     "ckpt-info: hash_filters[].fill_rate is null",
     "iterator rollback: override.model_step is null",
     "iterator rollback: workers[].before is null",
@@ -394,6 +419,7 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
     seen = Seen()
     look(checkpoint_cases(tmp_path), seen)
     look(repair_cases(tmp_path), seen)
+    look(step_cases(tmp_path), seen)
     look(input_cases(tmp_path), seen)
     with job_cases(tmp_path) as cases:
         look(cases, seen)

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monolith_cli import messages
+from monolith_cli import _native, messages
 from monolith_cli.errors import AlreadyExistsError, PathNotFoundError, StateFileError
 from monolith_cli.formats.ckpt_info import (
     CkptInfo,
@@ -116,3 +116,55 @@ def test_files(tmp_path: Path) -> None:
         write_ckpt_info(path, CkptInfo({}, {}), overwrite=False)
     write_ckpt_info(path, CkptInfo({}, {}))
     assert path.read_bytes() == b""
+
+
+def test_what_is_written_otherwise_means_the_same() -> None:
+    """The usual form is read by native code, and anything else by a parser of all forms."""
+    usual = b'slot_counts {\n  key: 7\n  value: 3\n}\nfeature_counts {\n  key: "a"\n  value: 0\n}\n'
+    info = CkptInfo({7: 3}, {"a": 0})
+    assert parse_ckpt_info(usual) == info
+    assert _native.parse_counts(usual) == info
+    for other in (
+        usual.replace(b"\n", b" "),
+        usual.replace(b"key: 7", b"key: 0x7"),
+        usual.replace(b"key: 7", b"key: 07"),
+        usual.replace(b'"a"', b"'a'"),
+        usual.replace(b'"a"', b'"\\141"'),
+        usual + b"# a remark\n",
+        usual.replace(b"\n  value: 0", b""),
+        usual[:-1],
+    ):
+        assert _native.parse_counts(other) is None
+        assert parse_ckpt_info(other) == info
+
+
+def test_slots_without_an_entry_are_left_out_of_the_usual_form() -> None:
+    text = b"slot_counts {\n  key: 7\n  value: 0\n}\nslot_counts {\n  key: 8\n  value: 1\n}\n"
+    assert parse_ckpt_info(text) == CkptInfo({8: 1}, {})
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, 2**31, 10**18 - 1, 10**18, 2**63 - 1, 2**63])
+def test_large_numbers_are_read_or_refused_alike(number: int) -> None:
+    for text in (
+        b"slot_counts {\n  key: %d\n  value: 1\n}\n" % number,
+        b"slot_counts {\n  key: 1\n  value: %d\n}\n" % number,
+    ):
+        try:
+            found: CkptInfo | None = parse_ckpt_info(text)
+        except StateFileError:
+            found = None
+        try:
+            slow: CkptInfo | None = parse_ckpt_info(b" " + text)
+        except StateFileError:
+            slow = None
+        assert found == slow
+
+
+@given(st.dictionaries(st.integers(0, 2**31 - 1), COUNTS), st.dictionaries(st.text(), COUNTS))
+def test_both_ways_to_read_give_the_same(slots: dict[int, int], names: dict[str, int]) -> None:
+    text = format_ckpt_info(CkptInfo(slots, names))
+    assert parse_ckpt_info(text) == parse_ckpt_info(b" " + text)
+    cut = text[: len(text) // 2]
+    usual = _native.parse_counts(cut)
+    if usual is not None:
+        assert format_ckpt_info(CkptInfo(*usual)) == cut

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from monolith_cli.reports.text import (
+    age_text,
     bar,
+    bars_text,
     bytes_text,
+    change_text,
     columns,
     count_text,
     json_value,
@@ -97,3 +100,35 @@ def test_columns() -> None:
     rows = [("slot", "entries", ""), ("7", "1,000", "x"), ("用户", "1", "")]
     assert list(columns(rows, "<><")) == ["slot  entries", "7       1,000  x", "用户        1"]
     assert list(columns([], "<>")) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.9, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (86_400 * 530.5, "530d")],
+)
+def test_ages(seconds: float, text: str) -> None:
+    assert age_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (5, 5, "="),
+        (0, 0, "="),
+        (0, 5, "new"),
+        (5, 0, "-100.0%"),
+        (8, 9, "+12.5%"),
+        (10**6, 10**6 + 1, "+0.0%"),
+        (1, 10_000, "+999,900%"),
+        (2, 22, "+1,000%"),
+    ],
+)
+def test_changes(before: int, after: int, text: str) -> None:
+    assert change_text(before, after) == text
+
+
+def test_small_bars() -> None:
+    assert bars_text([0, 1, 4, 7, 8, None, 8]) == "▁▂▅██ █"
+    assert bars_text([0, 1, 4, 7, 8, None, 8], unicode=False) == "_.=## #"
+    assert bars_text([0, 0, None]) == "▁▁ "
+    assert bars_text([]) == ""

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monolith_cli.reports.keys import checkpoints, inputs, jobs, repair, stats, tables, watching
+from monolith_cli.reports.keys import (
+    checkpoints,
+    inputs,
+    jobs,
+    repair,
+    stats,
+    steps,
+    tables,
+    watching,
+)
 from monolith_cli.reports.keys.declare import Key, Output
 
 __all__ = ["OUTPUTS", "Key", "Output", "paths"]
@@ -16,6 +25,7 @@ __all__ = ["OUTPUTS", "Key", "Output", "paths"]
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **checkpoints.OUTPUTS,
     **repair.OUTPUTS,
+    **steps.OUTPUTS,
     **tables.OUTPUTS,
     **stats.OUTPUTS,
     **inputs.OUTPUTS,
