@@ -46,8 +46,13 @@ class TableEntry(NamedTuple):
     offset: int
 
 
-def read_table(path: AnyPath) -> Iterator[TableEntry]:
+def read_table(path: AnyPath, *, strict: bool = False) -> Iterator[TableEntry]:
     """What is in a table in order, a block at a time; all checksums are verified.
+
+    Parameters
+    ----------
+    strict
+        Bytes that no reader needs, which pad the footer, must be as writers leave them.
 
     Raises
     ------
@@ -59,7 +64,7 @@ def read_table(path: AnyPath) -> Iterator[TableEntry]:
     """
     path = as_location(path)
     with store_of(path).open(path) as file:
-        yield from _read(file, path)
+        yield from _read(file, path, strict)
 
 
 def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -72,7 +77,7 @@ def format_table(entries: Sequence[tuple[bytes, bytes]]) -> bytes:
     return bytes(table + footer + TABLE_END)
 
 
-def _read(file: OpenFile, path: str) -> Iterator[TableEntry]:
+def _read(file: OpenFile, path: str, strict: bool) -> Iterator[TableEntry]:
     end = file.size - _FOOTER_BYTES
     footer = file.read(max(0, end), _FOOTER_BYTES)
     if len(footer) < _FOOTER_BYTES or not footer.endswith(TABLE_END):
@@ -86,9 +91,12 @@ def _read(file: OpenFile, path: str) -> Iterator[TableEntry]:
         raise CorruptionError(what, path=path, offset=max(0, end), kind="not_a_table")
     try:
         meta_index, position = _read_handle(footer, 0)
-        index, _ = _read_handle(footer, position)
+        index, position = _read_handle(footer, position)
     except ValueError as error:
         raise CorruptionError(str(error), path=path, offset=end, kind="not_a_table") from error
+    if strict and any(footer[position : -len(TABLE_END)]):
+        what = "the footer is not padded with zeros"
+        raise CorruptionError(what, path=path, offset=end + position, kind="not_a_table")
     last: bytes | None = None
     keys_bytes = done = 0
     for _, value in _entries(_read_block(file, path, index, end, end), path, index[0]):

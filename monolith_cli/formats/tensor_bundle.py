@@ -125,6 +125,8 @@ class TensorBundle:
     ----------
     prefix
         Path without suffix, such as `model/model.ckpt-10`.
+    strict
+        As of `read_table`.
 
     Attributes
     ----------
@@ -142,14 +144,14 @@ class TensorBundle:
         As `read_table`; and kind `bad_entry` for what is no header or no entry.
     """
 
-    def __init__(self, prefix: AnyPath) -> None:
+    def __init__(self, prefix: AnyPath, *, strict: bool = False) -> None:
         self.prefix = as_location(prefix)
         self.index_path = f"{self.prefix}.index"
         self.shards = 0
         self.entries: dict[str, TensorEntry] = {}
         sliced: dict[str, tuple[TensorEntry, list[Slice]]] = {}
         parts: dict[bytes, TensorEntry] = {}
-        for key, value, offset in self._index():
+        for key, value, offset in self._index(strict):
             try:
                 if not self.shards:
                     self.shards = _parse_header(key, value)
@@ -191,9 +193,9 @@ class TensorBundle:
         bundle.entries = {}
         return bundle
 
-    def _index(self) -> Iterator[TableEntry]:
+    def _index(self, strict: bool) -> Iterator[TableEntry]:
         try:
-            yield from read_table(self.index_path)
+            yield from read_table(self.index_path, strict=strict)
         except CorruptionError as error:
             error.hint = error.hint or _HINT
             raise

@@ -144,6 +144,10 @@ def check_state_files(survey: Survey, inputs: Inputs) -> Iterator[Finding | NotR
         except StateFileError as error:
             yield finding_of(error, "bad_state_file", worker=worker)
             continue
+        if not recorded:
+            what, hint = "names no state", "roll the input back, which writes it again"
+            yield finding("bad_state_file", what, worker=worker, file=path, suggest=hint)
+            continue
         parts = parse_checkpoint_name(name_of(recorded))
         is_here = parts is not None and parts.step in inputs.steps.get(worker, ())
         if is_here and parts is not None and parts.base == input_base(worker):
@@ -166,7 +170,7 @@ def check_indexes(look: StepLook) -> Iterator[Finding]:
     for worker in _workers_at(look):
         prefix = input_prefix(look.directory, worker, look.step)
         try:
-            bundle = TensorBundle(prefix)
+            bundle = TensorBundle(prefix, strict=True)
         except PathNotFoundError:
             continue
         except NotReadableError as error:
@@ -218,7 +222,7 @@ class StateTask(NamedTuple):
         from monolith_cli.iterators.state import read_parts, state_entries
 
         try:
-            bundle = TensorBundle(self.prefix)
+            bundle = TensorBundle(self.prefix, strict=True)
         except MonolithError as error:
             return [_damage(error)]
         states = {entry.name for entry in state_entries(bundle)}

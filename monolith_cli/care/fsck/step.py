@@ -127,7 +127,7 @@ class StepLook:
             found[prefix] = None
             index = prefix + INDEX_SUFFIX
             try:
-                found[prefix] = TensorBundle(prefix)
+                found[prefix] = TensorBundle(prefix, strict=True)
                 self.bytes_read += self.found.dense_files.get(self.name(index)) or 0
             except PathNotFoundError as error:
                 error.what, error.path = "missing: without it no dense variable is known", index
