@@ -126,7 +126,7 @@ def end_reading(
         " entries of a checkpoint:",
         "monolith table dump --format tfrecord model > records": "All of them, as they are stored:",
         "monolith table dump --limit 1000 --cursor model": "A page:",
-        "monolith table dump --limit 1000 --cursor --step 1000 --offset 204332 model": "The next"
+        "monolith table dump --limit 1000 --cursor --step 1000 --offset 204350 model": "The next"
         " one, of the same checkpoint:",
     },
     exit_codes={

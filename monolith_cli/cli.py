@@ -64,6 +64,9 @@ COMMANDS = {
         "monolith_cli.commands.table_stats:stats",
         "Show what values tables hold: NaN, norms, means, ages.",
     ),
+    "table diff": Entry(
+        "monolith_cli.commands.table_diff:diff", "Compare the tables of two steps, entry by entry."
+    ),
     "iterator": Entry(None, "Show where each worker's input is."),
     "iterator ls": Entry(
         "monolith_cli.commands.iterator:ls",

@@ -188,6 +188,7 @@ def test_names() -> None:
     assert full == sorted(set(full))
     assert {name.rpartition(".")[0] for name in full} == {
         "monolith",
+        "monolith.delta",
         "monolith.hash_table",
         "monolith.hash_table.EntryConfig",
         "monolith.hash_table.FloatCompressorConfig",

@@ -487,19 +487,25 @@ class RecordWriter:
     Parameters
     ----------
     path
-        The file to write; replaced if it is there.
+        The file to write.
     compression
         `plain` or `snappy`. SNAPPY blocks hold 262,144 bytes at most, TensorFlow's own limit.
+    overwrite
+        Whether a file that is there may be replaced.
 
     Raises
     ------
+    AlreadyExistsError
+        At the end: there is one.
     WriteError
         From any method: no space, no permission.
     """
 
-    def __init__(self, path: AnyPath, compression: str = "plain") -> None:
+    def __init__(
+        self, path: AnyPath, compression: str = "plain", *, overwrite: bool = True
+    ) -> None:
         path = as_location(path)
-        self._file = store_of(path).create(path)
+        self._file = store_of(path).create(path, overwrite=overwrite)
         self._compression = compression
         self._pending = bytearray()
 

@@ -230,6 +230,23 @@ def step_cases(root: Path) -> Iterator[Case]:
     yield "ckpt history", 0, [model]
 
 
+def diff_cases(root: Path) -> Iterator[Case]:
+    model = root / "steps"
+    records = random_entries(1, 30)
+    write_model_dir(model, 1, singles={"t": records[:20], "u": []})
+    moved = put_floats(2, [1e30]) + put_floats(2, [0.5])
+    write_model_dir(model, 2, singles={"t": records[5:], "v": [b"".join(moved)]})
+    write_checkpoint_state(model, [1, 2])
+    write_model_dir(root / "moved", 1, singles={"v": [b"".join(put_floats(2, [1.0, 0.25]))]})
+    conditions = ["--fail-if", "added gt 0", "--fail-if", "nan gt 0"]
+    yield "table diff", 0, ["--values", *conditions, model]
+    yield "table diff", 0, ["--values", "--with", model, root / "moved"]
+    yield "table diff", 0, ["--delta", root / "delta", model]
+    assets = shutil.copytree(model / "model.ckpt-2.assets", root / "no-step.assets")
+    yield "table diff", 0, ["--with", assets, assets]
+    yield "table diff", 1, ["--format", "jsonl", model]
+
+
 def input_cases(root: Path) -> Iterator[Case]:
     model = write_input(root)
     yield "iterator ls", 0, [model]
@@ -420,6 +437,7 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
     look(checkpoint_cases(tmp_path), seen)
     look(repair_cases(tmp_path), seen)
     look(step_cases(tmp_path), seen)
+    look(diff_cases(tmp_path), seen)
     look(input_cases(tmp_path), seen)
     with job_cases(tmp_path) as cases:
         look(cases, seen)

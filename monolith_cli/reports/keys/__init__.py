@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from monolith_cli.reports.keys import (
     checkpoints,
+    diffs,
     inputs,
     jobs,
     repair,
@@ -28,6 +29,7 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **steps.OUTPUTS,
     **tables.OUTPUTS,
     **stats.OUTPUTS,
+    **diffs.OUTPUTS,
     **inputs.OUTPUTS,
     **jobs.OUTPUTS,
     **watching.OUTPUTS,

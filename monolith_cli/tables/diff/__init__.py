@@ -1,0 +1,1 @@
+"""Two checkpoints' tables held against each other, entry by entry, by feature id."""
