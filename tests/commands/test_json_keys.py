@@ -211,7 +211,7 @@ def repair_cases(root: Path) -> Iterator[Case]:
 
 
 def step_cases(root: Path) -> Iterator[Case]:
-    model = save_steps(root / "steps", 1, 2, 3, multis={"M": {"t": 3}})
+    model = save_steps(root / "saved steps", 1, 2, 3, multis={"M": {"t": 3}})
     save_steps(model / "dense_only", 1, tables=())
     (model / "model.ckpt-2.data-00000-of-00001").unlink()
     (model / "model.ckpt-4_temp").mkdir()
