@@ -23,6 +23,7 @@ __all__ = [
     "DurationType",
     "FidType",
     "PlaceType",
+    "RateType",
     "SizeType",
     "SlotRangesType",
     "StepType",
@@ -165,6 +166,20 @@ class SizeType(ParamType):
         if not 1 <= size <= self.maximum:
             self.fail(f"{value!r} is not between 1 and {self.maximum} bytes", param, ctx)
         return size
+
+
+class RateType(SizeType):
+    """A number of bytes in a second: `200MiB/s`, or `200MiB`."""
+
+    name = "rate"
+
+    def __init__(self) -> None:
+        super().__init__(maximum=1 << 50)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return super().convert(
+            value.removesuffix("/s") if isinstance(value, str) else value, param, ctx
+        )
 
 
 class DurationType(ParamType):

@@ -48,6 +48,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt:show",
         "Show what a checkpoint is made of: tables, dense variables, files.",
     ),
+    "ckpt fsck": Entry(
+        "monolith_cli.commands.ckpt_fsck:fsck",
+        "Judge a model directory: whether it is whole, and all that is wrong.",
+    ),
     "ckpt metrics": Entry(
         "monolith_cli.commands.ckpt_metrics:metrics",
         "Print metrics of model directories for Prometheus.",

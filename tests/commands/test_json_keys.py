@@ -183,6 +183,8 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
         yield "ckpt ls", 0, [model]
         yield "ckpt latest", 0, [model]
         yield "ckpt latest", 0, ["--complete", model]
+        yield "ckpt fsck", 0, ["--step", "all", model]
+        yield "ckpt fsck", 0, ["--quick", model]
         yield "ckpt show", 0, [model]
         yield "ckpt show", 0, ["--step", "all", model]
         yield "table ls", 0, [model]
@@ -198,6 +200,9 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
         yield "table stats", 0, ["--examples", 2, "--on-corrupt", "skip", model]
         yield "table stats", 0, ["--by", "slot", "--step", "all", model]
     yield "ckpt metrics", 0, [root / "gone"]
+    data = root / "plain" / "model.ckpt-400.data-00000-of-00001"
+    data.write_bytes(bytes(8) + data.read_bytes()[8:-1] + b"\1")
+    yield "ckpt fsck", 0, [root / "plain"]
     yield "sample", 0, [root / "new", "--entries", 500]
     yield "sample", 0, [root / "new"]
     yield "sample", 0, [root / "drifting", "--steps", 2, "--drift", "--entries", 500]
@@ -251,6 +256,7 @@ def input_cases(root: Path) -> Iterator[Case]:
     model = write_input(root)
     yield "iterator ls", 0, [model]
     yield "iterator ls", 0, ["--step", 10, model]
+    yield "ckpt fsck", 0, [model]
     for worker in range(4):
         yield "iterator show", 0, ["--worker", worker, model]
         yield "iterator show", 1, ["--raw", "--worker", worker, model]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from monolith_cli.reports.keys import (
     checkpoints,
     diffs,
+    fsck,
     inputs,
     jobs,
     repair,
@@ -27,6 +28,7 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **checkpoints.OUTPUTS,
     **repair.OUTPUTS,
     **steps.OUTPUTS,
+    **fsck.OUTPUTS,
     **tables.OUTPUTS,
     **stats.OUTPUTS,
     **diffs.OUTPUTS,
