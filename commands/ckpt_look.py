@@ -64,10 +64,12 @@ def ls(
     """List the steps of a model directory, and whether each is whole.
 
     A row for each step, oldest first: its age and state, how many entries its tables have and how
-    many more than in the row above, its size, how many workers have the state of their input, and
-    whether it is pinned. A step is 'complete' if 'checkpoint' lists it and all of its files are
-    there and long enough, else 'incomplete': then it says what is missing. One that is whole and
-    not listed is 'unlisted', anything else 'uncommitted', such as the save that is running now.
+    many more than in the row above, its size, how many workers have the state of their input,
+    whether it is pinned, and whether a full check has found no error in it.
+
+    A step is 'complete' if 'checkpoint' lists it and all of its files are there and long enough,
+    else 'incomplete': then it says what is missing. One that is whole and not listed is 'unlisted',
+    anything else 'uncommitted', such as the save that is running now.
 
     Directories are listed, and no data is read. Where a step has no manifest, nobody can tell
     whether a whole table is missing.
@@ -90,8 +92,13 @@ def ls(
     examples={
         "monolith ckpt latest model": "The newest step that is committed:",
         "monolith ckpt latest --complete model": "The newest of which nothing is missing:",
+        "monolith ckpt latest --verified --max-age 7d model": "The newest that is right to the last"
+        " byte, read in the last week:",
     },
-    exit_codes={3: f"{NOT_THERE}; no such step", 4: "the state file 'checkpoint' is damaged"},
+    exit_codes={
+        3: f"{NOT_THERE}; or there is no such step",
+        4: "the state file 'checkpoint' is damaged",
+    },
 )
 @options.model_dir
 @options.option(
@@ -99,18 +106,54 @@ def ls(
     is_flag=True,
     help="The newest step of which all files are there and long enough.",
 )
+@options.option(
+    "--verified",
+    is_flag=True,
+    help="The newest complete step in which a full check finds no error. It is read, unless"
+    " 'monolith ckpt fsck --record' has, and its files are still the same.",
+)
+@options.option(
+    "--max-age",
+    type=DurationType(),
+    metavar="TIME",
+    help="With --verified: read a step again that was checked longer ago, such as 7d.",
+)
+@options.jobs
 @options.json
 @options.common
 @click.pass_obj
-def latest(settings: Settings, /, model_dir: str, complete: bool, json: bool) -> None:
+def latest(
+    settings: Settings,
+    /,
+    model_dir: str,
+    complete: bool,
+    verified: bool,
+    max_age: float | None,
+    jobs: int | None,
+    json: bool,
+) -> None:
     """Print the number of the latest step: the one that 'checkpoint' names.
 
     Nothing else is on standard output. The newest is the one that was committed last, whatever its
     number.
     """
     from monolith_cli.care.newest import latest_step, newest_complete
+    from monolith_cli.errors import StepNotFoundError
 
-    step = newest_complete(model_dir) if complete else latest_step(model_dir)
+    if complete and verified:
+        raise click.UsageError("--complete and --verified exclude each other")
+    if max_age is not None and not verified:
+        raise click.UsageError("--max-age says nothing without --verified")
+    if verified:
+        from monolith_cli.care.fsck import newest_verified
+
+        found = newest_verified(model_dir, max_age_seconds=max_age, jobs=jobs)
+        if found is None:
+            hint = "'monolith ckpt fsck' says what is wrong"
+            raise StepNotFoundError("no complete step without an error", path=model_dir, hint=hint)
+        step = found
+    else:
+        step = newest_complete(model_dir) if complete else latest_step(model_dir)
     _show_step(model_dir, step, json=json)
 
 

@@ -13,6 +13,7 @@ from monolith_cli.checkpoint.names import (
     INDEX_SUFFIX,
     META_SUFFIX,
     MONOLITH_CHECKPOINT,
+    ckpt_checked_name,
     ckpt_info_name,
     parse_shard_name,
     parse_step_file,
@@ -49,6 +50,8 @@ class StepListing(NamedTuple):
         How many workers have iterator states here, and how many of them one of this step.
     is_pinned
         Whether `monolith_checkpoint` keeps it from being deleted.
+    checked_seconds_ago
+        Since the full check that has left a record; None without one, and if a file has changed.
     """
 
     survey: StepSurvey
@@ -59,6 +62,7 @@ class StepListing(NamedTuple):
     workers: int
     workers_with_input: int
     is_pinned: bool
+    checked_seconds_ago: float | None
 
 
 class StepsListing(NamedTuple):
@@ -113,6 +117,7 @@ def _listed(found: Survey, problems: list[MonolithError], *, contents: bool) -> 
             workers=len(inputs),
             workers_with_input=sum(step.step in steps for steps in inputs.values()),
             is_pinned=prefix is not None and name_of(prefix) in pinned,
+            checked_seconds_ago=_checked(found, step, now),
         )
         rows.append(row)
     return rows
@@ -142,6 +147,15 @@ def _pinned(found: Survey, problems: list[MonolithError]) -> set[str]:
         problems.append(error)
         return set()
     return {name_of(path) for path in state.exempt_model_checkpoint_paths}
+
+
+def _checked(found: Survey, step: StepSurvey, now: float) -> float | None:
+    if step.step is None or ckpt_checked_name(step.step) not in step.names:
+        return None
+    from monolith_cli.care.fsck.record import fitting_record
+
+    record = fitting_record(found.directory, step.step)
+    return None if record is None else max(0.0, now - record.at)
 
 
 def _entries(

@@ -48,6 +48,7 @@ WIDE_COLUMNS = (
     Column("of dense", BYTES),
     Column("input", NAME),
     Column("proof", NAME),
+    Column("checked", AGE),
     Column("", NAME, ""),
 )
 
@@ -140,7 +141,9 @@ class StepsReport(Report):
 def _row(each: StepListing) -> tuple[object, ...]:
     step = each.survey
     size = step.table_bytes + step.dense_bytes
-    return (*_first(each), size, _inputs(each), _notes(each))
+    checked = "" if each.checked_seconds_ago is None else "checked"
+    notes = " ".join(filter(None, (_notes(each), checked)))
+    return (*_first(each), size, _inputs(each), notes or None)
 
 
 def _wide_row(each: StepListing) -> tuple[object, ...]:
@@ -152,6 +155,7 @@ def _wide_row(each: StepListing) -> tuple[object, ...]:
         step.dense_bytes,
         _inputs(each),
         step.proof,
+        each.checked_seconds_ago,
         _notes(each),
     )
 
@@ -196,5 +200,6 @@ def _document(each: StepListing) -> dict[str, object]:
         "workers": each.workers,
         "workers_with_input": each.workers_with_input,
         "pinned": each.is_pinned,
+        "checked_seconds_ago": each.checked_seconds_ago,
         "latest": step.is_latest,
     }

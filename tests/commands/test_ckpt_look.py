@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -11,7 +12,9 @@ import pytest
 import step_support
 from cli_support import MONOLITH, call, environment, failed
 from step_support import START, commit, save_step, save_steps
+from table_support import flip
 
+from monolith_cli.care.fsck import CheckOptions, check
 from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
 from monolith_cli.samples.sample import write_sample
 
@@ -137,6 +140,44 @@ def test_latest(model: Path) -> None:
     failed(call("ckpt", "latest", "--complete", model), 3)
 
 
+def test_latest_that_is_verified(tmp_path: Path) -> None:
+    model = save_steps(tmp_path, 1, 2, 3)
+    assert call("ckpt", "latest", "--verified", model) == (0, "3\n", "")
+    flip(model / "model.ckpt-3.assets/user_0-00000-of-00002", 40)
+    assert call("ckpt", "latest", "--complete", model) == (0, "3\n", "")
+    assert call("ckpt", "latest", "--verified", "--jobs", 1, model) == (0, "2\n", "")
+    for step in (1, 2):
+        flip(model / f"model.ckpt-{step}.assets/user_0-00000-of-00002", 40)
+    line = failed(call("ckpt", "latest", "--verified", model), 3)
+    assert line == (
+        f"Error: {model}: no complete step without an error;"
+        " 'monolith ckpt fsck' says what is wrong"
+    )
+
+
+@pytest.mark.parametrize("options", [("--complete", "--verified"), ("--max-age", "7d")])
+def test_latest_refuses_what_makes_no_sense(model: Path, options: tuple[str, ...]) -> None:
+    failed(call("ckpt", "latest", *options, model), 2)
+
+
+def test_a_check_record_counts_while_it_fits(tmp_path: Path) -> None:
+    model = save_steps(tmp_path, 1, 2, manifest=True)
+    check(model, 2, CheckOptions(record=True))
+    path = model / "model.ckpt-2.assets/user_0-00000-of-00002"
+    times = path.stat()
+    flip(path, 40)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # a disk does not tell
+    steps = call("ckpt", "ls", "--json", model).document["steps"]
+    assert steps[0]["checked_seconds_ago"] is None
+    assert 0 <= steps[1]["checked_seconds_ago"] < 60
+    assert call("ckpt", "ls", model).out.splitlines()[2].endswith("latest checked")
+    assert call("ckpt", "latest", "--verified", model).out == "2\n"
+    assert call("ckpt", "latest", "--verified", "--max-age", "1ms", model).out == "1\n"
+    path.touch()
+    assert call("ckpt", "ls", "--json", model).document["steps"][1]["checked_seconds_ago"] is None
+    assert call("ckpt", "latest", "--verified", model).out == "1\n"
+
+
 def test_wait(model: Path) -> None:
     assert call("ckpt", "wait", "--step", 30, model) == (0, "30\n", "")
     assert call("ckpt", "wait", "--newer-than", 20, "--complete", model) == (0, "40\n", "")
@@ -171,7 +212,7 @@ def counted(tmp_path: Path) -> Path:
     directory = save_steps(tmp_path / "counted", 30)
     for step, slots in ((10, {1: 50, 2: 8}), (20, {1: 100, 2: 8}), (30, {1: 90, 3: 8})):
         write_ckpt_info(directory / f"ckpt.info-{step}", CkptInfo(slots, {}))
-        step_support.os.utime(directory / f"ckpt.info-{step}", (START + step, START + step))
+        os.utime(directory / f"ckpt.info-{step}", (START + step, START + step))
     return directory
 
 

@@ -36,6 +36,7 @@ from iterator_support import Parts, commit, write_job, write_parts, write_states
 from repair_support import write_damaged
 from step_support import save_steps
 
+from monolith_cli.care.fsck import CheckOptions, check
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
 from monolith_cli.cli import COMMANDS
 from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
@@ -220,6 +221,7 @@ def step_cases(root: Path) -> Iterator[Case]:
     save_steps(model / "dense_only", 1, tables=())
     (model / "model.ckpt-2.data-00000-of-00001").unlink()
     (model / "model.ckpt-4_temp").mkdir()
+    check(model, 3, CheckOptions(record=True))
     yield "ckpt ls", 0, [model]
     yield "ckpt wait", 0, ["--step", 1, model]
     yield "ckpt history", 0, [model]

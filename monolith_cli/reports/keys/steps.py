@@ -56,6 +56,11 @@ OF_A_STEP = {
     "workers": Key(NUMBER, "How many workers have iterator states in the directory."),
     "workers_with_input": Key(NUMBER, "How many of them have one of this step."),
     "pinned": Key(BOOLEAN, "Whether 'monolith_checkpoint' keeps it from being deleted."),
+    "checked_seconds_ago": Key(
+        NUMBER,
+        "How long ago a full check found no error.",
+        null="if nobody has checked it, or a file has changed since",
+    ),
     "latest": Key(BOOLEAN, "Whether 'checkpoint' names it as the latest."),
 }
 
