@@ -15,16 +15,27 @@ uint64_t term(const Row& row) {
   return folded_product(one ^ 0xa0761d6478bd642fu, other ^ 0xe7037ed1a0b428dbu);
 }
 
-// Calls take(row) for each row of the parts [first, last).
-template <class Take>
-void each_row(const std::vector<const Parts*>& parts, size_t first, size_t last, Take take) {
+constexpr size_t kAhead = 16;  // rows that memory is given to come
+
+}  // namespace
+
+// Calls take(row) for each row of the parts [first, last), and ahead(row, half) twice before that:
+// as many rows ahead as memory takes to come, and half as many.
+template <class Ahead, class Take>
+void Join::each_row(const std::vector<const Parts*>& parts, size_t first, size_t last, Ahead ahead,
+                    Take take) {
   const bool all = first == 0 && last == kParts;
   for (const Parts* each : parts) {
     const Slice slice = each->slice(first, last);
     const Row* row = reinterpret_cast<const Row*>(slice.p);
     const Row* const end = row + slice.size / sizeof(Row);
     const bool look = !all && each->ends().empty();
+    const auto left = [&](const Row* p) { return static_cast<size_t>(end - p); };
+    for (size_t i = 0; i < std::min(kAhead, left(row)); ++i) ahead(row[i], false);
+    for (size_t i = 0; i < std::min(kAhead / 2, left(row)); ++i) ahead(row[i], true);
     for (; row != end; ++row) {
+      if (left(row) > kAhead) ahead(row[kAhead], false);
+      if (left(row) > kAhead / 2) ahead(row[kAhead / 2], true);
       if (look) {
         const size_t part = part_of(place_of(row->fid));
         if (part < first || part >= last) continue;
@@ -34,8 +45,6 @@ void each_row(const std::vector<const Parts*>& parts, size_t first, size_t last,
   }
 }
 
-}  // namespace
-
 Join::Cell& Join::cell_of(int64_t fid) {
   const size_t mask = cells_.size() - 1;
   for (size_t i = home_of(fid);; i = (i + 1) & mask) {
@@ -44,33 +53,53 @@ Join::Cell& Join::cell_of(int64_t fid) {
   }
 }
 
-void Join::add(const std::vector<const Parts*>& parts, size_t first, size_t last, bool to_a) {
-  uint64_t& sum = to_a ? sum_a_ : sum_b_;
-  each_row(parts, first, last, [&](const Row* row) {
-    if (with_sums_) sum += term(*row);
-    Cell& cell = cell_of(row->fid);
-    uintptr_t& place = to_a ? cell.a_bits : cell.b_bits;
-    if ((place & ~uintptr_t{1}) == 0) {
-      place |= reinterpret_cast<uintptr_t>(row);
-    } else if (!cell.again()) {
-      cell.a_bits |= 1;
-      ++several_;
+void Join::add_a(const Row* row) {
+  if (with_sums_) sum_a_ += term(*row);
+  Cell& cell = cell_of(row->fid);
+  if (cell.empty()) {
+    cell.a_bits = reinterpret_cast<uintptr_t>(row);
+  } else if (!cell.again()) {
+    cell.a_bits |= 1;
+    ++several_;
+  }
+}
+
+void Join::add_b(const Row* row) {
+  if (with_sums_) sum_b_ += term(*row);
+  Cell& cell = cell_of(row->fid);
+  if (cell.b() == nullptr) {
+    cell.b_bits = reinterpret_cast<uintptr_t>(row);
+    // Both rows are at hand now, and will not be later.
+    if (counts_at_once_ && cell.a() != nullptr && !cell.again()) {
+      ++slot(row->fid).fates[static_cast<size_t>(fate_of(*cell.a(), *row))];
     }
-  });
+  } else if (!cell.again()) {
+    if (counts_at_once_ && cell.a() != nullptr) {
+      --slot(row->fid).fates[static_cast<size_t>(fate_of(*cell.a(), *cell.b()))];
+    }
+    cell.a_bits |= 1;
+    ++several_;
+  }
 }
 
 void Join::run(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t first,
                size_t last) {
-  size_t rows = 0;
-  each_row(a, first, last, [&](const Row*) { ++rows; });
-  each_row(b, first, last, [&](const Row*) { ++rows; });
+  size_t rows = 0;  // or more, where they are in no order
+  for (const auto* side : {&a, &b}) {
+    for (const Parts* parts : *side) rows += parts->slice(first, last).size / sizeof(Row);
+  }
   if (rows == 0) return;
   log_cells_ = 4;
   while (size_t{1} << log_cells_ < rows + rows / 4) ++log_cells_;
   cells_.assign(size_t{1} << log_cells_, Cell{});
   several_ = 0;
-  add(a, first, last, true);
-  add(b, first, last, false);
+  const auto fetch = [&](const Row& row, bool half) {
+    if (!half) return __builtin_prefetch(&cells_[home_of(row.fid)]);
+    // Those that are not there yet are harmless to ask for.
+    return __builtin_prefetch(cells_[home_of(row.fid)].a());
+  };
+  each_row(a, first, last, fetch, [&](const Row* row) { add_a(row); });
+  each_row(b, first, last, fetch, [&](const Row* row) { add_b(row); });
   const size_t before = changes_.size();
   settle(a, b, first, last);
   std::stable_sort(changes_.begin() + static_cast<std::ptrdiff_t>(before), changes_.end(),
@@ -84,7 +113,7 @@ void Join::settle(const std::vector<const Parts*>& a, const std::vector<const Pa
   for (const Cell& cell : cells_) {
     if (cell.again()) continue;
     if (cell.a() != nullptr && cell.b() != nullptr) {
-      note(fate_of(*cell.a(), *cell.b()), cell.a(), cell.b(), false);
+      if (!counts_at_once_) note(fate_of(*cell.a(), *cell.b()), cell.a(), cell.b(), false);
     } else if (cell.a() != nullptr) {
       note(Fate::removed, cell.a(), nullptr, false);
     } else if (cell.b() != nullptr) {
@@ -92,11 +121,12 @@ void Join::settle(const std::vector<const Parts*>& a, const std::vector<const Pa
     }
   }
   if (several_ == 0) return;
+  const auto none = [](const Row&, bool) {};
   std::unordered_map<int64_t, std::array<std::vector<Row>, 2>> found;
-  each_row(a, first, last, [&](const Row* row) {
+  each_row(a, first, last, none, [&](const Row* row) {
     if (cell_of(row->fid).again()) found[row->fid][0].push_back(*row);
   });
-  each_row(b, first, last, [&](const Row* row) {
+  each_row(b, first, last, none, [&](const Row* row) {
     if (cell_of(row->fid).again()) found[row->fid][1].push_back(*row);
   });
   std::vector<int64_t> fids;

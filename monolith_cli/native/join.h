@@ -34,7 +34,12 @@ class Join {
   // With `sums` it also makes the digests of both tables, with `bits` and `changes` it keeps the fids
   // of what is not the same, and all of that.
   Join(FidVersion version, bool sums, FidBits* bits, bool changes)
-      : version_(version), with_sums_(sums), bits_(bits), with_changes_(changes), index_(kSlots) {}
+      : version_(version),
+        with_sums_(sums),
+        bits_(bits),
+        with_changes_(changes),
+        index_(kSlots),
+        counts_at_once_(bits == nullptr && !changes) {}
 
   // Joins the parts [first, last) of two tables. Changes come in order of hash.
   void run(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t first,
@@ -61,7 +66,11 @@ class Join {
     return static_cast<size_t>(place_of(fid) << kPartBits >> (64 - log_cells_));
   }
   Cell& cell_of(int64_t fid);
-  void add(const std::vector<const Parts*>& parts, size_t first, size_t last, bool to_a);
+  template <class Ahead, class Take>
+  void each_row(const std::vector<const Parts*>& parts, size_t first, size_t last, Ahead ahead,
+                Take take);
+  void add_a(const Row* row);
+  void add_b(const Row* row);
   void settle(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t first,
               size_t last);
   void settle_again(std::vector<Row>& a, std::vector<Row>& b);
@@ -76,6 +85,7 @@ class Join {
   std::vector<SlotFates> slots_;
   std::vector<Change> changes_;
   uint64_t sum_a_ = 0, sum_b_ = 0;
+  bool counts_at_once_;  // as nothing but numbers is asked for
   std::vector<Cell> cells_;
   unsigned log_cells_ = 0;
   size_t several_ = 0;

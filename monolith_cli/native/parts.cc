@@ -17,6 +17,17 @@ void starts_of(std::vector<uint64_t>& sizes) {
 
 }  // namespace
 
+// A buffer that has grown already is kept for the thread's next range.
+static thread_local std::unique_ptr<Buffer> spare;
+
+RowCollector::RowCollector(Reader& reader, const Filter* filter)
+    : reader_(reader), filter_(filter), memory_(reader), rows_(std::move(spare)) {
+  if (rows_ == nullptr) rows_ = std::make_unique<Buffer>();
+  rows_->clear();
+}
+
+RowCollector::~RowCollector() { spare = std::move(rows_); }
+
 void RowCollector::read() {
   while (const Frame* frame = reader_.next()) {
     const DigestPlan* plan = memory_.of(*frame);
@@ -31,19 +42,19 @@ void RowCollector::read() {
     }
     if (filter_ != nullptr && !filter_->wants(plan->fid(frame->data))) continue;
     const Row row = plan->row(frame->data);
-    rows_.append(&row, sizeof row);
+    rows_->append(&row, sizeof row);
   }
 }
 
 Parts RowCollector::parts() {
   Parts parts;
-  const size_t n = rows_.size() / sizeof(Row);
-  parts.data().resize(rows_.size());
+  const size_t n = rows_->size() / sizeof(Row);
+  parts.data().resize(rows_->size());
   if (n < kFew) {
-    if (n > 0) std::memcpy(parts.data().data(), rows_.data(), rows_.size());
+    if (n > 0) std::memcpy(parts.data().data(), rows_->data(), rows_->size());
     return parts;
   }
-  const Row* rows = reinterpret_cast<const Row*>(rows_.data());
+  const Row* rows = reinterpret_cast<const Row*>(rows_->data());
   std::vector<uint64_t> ends(kParts);
   for (size_t i = 0; i < n; ++i) ++ends[part_of(place_of(rows[i].fid))];
   starts_of(ends);

@@ -89,8 +89,8 @@ class Parts {
 // The digests of what is left of the reader's range, up to a pause.
 class RowCollector {
  public:
-  RowCollector(Reader& reader, const Filter* filter)
-      : reader_(reader), filter_(filter), memory_(reader) {}
+  RowCollector(Reader& reader, const Filter* filter);
+  ~RowCollector();
   void read();
   Parts parts();
 
@@ -99,7 +99,7 @@ class RowCollector {
   const Filter* filter_;
   ShapeMemory<DigestPlan> memory_;
   DigestPlan parsed_{nullptr};
-  Buffer rows_;
+  std::unique_ptr<Buffer> rows_;
 };
 
 // The entries whose fids are among the bits, whole.
