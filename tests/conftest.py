@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 
-# Files with jobs of several processes, which are killed and time each other: one after the other,
-# all in one process of xdist. They take long, so they begin first.
+# Files with jobs of several processes, which are killed and time each other. They mostly wait, and
+# take long, so they begin first; but no more of them at once than all workers of xdist but one, as
+# long as there are other files to run.
 JOBS = [
     "training/test_chaos.py",
     "training/test_job_ends.py",
-    "training/test_train_example.py",
     "training/test_running_job.py",
+    "training/test_train_example.py",
     "training/test_job_trouble.py",
     "training/test_iterator_job.py",
     "training/test_moving_over.py",
@@ -34,23 +36,50 @@ JOBS = [
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: one process a logical processor, and two at least: many tests wait for others."""
+    """`-n auto`: one more than there are logical processors, as many tests wait for others."""
     is_known = hasattr(os, "sched_getaffinity")
-    return max(2, len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1)
+    return 1 + (len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests of a file share what takes long to start, so each process gets whole files."""
+    """Tests of a file share what takes long to start, so each worker gets whole files."""
     from xdist.scheduler import LoadScopeScheduling
 
     class WholeFiles(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "jobs" if file.removeprefix("tests/") in JOBS else file
+            return nodeid.partition("::")[0]
+
+        def _assign_work_unit(self, node: Any) -> None:
+            """Give a worker the first file that is left, or the first without a job."""
+            with_a_job = sum(
+                any(_has_a_job(file) and not all(tests.values()) for file, tests in files.items())
+                for other, files in self.assigned_work.items()
+                if other is not node
+            )
+            if with_a_job >= max(1, len(self.nodes) - 1):
+                for file in self.workqueue:
+                    if not _has_a_job(file):
+                        self.workqueue.move_to_end(file, last=False)
+                        break
+            super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False  # by their numbers of tests, which say little
     return WholeFiles(config, log)
+
+
+def _has_a_job(file: str) -> bool:
+    return file.removeprefix("tests/") in JOBS
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Without the collector of garbage, which finds none: whatever is made here stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
