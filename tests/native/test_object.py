@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,20 @@ def read(
     return records
 
 
-def finished() -> None:
-    """Wait for reads ahead that nobody waits for any more."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread():
+Finished = Callable[[], None]
+
+
+@pytest.fixture
+def finished() -> Finished:
+    """Wait for reads ahead that nobody waits for any more; other threads may stay for long."""
+    before = set(threading.enumerate())
+
+    def wait() -> None:
+        for thread in set(threading.enumerate()) - before:
             thread.join()
-    gc.collect()
+        gc.collect()
+
+    return wait
 
 
 @pytest.mark.parametrize(("read_bytes", "ahead"), PIECES)
@@ -115,7 +124,7 @@ def test_one_pass_asks_for_each_byte_once() -> None:
     assert file.mapped
 
 
-def test_nothing_is_read_ahead_beyond_a_range() -> None:
+def test_nothing_is_read_ahead_beyond_a_range(finished: Finished) -> None:
     data = ds.frame(*[bytes(1000)] * 500)
     source = Memory(data)
     file = _native.File.over(source)
@@ -127,7 +136,7 @@ def test_nothing_is_read_ahead_beyond_a_range() -> None:
     assert 20_000 < max(at + n for at, n in source.asked) <= 20_000 + (64 << 10) < len(data)
 
 
-def test_reads_ahead_are_few() -> None:
+def test_reads_ahead_are_few(finished: Finished) -> None:
     data = ds.frame(*[bytes(1000)] * 500)
     source = Memory(data)
     file = _native.File.over(source)
@@ -272,7 +281,7 @@ def test_several_threads_share_a_file() -> None:
         assert found == [records] * 6
 
 
-def test_the_object_lives_as_long_as_file_and_readers() -> None:
+def test_the_object_lives_as_long_as_file_and_readers(finished: Finished) -> None:
     source = Memory(FRAMED)
     gone = weakref.ref(source)
     file = _native.File.over(source)
@@ -286,7 +295,7 @@ def test_the_object_lives_as_long_as_file_and_readers() -> None:
     assert gone() is None
 
 
-def test_an_object_that_keeps_its_file_is_collected() -> None:
+def test_an_object_that_keeps_its_file_is_collected(finished: Finished) -> None:
     source = Memory(FRAMED)
     source.file = _native.File.over(source)
     gone = weakref.ref(source)
@@ -299,7 +308,7 @@ def test_an_object_that_keeps_its_file_is_collected() -> None:
     assert gone() is None
 
 
-def test_nothing_leaks_when_reading_fails() -> None:
+def test_nothing_leaks_when_reading_fails(finished: Finished) -> None:
     gone = []
     for ahead in (0, 3):
         source = Failing(FRAMED, len(FRAMED) + 1, Odd("so"))
