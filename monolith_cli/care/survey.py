@@ -245,7 +245,7 @@ def _survey_of_one(model_dir: ModelDir) -> Survey:
     missing = [Missing(_below(directory, file), what) for file, what in missing]
     found = _Files("formats", missing, {}, _dense_files(directory, checkpoint, missing))
     for assets in checkpoint.assets:
-        for name, size in _sizes_in(assets).items():
+        for name, size in store_of(assets).sizes(assets).items():
             found.tables[_below(directory, join(assets, name))] = size
     step = _step_survey(checkpoint.step, found._replace(dumps=_dumps(listing)), checkpoint)
     return Survey(directory, model_dir.kind, None, {}, [step], None)
@@ -441,7 +441,7 @@ class _Judge:
         for assets in checkpoint.assets:
             prefix = f"{name_of(assets)}/"
             try:
-                found = _sizes_in(assets)
+                found = store_of(assets).sizes(assets)
             except MonolithError as error:
                 files.missing.append(Missing(prefix[:-1], error.what))
                 continue
@@ -457,7 +457,10 @@ class _Judge:
                 files.dense[name] = place.size(name)
             files = files._replace(proof="manifest", missing=lost, entries=entries)
         else:
-            files.dense.update(_dense_files(place.directory, checkpoint, files.missing))
+            files.dense.update(
+                _usual_dense_files(place, checkpoint)
+                or _dense_files(place.directory, checkpoint, files.missing)
+            )
             # Tables alone will do where nothing else is to be had.
             is_alone = self.look.offer.latest is checkpoint and not is_listed
             if checkpoint.prefix and not checkpoint.bundles and not is_alone:
@@ -521,6 +524,27 @@ def _fitting(
         return None
 
 
+def _usual_dense_files(place: _Place, checkpoint: Checkpoint) -> dict[str, int | None] | None:
+    """The same, if nothing is wrong with them, and they are as TensorFlow writes them; else None.
+
+    That is ten times as fast.
+    """
+    from monolith_cli.formats.bundle_ends import data_ends
+
+    prefix = checkpoint.prefix
+    ends = data_ends(prefix) if prefix and checkpoint.bundles == {"": prefix} else None
+    if prefix is None or ends is None:
+        return None
+    dense = name_of(prefix)
+    files = {f"{dense}{INDEX_SUFFIX}": place.size(f"{dense}{INDEX_SUFFIX}")}
+    for number, end in enumerate(ends):
+        name = shard_name(f"{dense}.data", number, len(ends))
+        files[name] = place.size(name)
+        if files[name] != end:
+            return None
+    return files
+
+
 def _dense_files(
     directory: str, checkpoint: Checkpoint, missing: list[Missing]
 ) -> dict[str, int | None]:
@@ -568,11 +592,6 @@ def _dumps(listing: AssetsListing) -> dict[str, str]:
     kinds = {"single": "single", "multi": "multi", "filter": "hash_filter"}
     dumps.update({each.base: kinds[each.kind] for each in listing.broken if each.kind in kinds})
     return dumps
-
-
-def _sizes_in(directory: str) -> dict[str, int | None]:
-    """The size of each file in a directory; None for what is no regular file."""
-    return {item.name: _size(item) for item in store_of(directory).items(directory)}
 
 
 def _size(item: Item) -> int | None:
@@ -636,7 +655,7 @@ def _leftovers(found: Survey) -> Leftovers:
             uncommitted += 1
             counted.update(step.names)
         for name, size_bytes in step.table_files.items():
-            if target_of_temporary(name_of(name)) is not None:
+            if ".tmp" in name and target_of_temporary(name_of(name)) is not None:
                 temporaries += 1
                 size += 0 if is_uncommitted else size_bytes or 0
     for name in found.items:

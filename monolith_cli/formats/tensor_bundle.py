@@ -51,6 +51,7 @@ __all__ = [
     "cut_off",
     "mask_crc32c",
     "other_format",
+    "parse_header",
 ]
 
 # What NumPy does not know, as what it is stored as.
@@ -154,7 +155,7 @@ class TensorBundle:
         for key, value, offset in self._index(strict):
             try:
                 if not self.shards:
-                    self.shards = _parse_header(key, value)
+                    self.shards = parse_header(key, value)
                     continue
                 entry, slices = _parse_entry(key, value)
                 if entry.shard >= self.shards:
@@ -495,8 +496,14 @@ def mask_crc32c(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFF_FFFF
 
 
-def _parse_header(key: bytes, data: bytes) -> int:
-    """How many data files there are, as a BundleHeaderProto says."""
+def parse_header(key: bytes, data: bytes) -> int:
+    """How many data files there are, as a BundleHeaderProto says; the first value of an index.
+
+    Raises
+    ------
+    ValueError
+        It is none, or one of a version that is not known.
+    """
     if key:
         raise ValueError("an index without a header")
     shards = 0

@@ -81,6 +81,19 @@ class LocalStore:
         names = self.names(directory)
         return [Item(self, os.path.join(directory, name), name) for name in names]
 
+    def sizes(self, directory: str) -> dict[str, int | None]:
+        sizes: dict[str, int | None] = {}
+        beginning = os.path.join(directory, "")
+        look, is_regular = os.stat, stat.S_ISREG
+        for name in self.names(directory):
+            try:
+                found = look(beginning + name)
+            except (OSError, ValueError):
+                sizes[name] = None
+            else:
+                sizes[name] = found.st_size if is_regular(found.st_mode) else None
+        return sizes
+
     def status(self, location: str, *, follow: bool = True) -> Status:
         try:
             found = os.stat(location) if follow else os.lstat(location)

@@ -129,6 +129,13 @@ class Store(Protocol):
     def items(self, directory: str) -> list[Item]:
         """The same with more than their names."""
 
+    def sizes(self, directory: str) -> dict[str, int | None]:
+        """By the names in a directory, sorted, the sizes of regular files, in bytes.
+
+        None for what is no regular file, or cannot be looked at. Raises as `names`. For those who
+        want the sizes of thousands of files it is faster than `items`.
+        """
+
     def status(self, location: str, *, follow: bool = True) -> Status:
         """What is there.
 

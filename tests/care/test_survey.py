@@ -331,28 +331,28 @@ def test_one_assets_directory_and_an_export(model: Path, tmp_path: Path) -> None
 
 
 def test_a_step_that_is_deleted_meanwhile(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = LocalStore.items
+    real = LocalStore.sizes
 
-    def items(store: LocalStore, directory: str) -> object:
+    def sizes(store: LocalStore, directory: str) -> object:
         if directory.endswith("-1.assets") and (model / "model.ckpt-1.index").exists():
             commit(model, 2, 3)
             remove_step(model, 1)
         return real(store, directory)
 
-    monkeypatch.setattr(LocalStore, "items", items)
+    monkeypatch.setattr(LocalStore, "sizes", sizes)
     assert states(survey(model)) == {2: "complete", 3: "complete"}
 
 
 def test_a_step_that_is_committed_meanwhile(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(model, 1, 2)
-    real = LocalStore.items
+    real = LocalStore.sizes
 
-    def items(store: LocalStore, directory: str) -> object:
+    def sizes(store: LocalStore, directory: str) -> object:
         if directory.endswith("-3.assets"):
             commit(model, 1, 2, 3)
         return real(store, directory)
 
-    monkeypatch.setattr(LocalStore, "items", items)
+    monkeypatch.setattr(LocalStore, "sizes", sizes)
     assert states(survey(model)) == {1: "complete", 2: "complete", 3: "complete"}
 
 

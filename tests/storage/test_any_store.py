@@ -47,6 +47,16 @@ def test_what_is_put_is_listed_and_read(place: tuple[Store, str]) -> None:
     assert seen == [(True, True, False), (True, False, True)]
 
 
+def test_sizes(place: tuple[Store, str]) -> None:
+    store, directory = place
+    for name, data in (("b", b"12"), ("a", b""), ("c/d", b"1")):
+        store.make_directory(f"{directory}/c")
+        store.put(f"{directory}/{name}", data)
+    assert list(store.sizes(directory).items()) == [("a", 0), ("b", 2), ("c", None)]
+    with pytest.raises(PathNotFoundError):
+        store.sizes(f"{directory}/nothing")
+
+
 def test_names_stay_as_they_are(place: tuple[Store, str]) -> None:
     store, top = place
     names = sorted(["a b", "a?b#c", "%2F", "a'b\"c", "[a]*", "a\\b", "\udcff", "a\nb"])

@@ -67,6 +67,10 @@ class MemoryStore:
     def items(self, directory: str) -> list[Item]:
         return [Item(self, join(directory, name), name) for name in self.names(directory)]
 
+    def sizes(self, directory: str) -> dict[str, int | None]:
+        found = {name: self.kept.get(join(directory, name)) for name in self.names(directory)}
+        return {name: None if kept is None else len(kept.data) for name, kept in found.items()}
+
     def status(self, location: str, *, follow: bool = True) -> Status:
         if location in self.kept:
             data, version = self.kept[location]
