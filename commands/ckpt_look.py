@@ -257,8 +257,12 @@ def history(
     before and since the first, and a small bar for each step. No table is opened, and steps that
     nobody has counted are left out: 'monolith ckpt-info' counts one.
 
-    Conditions are about the latest step, and changes are against the step before. --slot and
-    --table pick what is shown; conditions see everything.
+    A condition is METRIC OP NUMBER. OP is lt, le, gt, ge, eq or ne (also <, <=, >, >=, =, !=, which
+    a shell wants quoted). METRIC is 'entries', which stands for all of them; 'slot[N].entries',
+    'slot[A-B].entries' or 'slot[*].entries'; or 'table[GLOB].entries'. 'change(METRIC)' is how many
+    more that is than at the step before, or with 'NUMBER%' how many percent more: what came from
+    nothing is infinitely more. Of several slots or tables one is enough. Conditions are about the
+    latest step, and see also what --slot and --table do not show.
     """
     from monolith_cli.care.conditions import check_all, errors_of
     from monolith_cli.care.history import read_history

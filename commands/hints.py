@@ -73,6 +73,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"
         ),
     ),
+    "not_measured": (
+        Hint("'monolith ckpt-info --force' counts it", after="count it again"),
+        Hint("'monolith ckpt-info' counts it", after="count it"),
+    ),
     "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
     "exists": (
         Hint("or --force writes into it", "force", True, after="another directory"),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Counted", "History", "read_history"]
 
+_HINT = "count it"
+
 
 class Counted(NamedTuple):
     """A step that was counted.
@@ -145,13 +147,15 @@ class History(NamedTuple):
     def _now(self) -> int:
         """The index of the latest step; where none is named, of the last."""
         if not self.steps:
-            raise NotMeasuredError("no step was counted: there is no ckpt.info")
+            raise NotMeasuredError("no step was counted: there is no ckpt.info", hint=_HINT)
         steps = [step.step for step in self.steps]
         if self.latest is not None and self.latest not in steps:
-            raise NotMeasuredError(f"step {self.latest} was not counted: it has no ckpt.info")
+            what = f"step {self.latest} was not counted: it has no ckpt.info"
+            raise NotMeasuredError(what, hint=_HINT)
         now = len(steps) - 1 if self.latest is None else steps.index(self.latest)
         if not self.steps[now].is_counted:
-            raise NotMeasuredError(f"step {steps[now]} was not counted: its ckpt.info is empty")
+            what = f"step {steps[now]} was not counted: its ckpt.info is empty"
+            raise NotMeasuredError(what, hint=f"{_HINT} again")
         return now
 
 

@@ -10,7 +10,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.names import (
+    CHECKPOINT,
     INDEX_SUFFIX,
+    INPUT_WORKER_PREFIX,
     META_SUFFIX,
     MONOLITH_CHECKPOINT,
     ckpt_checked_name,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from monolith_cli.formats.ckpt_info import CkptInfo
 
 __all__ = ["StepListing", "StepsListing", "list_steps"]
+
+_STATE_FILE = f"{CHECKPOINT}_{INPUT_WORKER_PREFIX}"
 
 
 class StepListing(NamedTuple):
@@ -124,9 +128,15 @@ def _listed(found: Survey, problems: list[MonolithError], *, contents: bool) -> 
 
 
 def _inputs(found: Survey) -> dict[str, set[int]]:
-    """By what the names of a worker's iterator states begin with the steps that there are."""
+    """By what the names of a worker's iterator states begin with the steps that there are.
+
+    A worker that has a state file, and no state any more, counts as well.
+    """
     steps: dict[str, set[int]] = {}
     for name in found.items:
+        if name.startswith(_STATE_FILE) and name.removeprefix(_STATE_FILE).isdecimal():
+            steps.setdefault(f"{name.removeprefix(f'{CHECKPOINT}_')}.ckpt", set())
+            continue
         file = parse_step_file(name) if name.endswith(INDEX_SUFFIX) else None
         if file is not None and file.kind == "input" and not file.is_temporary:
             steps.setdefault(file.base, set()).add(file.step)

@@ -452,7 +452,8 @@ class _Judge:
         lost, entries = self._by_manifest(place, checkpoint, files.tables)
         if lost is not None:
             dense = name_of(checkpoint.prefix or "")
-            data = [name for name in place.items if name.startswith(f"{dense}.data-")]
+            files_of = place.files.get(checkpoint.step, ()) if checkpoint.step is not None else ()
+            data = [name for name, _ in files_of if name.startswith(f"{dense}.data-")]
             for name in (f"{dense}{INDEX_SUFFIX}", *data):
                 files.dense[name] = place.size(name)
             files = files._replace(proof="manifest", missing=lost, entries=entries)

@@ -118,7 +118,12 @@ def json_value(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else name_json(value)
     if isinstance(value, Mapping):
-        return {json_value(key): json_value(item) for key, item in value.items()}
+        return {
+            key if type(key) is str and key.isascii() else json_value(key): item
+            if type(item) is int
+            else json_value(item)
+            for key, item in value.items()  # of counts there may be a million
+        }
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     return value

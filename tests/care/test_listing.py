@@ -87,8 +87,10 @@ def test_inputs_and_pins(tmp_path: Path) -> None:
     (tmp_path / "monolith_checkpoint").write_text(
         'exempt_model_checkpoint_paths: "/old/place/model.ckpt-1"\n'
     )
+    for worker in (2, 7):  # its states are gone
+        (tmp_path / f"checkpoint_input_worker_{worker}").touch()
     found = steps(tmp_path)
-    assert [(each.workers_with_input, each.workers) for each in found.values()] == [(2, 3), (3, 3)]
+    assert [(each.workers_with_input, each.workers) for each in found.values()] == [(2, 4), (3, 4)]
     assert [each.is_pinned for each in found.values()] == [True, False]
 
 

@@ -285,6 +285,11 @@ def test_history_of_a_damaged_count(counted: Path) -> None:
 
 def test_history_without_counts(tmp_path: Path) -> None:
     save_steps(tmp_path, 1)
+    done = call("ckpt", "history", "--fail-if", "entries eq 0", tmp_path)
+    assert (done.code, done.err) == (
+        3,
+        "Error: no step was counted: there is no ckpt.info; 'monolith ckpt-info' counts it\n",
+    )
     assert call("ckpt", "history", tmp_path) == (0, f"{tmp_path}\nno step was counted\n", "")
 
 

@@ -53,7 +53,9 @@ OF_A_STEP = {
     "tables": Key(NUMBER, "The number of tables.", null="if nothing tells how many share a dump"),
     "table_bytes": Key(NUMBER, "The size of the tables' files."),
     "dense_bytes": Key(NUMBER, "The size of the dense variables' files."),
-    "workers": Key(NUMBER, "How many workers have iterator states in the directory."),
+    "workers": Key(
+        NUMBER, "How many workers have an iterator state or a state file in the directory."
+    ),
     "workers_with_input": Key(NUMBER, "How many of them have one of this step."),
     "pinned": Key(BOOLEAN, "Whether 'monolith_checkpoint' keeps it from being deleted."),
     "checked_seconds_ago": Key(
