@@ -61,6 +61,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         ),
         _AROUND,
     ),
+    "no_such_step": tuple(
+        Hint("or take the newest complete step with --complete", "complete", after=after)
+        for after in ("restore the files", "the steps are")
+    ),
     "no_such_table": (Hint("'monolith table ls' shows their names"),),
     "different": (
         Hint("monolith ckpt-info --force writes it again", "check", after="count again"),

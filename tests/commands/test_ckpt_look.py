@@ -137,7 +137,9 @@ def test_latest(model: Path) -> None:
     document = call("ckpt", "latest", "--complete", "--json", model).document
     assert document == {"model_dir": str(model), "step": 20}
     commit(model, 60)
-    failed(call("ckpt", "latest", "--complete", model), 3)
+    assert "no step is complete" in failed(call("ckpt", "latest", "--complete", model), 3)
+    line = failed(call("ckpt", "latest", model), 3)
+    assert line.endswith(", or take the newest complete step with --complete")
 
 
 def test_latest_that_is_verified(tmp_path: Path) -> None:
