@@ -219,8 +219,8 @@ def wait(
     cls=Command,
     examples={
         "monolith ckpt history --top 10 model": "The ten largest slots, and how they have grown:",
-        "monolith ckpt history --fail-if 'change(slot[*].entries) gt 20%' model": "Fail if a slot"
-        " has grown by more than a fifth since the step before:",
+        "monolith ckpt history --fail-if 'change(slot[*].entries) ge 100%' model": "Fail if a slot"
+        " has doubled since the step before:",
     },
     exit_codes={
         1: "a condition of --fail-if holds",
