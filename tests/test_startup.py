@@ -11,6 +11,7 @@ import pytest
 from dump_support import write_model_dir
 from fake_jobs import OurJob, serving
 from iterator_support import write_job
+from step_support import save_steps
 
 HEAVY = {
     "asyncio",
@@ -111,6 +112,13 @@ def test_looking_at_inputs(tmp_path: Path) -> None:
     for command in ("ls", "show"):
         modules = run("iterator", command, str(tmp_path / "model"))
         assert not modules & (HEAVY | {"dataclasses", "pathlib", "tempfile", "zlib"})
+
+
+def test_looking_at_steps(tmp_path: Path) -> None:
+    save_steps(tmp_path, 1, 2)
+    for command in (["ls"], ["history"], ["latest", "--complete"], ["wait", "--step", "1"]):
+        modules = run("ckpt", *command, str(tmp_path))
+        assert not modules & (HEAVY | {"dataclasses", "pathlib", "tempfile", "concurrent.futures"})
 
 
 def test_looking_at_a_job(tmp_path: Path) -> None:

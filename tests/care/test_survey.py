@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -394,3 +395,25 @@ def test_a_sample(tmp_path: Path) -> None:
     write_sample(tmp_path, entries=100, multi=True)
     (step,) = survey(tmp_path).steps
     assert (step.state, step.proof) == ("complete", "formats")
+
+
+def test_every_file_of_a_manifest_is_missed(ours: Path) -> None:
+    """Each is taken away, and cut, in turn; the state of an input alone may go."""
+    names = [file["name"] for file in json.loads((ours / "ckpt.manifest-2").read_text())["files"]]
+    assert len(names) == 12
+    for name in names:
+        path = ours / name
+        data = path.read_bytes()
+        for is_cut in (False, True):
+            if is_cut:
+                cut(path, len(data) // 2)
+            else:
+                path.unlink()
+            step = only(survey(ours), 2)
+            if name.startswith("input_worker_") or (data == b"" and path.exists()):
+                assert step.state == "complete", name
+            else:
+                assert step.state == "incomplete"
+                assert [each.file for each in step.missing] == [name]
+            path.write_bytes(data)
+    assert {step.proof for step in survey(ours).steps} == {"manifest"}
