@@ -13,8 +13,7 @@ from monolith_cli.commands.types import PlaceType
     cls=Command,
     examples={
         "monolith ckpt repair model --to repaired": "The newest checkpoint:",
-        "monolith ckpt repair --step 1000 --json model --to step-1000 | jq '.left_out'": "Another"
-        " step, and what could not be saved of it:",
+        "monolith ckpt repair --step 1000 model --to step-1000": "Another step:",
     },
     exit_codes={
         1: "something was left out of the new directory; or there is something at DIR",

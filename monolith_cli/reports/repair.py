@@ -18,7 +18,7 @@ from monolith_cli.reports.model import (
     Title,
     Verdict,
 )
-from monolith_cli.reports.text import bytes_text, count_text, name_json
+from monolith_cli.reports.text import bytes_text, count_text
 
 if TYPE_CHECKING:
     from monolith_cli.care.repair.step import Repaired
@@ -106,14 +106,5 @@ class RepairReport(Report):
             "files": done.files,
             "bytes": done.bytes,
             "bits": [bit.as_json() for bit in done.bits],
-            "left_out": [
-                {
-                    "file": name_json(each.file),
-                    "table": each.table,
-                    "worker": each.worker,
-                    "entries": each.records,
-                    "what": each.what,
-                }
-                for each in done.left_out
-            ],
+            "left_out": [each.as_json() for each in done.left_out],
         }

@@ -77,7 +77,7 @@ def check_made(done: Repaired, target: Path) -> None:
     document = json.loads((target / f"ckpt.repaired-{STEP}").read_text())
     assert document["step"] == STEP
     assert document["bits"] == [bit.as_json() for bit in done.bits]
-    assert document["left_out"] == [each._asdict() for each in done.left_out]
+    assert document["left_out"] == [each.as_json() for each in done.left_out]
 
 
 # --- whole ------------------------------------------------------------------------------------
@@ -259,6 +259,16 @@ def test_a_shared_file_without_its_contents(model: Path) -> None:
     assert all(entries == whole[name][: len(entries)] for name, entries in kept.items())
 
 
+def test_shared_files_without_any_contents(model: Path) -> None:
+    (model / f"ckpt.manifest-{STEP}").unlink()
+    for number in (0, 1):
+        (model / shard(f"{MULTI}.meta", number)).unlink()
+    done, target = repaired(model)
+    assert [each.file for each in done.left_out] == [shard(MULTI), shard(MULTI, 1)]
+    assert [each.records for each in done.left_out] == [1500, 1500]
+    assert rs.tables_of(target) == {"user": [], "item": [], "ad": []}
+
+
 def test_a_missing_shared_file(model: Path) -> None:
     (model / shard(MULTI, 0)).unlink()
     done, target = repaired(model)
@@ -303,6 +313,15 @@ def test_a_filter_takes_its_first_record_from_another_split(model: Path) -> None
     scribble(path, 14)
     _, target = repaired(model)
     assert cells_of(target / shard("hash_filter_0")) == whole
+    one, other = (rs.read(target / shard("hash_filter_0", n)) for n in (0, 1))
+    assert one[0] == other[0]
+
+
+def test_a_missing_split_of_a_filter_is_an_empty_one(model: Path) -> None:
+    (model / shard("hash_filter_0", 1)).unlink()
+    done, target = repaired(model)
+    assert [each.file for each in done.left_out] == [shard("hash_filter_0", 1)]
+    assert cells_of(target / shard("hash_filter_0", 1)) == [0] * 25_064
     one, other = (rs.read(target / shard("hash_filter_0", n)) for n in (0, 1))
     assert one[0] == other[0]
 

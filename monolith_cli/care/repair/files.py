@@ -43,6 +43,7 @@ __all__ = [
     "keep_entries",
     "keep_tables",
     "write_contents",
+    "write_empty_cells",
 ]
 
 _CHUNK_BYTES = 4 << 20
@@ -246,6 +247,13 @@ def keep_cells(path: str, head: bytes | None, max_record_bytes: int) -> int:
             position = offset + count
         lost += _write_empty(writer, position, cells)
     return lost
+
+
+def write_empty_cells(path: str, head: bytes) -> None:
+    """Write a split of a hash filter with that first record, and nothing in it."""
+    with RecordWriter(path) as writer:
+        writer.write(head)
+        _write_empty(writer, 0, parse_hash_filter_meta(head).total_size + _MORE_CELLS)
 
 
 def _write_empty(writer: RecordWriter, start: int, end: int) -> int:

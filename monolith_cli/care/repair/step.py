@@ -85,6 +85,7 @@ class PutBack(NamedTuple):
     flip: Flip
 
     def as_json(self) -> dict[str, object]:
+        """The same for programs."""
         flip = self.flip
         return {
             "file": self.file,
@@ -121,6 +122,16 @@ class LeftOut(NamedTuple):
     records: int | None = None
     table: str | None = None
     worker: int | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "file": self.file,
+            "table": self.table,
+            "worker": self.worker,
+            "entries": self.records,
+            "what": self.what,
+        }
 
 
 class Repaired(NamedTuple):
@@ -465,7 +476,7 @@ class StepRepair:
             "from": absolute(self.source or HERE),
             "at": time.time(),
             "bits": [bit.as_json() for bit in self.bits],
-            "left_out": [each._asdict() for each in self.losses],
+            "left_out": [each.as_json() for each in self.losses],
         }
         earlier = join(self.source, ckpt_repaired_name(self.step))
         with suppress(MonolithError, ValueError, RecursionError):

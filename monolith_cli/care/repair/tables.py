@@ -12,6 +12,7 @@ from monolith_cli.care.repair.files import (
     keep_entries,
     keep_tables,
     write_contents,
+    write_empty_cells,
 )
 from monolith_cli.checkpoint.names import (
     HASH_FILTER_PREFIX,
@@ -194,9 +195,14 @@ class _Tables:
             path = self.path(dump.base, number, dump.total)
             mended = self.mended.get(path)
             if mended is None:
-                what = "a part of a hash filter is missing, which cannot be made anew"
-                raise MissingShardError(what, path=self.repair.source_of(path))
-            if mended.damage:
+                if head is None:
+                    what = "missing, like all of its hash filter, of which nobody knows the size"
+                    raise MissingShardError(what, path=self.repair.source_of(path))
+                write_empty_cells(path, head)
+                what = "missing; its cells of a hash filter are empty now"
+                self.repair.left_out(path, what, 0)
+                self.repair.rewritten(path)
+            elif mended.damage:
                 try:
                     cells = keep_cells(path, head, self.repair.max_record_bytes)
                 except CorruptionError as error:
