@@ -169,7 +169,10 @@ class StepLook:
                 except PathNotFoundError:
                     raise
                 except MonolithError as error:
-                    self.problems.append(finding_of(error, step=self.step))
+                    from monolith_cli.care.fsck.flips import flip_in_contents, with_flip
+
+                    made = finding_of(error, step=self.step)
+                    self.problems.append(with_flip(made, flip_in_contents(error)))
         return found
 
     @cached_property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.care.findings import finding, finding_of
+from monolith_cli.care.fsck.flips import flips_in, with_flip
 from monolith_cli.care.fsck.scan import Scanned, scan_files
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
 from monolith_cli.checkpoint.shard_set import MISSING_HINT
@@ -160,8 +161,10 @@ def _named(file: TableFile) -> tuple[str, str]:
 def _of_damage(
     look: StepLook, file: TableFile, found: Scanned[Tally] | Scanned[RecordCount]
 ) -> Iterator[Finding]:
-    for damage in found.damage:
-        yield finding_of(damage.error(), step=look.step, table=file.table)
+    flips = flips_in(file.path, found.damage, "filter" if file.kind == FILTER else "entry")
+    for damage, flip in zip(found.damage, flips, strict=True):
+        made = finding_of(damage.error(), step=look.step, table=file.table)
+        yield with_flip(made, flip)
     if found.unstable:
         yield unstable(look, file, found.unstable)
 
