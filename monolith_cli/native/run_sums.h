@@ -23,8 +23,6 @@ inline uint32_t size_bits(float v) {
   return bits & 0x7fffffff;
 }
 
-// The floats of one run: added to `sums`, unless one is not finite or is huge; then it returns false,
-// and nothing is added.
 struct RunSums {
   double shift = 0;  // what is taken off before anything is added
   double sum[4] = {};
@@ -38,15 +36,19 @@ struct RunSums {
   }
 };
 
-struct RunOut {
-  bool zero = true;   // all of them are
-  double square = 0;  // the sum of their squares, where norms are wanted
+struct RunFound {
+  enum What : uint32_t { zeros, values, odd };
+  What what;      // odd: one of them is not finite or is huge, and nothing was added
+  double square;  // the sum of their squares, where norms are wanted
 };
 
 struct RunKernels {
   const char* name;
-  bool (*add)(const Floats& run, RunSums& sums, RunOut& out);
-  bool (*add_with_norm)(const Floats& run, RunSums& sums, RunOut& out);
+  // Adds so many floats. By how(): packed or with tags between, without norms or with.
+  RunFound (*add[4])(const uint8_t* p, size_t count, RunSums& sums);
+
+  static uint32_t how(bool is_packed, bool with_norm) { return is_packed + 2 * with_norm; }
+  static size_t stride(uint32_t how) { return how % 2 == 0 ? 5 : 4; }
 };
 
 // Every set that this processor can run, the fastest first, ended by a null pointer.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -26,6 +27,34 @@ class SparseCounts {
   std::vector<uint64_t> cells_;
   size_t used_ = 0;
   uint32_t shift_ = 32;
+};
+
+// The same for many numbers most of which are near to the first one, of which more than kBefore are
+// seldom smaller.
+template <uint32_t kNear, uint32_t kBefore>
+class NearCounts {
+ public:
+  void add(uint32_t key) {
+    uint32_t at = key - first_;
+    if (at >= near_.size()) {
+      if (!near_.empty()) return others_.add(key);
+      near_.resize(kNear);
+      first_ = key - std::min(key, kBefore);
+      at = key - first_;
+    }
+    if (++near_[at] == 0) others_.add(key, uint64_t{1} << 32);
+  }
+  void add_to(SparseCounts& counts) const {
+    for (uint32_t at = 0; at < near_.size(); ++at) {
+      if (near_[at] != 0) counts.add(first_ + at, near_[at]);
+    }
+    counts.add(others_);
+  }
+
+ private:
+  uint32_t first_ = 0;
+  std::vector<uint32_t> near_;
+  SparseCounts others_;
 };
 
 }  // namespace monolith

@@ -22,10 +22,15 @@ void ValuePlaces::end() {
 }
 
 int64_t ValuePlaces::varint(const uint8_t* p, const uint8_t* end) {
-  uint64_t v = 0;
-  for (int shift = 0; p < end && shift < 64; shift += 7) {
-    v |= static_cast<uint64_t>(*p++ & 0x7f) << shift;
-  }
+  const size_t n = static_cast<size_t>(end - p);
+  if (n == 0) return 0;
+  uint64_t v = load<uint64_t>(p) & 0x7f7f7f7f7f7f7f7fu;
+  if (n < 8) v &= (uint64_t{1} << (8 * n)) - 1;
+  // Seven bits of each byte, then fourteen, then twenty-eight.
+  v = (v & 0x007f007f007f007fu) | (v & 0x7f007f007f007f00u) >> 1;
+  v = (v & 0x00003fff00003fffu) | (v & 0x3fff00003fff0000u) >> 2;
+  v = (v & 0x000000000fffffffu) | (v & 0x0fffffff00000000u) >> 4;
+  for (size_t i = 8; i < n && 7 * i < 64; ++i) v |= static_cast<uint64_t>(p[i] & 0x7f) << (7 * i);
   return static_cast<int64_t>(v);
 }
 
@@ -34,10 +39,15 @@ void ValuePlaces::timestamp(int64_t, const uint8_t* at, const uint8_t* end) {
   time_end_ = static_cast<size_t>(end - data_);
 }
 
+void ValuePlaces::add(uint32_t key, const Floats& f) {
+  if (f.count == 0) return;
+  runs_.push_back({key, RunKernels::how(f.stride == 4, key == FieldKey::kEmbedding),
+                   static_cast<size_t>(f.p - data_), f.count, 0});
+}
+
 void ValuePlaces::embedding(const Floats& f) {
   dim_ += f.count;
-  if (f.count == 0) return;
-  runs_.push_back({FieldKey::kEmbedding, static_cast<size_t>(f.p - data_), f.count, f.stride, 0});
+  add(FieldKey::kEmbedding, f);
 }
 
 void ValuePlaces::optimizer() {
@@ -56,9 +66,7 @@ void ValuePlaces::optimizer_type(uint32_t type) {
 }
 
 void ValuePlaces::optimizer_floats(uint32_t field, const Floats& f) {
-  if (f.count == 0) return;
-  runs_.push_back({FieldKey::of(optimizers_ - 1, type_, field), static_cast<size_t>(f.p - data_),
-                   f.count, f.stride, 0});
+  add(FieldKey::of(optimizers_ - 1, type_, field), f);
 }
 
 // The run of a field that is no list: the last value wins.
@@ -66,7 +74,8 @@ ValuePlaces::Run& ValuePlaces::the_one(uint32_t field) {
   size_t& at = single_at_[field - 1];
   if (at == kNone) {
     at = runs_.size();
-    runs_.push_back({FieldKey::of(optimizers_ - 1, type_, field), 0, 1, 4, 0});
+    const uint32_t key = FieldKey::of(optimizers_ - 1, type_, field);
+    runs_.push_back({key, RunKernels::how(true, false), 0, 1, 0});
   }
   return runs_[at];
 }
@@ -116,8 +125,10 @@ struct Statistics::Field {
 };
 
 struct Statistics::Group {
-  GroupSummary found;         // but for the fields
+  GroupSummary found;         // but for what follows
   std::vector<Field> fields;  // by key
+  NearCounts<512, 256> norms;
+  NearCounts<2048, 1280> hours;
 
   Field& field(size_t& at, uint32_t key) {
     while (at < fields.size() && fields[at].key < key) ++at;
@@ -180,7 +191,22 @@ void Statistics::add(const Frame& frame, int64_t fid, const ValuePlaces& places)
   for (size_t at = 0; run < end;) {
     const ValuePlaces::Run* next = run + 1;
     while (next < end && next->key == run->key) ++next;
-    add_field(group.field(at, run->key), frame.data, run, next, row);
+    Field& field = group.field(at, run->key);
+    RunFound now{RunFound::odd, 0};
+    if (next == run + 1 && run->end == 0 && field.begun) {
+      now = kernels_.add[run->how](frame.data + run->at, run->count, field.sums);
+    }
+    if (now.what == RunFound::odd) {
+      add_field(field, frame.data, run, next, row);
+    } else {
+      field.values += run->count;
+      field.zero_rows += now.what == RunFound::zeros;
+      if (run->key == FieldKey::kEmbedding) {
+        row.has_embedding = true;
+        row.square = now.square;
+      }
+    }
+    ++field.rows;
     run = next;
   }
   if (row.odd()) {
@@ -192,18 +218,18 @@ void Statistics::add(const Frame& frame, int64_t fid, const ValuePlaces& places)
     if (found.normed == 0 || row.square < found.least_square) found.least_square = row.square;
     found.most_square = std::max(found.most_square, row.square);
     ++found.normed;
-    found.norms.add(norm_bin(row.square));
+    group.norms.add(norm_bin(row.square));
   }
   add_time(group, places.time(frame.data));
   if (row.odd() || row.square > least_norm_) keep(row, frame, fid);
 }
 
-// The runs [run, end) are of one field.
+// The runs [run, end) are of one field; several, or odd in some way.
 void Statistics::add_field(Field& field, const uint8_t* data, const ValuePlaces::Run* run,
                            const ValuePlaces::Run* end, Row& row) {
-  const bool is_embedding = field.key == FieldKey::kEmbedding;
-  RunOut out;
-  uint64_t nan = 0, inf = 0;
+  const uint64_t nan = row.nan, inf = row.inf, huge = row.huge;
+  bool is_zero = true;
+  double square = 0;
   for (; run < end; ++run) {
     field.values += run->count;
     if (run->end != 0) {
@@ -212,28 +238,45 @@ void Statistics::add_field(Field& field, const uint8_t* data, const ValuePlaces:
       field.add_one(static_cast<double>(value), 0);
       field.least = std::min(field.least, value);
       field.most = std::max(field.most, value);
-      out.zero = out.zero && value == 0;
+      is_zero = is_zero && value == 0;
       continue;
     }
-    const Floats floats{data + run->at, run->count, run->stride};
-    if (field.begun && (is_embedding ? kernels_.add_with_norm(floats, field.sums, out)
-                                     : kernels_.add(floats, field.sums, out))) {
-      continue;
+    const uint8_t* const p = data + run->at;
+    RunFound now{RunFound::odd, 0};
+    if (field.begun) now = kernels_.add[run->how](p, run->count, field.sums);
+    if (now.what == RunFound::odd) {
+      now = add_one_by_one(field, p, run->count, RunKernels::stride(run->how), row);
     }
-    // One by one, as one of them is odd, or the first of all.
-    uint64_t huge = 0;
-    for (size_t i = 0; i < floats.count; ++i) {
-      const float value = floats[i];
-      const uint32_t size = size_bits(value);
-      out.zero = out.zero && size == 0;
-      if (size >= kInfinityBits) {
-        if (size > kInfinityBits) ++nan;
-        else if (value > 0) ++field.plus_inf, ++inf;
-        else ++field.minus_inf, ++inf;
-        continue;
-      }
+    is_zero = is_zero && now.what == RunFound::zeros;
+    square += now.square;
+  }
+  field.zero_rows += is_zero;
+  if (row.nan > nan && nan == 0) row.nan_key = field.key;
+  if (row.inf > inf && inf == 0) row.inf_key = field.key;
+  if (row.huge > huge && huge == 0) row.huge_key = field.key;
+  if (field.key == FieldKey::kEmbedding && row.nan == nan && row.inf == inf) {
+    row.has_embedding = true;
+    row.square = square;
+  }
+}
+
+RunFound Statistics::add_one_by_one(Field& field, const uint8_t* p, size_t count, size_t stride,
+                                    Row& row) {
+  RunFound found{RunFound::zeros, 0};
+  for (size_t i = 0; i < count; ++i, p += stride) {
+    const float value = load<float>(p);
+    const uint32_t size = size_bits(value);
+    if (size != 0) found.what = RunFound::values;
+    if (size > kInfinityBits) {
+      ++field.nan;
+      ++row.nan;
+    } else if (size == kInfinityBits) {
+      ++(value > 0 ? field.plus_inf : field.minus_inf);
+      ++row.inf;
+    } else {
       if (size > kHugeBits) {
-        ++huge;
+        ++field.huge;
+        ++row.huge;
         row.largest = std::max(row.largest, std::abs(static_cast<double>(value)));
       }
       field.begin(value);
@@ -243,29 +286,10 @@ void Statistics::add_field(Field& field, const uint8_t* data, const ValuePlaces:
       min = value < min ? value : min;
       max = value > max ? value : max;
       const double squared = static_cast<double>(value) * value;
-      out.square += squared;
-    }
-    if (huge > 0) {
-      if (row.huge == 0) row.huge_key = field.key;
-      row.huge += huge;
-      field.huge += huge;
+      found.square += squared;
     }
   }
-  ++field.rows;
-  field.zero_rows += out.zero;
-  field.nan += nan;
-  if (nan > 0) {
-    if (row.nan == 0) row.nan_key = field.key;
-    row.nan += nan;
-  }
-  if (inf > 0) {
-    if (row.inf == 0) row.inf_key = field.key;
-    row.inf += inf;
-  }
-  if (is_embedding && (nan | inf) == 0) {
-    row.has_embedding = true;
-    row.square = out.square;
-  }
+  return found;
 }
 
 void Statistics::add_time(Group& group, int64_t time) {
@@ -277,7 +301,7 @@ void Statistics::add_time(Group& group, int64_t time) {
   if (found.timed == 0 || time < found.oldest) found.oldest = time;
   found.newest = std::max(found.newest, time);
   ++found.timed;
-  found.hours.add(static_cast<uint32_t>(time / kHour));
+  group.hours.add(static_cast<uint32_t>(time / kHour));
 }
 
 namespace {
@@ -367,6 +391,8 @@ Summary Statistics::summary() const {
     if (!groups_[i]) continue;
     GroupSummary& group = summary.groups[by_slot_ ? static_cast<int64_t>(i) : Summary::kAll];
     group = groups_[i]->found;
+    groups_[i]->norms.add_to(group.norms);
+    groups_[i]->hours.add_to(group.hours);
     for (const Field& field : groups_[i]->fields) group.fields[field.key] = field.summary();
   }
   return summary;

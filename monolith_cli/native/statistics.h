@@ -21,10 +21,10 @@ class ValuePlaces : public Visitor {
  public:
   struct Run {
     uint32_t key;
+    uint32_t how;   // of RunKernels, for floats
     size_t at;      // of the first value; an integer, which is a varint, ends at `end`
     size_t count;
-    size_t stride;
-    size_t end;
+    size_t end;     // 0 of floats
   };
 
   // Of a message that starts at `data`.
@@ -39,6 +39,7 @@ class ValuePlaces : public Visitor {
     return fid_at_ == kNone ? 0 : load<int64_t>(data + fid_at_);
   }
   int64_t time(const uint8_t* data) const { return varint(data + time_at_, data + time_end_); }
+  // Reads up to seven bytes past its end.
   static int64_t varint(const uint8_t* p, const uint8_t* end);
 
   void id(int64_t, const uint8_t* at) { fid_at_ = static_cast<size_t>(at - data_); }
@@ -52,6 +53,7 @@ class ValuePlaces : public Visitor {
 
  private:
   static constexpr size_t kNone = SIZE_MAX;
+  void add(uint32_t key, const Floats& f);
   Run& the_one(uint32_t field);
 
   const uint8_t* data_;
@@ -118,6 +120,8 @@ class Statistics {
   Group& group_of(int64_t fid);
   void add_field(Field& field, const uint8_t* data, const ValuePlaces::Run* run,
                  const ValuePlaces::Run* end, Row& row);
+  static RunFound add_one_by_one(Field& field, const uint8_t* p, size_t count, size_t stride,
+                                 Row& row);
   void add_time(Group& group, int64_t time);
   void keep(const Row& row, const Frame& frame, int64_t fid);
 
