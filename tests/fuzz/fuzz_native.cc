@@ -315,9 +315,10 @@ void read_everything(Reader& reader, int how) {
   }();
   if (how == 0) {
     HeadReader heads(reader);
+    uint64_t number = 0;
     each_entry(reader, heads, below(2) ? &filter : nullptr,
                [&](const Frame&, const EntryHead& head) {
-                 counter.add(head);
+                 counter.add(head, number++);
                  return true;
                });
   } else if (how == 3) {
