@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from monolith_cli import _native
 from monolith_cli.errors import UsageError
 from monolith_cli.tables.folds.statistics import FoundStatistics, StatisticsFold
 from monolith_cli.tables.ranges import read_ranges
@@ -13,7 +14,7 @@ from monolith_cli.tables.stream import EntryFilter
 from monolith_cli.tables.table import entry_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from monolith_cli.formats.tfrecord import Skipped
@@ -45,6 +46,8 @@ class StatsOptions(NamedTuple):
     ----------
     by
         `table`, or `slot`: of each slot of each table.
+    with_slots
+        Also of each slot, all tables together.
     examples
         How many of the worst entries to name, of each table.
     chosen
@@ -58,6 +61,7 @@ class StatsOptions(NamedTuple):
     """
 
     by: str = "table"
+    with_slots: bool = False
     examples: int = 0
     chosen: EntryFilter = EntryFilter()
     names: Mapping[str, str] = {}
@@ -216,18 +220,29 @@ class TablesStats(NamedTuple):
     ----------
     groups
         A table each, in the order of the tables; with `by` slot, a slot of a table each, ascending.
+    tables
+        The tables, whatever `by`.
+    slots
+        The slots of all tables together, ascending; None if statistics were not made by slot.
+    whole
+        All tables and slots together; it has no name.
     examples
         The worst entries of each table, in the same order.
-    entries
-        All of them together.
     skipped
         Damage that was skipped, each place once.
     """
 
     groups: list[GroupStats]
+    tables: list[GroupStats]
+    slots: list[GroupStats] | None
+    whole: GroupStats
     examples: list[Example]
-    entries: int
     skipped: list[Skipped]
+
+    @property
+    def entries(self) -> int:
+        """All of them together."""
+        return self.whole.entries
 
 
 def table_stats(
@@ -271,7 +286,8 @@ def table_stats(
         raise UsageError(f"no statistics by {options.by!r}")
     if options.examples < 0:
         raise UsageError("examples < 0")
-    fold = StatisticsFold(options.chosen, options.by == "slot", options.examples)
+    by_slot = options.by == "slot" or options.with_slots
+    fold = StatisticsFold(options.chosen, by_slot, options.examples)
     names = {table.name: options.names.get(table.name, table.name) for table in tables}
     found: dict[str | None, FoundStatistics] = {
         name: FoundStatistics(most=options.examples) for name in names.values()
@@ -294,35 +310,34 @@ def table_stats(
                 done += piece.size
                 if progress:
                     progress(done, stream.size)
-    groups = [
-        group
-        for name, each in found.items()
-        for group in _groups(name, each, tables, names, options)
-    ]
+    everything = _native.Summary()
+    groups, by_table = [], []
+    for name, each in found.items():
+        everything.merge(each.summary)
+        mine = [table for table in tables if names[table.name] == name]
+        size = _bytes_of(mine)
+        [(_, values)] = each.summary.total().groups()
+        by_table.append(_group(name, len(mine), None, size, values))
+        if options.by == "slot":
+            slots = each.summary.groups()
+            groups += [_group(name, len(mine), slot, None, values) for slot, values in slots]
+    [(_, values)] = everything.total().groups()
     return TablesStats(
-        groups,
+        groups if options.by == "slot" else by_table,
+        by_table,
+        [_group(None, len(tables), slot, None, values) for slot, values in everything.groups()]
+        if by_slot
+        else None,
+        _group(None, len(tables), None, _bytes_of(tables), values),
         [example for each in found.values() for example in each.examples],
-        sum(group.entries for group in groups),
         distinct(skipped),
     )
 
 
-def _groups(
-    name: str | None,
-    found: FoundStatistics,
-    tables: Sequence[Table],
-    names: Mapping[str, str],
-    options: StatsOptions,
-) -> Iterator[GroupStats]:
-    mine = [table for table in tables if names[table.name] == name]
-    sizes = [table.stored_bytes for table in mine]
+def _bytes_of(tables: Sequence[Table]) -> int | None:
+    sizes = [table.stored_bytes for table in tables]
     known = [size for size in sizes if size is not None]
-    size = sum(known) if mine and len(known) == len(sizes) else None
-    groups = found.summary.groups()
-    if not groups and options.by == "table":
-        groups = found.summary.total().groups()  # of no entries
-    for slot, values in groups:
-        yield _group(name, len(mine), slot, size if slot is None else None, values)
+    return sum(known) if known and len(known) == len(sizes) else None
 
 
 def _group(
