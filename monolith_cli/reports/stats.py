@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from monolith_cli.fid import slot
+from monolith_cli.reports.conditions import condition_blocks, condition_documents
 from monolith_cli.reports.model import (
     COUNT,
     DAYS,
@@ -26,6 +27,8 @@ from monolith_cli.reports.model import (
 from monolith_cli.reports.text import count_text
 
 if TYPE_CHECKING:
+    from monolith_cli.care.conditions import Checked
+    from monolith_cli.tables.duplicates import TableDuplicates
     from monolith_cli.tables.folds.statistics import Example
     from monolith_cli.tables.stats import FieldStats, GroupStats, NormStats, TablesStats
 
@@ -86,6 +89,10 @@ class StatsReport(Report):
         Show what is in every group that is shown; else where there are but a few.
     wants_examples
         Whether examples were asked for, and may be none.
+    checked
+        What came of conditions.
+    duplicates
+        Feature ids that tables have several times; None if nobody looked.
     several
         Whether it is one of several, which has to say its step.
     """
@@ -102,6 +109,8 @@ class StatsReport(Report):
         top: int | None = None,
         details: bool = False,
         wants_examples: bool = False,
+        checked: Sequence[Checked] = (),
+        duplicates: Sequence[TableDuplicates] | None = None,
         several: bool = False,
     ) -> None:
         self.stats = stats
@@ -113,6 +122,8 @@ class StatsReport(Report):
         self.top = top
         self.details = details
         self.wants_examples = wants_examples
+        self.checked = checked
+        self.duplicates = duplicates
         self.several = several
 
     def sections(self) -> Iterator[Section]:
@@ -138,6 +149,10 @@ class StatsReport(Report):
                     yield from self._details(group)
         if self.wants_examples:
             yield list(self._examples())
+        if self.duplicates is not None:
+            yield list(self._duplicates(self.duplicates))
+        if self.checked:
+            yield condition_blocks(self.checked)
 
     def _names(self, group: GroupStats) -> tuple[object, ...]:
         name = HIDDEN if group.table is None else group.table
@@ -160,6 +175,20 @@ class StatsReport(Report):
             yield Text(f"fid {example.fid} of {table}: {_example_text(example)}")
             yield Text(f"{example.path}, byte {example.offset}", indent=4)
 
+    def _duplicates(self, duplicates: Sequence[TableDuplicates]) -> Iterator[Block]:
+        any_found = False
+        for each in duplicates:
+            if each.fids:
+                any_found = True
+                fids = count_text(each.fids, "feature id")
+                entries = count_text(each.entries, "entry", "entries")
+                yield Text(f"{each.table}: {fids} more than once, {entries} too many")
+                yield from (Text(f"fid {fid}", indent=4) for fid in each.examples)
+                if each.fids > len(each.examples):
+                    yield Omitted(f"{each.fids - len(each.examples):,} more", 4)
+        if not any_found:
+            yield Text("no feature id is in a table more than once")
+
     def document(self) -> object:
         document: dict[str, object] = {
             "model_dir": self.model_dir,
@@ -171,6 +200,18 @@ class StatsReport(Report):
         }
         if self.wants_examples:
             document["examples"] = [self._example_document(each) for each in self.stats.examples]
+        if self.duplicates is not None:
+            document["duplicates"] = [
+                {
+                    "table": each.table,
+                    "fids": each.fids,
+                    "entries": each.entries,
+                    "examples": [self._fid(fid) for fid in each.examples],
+                }
+                for each in self.duplicates
+            ]
+        if self.checked:
+            document["conditions"] = condition_documents(self.checked)
         if self.stats.skipped:
             document["skipped"] = [
                 {"file": damage.path, "kind": damage.kind, "offset": damage.offset}
@@ -178,11 +219,14 @@ class StatsReport(Report):
             ]
         return document
 
+    def _fid(self, fid: int) -> int | str:
+        return fid if self.number_ids else str(fid)
+
     def _example_document(self, example: Example) -> dict[str, object]:
         return {
             "table": example.table,
             "slot": slot(example.fid, self.fid_version),
-            "fid": example.fid if self.number_ids else str(example.fid),
+            "fid": self._fid(example.fid),
             "what": example.what,
             "field": example.field,
             "value": example.value,

@@ -229,3 +229,86 @@ def test_the_same_bytes_whoever_reads(
         found.add(capsys.readouterr().out)
         assert len(found) == 1
         assert json.loads(found.pop())["entries"] == 1200
+
+
+def test_conditions(model: Path) -> None:
+    def check(*conditions: str) -> tuple[int, list[str]]:
+        fail_if = [arg for condition in conditions for arg in ("--fail-if", condition)]
+        done = call("table", "stats", model, "--json", *fail_if)
+        found = done.document["conditions"]
+        assert [each["condition"] for each in found] == list(conditions)
+        return done.code, [held["what"] for each in found for held in each["held"]]
+
+    assert check("nan gt 0") == (1, ["nan"])
+    assert check("nan gt 2", "entries ne 14", "mean gt 0", "age_p50 gt 0.1") == (0, [])
+    assert check("table[*].nan gt 0") == (1, ["table[users].nan"])
+    assert check("slot[*].inf gt 0") == (1, ["slot[7].inf"])
+    assert check("slot[3].entries eq 11") == (1, ["slot[3].entries"])
+    assert check("slot[4].entries eq 0") == (1, ["slot[4].entries"])
+    assert check("opt[*.adagrad.norm].huge gt 0") == (1, ["opt[0.adagrad.norm].huge"])
+    assert check("zero_rows gt 1", "norm_max gt 4.5", "table[i*].norm_p99 gt 2") == (
+        1,
+        ["norm_max"],
+    )
+    assert check("table[users].age_p50 ge 3")[0] == 1
+    assert check("max_abs gt 9e30", "huge eq 2", "std gt 1e30") == (1, ["max_abs", "huge", "std"])
+    # What is not known is no pass.
+    for condition in (
+        "change(entries) gt 0",
+        "added gt 0",
+        "dense[*].mean gt 0",
+        "table[x].nan ge 0",
+    ):
+        done = call("table", "stats", model, "--fail-if", condition)
+        assert done.code == 3, done
+        assert f"{condition}: not checked" in done.out
+    assert failed(call("table", "stats", model, "--fail-if", "nans gt 0"), 2)
+    text = call("table", "stats", model, "--fail-if", "nan gt 0").out
+    assert text.endswith("nan gt 0: holds of 1\n  nan: 2\n")
+
+
+def test_tables_of_servers(tmp_path: Path) -> None:
+    ds.write_model_dir(
+        tmp_path, singles={"user_0": USERS[:2], "user_1": USERS[2:], "item": ITEMS}, shards=1
+    )
+    done = call("table", "stats", tmp_path, "--merge-servers", "--json")
+    groups = {group["table"]: group for group in done.document["groups"]}
+    assert list(groups) == ["item", "user"]
+    assert (groups["user"]["entries"], groups["user"]["tables"]) == (5, 2)
+    assert groups["user"]["bytes"] == len(ds.frame(*USERS))
+    assert ", 2 tables, " in call("table", "stats", tmp_path, "--merge-servers").out
+
+
+def test_duplicates(tmp_path: Path) -> None:
+    """Within a file and between files; fids of other tables are others."""
+    users = [*USERS, USERS[1], entry(1, 5, 5, days=9), entry(1, 1, 1), *ITEMS[5:]]
+    ds.write_model_dir(
+        tmp_path,
+        singles={"users": users, "items": ITEMS, "u_0": USERS[:1], "u_1": USERS[:2]},
+        shards=3,
+    )
+    done = call("table", "stats", tmp_path, "--duplicates", "--json")
+    assert done.code == 0
+    assert done.document["duplicates"] == [
+        {"table": "items", "fids": 0, "entries": 0, "examples": []},
+        {"table": "u_0", "fids": 0, "entries": 0, "examples": []},
+        {"table": "u_1", "fids": 0, "entries": 0, "examples": []},
+        {
+            "table": "users",
+            "fids": 2,
+            "entries": 3,
+            "examples": [str(3 << 48 | 1), str(3 << 48 | 2)],
+        },
+    ]
+    text = call("table", "stats", tmp_path, "--duplicates", "--table", "users").out
+    assert text.endswith(
+        "users: 2 feature ids more than once, 3 entries too many\n"
+        f"    fid {3 << 48 | 1}\n"
+        f"    fid {3 << 48 | 2}\n"
+    )
+    text = call("table", "stats", tmp_path, "--duplicates", "--table", "items").out
+    assert text.endswith("no feature id is in a table more than once\n")
+    merged = call("table", "stats", tmp_path, "--duplicates", "--merge-servers", "--json").document
+    [u] = [each for each in merged["duplicates"] if each["table"] == "u"]
+    assert (u["fids"], u["entries"]) == (1, 1)
+    assert failed(call("table", "stats", tmp_path, "--duplicates", "--memory", "1MiB"), 2)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from monolith_cli.reports.keys.checkpoints import CKPT_INFO, MODEL_DIR, ONE_OR_ALL, SHARED, STEP
-from monolith_cli.reports.keys.declare import MAP, NUMBER, OBJECT, OBJECTS, ONE, STRING, Key, Output
+from monolith_cli.reports.keys.conditions import CONDITIONS
+from monolith_cli.reports.keys.declare import (
+    MAP,
+    NUMBER,
+    OBJECT,
+    OBJECTS,
+    ONE,
+    STRING,
+    STRINGS,
+    Key,
+    Output,
+)
 
 NONE = "without finite values"
 NORMS = {
@@ -112,6 +123,21 @@ STATS = {
         only="with --examples",
         keys=EXAMPLE,
     ),
+    "duplicates": Key(
+        OBJECTS,
+        "The tables, and which feature ids they have more than once.",
+        only="with --duplicates",
+        keys={
+            "table": Key(STRING, "The name of the table."),
+            "fids": Key(NUMBER, "How many feature ids are in it more than once."),
+            "entries": Key(NUMBER, "How many entries there are too many, therefore."),
+            "examples": Key(
+                STRINGS,
+                "Some of these feature ids, signed 64-bit numbers; with --json-number-ids numbers.",
+            ),
+        },
+    ),
+    "conditions": CONDITIONS._replace(only="with --fail-if"),
     "skipped": CKPT_INFO["skipped"],
 }
 
