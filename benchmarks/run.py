@@ -27,6 +27,7 @@ import paging
 import scan_cramjam
 import startup
 import steps
+import table_stats
 from measure import Bench, Row
 from samples import Samples
 
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "paging": paging.measure,
     "last-page": last_page.measure,
     "get": get_fid.measure,
+    "stats": table_stats.measure,
     "startup": startup.measure,
     "steps": steps.measure,
     "iterator": iterator_state.measure,
@@ -92,7 +94,7 @@ def arguments() -> argparse.Namespace:
         "--data",
         type=Path,
         metavar="DIR",
-        help="where the samples are kept, 12 GB of them; else they are removed at the end",
+        help="where the samples are kept, 20 GB of them; else they are removed at the end",
     )
     return parser.parse_args()
 

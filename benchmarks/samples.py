@@ -17,6 +17,13 @@ _SAMPLES: dict[str, dict[str, Any]] = {
     "varied": {"entries": 20_000_000, "tables": 4, "shards": 4, "optimizer": "sgd", "varied": True},
     "multi": {"entries": 5_000_000, "tables": 20, "shards": 4, "multi": True},
     "adagrad": {"entries": 1_000_000, "tables": 4, "varied": False},
+    "stats": {
+        "entries": 20_000_000,
+        "tables": 1,
+        "shards": 4,
+        "optimizer": "adagrad",
+        "varied": False,
+    },
     "pages": {"entries": 1_000_000, "tables": 1, "optimizer": "sgd", "varied": True},
     # Four arrays a record, together just below 1 MiB.
     "long": {"entries": 1_000, "tables": 1, "optimizer": "amsgrad", "dim": 65_500, "shards": 1},
