@@ -60,6 +60,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_repair:repair",
         "Write what is undamaged of a checkpoint into a new directory.",
     ),
+    "ckpt diff": Entry(
+        "monolith_cli.commands.ckpt_diff:diff",
+        "Compare two checkpoints: tables, slots, dense variables, inputs.",
+    ),
     "table": Entry(None, "List hash tables, and read their entries."),
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),

@@ -222,17 +222,31 @@ class TensorBundle:
         """
         from monolith_cli._native import masked_crc32c
 
-        if entry.slices or entry.dtype not in DTYPE_BYTES:
-            raise UsageError(f"{entry.name} has no bytes that could be read in one")
-        count = math.prod(entry.shape)
-        if count * DTYPE_BYTES[entry.dtype] != entry.size_bytes:
-            what = f"{entry.size_bytes} bytes are no {count} {entry.dtype}"
-            raise self._bad_entry(_key(entry), what)
+        self._element_bytes(entry)
         with self._open(entry) as file:
             data = self._read_exactly(file, entry, entry.offset, entry.size_bytes)
         if masked_crc32c(data) != entry.masked_crc32c:
             raise self._bad_data(entry)
         return data
+
+    def pieces(self, entry: TensorEntry) -> Iterator[np.ndarray[Any, Any]]:
+        """The values of a tensor of a fixed size, flat, a mebibyte at a time: as `array` has them.
+
+        The checksum is verified behind the last piece. Raises as `read`.
+        """
+        from monolith_cli._native import crc32c
+
+        size = self._element_bytes(entry)
+        step = _READ_BYTES // size * size
+        crc = 0
+        with self._open(entry) as file:
+            for start in range(0, entry.size_bytes, step):
+                wanted = min(step, entry.size_bytes - start)
+                data = self._read_exactly(file, entry, entry.offset + start, wanted)
+                crc = crc32c(data, crc)
+                yield self._values(entry, data)
+        if mask_crc32c(crc) != entry.masked_crc32c:
+            raise self._bad_data(entry)
 
     def verify(self, entry: TensorEntry) -> None:
         """Read a value that is stored in one part, and check it against its checksum.
@@ -292,11 +306,27 @@ class TensorBundle:
             raise UsageError(f"{entry.name} is a {entry.dtype}, which is not an array")
         if entry.slices:
             return self._joined(entry)
+        return self._shaped(self._values(entry, self.read(entry)), entry)
+
+    def _element_bytes(self, entry: TensorEntry) -> int:
+        """The size of an element, of a tensor that is stored in one; raises as `read`."""
+        if entry.slices or entry.dtype not in DTYPE_BYTES:
+            raise UsageError(f"{entry.name} has no bytes that could be read in one")
+        count, size = math.prod(entry.shape), DTYPE_BYTES[entry.dtype]
+        if count * size != entry.size_bytes:
+            what = f"{entry.size_bytes} bytes are no {count} {entry.dtype}"
+            raise self._bad_entry(_key(entry), what)
+        return size
+
+    def _values(self, entry: TensorEntry, data: bytes) -> np.ndarray[Any, Any]:
+        """Some of a tensor's bytes as what `array` says, flat."""
+        import numpy as np
+
         stored = np.dtype(_STORED_AS.get(entry.dtype, entry.dtype)).newbyteorder("<")
-        array = np.frombuffer(self.read(entry), stored)
+        values = np.frombuffer(data, stored)
         if entry.dtype == "bfloat16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        return self._shaped(array, entry)
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        return values
 
     def strings(self, entry: TensorEntry) -> list[bytes]:
         """The elements of a string tensor in C order, verified.

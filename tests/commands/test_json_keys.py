@@ -28,6 +28,7 @@ from dump_support import (
     shard_path,
     write_checkpoint_state,
     write_model_dir,
+    write_multi_table,
     write_plain,
     write_single_table,
 )
@@ -39,6 +40,7 @@ from step_support import save_steps
 from monolith_cli.care.fsck import CheckOptions, check
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
 from monolith_cli.cli import COMMANDS
+from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
 from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
 from monolith_cli.formats.tfrecord import RecordWriter
 from monolith_cli.reports.keys import OUTPUTS, Key, Output, paths
@@ -239,24 +241,44 @@ def step_cases(root: Path) -> Iterator[Case]:
 
 
 def diff_cases(root: Path) -> Iterator[Case]:
-    model = root / "steps"
+    model = root / "compared"
     records = random_entries(1, 30)
     write_model_dir(model, 1, singles={"t": records[:20], "u": []})
     moved = put_floats(2, [1e30]) + put_floats(2, [0.5])
     write_model_dir(model, 2, singles={"t": records[5:], "v": [b"".join(moved)]})
     write_checkpoint_state(model, [1, 2])
-    write_model_dir(root / "moved", 1, singles={"v": [b"".join(put_floats(2, [1.0, 0.25]))]})
+    write_model_dir(root / "moved-on", 1, singles={"v": [b"".join(put_floats(2, [1.0, 0.25]))]})
     conditions = ["--fail-if", "added gt 0", "--fail-if", "nan gt 0"]
     yield "table diff", 0, ["--values", *conditions, model]
-    yield "table diff", 0, ["--values", "--with", model, root / "moved"]
+    yield "table diff", 0, ["--values", "--with", model, root / "moved-on"]
     yield "table diff", 0, ["--delta", root / "delta", model]
     assets = shutil.copytree(model / "model.ckpt-2.assets", root / "no-step.assets")
     yield "table diff", 0, ["--with", assets, assets]
     yield "table diff", 1, ["--format", "jsonl", model]
+    yield from ckpt_diff_cases(model, conditions)
+
+
+def ckpt_diff_cases(model: Path, conditions: list[str]) -> Iterator[Case]:
+    older = {"v": np.ones(3), "zero": np.zeros(2), "shape": np.zeros(2), "gone": np.ones(1)}
+    newer = {"v": np.full(3, 2.0), "zero": np.ones(2), "shape": np.zeros(3), "new": np.ones(1)}
+    write_tensor_bundle(model / "model.ckpt-1", older)
+    write_tensor_bundle(model / "model.ckpt-2", newer)
+    write_multi_table(model / "model.ckpt-1.assets", "M", {"m": random_entries(2, 3)})
+    write_multi_table(model / "model.ckpt-2.assets", "N", {"n": random_entries(2, 3)})
+    write_states(model / "input_worker_0.ckpt-1", IteratorV2=1)
+    write_states(model / "input_worker_0.ckpt-2", IteratorV2=4)
+    write_states(model / "input_worker_1.ckpt-1", IteratorV2=1)
+    write_states(model / "input_worker_2.ckpt-2", IteratorV2=1)
+    yield "ckpt diff", 0, ["--entries", *conditions, model]
+    (model / "input_worker_1.ckpt-1.index").write_bytes(b"cut")
+    for step in (1, 2):
+        write_ckpt_info(model / f"ckpt.info-{step}", CkptInfo({step: 3}, {}))
+    yield "ckpt diff", 0, [model]
 
 
 def input_cases(root: Path) -> Iterator[Case]:
     model = write_input(root)
+    yield "ckpt diff", 0, ["--with", model, model]
     yield "iterator ls", 0, [model]
     yield "iterator ls", 0, ["--step", 10, model]
     yield "ckpt fsck", 0, [model]
@@ -424,6 +446,7 @@ def look(cases: Iterator[Case], seen: Seen) -> None:
 RARE = {
     "barrier hold: error.file is null",
     "ckpt history: conditions[].held[].value is null",
+    "ckpt diff: inputs[].a.epoch is there",
     "ckpt-info: hash_filters[].fill_rate is null",
     "iterator rollback: override.model_step is null",
     "iterator rollback: workers[].before is null",

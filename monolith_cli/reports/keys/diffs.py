@@ -1,4 +1,4 @@
-"""Of what compares checkpoints: `table diff`."""
+"""Of what compares checkpoints: `ckpt diff`, `table diff`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from monolith_cli.reports.keys.declare import (
     BOOLEAN,
     LINES,
     NUMBER,
+    NUMBERS,
     OBJECT,
     OBJECTS,
     ONE,
@@ -123,7 +124,94 @@ ROW = {
     "again": Key(BOOLEAN, "Whether a side has its feature id several times in the table."),
 }
 
+CKPT_TABLE = {
+    "name": Key(STRING, "The table's name."),
+    "in_a": Key(BOOLEAN, "Whether a has it."),
+    "in_b": Key(BOOLEAN, "Whether b has it."),
+    "entries_a": Key(
+        NUMBER,
+        "Its entries in a, as contents files or the manifest say.",
+        null="if a has it not, or none of them says it",
+    ),
+    "entries_b": Key(NUMBER, "The same in b.", null="likewise"),
+    "bytes_a": Key(
+        NUMBER, "The size of its files in a.", null="if a has it not, or it shares its files"
+    ),
+    "bytes_b": Key(NUMBER, "The same in b.", null="likewise"),
+}
+
+CKPT_SLOT = {
+    "slot": Key(NUMBER, "The slot."),
+    "entries_a": Key(NUMBER, "Its entries in a."),
+    "entries_b": Key(NUMBER, "Its entries in b."),
+}
+
+DENSE = {
+    "sub_graph": Key(STRING, "Of an export, such as ps_0; else empty."),
+    "name": Key(STRING, "The variable."),
+    "differs": Key(BOOLEAN, "Whether anything of it does."),
+    "dtype_a": Key(STRING, "Its dtype in a.", null="if a has it not"),
+    "dtype_b": Key(STRING, "Its dtype in b.", null="if b has it not"),
+    "shape_a": Key(NUMBERS, "Its shape in a.", null="if a has it not"),
+    "shape_b": Key(NUMBERS, "Its shape in b.", null="if b has it not"),
+    "largest": Key(
+        NUMBER,
+        "The largest difference of a value.",
+        null="where there is none: of strings, other dtypes and shapes, and if none is finite",
+    ),
+    "distance": Key(NUMBER, "The L2 norm of the difference.", null="likewise"),
+    "relative": Key(
+        NUMBER, "That by the L2 norm in a.", null="likewise, and if the norm in a is 0"
+    ),
+    "non_finite": Key(NUMBER, "Values that differ by no finite number."),
+}
+
+PLACE = {
+    "file": Key(STRING, "The file that it is at.", null="if it is at none, or that is not known"),
+    "offset": Key(NUMBER, "The byte in its content.", null="likewise"),
+    "epoch": Key(NUMBER, "Its epoch, from 1.", null="if there is only one"),
+    "read": Key(NUMBER, "How much it has read in that.", null="if that is not known"),
+    "consumed": Key(
+        NUMBER, "Records that training has got since the start.", null="if that is not known"
+    ),
+}
+
+INPUT = {
+    "worker": Key(NUMBER, "The worker."),
+    "iterator": Key(STRING, "Its iterator.", null="if a state cannot be read"),
+    "reader": Key(STRING, "The node that reads.", null="likewise"),
+    "unit": Key(STRING, "records, lines or elements.", null="likewise"),
+    "differs": Key(BOOLEAN, "Whether its iterator's state does, or only one side has it."),
+    "consumed": Key(
+        NUMBER, "What training has got of them in between.", null="if that is not known"
+    ),
+    "a": Key(OBJECT, "Where it was.", null="if a has no state of it", keys=PLACE),
+    "b": Key(OBJECT, "Where it is then.", null="if b has no state of it", keys=PLACE),
+}
+
+CKPT = {
+    "a": A,
+    "b": B,
+    "differs": Key(BOOLEAN, "Whether anything is seen to differ."),
+    "entries_a": Key(NUMBER, "Entries of a.", null="if neither files nor counts tell"),
+    "entries_b": Key(NUMBER, "Entries of b.", null="likewise"),
+    "tables": Key(OBJECTS, "The tables of a, then those that only b has.", keys=CKPT_TABLE),
+    "slots": Key(
+        OBJECTS,
+        "Entries by slot, ascending, as ckpt.info counts them.",
+        null="where a side has no ckpt.info",
+        keys=CKPT_SLOT,
+    ),
+    "dense": Key(OBJECTS, "The dense variables, names ascending.", keys=DENSE),
+    "inputs": Key(OBJECTS, "The readers of workers' inputs.", keys=INPUT),
+    "compared": Key(
+        OBJECT, "What 'table diff' tells of all tables.", only="with --entries", keys=TABLES
+    ),
+    "conditions": CONDITIONS,
+}
+
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
+    "ckpt diff": (Output("With --json the output is an object with these keys:", ONE, CKPT),),
     "table diff": (
         Output("With --json the output is an object with these keys:", ONE, TABLES),
         Output("With --format jsonl, every line is an object with these keys:", LINES, ROW),
