@@ -27,6 +27,7 @@ import paging
 import scan_cramjam
 import startup
 import steps
+import table_diff
 import table_stats
 from measure import Bench, Row
 from samples import Samples
@@ -44,6 +45,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "last-page": last_page.measure,
     "get": get_fid.measure,
     "stats": table_stats.measure,
+    "diff": table_diff.measure,
     "startup": startup.measure,
     "steps": steps.measure,
     "iterator": iterator_state.measure,

@@ -39,6 +39,10 @@ class Samples:
         self.directory = directory
         self.scale = scale
 
+    def at_scale(self, scale: float) -> Samples:
+        """The same, smaller by that factor."""
+        return Samples(self.directory, self.scale * scale)
+
     def entries(self, name: str) -> int:
         """How many entries a sample has."""
         full: int = _SAMPLES[name]["entries"]
