@@ -46,8 +46,9 @@ def metrics(settings: Settings, /, model_dirs: tuple[str, ...], output: str | No
     """Print metrics of model directories for Prometheus.
 
     The latest step and its age, its entries by table, its bytes, the workers whose inputs were
-    saved with it, and how many steps are in which state. Directories are listed and small files
-    read, no tables. Whatever there is to see, the command ends with 0 unless it could not look.
+    saved with it; how many steps are in which state, what 'ckpt fsck --quick' finds in them, and
+    when one was last checked in full. No table is read. Whatever there is to see, the command ends
+    with 0 unless it could not look.
     """
     import time
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.care.figures import StepFigures, figures_of
+from monolith_cli.care.findings import SEVERITIES
+from monolith_cli.care.fsck.check import CheckOptions, check
+from monolith_cli.care.fsck.record import fitting_record
+from monolith_cli.care.listing import list_steps
 from monolith_cli.care.survey import Survey, survey
+from monolith_cli.errors import MonolithError
+from monolith_cli.formats.ckpt_info import read_ckpt_info
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from monolith_cli.care.listing import StepListing
     from monolith_cli.care.survey import StepSurvey
     from monolith_cli.storage.location import AnyPath
 
@@ -25,25 +35,71 @@ class Measures(NamedTuple):
         The step that `checkpoint` names, or the only one; None without any.
     complete
         The newest step that is complete: one can start from it.
-    figures
-        Of the latest.
+    listing
+        What small files say of the latest.
+    by_table
+        Its entries by table, as far as its manifest and its `ckpt.info` tell; of multi tables by
+        their own names where they do, else of their dump.
+    findings
+        How many a quick check of all steps finds, by their severity.
+    checked_step, checked_at
+        The newest step that was read in full, and found right, since it was written; and when, in
+        seconds since 1970. None if nobody has recorded that.
     """
 
     survey: Survey
     latest: StepSurvey | None
     complete: StepSurvey | None
-    figures: StepFigures | None
+    listing: StepListing | None
+    by_table: Mapping[str, int]
+    findings: Mapping[str, int]
+    checked_step: int | None
+    checked_at: float | None
 
 
 def measure(model_dir: AnyPath) -> Measures:
-    """Look at a model directory; no table is read.
+    """Look at a model directory: listings, indexes and small files; no table is read.
 
     Raises
     ------
     MonolithError
-        As `survey`.
+        As `survey`, and as a quick `check`.
     """
     found = survey(model_dir)
     latest = found.latest
     complete = next((step for step in reversed(found.steps) if step.state == "complete"), None)
-    return Measures(found, latest, complete, figures_of(found, latest) if latest else None)
+    return Measures(
+        found,
+        latest,
+        complete,
+        next((row for row in list_steps(found).steps if row.survey is latest), None),
+        _by_table(latest) if latest else {},
+        _findings(model_dir),
+        *_checked(found),
+    )
+
+
+def _by_table(step: StepSurvey) -> dict[str, int]:
+    known = {base: count for base, count in (step.entries or {}).items() if count is not None}
+    singles = {base: n for base, n in known.items() if step.dumps.get(base) == "single"}
+    multis = {base: n for base, n in known.items() if step.dumps.get(base) == "multi"}
+    path = step.checkpoint.ckpt_info_path if step.checkpoint else None
+    if path is not None:
+        with suppress(MonolithError):  # what is wrong with it is a finding
+            multis = read_ckpt_info(path).feature_counts or multis
+    return singles | multis
+
+
+def _findings(model_dir: AnyPath) -> dict[str, int]:
+    judgement = check(model_dir, "all", CheckOptions(quick=True, jobs=1))
+    severities = Counter(finding.severity for finding in judgement.findings)
+    return {severity: severities[severity] for severity in SEVERITIES}
+
+
+def _checked(found: Survey) -> tuple[int | None, float | None]:
+    for step in reversed(found.steps):
+        if step.step is not None and f"ckpt.checked-{step.step}" in found.items:
+            record = fitting_record(found.directory, step.step)
+            if record is not None:
+                return step.step, record.at
+    return None, None

@@ -102,13 +102,12 @@ def _steps(found: Measures, now: float) -> Samples:
 
 
 def _entries(found: Measures, now: float) -> Samples:
-    yield {}, found.figures.entries if found.figures else None
+    yield {}, found.listing.entries if found.listing else None
 
 
 def _table_entries(found: Measures, now: float) -> Samples:
-    if found.figures:
-        for table, entries in sorted(found.figures.by_table.items()):
-            yield {"table": table}, entries
+    for table, entries in sorted(found.by_table.items()):
+        yield {"table": table}, entries
 
 
 def _bytes(found: Measures, now: float) -> Samples:
@@ -118,11 +117,25 @@ def _bytes(found: Measures, now: float) -> Samples:
 
 
 def _workers(found: Measures, now: float) -> Samples:
-    yield {}, found.figures.workers if found.figures else None
+    yield {}, found.listing.workers if found.listing else None
 
 
 def _workers_with_input(found: Measures, now: float) -> Samples:
-    yield {}, found.figures.workers_with_input if found.figures else None
+    yield {}, found.listing.workers_with_input if found.listing else None
+
+
+def _findings(found: Measures, now: float) -> Samples:
+    for severity, count in found.findings.items():
+        yield {"severity": severity}, count
+
+
+def _checked_step(found: Measures, now: float) -> Samples:
+    yield {}, found.checked_step
+
+
+def _checked_age(found: Measures, now: float) -> Samples:
+    if found.checked_at is not None:
+        yield {}, round(max(0.0, now - found.checked_at), 3)
 
 
 def _leftovers(found: Measures, now: float) -> Samples:
@@ -162,13 +175,27 @@ METRICS = (
         "Bytes of the latest step: of its tables, and of its dense variables.",
         _bytes,
     ),
-    Metric(
-        "monolith_checkpoint_workers", "Workers that had an input at the latest step.", _workers
-    ),
+    Metric("monolith_checkpoint_workers", "Workers that have iterator states here.", _workers),
     Metric(
         "monolith_checkpoint_workers_with_input",
         "Workers whose iterator state of the latest step is there.",
         _workers_with_input,
+    ),
+    Metric(
+        "monolith_findings",
+        "What a quick check of all steps finds, by severity: an error is damage or loss, a warning"
+        " is not right, a note is worth knowing.",
+        _findings,
+    ),
+    Metric(
+        "monolith_full_check_step",
+        "The newest step that was read in full and found right, as its check record says.",
+        _checked_step,
+    ),
+    Metric(
+        "monolith_full_check_age_seconds",
+        "Seconds since that step was read in full.",
+        _checked_age,
     ),
     Metric(
         "monolith_leftover_bytes",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from monolith_cli.care.fsck.check import CheckOptions, check
 from monolith_cli.care.measures import Measures, measure
 from monolith_cli.reports.metrics import METRICS, exposition
 from monolith_cli.samples.sample import write_sample
@@ -14,9 +16,9 @@ from monolith_cli.samples.sample import write_sample
 NOW = 1_750_000_060.5
 
 
-def parsed(*found: tuple[str, Measures | None]) -> dict[tuple[str, ...], float]:
+def parsed(*found: tuple[str, Measures | None], now: float = NOW) -> dict[tuple[str, ...], float]:
     """Values by the metric's name and its labels' values; every family once, with a help."""
-    text = "".join(f"{line}\n" for line in exposition(found, NOW))
+    text = "".join(f"{line}\n" for line in exposition(found, now))
     families = [*text_string_to_metric_families(text)]
     assert len({family.name for family in families}) == len(families)
     assert all(family.type == "gauge" and family.documentation for family in families)
@@ -50,6 +52,9 @@ def test_all_that_is_known(tmp_path: Path) -> None:
         **{("monolith_checkpoint_table_entries", "m", t): n for t, n in entries.items()},
         ("monolith_checkpoint_workers", "m"): 3,
         ("monolith_checkpoint_workers_with_input", "m"): 3,
+        ("monolith_findings", "m", "error"): 0,
+        ("monolith_findings", "m", "warning"): 0,
+        ("monolith_findings", "m", "note"): 0,
         ("monolith_leftover_bytes", "m"): 0,
     }
 
@@ -59,7 +64,7 @@ def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     names = {name for name, *_ in parsed(("m", measure(tmp_path)))}
     assert "monolith_checkpoint_step" in names
     assert "monolith_checkpoint_entries" not in names
-    assert "monolith_checkpoint_workers" not in names
+    assert "monolith_checkpoint_table_entries" not in names
 
 
 def test_a_step_that_is_not_whole(tmp_path: Path) -> None:
@@ -69,6 +74,22 @@ def test_a_step_that_is_not_whole(tmp_path: Path) -> None:
     assert found["monolith_checkpoint_step", "m"] == 2000
     assert found["monolith_checkpoint_complete_step", "m"] == 1000
     assert found["monolith_steps", "m", "incomplete"] == 1
+    assert found["monolith_findings", "m", "error"] == 1
+    assert not {name for name, *_ in found} & {
+        "monolith_full_check_step",
+        "monolith_full_check_age_seconds",
+    }
+
+
+def test_a_full_check_that_was_recorded(tmp_path: Path) -> None:
+    write_sample(tmp_path, entries=300, steps=2)
+    check(tmp_path, 1000, CheckOptions(record=True))
+    at = json.loads((tmp_path / "ckpt.checked-1000").read_text())["at"]
+    found = parsed(("m", measure(tmp_path)), now=at + 7)
+    assert found["monolith_full_check_step", "m"] == 1000
+    assert found["monolith_full_check_age_seconds", "m"] == 7
+    next(tmp_path.glob("model.ckpt-1000.assets/*user*")).touch()  # not what was read
+    assert ("monolith_full_check_step", "m") not in parsed(("m", measure(tmp_path)))
 
 
 def test_several_directories_and_odd_names(tmp_path: Path) -> None:
