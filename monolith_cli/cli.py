@@ -64,6 +64,9 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_diff:diff",
         "Compare two checkpoints: tables, slots, dense variables, inputs.",
     ),
+    "ckpt report": Entry(
+        "monolith_cli.commands.ckpt_report:report", "Write an HTML page about a model directory."
+    ),
     "table": Entry(None, "List hash tables, and read their entries."),
     "table ls": Entry("monolith_cli.commands.table:ls", "List the tables of a checkpoint."),
     "table dump": Entry("monolith_cli.commands.table:dump", "Stream the entries of tables."),

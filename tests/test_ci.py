@@ -59,7 +59,7 @@ def test_the_lowest_python_is_taken(programs: Path) -> None:
 
 
 def test_ci_names_what_was_not_tried_in_its_last_line(tmp_path: Path, programs: Path) -> None:
-    for name in ("make", "zsh", "fish"):
+    for name in ("make", "zsh", "fish", "chromium"):
         fake(programs / name, "exit 0")
     copy = tmp_path / ".ci"
     copy.mkdir()
@@ -74,7 +74,7 @@ def test_ci_names_what_was_not_tried_in_its_last_line(tmp_path: Path, programs: 
 
 
 def test_ci_ends_with_the_code_of_what_failed(tmp_path: Path, programs: Path) -> None:
-    for name in ("make", "zsh", "fish"):
+    for name in ("make", "zsh", "fish", "chromium"):
         fake(programs / name, "exit 0")
     copy = tmp_path / ".ci"
     copy.mkdir()

@@ -207,6 +207,7 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
     data = root / "plain" / "model.ckpt-400.data-00000-of-00001"
     data.write_bytes(bytes(8) + data.read_bytes()[8:-1] + b"\1")
     yield "ckpt fsck", 0, [root / "plain"]
+    yield "ckpt report", 0, [root / "gone"]
     yield "sample", 0, [root / "new", "--entries", 500]
     yield "sample", 0, [root / "new"]
     yield "sample", 0, [root / "drifting", "--steps", 2, "--drift", "--entries", 500]

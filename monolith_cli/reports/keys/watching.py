@@ -1,4 +1,4 @@
-"""Of what shows whole directories in forms of their own: `ckpt metrics`."""
+"""Of what shows whole directories in forms of its own: `ckpt metrics`, `ckpt report`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output(
             "Standard output is for Prometheus. With --json an error, if there is one, is an object"
             " on standard error with these keys:",
+            ONE,
+            FAILED,
+            on_stderr=True,
+        ),
+    ),
+    "ckpt report": (
+        Output(
+            "The page is HTML. With --json an error, if there is one, is an object on standard"
+            " error with these keys:",
             ONE,
             FAILED,
             on_stderr=True,
