@@ -18,7 +18,6 @@ from monolith_cli.checkpoint.names import (
     ckpt_checked_name,
     ckpt_info_name,
     parse_shard_name,
-    parse_step_file,
 )
 from monolith_cli.errors import MonolithError, PathNotFoundError
 from monolith_cli.storage.location import join, name_of, parent_of
@@ -133,13 +132,12 @@ def _inputs(found: Survey) -> dict[str, set[int]]:
     A worker that has a state file, and no state any more, counts as well.
     """
     steps: dict[str, set[int]] = {}
+    for name, file in found.step_files.items():
+        if file.kind == "input" and name.endswith(INDEX_SUFFIX) and not file.is_temporary:
+            steps.setdefault(file.base, set()).add(file.step)
     for name in found.items:
         if name.startswith(_STATE_FILE) and name.removeprefix(_STATE_FILE).isdecimal():
             steps.setdefault(f"{name.removeprefix(f'{CHECKPOINT}_')}.ckpt", set())
-            continue
-        file = parse_step_file(name) if name.endswith(INDEX_SUFFIX) else None
-        if file is not None and file.kind == "input" and not file.is_temporary:
-            steps.setdefault(file.base, set()).add(file.step)
     return steps
 
 
@@ -174,9 +172,10 @@ def _entries(
     """The entries of a step, and the number of its tables, as far as they are known."""
     kinds = list(step.dumps.values())
     singles, multis = kinds.count("single"), kinds.count("multi")
-    info = _ckpt_info(found, step, problems)
-    names = len(info.feature_counts) if info and multis else None
     entries = _in_manifest(step.dumps, step.entries)
+    is_told = entries is not None and not multis
+    info = None if is_told else _ckpt_info(found, step, problems)
+    names = len(info.feature_counts) if info and multis else None
     if entries is None and info is not None:
         entries = _in_ckpt_info(info, singles, multis)
     if contents and multis and (names is None or (entries is None and not singles)):

@@ -178,6 +178,8 @@ class Survey(NamedTuple):
         In the order of steps, oldest first.
     dense_only
         The same of the model directory in it, if it has one.
+    step_files
+        What the names in the directory say that are of a step, by name; see `parse_step_file`.
     """
 
     directory: str
@@ -186,6 +188,7 @@ class Survey(NamedTuple):
     items: Mapping[str, Item]
     steps: Sequence[StepSurvey]
     dense_only: Survey | None
+    step_files: Mapping[str, StepFile] = {}
 
     @property
     def latest(self) -> StepSurvey | None:
@@ -270,7 +273,7 @@ def _survey_once(directory: str) -> Survey:
     ordered = [steps[step] for step in order]
     if look.offer.latest is not None and look.offer.latest.step is None:
         ordered.append(judge.judge_unnumbered(look.offer.latest))
-    return Survey(directory, "training", look.state, look.items, ordered, None)
+    return Survey(directory, "training", look.state, look.items, ordered, None, here.parsed)
 
 
 class _Files(NamedTuple):
@@ -321,10 +324,12 @@ class _Place:
     def __init__(self, directory: str, items: Mapping[str, Item]) -> None:
         self.directory = directory
         self.items = items
+        self.parsed: dict[str, StepFile] = {}
         self.files: dict[int, list[tuple[str, StepFile]]] = {}
         for name in items:
             file = parse_step_file(name)
             if file is not None:
+                self.parsed[name] = file
                 self.files.setdefault(file.step, []).append((name, file))
 
     def saved(self, listed: Iterable[int]) -> list[int]:
@@ -659,11 +664,10 @@ def _leftovers(found: Survey) -> Leftovers:
             if ".tmp" in name and target_of_temporary(name_of(name)) is not None:
                 temporaries += 1
                 size += 0 if is_uncommitted else size_bytes or 0
-    for name in found.items:
-        file = parse_step_file(name)
-        if (file and file.is_temporary) or target_of_temporary(name) is not None:
-            temporaries += 1
-            counted.add(name)
+    unfinished = {name for name, file in found.step_files.items() if file.is_temporary}
+    unfinished |= {n for n in found.items if ".tmp" in n and target_of_temporary(n) is not None}
+    temporaries += len(unfinished)
+    counted |= unfinished
     size += sum(_bytes_of(join(found.directory, name)) for name in counted)
     rolled_back = 0
     if ROLLED_BACK in found.items:

@@ -85,9 +85,10 @@ class _Pattern:
         self._parts = parts
 
     def fullmatch(self, filename: str) -> re.Match[str] | None:
-        if self._parts and not any(part in filename for part in self._parts):
-            return None
-        return self._compiled(filename)
+        for part in self._parts:
+            if part in filename:
+                return self._compiled(filename)
+        return None if self._parts else self._compiled(filename)
 
     @cached_property
     def split(self) -> Callable[[str], list[str | int]]:
