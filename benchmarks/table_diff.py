@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from measure import MONOLITH, Bench, Row, compared, output, python, run
@@ -88,7 +88,7 @@ def exported(model: str) -> str:
     return path
 
 
-def _columns(model: str) -> Iterator[dict[str, object]]:
+def _columns(model: str) -> Iterator[Mapping[str, object]]:
     """The columns of its only table, a file at a time."""
     from monolith_cli.checkpoint.model_dir import open_model_dir
     from monolith_cli.tables import open_tables
@@ -150,7 +150,7 @@ def by_duckdb(a: str, b: str, counts: bool) -> None:
     import duckdb
 
     start = time.perf_counter()
-    found = duckdb.sql(
+    found = duckdb.connect().execute(
         f"""SELECT count(*) FILTER (a.fid IS NULL), count(*) FILTER (b.fid IS NULL),
             count(*) FILTER (a.embedding <> b.embedding)
             FROM read_parquet('{a}') a FULL OUTER JOIN read_parquet('{b}') b ON a.fid = b.fid"""
