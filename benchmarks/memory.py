@@ -14,6 +14,8 @@ _COMMANDS = (
     ("`ckpt-info`, varied lengths", "varied", ("ckpt-info", "--dry-run")),
     ("`ckpt-info`, records of 1 MiB", "long", ("ckpt-info", "--dry-run")),
     ("`ckpt-info --scan`, SNAPPY", "multi", ("ckpt-info", "--dry-run", "--scan")),
+    ("`ckpt fsck`", "varied", ("ckpt", "fsck")),
+    ("`ckpt fsck`, SNAPPY", "multi", ("ckpt", "fsck")),
     ("`table dump`, jsonl", "adagrad", ("table", "dump")),
     ("`table dump`, jsonl, SNAPPY", "multi", ("table", "dump")),
     ("`table dump`, jsonl, records of 1 MiB", "long", ("table", "dump")),

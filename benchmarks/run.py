@@ -18,6 +18,7 @@ import count_cat
 import count_cold
 import count_tensorflow
 import dump_json
+import fsck
 import get_fid
 import iterator_state
 import last_page
@@ -48,6 +49,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "diff": table_diff.measure,
     "startup": startup.measure,
     "steps": steps.measure,
+    "fsck": fsck.measure,
     "iterator": iterator_state.measure,
     "memory": memory.measure,
 }

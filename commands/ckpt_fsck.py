@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         " note that it was done:",
         "monolith ckpt fsck --step all --max-age 7d --record model": "Read only what has not been"
         " checked for a week:",
-        "monolith ckpt fsck --json model | jq -r '.findings[] | .id'": "For a script:",
+        "monolith ckpt fsck --json model | jq -r .verdict": "For a script:",
     },
     exit_codes={
         0: "nothing but notes",

@@ -102,7 +102,9 @@ def test_every_option_has_help_and_a_variable(context: click.Context) -> None:
         assert parameter.help, parameter.name
         assert parameter.help.endswith("."), parameter.name
         name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
-        assert (f"[env var: {context.auto_envvar_prefix}_{name}" in page) == (name != "FORCE")
+        assert (f"[env var: {context.auto_envvar_prefix}_{name}" in page) == (
+            name not in ("FORCE", "RE_RECORD")
+        )
 
 
 def is_option(parameter: click.Parameter) -> TypeGuard[click.Option]:

@@ -52,3 +52,12 @@ def test_the_table_of_the_docs_is_that_of_the_library() -> None:
     rows = re.findall(r"^\| `([a-z0-9_]+)` \| (.*) \|$", section, re.MULTILINE)
     assert dict(rows) == KINDS
     assert [kind for kind, _ in rows] == list(KINDS)
+
+
+def test_the_findings_of_the_docs_are_those_of_the_library() -> None:
+    text = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
+    section = text.split("## What `ckpt fsck` finds", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| (error|warning|note) \| .* \| (.*) \|$", section, re.MULTILINE)
+    told = {id: severity for severity, ids in rows for id in re.findall("`([a-z_]+)`", ids)}
+    assert told == SEVERITY
+    assert list(told) == list(SEVERITY)

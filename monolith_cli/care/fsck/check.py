@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.fsck.reading import Reading
     from monolith_cli.care.fsck.record import Recorded
     from monolith_cli.care.survey import StepSurvey, Survey
+    from monolith_cli.checkpoint.assets import AssetsListing
     from monolith_cli.execution.workers import Workers
     from monolith_cli.formats.check_record import CheckedFile
     from monolith_cli.storage.location import AnyPath
@@ -305,6 +306,7 @@ class _Place:
         self.options = owner.options
         self.survey = survey
         self.looks: dict[int | None, StepLook] = {}
+        self.known: dict[tuple[str, ...], AssetsListing] = {}
 
     def check(self, chosen: Sequence[StepSurvey]) -> None:
         """Check these steps, and what is of none."""
@@ -337,7 +339,7 @@ class _Place:
         look = self.looks.get(step.step)
         if look is None:
             ignore = self.options.re_record
-            look = StepLook(self.survey, step, ignore_manifest=ignore)
+            look = StepLook(self.survey, step, ignore_manifest=ignore, known=self.known)
             self.looks[step.step] = look
         return look
 

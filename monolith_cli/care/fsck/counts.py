@@ -29,7 +29,7 @@ def check_names_counted(look: StepLook) -> Iterator[Finding]:
     file = look.counts_file
     if file is None or look.step is None or look.table_names is None:
         return
-    if look.listing.broken or gone_tables(look):
+    if look.named.broken or gone_tables(look):
         return  # said already
     features = _features(look)
     if file.feature_counts:

@@ -52,9 +52,10 @@ def check_manifest(look: StepLook) -> Iterator[Finding]:
         )
     index = f"{name_of(look.checkpoint.prefix or '')}{INDEX_SUFFIX}"
     for name, file in look.promised.items():
-        shard = parse_shard_name(name_of(name))
-        if shard is not None and _base(shard.base) in gone:
-            continue
+        if gone:
+            shard = parse_shard_name(name_of(name))
+            if shard is not None and _base(shard.base) in gone:
+                continue
         size = _size(look, name)
         if size is not None and size == file.size_bytes:
             continue
@@ -97,6 +98,9 @@ def _is_input_gone(look: StepLook, name: str) -> bool:
 
 def gone_tables(look: StepLook) -> dict[str, str]:
     """The dumps of which no file is there that the manifest names; with the name of one file."""
+    sizes = look.sizes
+    if all(name in sizes or "/" not in name for name in look.promised):
+        return {}
     first: dict[str, str] = {}
     there: set[str] = set()
     for name in look.promised:
@@ -105,7 +109,7 @@ def gone_tables(look: StepLook) -> dict[str, str]:
             continue
         base = _base(shard.base)
         first.setdefault(base, name)
-        if name in look.sizes:
+        if name in sizes:
             there.add(base)
     shards = (parse_shard_name(name_of(name)) for name in look.sizes)
     there.update(_base(shard.base) for shard in shards if shard is not None)

@@ -35,16 +35,23 @@ _UNEVEN_BYTES = 1 << 20
 
 def check_names(look: StepLook) -> Iterator[Finding]:
     """Sets that are not whole, what is in the way of a restore, and what is no part of a table."""
+    if look.has_odd_files:
+        for broken in look.listing.broken:
+            yield from _broken(look, broken)
+        for (table, owner), paths in look.listing.in_the_way.items():
+            for path in paths:
+                yield _in_the_way(look, table, owner, path)
+        for path in look.listing.ignored:
+            yield _beside(look, path)
+    if max(map(_or_0, look.sizes.values()), default=0) < _UNEVEN_BYTES:
+        return
     listing = look.listing
-    for broken in listing.broken:
-        yield from _broken(look, broken)
-    for (table, owner), paths in listing.in_the_way.items():
-        for path in paths:
-            yield _in_the_way(look, table, owner, path)
-    for path in listing.ignored:
-        yield _beside(look, path)
     for base, shards in listing.singles.items():
         yield from _uneven(look, base, shards)
+
+
+def _or_0(size: int | None) -> int:
+    return size or 0
 
 
 def _broken(look: StepLook, broken: BrokenSet) -> Iterator[Finding]:
@@ -109,6 +116,8 @@ def check_contents(look: StepLook) -> Iterator[Finding]:
 
     Contents files that are damaged are in `look.problems`.
     """
+    if not look.named.multis:
+        return
     for base, (data, meta) in look.listing.multis.items():
         contents = [look.contents[path] for path in meta.paths]
         names = [{table.table_name for table in each or ()} for each in contents]

@@ -44,6 +44,8 @@ class StepLook:
         The step before it, if there is one that is whole.
     ignore_manifest
         Take it as if there were no manifest.
+    known
+        What is shared by all steps: dumps by the names of files, which mostly are the same.
 
     Attributes
     ----------
@@ -66,6 +68,7 @@ class StepLook:
         before: StepSurvey | None = None,
         *,
         ignore_manifest: bool = False,
+        known: dict[tuple[str, ...], AssetsListing] | None = None,
     ) -> None:
         assert found.checkpoint is not None
         self.survey = survey
@@ -80,6 +83,7 @@ class StepLook:
         self.bytes_read = 0
         self.entries: dict[str, int] = {}
         self._ignore_manifest = ignore_manifest
+        self._known = {} if known is None else known
 
     def path(self, name: str) -> str:
         """The path of a file, by its name below the directory that holds the step."""
@@ -109,15 +113,40 @@ class StepLook:
         return status.size if status and status.kind == "file" else 0
 
     @cached_property
+    def named(self) -> AssetsListing:
+        """The dumps, sorted into sets, with mere names in place of paths; `listing` of an export.
+
+        Costs next to nothing for a step that has the same names as one before.
+        """
+        if not self._is_plain:
+            return self.listing
+        start = len(f"{name_of(self.checkpoint.assets[0])}/") if self.checkpoint.assets else 0
+        names = tuple(name[start:] for name in self.found.table_files)
+        listing = self._known.get(names)
+        if listing is None:
+            listing = self._known[names] = sort_assets({"": names})
+        return listing
+
+    @cached_property
     def listing(self) -> AssetsListing:
         """The dumps, sorted into sets; of an export with what is wrong with its servers."""
-        if len(self.checkpoint.assets) > 1 or self.survey.kind != "training":
+        if not self._is_plain:
             return self.checkpoint.table_files()
         names: dict[str, list[str]] = {path: [] for path in self.checkpoint.assets}
         for name in self.found.table_files:
             path = self.path(name)
             names.setdefault(parent_of(path), []).append(name_of(path))
         return sort_assets(names)
+
+    @property
+    def _is_plain(self) -> bool:
+        return len(self.checkpoint.assets) < 2 and self.survey.kind == "training"
+
+    @property
+    def has_odd_files(self) -> bool:
+        """Whether there is more than whole dumps in its assets directory."""
+        named = self.named
+        return bool(named.broken or named.ignored or named.in_the_way)
 
     @cached_property
     def bundles(self) -> dict[str, TensorBundle | None]:
@@ -150,6 +179,8 @@ class StepLook:
 
         Those of dumps that are not whole, too.
         """
+        if not self.named.multis and not self.named.broken:
+            return {}
         paths = [path for _, meta in self.listing.multis.values() for path in meta.paths]
         for broken in self.listing.broken:
             if broken.kind == "multi":
@@ -178,12 +209,12 @@ class StepLook:
     @cached_property
     def table_names(self) -> frozenset[str] | None:
         """The names of all tables, as far as names and contents say; None where some are hidden."""
-        names = set(self.listing.singles)
+        names = set(self.named.singles)
         for contents in self.contents.values():
             if contents is None:
                 return None
             names.update(table.table_name for table in contents)
-        broken = [each for each in self.listing.broken if each.kind != "filter"]
+        broken = [each for each in self.named.broken if each.kind != "filter"]
         names.update(each.base for each in broken if each.kind == "single")
         return None if any(each.kind == "server" for each in broken) else frozenset(names)
 
