@@ -213,6 +213,42 @@ def test_a_shard_that_is_much_larger(model: Path) -> None:
     assert [each.file for each in uneven] == [str(paths[1])]
 
 
+def test_habits_of_the_original_are_no_damage(tmp_path: Path) -> None:
+    """A step a day that is not listed, counts of steps that are gone, a stale address, tables whose
+    features have died, no inputs and no manifests, and a save that is running."""
+    model = js.write_judged(tmp_path, manifests=False, inputs=False)
+    ds.write_checkpoint_state(model, [200, 300], "/data/moved/")
+    for step in (10, 20):
+        shutil.copy(model / "ckpt.info-100", model / f"ckpt.info-{step}")
+    (model / "controller_server_addr.txt").write_text("10.0.0.7:4000")
+    (model / "graph.pbtxt").touch()
+    (model / "events.out.tfevents.1").touch()
+    dead = model / "model.ckpt-300.assets" / "MonolithHashTable_dead-00000-of-00001"
+    dead.touch()
+    singles = model / "model.ckpt-200.assets"
+    js.remove(singles.glob(f"{MULTI}*"))
+    slots = "".join(f"slot_counts {{ key: {slot} value: 99 }}" for slot in range(32768))
+    (model / "ckpt.info-200").write_text(slots)  # of entries that have expired since
+    js.make_old(model)
+    running = model / "model.ckpt-400.assets"
+    running.mkdir()
+    (running / "MonolithHashTable_a-00000-of-00002").write_bytes(b"12")
+    for quick in (True, False):
+        judgement = js.judged(model, quick=quick)
+        assert js.told(judgement, model) == set()
+        assert judgement.verdict == "sound"
+        assert not judgement.unread
+
+
+def test_a_checkpoint_in_the_old_format_is_not_judged(model: Path) -> None:
+    (model / "model.ckpt-7").write_bytes(b"1234")
+    ds.write_checkpoint_state(model, [7, 100, 200, 300])
+    js.make_old(model)
+    judgement = js.judged(model)
+    assert [error.kind for error in judgement.unread] == ["v1_format"]
+    assert judgement.verdict == "sound"
+
+
 def test_dense_variables_alone_are_a_directory_of_their_own(model: Path) -> None:
     dense_only = model / "dense_only"
     dense_only.mkdir()
@@ -385,6 +421,15 @@ def test_copies_of_an_export_that_differ(model: Path, tmp_path: Path) -> None:
     js.flip(export / copy, 60)
     assert js.judged(export, quick=True).verdict == "sound"
     assert js.told(js.judged(export), export) == {("copies_differ", copy)}
+
+
+def test_an_assets_directory_by_itself(model: Path) -> None:
+    directory = model / ASSETS
+    for quick in (True, False):
+        assert js.told(js.judged(directory, "latest", quick=quick), directory) == set()
+    js.flip(model / A0, 60)
+    shard = os.path.basename(A0)
+    assert js.told(js.judged(directory, "latest"), directory) == {("bad_data_crc", shard)}
 
 
 def test_a_part_of_a_partitioned_variable(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ The directory has no manifests: what is found here, the formats show.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import judge_support as js
 import pytest
-from dump_support import frame, random_entries
+from dump_support import frame, masked_crc32c, random_entries
 
 from monolith_cli import messages
+from monolith_cli.care.findings import SEVERITY
 
 Damage = Callable[[Path], None]
 
@@ -129,6 +131,16 @@ def _meta(name: str, entries: int) -> bytes:
     return bytes(meta.SerializeToString())
 
 
+LONG = struct.pack("<Q", 1 << 40)
+LONG += struct.pack("<I", masked_crc32c(LONG))
+"""The header of a record that nobody would have written."""
+
+NO_LENGTH = struct.pack(">I", 10) + b"\xff" * 10
+"""A SNAPPY block that does not say how long it is uncompressed."""
+
+NO_BLOCK = struct.pack(">I", 6) + b"\x05" + b"\xff" * 5
+"""One of 5 bytes that does not decompress."""
+
 FOUND: dict[str, tuple[Damage, set[tuple[str, str]]]] = {
     "a shard of a single table": (removed(shard(A, 1)), {("missing_shard", shard(A, 1))}),
     "a shard of many tables": (removed(shard(MULTI, 0)), {("missing_shard", shard(MULTI, 0))}),
@@ -186,6 +198,26 @@ FOUND: dict[str, tuple[Damage, set[tuple[str, str]]]] = {
     "a bit of a contents file": (
         flipped(shard(f"{MULTI}.meta", 0), 0.9),
         {("bad_data_crc", shard(f"{MULTI}.meta", 0))},
+    ),
+    "a cut header": (
+        lambda d: js.change(d / shard(A, 1), lambda data: data + data[:5]),
+        {("truncated_header", shard(A, 1))},
+    ),
+    "a length that no record has": (
+        lambda d: js.change(d / shard(A, 1), lambda data: data + LONG),
+        {("record_too_long", shard(A, 1))},
+    ),
+    "a record of something else": (
+        lambda d: js.change(d / shard(A, 1), lambda data: data + frame(b"\x0a\xff")),
+        {("bad_message", shard(A, 1))},
+    ),
+    "a length of a SNAPPY block": (
+        lambda d: js.change(d / shard(MULTI, 1), lambda data: NO_LENGTH + data),
+        {("bad_block_length", shard(MULTI, 1))},
+    ),
+    "a SNAPPY block of something else": (
+        lambda d: js.change(d / shard(MULTI, 1), lambda data: NO_BLOCK + data),
+        {("bad_block", shard(MULTI, 1))},
     ),
     "another format": (
         written(shard(A, 0), b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
@@ -301,3 +333,10 @@ def test_what_is_not_damaged_is_not_called_so(sound: Path) -> None:
         assert js.told(judgement, sound) == set()
         assert judgement.verdict == "sound"
         assert [each.step for each in judgement.steps] == [100, 200, 300]
+
+
+def test_every_id_has_a_test() -> None:
+    texts = [
+        path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_fsck*.py")
+    ]
+    assert [id for id in SEVERITY if not any(f'"{id}"' in text for text in texts)] == []

@@ -13,11 +13,18 @@ from monolith_cli.checkpoint.names import (
     INDEX_SUFFIX,
     MONOLITH_CHECKPOINT,
     ckpt_manifest_name,
+    parse_checkpoint_name,
     parse_step_file,
     target_of_temporary,
 )
 from monolith_cli.checkpoint.steps import recorded_checkpoints
-from monolith_cli.errors import MonolithError, NotReadableError, PathNotFoundError, StateFileError
+from monolith_cli.errors import (
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    StateFileError,
+    StepNotFoundError,
+)
 from monolith_cli.storage.location import join, name_of
 
 if TYPE_CHECKING:
@@ -55,7 +62,7 @@ def check_directory(
     """
     yield from _without_checkpoint(survey)
     for step in survey.steps:
-        yield from _state(survey, step)
+        yield from _state(survey, step, unread)
     yield from _leftovers(survey)
     yield from _exempt(survey, unread)
     yield from _override(survey, inputs, unread)
@@ -101,7 +108,7 @@ def _manifests_in(survey: Survey) -> bool:
     return any(name in survey.items for name in names)
 
 
-def _state(survey: Survey, step: StepSurvey) -> Iterator[Finding]:
+def _state(survey: Survey, step: StepSurvey, unread: list[MonolithError]) -> Iterator[Finding]:
     """A step that is listed and gone, or here and not listed."""
     if step.state == "unlisted":
         what = f"whole, and not listed in '{CHECKPOINT}'"
@@ -119,6 +126,10 @@ def _state(survey: Survey, step: StepSurvey) -> Iterator[Finding]:
                 file=file,
                 suggest="remove it when no job saves here",
             )
+    elif step.checkpoint is None and (old := _v1_file(step)):
+        what = "a checkpoint in TensorFlow's V1 format, which is not read here"
+        path = join(survey.directory, old)
+        unread.append(StepNotFoundError(what, path=path, kind="v1_format"))
     elif step.checkpoint is None:
         yield finding(
             "step_gone",
@@ -127,6 +138,15 @@ def _state(survey: Survey, step: StepSurvey) -> Iterator[Finding]:
             file=join(survey.directory, CHECKPOINT),
             suggest="restore the files, or start from another step",
         )
+
+
+def _v1_file(step: StepSurvey) -> str | None:
+    """The file that is all of a checkpoint in TensorFlow's V1 format."""
+    for name in step.names:
+        parts = parse_checkpoint_name(name)
+        if parts and not parts.suffix:
+            return name
+    return None
 
 
 def _leftovers(survey: Survey) -> Iterator[Finding]:

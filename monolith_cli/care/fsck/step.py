@@ -77,7 +77,8 @@ class StepLook:
         self.checkpoint: Checkpoint = found.checkpoint
         self.step = found.step
         prefix = self.checkpoint.prefix
-        self.directory = survey.directory if prefix is None else parent_of(prefix)
+        is_alone = prefix is None or survey.kind != "training"
+        self.directory = survey.directory if is_alone else parent_of(prefix or "")
         self.problems: list[Finding] = []
         self.unread: list[MonolithError] = []
         self.bytes_read = 0
