@@ -383,6 +383,24 @@ def test_a_record_spares_the_reading(model: Path) -> None:
     assert again.bytes_read > judgement.bytes_read / 2
 
 
+def test_a_record_of_another_step_spares_nothing(model: Path) -> None:
+    js.judged(model, 300, record=True)
+    shutil.copy2(model / "ckpt.checked-300", model / "ckpt.checked-200")
+    js.flip(model / A0, 60)
+    assert js.judged(model, 200, max_age_seconds=3600.0).verdict == "damaged"
+
+
+def test_files_that_a_record_does_not_name_are_read(model: Path) -> None:
+    js.judged(model, 200, record=True)
+    ds.write_single_table(model / ASSETS, "MonolithHashTable_c", [b"\x0a\xff"], 1)
+    assert js.judged(model, 200, max_age_seconds=3600.0).verdict == "damaged"
+
+
+def test_whose_inputs_of_another_step(model: Path) -> None:
+    shutil.copy2(model / "ckpt.inputs-100", model / "ckpt.inputs-200")
+    assert js.told(js.judged(model), model) == {("bad_state_file", "ckpt.inputs-200")}
+
+
 def test_no_record_of_what_is_damaged(model: Path) -> None:
     js.flip(model / A0, 60)
     assert js.judged(model, 200, record=True).recorded == []

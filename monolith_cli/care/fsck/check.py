@@ -387,10 +387,12 @@ class _Place:
     def _has_record(self, look: StepLook) -> bool:
         if self.options.max_age_seconds is None:
             return False
-        from monolith_cli.care.fsck.record import fitting_record
+        from monolith_cli.care.fsck.record import fitting_record, has_all
 
         record = fitting_record(look.directory, look.step)
-        return record is not None and _is_younger(record.at, self.options.max_age_seconds)
+        if record is None or not has_all(record, look):
+            return False
+        return _is_younger(record.at, self.options.max_age_seconds)
 
     def _pin(self, look: StepLook) -> list[CheckedFile] | None:
         """The files of a step that a record is wanted of."""

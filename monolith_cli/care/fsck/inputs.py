@@ -12,6 +12,7 @@ from monolith_cli.checkpoint.names import (
     CHECKPOINT,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
+    ckpt_inputs_name,
     input_base,
     input_state_name,
     parse_checkpoint_name,
@@ -76,6 +77,11 @@ def check_inputs(look: StepLook, inputs: Inputs) -> Iterator[Finding]:
     if look.step is None or look.directory != look.survey.directory:
         return
     saved = look.inputs
+    if saved is not None and saved.step != look.step:
+        path = look.path(ckpt_inputs_name(look.step))
+        what = f"is of step {saved.step}"
+        yield finding("bad_state_file", what, step=look.step, file=path, suggest=_RESTORE)
+        saved = None
     named = saved.workers if saved else {}
     with_iterators = {worker for worker, entry in named.items() if entry.fingerprint}
     workers = set(inputs.steps) | inputs.listed | with_iterators

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.fsck.reading import Reading
     from monolith_cli.care.fsck.step import StepLook
 
-__all__ = ["Recorded", "fitting_record", "pin", "write_records"]
+__all__ = ["Recorded", "fitting_record", "has_all", "pin", "write_records"]
 
 
 class Recorded(NamedTuple):
@@ -64,12 +64,19 @@ def fitting_record(directory: str, step: int | None) -> CheckRecord | None:
         return None
     try:
         record = read_check_record(join(directory, ckpt_checked_name(step)))
+        if not any(file.name.endswith(f"-{step}{INDEX_SUFFIX}") for file in record.files):
+            return None  # of another step
         for file in record.files:
             if _pinned(directory, file.name) != file:
                 return None
     except MonolithError:
         return None
     return record
+
+
+def has_all(record: CheckRecord, look: StepLook) -> bool:
+    """Whether a record is about all files that the step has now."""
+    return {file.name for file in record.files} == set(_names(look))
 
 
 def pin(look: StepLook) -> list[CheckedFile]:
