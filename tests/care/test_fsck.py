@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from monolith_cli.care.fsck import Judgement, dense, newest_verified, scan
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
 from monolith_cli.formats.manifest import read_manifest, write_manifest
 from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
+
+check_module = sys.modules["monolith_cli.care.fsck.check"]
+"""Its name in the package is that of the function."""
 
 ASSETS = "model.ckpt-200.assets"
 A, MULTI = "MonolithHashTable_a", js.MULTI
@@ -363,6 +367,21 @@ def test_a_step_that_is_deleted_meanwhile(model: Path, monkeypatch: pytest.Monke
     assert judgement.left_out == [200]
     assert [each.step for each in judgement.steps] == [100, 300]
     assert judgement.findings == []
+
+
+def test_the_step_before_may_be_deleted_meanwhile(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = f"model.ckpt-100.assets/{MULTI}.meta-00000-of-00002"
+    checks = check_module.check_inputs
+
+    def deleting(*args: object) -> object:
+        (model / contents).unlink(missing_ok=True)
+        return checks(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(check_module, "check_inputs", deleting)
+    judgement = js.judged(model, 200, quick=True)
+    assert (judgement.findings, judgement.unread) == ([], [])
 
 
 # --- records --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from monolith_cli.care.findings import finding, finding_of
@@ -248,7 +249,9 @@ def _writers(survey: Survey, look_at: Callable[[StepSurvey], StepLook]) -> Itera
         if not step.is_listed or step.checkpoint is None or name not in survey.items:
             continue
         look = look_at(step)
-        run_id = look.manifest.run_id if look.manifest and not look.is_stale else ""
+        run_id = ""
+        with suppress(PathNotFoundError):  # deleted meanwhile
+            run_id = look.manifest.run_id if look.manifest and not look.is_stale else ""
         if not run_id or run_id == last:
             continue
         if run_id in ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from monolith_cli.care.findings import finding, finding_of
@@ -12,7 +13,7 @@ from monolith_cli.checkpoint.names import (
     target_of_temporary,
 )
 from monolith_cli.checkpoint.shard_set import MISSING_HINT
-from monolith_cli.errors import MissingShardError
+from monolith_cli.errors import MissingShardError, PathNotFoundError
 from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.tables.multi_dump import least_bytes
 
@@ -162,7 +163,9 @@ def _too_small(look: StepLook, path: str, size: int, promised: int, table: str |
 def check_tables_before(look: StepLook, before: StepLook | None) -> Iterator[Finding]:
     """Tables that came or went since the step before, as far as both say which they have."""
     here = look.table_names
-    there = before.table_names if before else None
+    there = None
+    with suppress(PathNotFoundError):  # deleted meanwhile
+        there = before.table_names if before else None
     if before is None or here is None or there is None:
         return
     for name in sorted(here - there):
