@@ -326,6 +326,27 @@ def test_a_missing_split_of_a_filter_is_an_empty_one(model: Path) -> None:
     assert one[0] == other[0]
 
 
+def test_an_empty_split_and_one_that_was_cut(model: Path) -> None:
+    whole = cells_of(model / shard("hash_filter_0"))
+    path = model / shard("hash_filter_0")
+    path.write_bytes(path.read_bytes()[: ds.frame_starts(rs.read(path))[3]])
+    (model / shard("hash_filter_0", 1)).write_bytes(b"")
+    done, target = repaired(model)
+    assert ["5,064 cells" in done.left_out[0].what, "25,064 cells" in done.left_out[1].what]
+    assert cells_of(target / shard("hash_filter_0")) == whole[:20_000] + [0] * 5064
+    assert cells_of(target / shard("hash_filter_0", 1)) == [0] * 25_064
+
+
+def test_a_first_record_that_is_none_of_a_filter(model: Path) -> None:
+    path = model / shard("hash_filter_0")
+    whole, records = cells_of(path), rs.read(path)
+    path.write_bytes(ds.frame(b"\xff\xff", *records[1:]))
+    done, target = repaired(model)
+    assert len(done.left_out) == 1
+    assert cells_of(target / shard("hash_filter_0")) == whole
+    assert rs.read(target / shard("hash_filter_0"))[0] == records[0]
+
+
 def test_a_filter_without_a_first_record_is_refused(tmp_path: Path) -> None:
     model = rs.write_job(tmp_path / "model", filters=1)
     scribble(model / shard("hash_filter_0", 0, 1), 14)

@@ -39,9 +39,11 @@ __all__ = [
     "MendTask",
     "Mended",
     "ValuesTask",
+    "is_filter_head",
     "keep_cells",
     "keep_entries",
     "keep_tables",
+    "records_of_filter",
     "write_contents",
     "write_empty_cells",
 ]
@@ -217,25 +219,26 @@ def keep_cells(path: str, head: bytes | None, max_record_bytes: int) -> int:
     Parameters
     ----------
     head
-        The first record, for a split that has lost its own.
+        The first record to write: its own, or that of another split; None without any.
 
     Returns how many cells were emptied.
 
     Raises
     ------
     CorruptionError
-        Its first record is damaged, and there is none to take.
+        There is no first record.
     """
-    file = DumpFile(path, "plain", max_record_bytes)
-    reader = open_reader_of_all(file, _skipping(max_record_bytes))
-    first = reader.records(1)
-    if not reader.damages or reader.damages[0].position:
-        head = first.pop()
-    elif head is None:
-        what = "its first record is damaged, without which a filter cannot be loaded"
+    if head is None:
+        what = "its first record is damaged, without which a hash filter cannot be loaded"
         raise CorruptionError(what, path=path, offset=0, kind="bad_data_crc")
-    lost = position = 0
     cells = parse_hash_filter_meta(head).total_size + _MORE_CELLS
+    reader = open_reader_of_all(
+        DumpFile(path, "plain", max_record_bytes), _skipping(max_record_bytes)
+    )
+    first = reader.records(1)
+    if not (reader.damages and reader.damages[0].position == 0):
+        first = []  # that was the first one of all
+    lost = position = 0
     with RecordWriter(path) as writer:
         writer.write(head)
         for record in _chained(first, reader):
@@ -247,6 +250,13 @@ def keep_cells(path: str, head: bytes | None, max_record_bytes: int) -> int:
             position = offset + count
         lost += _write_empty(writer, position, cells)
     return lost
+
+
+def records_of_filter(head: bytes | None) -> int:
+    """How many records a split has whose first one that is; more than any without one."""
+    if head is None:
+        return _ALL
+    return 1 - (parse_hash_filter_meta(head).total_size + _MORE_CELLS) // -_CELLS_A_RECORD
 
 
 def write_empty_cells(path: str, head: bytes) -> None:
@@ -263,8 +273,23 @@ def _write_empty(writer: RecordWriter, start: int, end: int) -> int:
     return end - start
 
 
+def is_filter_head(record: bytes) -> bool:
+    """Whether it is the first record of a split of a hash filter, of a size that one can have."""
+    try:
+        return parse_hash_filter_meta(record).total_size < 1 << 32
+    except ValueError:
+        return False
+
+
 def _cells_of(record: bytes) -> tuple[int, int]:
-    """Where the cells of a HashFilterSplitDataDump begin, and how many they are."""
+    """Where the cells of a HashFilterSplitDataDump begin, and how many they are; -1 of none."""
+    try:
+        return _count_cells(record)
+    except ValueError:
+        return -1, 0
+
+
+def _count_cells(record: bytes) -> tuple[int, int]:
     offset = count = 0
     for field in fields(record):
         match field:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from monolith_cli.care.repair.files import (
     Mended,
     MendTask,
+    is_filter_head,
     keep_cells,
     keep_entries,
     keep_tables,
+    records_of_filter,
     write_contents,
     write_empty_cells,
 )
@@ -202,23 +204,26 @@ class _Tables:
                 what = "missing; its cells of a hash filter are empty now"
                 self.repair.left_out(path, what, 0)
                 self.repair.rewritten(path)
-            elif mended.damage:
+            elif mended.damage or mended.records < records_of_filter(heads[number]):
+                own = heads[number] or head
                 try:
-                    cells = keep_cells(path, head, self.repair.max_record_bytes)
+                    cells = keep_cells(path, own, self.repair.max_record_bytes)
                 except CorruptionError as error:
                     error.path = self.repair.source_of(path)
                     raise
-                what = f"{mended.damage[0].what}; {cells:,} cells of a hash filter are empty now"
+                what = mended.damage[0].what if mended.damage else "cut short between two records"
+                what += f"; {cells:,} cells of a hash filter are empty now"
                 self.repair.left_out(path, what, 0)
                 self.repair.rewritten(path)
 
     def _head(self, dump: _Dump, number: int) -> bytes | None:
-        """The first record of a split; None if that is damaged."""
+        """The first record of a split; None if that is damaged, or is none."""
         path = self.path(dump.base, number, dump.total)
         mended = self.mended.get(path)
         if mended is None or any(each.position == 0 for each in mended.damage):
             return None
-        return read_first_record(path, max_record_bytes=self.repair.max_record_bytes)
+        record = read_first_record(path, max_record_bytes=self.repair.max_record_bytes)
+        return record if record and is_filter_head(record) else None
 
     def _empty(self, path: str, compression: str) -> None:
         with RecordWriter(path, compression):
@@ -261,7 +266,7 @@ def _dumps(listing: AssetsListing, repair: StepRepair) -> list[_Dump]:
     for base, shards in listing.hash_filters.items():
         add(base, FILTER, shards.paths)
     for broken in listing.broken:
-        if not isinstance(broken.error, MissingShardError):
+        if broken.error.kind not in ("missing_shard", "manifest_differs"):
             raise broken.error  # which of the files are the right ones?
         kind = FILTER if broken.base.startswith(HASH_FILTER_PREFIX) else broken.kind
         add(broken.base, kind, broken.paths)
