@@ -18,6 +18,7 @@ import count_cat
 import count_cold
 import count_tensorflow
 import dump_json
+import flipped_bit
 import fsck
 import get_fid
 import iterator_state
@@ -47,6 +48,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "get": get_fid.measure,
     "stats": table_stats.measure,
     "diff": table_diff.measure,
+    "flip": flipped_bit.measure,
     "startup": startup.measure,
     "steps": steps.measure,
     "fsck": fsck.measure,

@@ -150,11 +150,15 @@ def by_duckdb(a: str, b: str, counts: bool) -> None:
     import duckdb
 
     start = time.perf_counter()
-    found = duckdb.connect().execute(
-        f"""SELECT count(*) FILTER (a.fid IS NULL), count(*) FILTER (b.fid IS NULL),
+    found = (
+        duckdb.connect()
+        .execute(
+            f"""SELECT count(*) FILTER (a.fid IS NULL), count(*) FILTER (b.fid IS NULL),
             count(*) FILTER (a.embedding <> b.embedding)
             FROM read_parquet('{a}') a FULL OUTER JOIN read_parquet('{b}') b ON a.fid = b.fid"""
-    ).fetchone()
+        )
+        .fetchone()
+    )
     seconds = time.perf_counter() - start
     print(json.dumps(list(found or ())) if counts else seconds)
 
