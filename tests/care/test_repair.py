@@ -24,7 +24,7 @@ from monolith_cli.formats.checkpoint_state import (
     read_checkpoint_state,
     read_monolith_checkpoint_state,
 )
-from monolith_cli.formats.ckpt_info import read_ckpt_info
+from monolith_cli.formats.ckpt_info import CkptInfo, read_ckpt_info, write_ckpt_info
 from monolith_cli.tables.counts import CountOptions, count_checkpoint
 
 OURS = {f"ckpt.manifest-{STEP}", f"ckpt.repaired-{STEP}"}
@@ -267,6 +267,20 @@ def test_shared_files_without_any_contents(model: Path) -> None:
     assert [each.file for each in done.left_out] == [shard(MULTI), shard(MULTI, 1)]
     assert [each.records for each in done.left_out] == [1500, 1500]
     assert rs.tables_of(target) == {"user": [], "item": [], "ad": []}
+
+
+def test_damage_of_entries_that_belong_to_no_table(model: Path) -> None:
+    (model / f"ckpt.manifest-{STEP}").unlink()
+    names = ("user", "item", "ad")
+    contents = [ds.table_meta(name, 0) for name in names]
+    ds.write_plain(model / shard(f"{MULTI}.meta", 1), contents)
+    counts = CkptInfo({}, {"user": 1000, "item": 495, "ad": 5})
+    write_ckpt_info(model / f"ckpt.info-{STEP}", counts)
+    path = model / shard(MULTI, 1)
+    scribble(path, path.stat().st_size // 2)
+    _, target = repaired(model)
+    assert (target / shard(MULTI, 1)).read_bytes() == b""
+    assert sum(map(len, rs.tables_of(target).values())) == 1500
 
 
 def test_a_missing_shared_file(model: Path) -> None:

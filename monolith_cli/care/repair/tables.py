@@ -143,7 +143,7 @@ class _Tables:
         for number, path in enumerate(data):
             mended = self.mended.get(path)
             promised = written.expected(number)
-            if mended is None or promised == 0 or not (mended.damage or mended.records < promised):
+            if mended is None or not (mended.damage or mended.records < promised):
                 kept += promised
                 continue
             before = written.contents[number]
