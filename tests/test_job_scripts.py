@@ -133,7 +133,7 @@ VARYING = [
     (r"\b[\w.-]+@[\w.-]+", "WHO"),
     (r"\b(\d+ min \d+ s|\d+ min|\d+(\.\d+)? s)\b", "TIME"),
     (r"^(global step  |last saved   )\d+$", r"\1STEP"),
-    (r"^\d+\t", "STEP\t"),
+    (r"^\d+(\t|$)", r"STEP\1"),
     (r"\S*model/(model\.ckpt|ckpt\.info)-\d+", r"model/\1-STEP"),
 ]
 
