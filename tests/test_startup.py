@@ -119,6 +119,8 @@ def test_looking_at_steps(tmp_path: Path) -> None:
     for command in (["ls"], ["history"], ["latest", "--complete"], ["wait", "--step", "1"]):
         modules = run("ckpt", *command, str(tmp_path))
         assert not modules & (HEAVY | {"dataclasses", "pathlib", "tempfile", "concurrent.futures"})
+    for command in (["metrics"], ["report", "--no-stats", "-o", "-"]):
+        assert not run("ckpt", *command, str(tmp_path)) & HEAVY
 
 
 def test_looking_at_a_job(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ class OverviewReport(Report):
         found = self.found
         if found.start is None:
             yield Verdict("no step is complete", good=False)
+            whole = [each.step for each in found.survey.steps if each.state == "unlisted"]
+            if whole:
+                yield Text(f"step {whole[-1]} is whole, but the file checkpoint does not list it")
         else:
             start = found.start
             step = "the only step" if start.step is None else f"step {start.step}"

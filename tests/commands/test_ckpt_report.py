@@ -94,6 +94,15 @@ def test_a_directory_in_pieces(model: Path, tmp_path: Path) -> None:
     assert "no step is complete" in done.out
 
 
+def test_steps_that_nothing_lists(model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "model")
+    (copy / "checkpoint").unlink()
+    done = call("ckpt", "report", copy, "-o", "-", "--no-stats")
+    assert done.code == 0
+    assert "no step is complete" in done.out
+    assert "step 3000 is whole, but the file checkpoint does not list it" in done.out
+
+
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
     done = call("ckpt", "report", tmp_path / "gone", "-o", tmp_path / "page.html")
     assert (done.code, done.out) == (3, "")

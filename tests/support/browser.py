@@ -24,7 +24,7 @@ CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrom
 NOT_HERE = "there is no Chromium here: apt-get install chromium"
 """Why tests that need one are left out."""
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 120
 
 
 class Browser:
