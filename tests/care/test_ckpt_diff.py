@@ -115,7 +115,7 @@ def test_variables_in_slices(tmp_path: Path) -> None:
     values = RNG.normal(size=(6, 2)).astype(np.float32)
     for step, parts in ((1, 2), (2, 2), (3, 3)):
         with tf.Graph().as_default(), v1.Session() as session, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", DeprecationWarning)
             partitioner = v1.fixed_size_partitioner(parts)
             initializer = v1.zeros_initializer()
             variable = v1.get_variable(
