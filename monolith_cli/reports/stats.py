@@ -376,7 +376,8 @@ def _float32(value: float | int | None) -> float | int | None:
     if not isinstance(value, float):
         return value
     stored = struct.pack("<f", value)
-    for digits in range(1, 9):
+    least = 6 if abs(value) > 1e-37 else 1  # zeros at the end are left out anyway
+    for digits in range(least, 9):
         short = float(f"{value:.{digits}g}")
         try:
             if struct.pack("<f", short) == stored:

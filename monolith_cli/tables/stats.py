@@ -310,16 +310,19 @@ def table_stats(
                 done += piece.size
                 if progress:
                     progress(done, stream.size)
+    parts: dict[str | None, list[Table]] = {}
+    for each in tables:
+        parts.setdefault(names[each.name], []).append(each)
     everything = _native.Summary()
     groups, by_table = [], []
-    for name, each in found.items():
-        everything.merge(each.summary)
-        mine = [table for table in tables if names[table.name] == name]
+    for name, made in found.items():
+        everything.merge(made.summary)
+        mine = parts.get(name, [])
         size = _bytes_of(mine)
-        [(_, values)] = each.summary.total().groups()
+        [(_, values)] = made.summary.total().groups()
         by_table.append(_group(name, len(mine), None, size, values))
         if options.by == "slot":
-            slots = each.summary.groups()
+            slots = made.summary.groups()
             groups += [_group(name, len(mine), slot, None, values) for slot, values in slots]
     [(_, values)] = everything.total().groups()
     return TablesStats(
@@ -329,7 +332,7 @@ def table_stats(
         if by_slot
         else None,
         _group(None, len(tables), None, _bytes_of(tables), values),
-        [example for each in found.values() for example in each.examples],
+        [example for made in found.values() for example in made.examples],
         distinct(skipped),
     )
 
