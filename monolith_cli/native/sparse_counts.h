@@ -29,19 +29,14 @@ class SparseCounts {
   uint32_t shift_ = 32;
 };
 
-// The same for many numbers most of which are near to the first one, of which more than kBefore are
-// seldom smaller.
+// The same for many numbers most of which are near to each other: once there are some, those near to
+// the last one have counts side by side, kBefore of which are for smaller ones.
 template <uint32_t kNear, uint32_t kBefore>
 class NearCounts {
  public:
   void add(uint32_t key) {
-    uint32_t at = key - first_;
-    if (at >= near_.size()) {
-      if (!near_.empty()) return others_.add(key);
-      near_.resize(kNear);
-      first_ = key - std::min(key, kBefore);
-      at = key - first_;
-    }
+    const uint32_t at = key - first_;
+    if (at >= near_.size()) return add_other(key);
     if (++near_[at] == 0) others_.add(key, uint64_t{1} << 32);
   }
   void add_to(SparseCounts& counts) const {
@@ -52,7 +47,14 @@ class NearCounts {
   }
 
  private:
-  uint32_t first_ = 0;
+  void add_other(uint32_t key) {
+    others_.add(key);
+    if (!near_.empty() || ++some_ < kNear / 8) return;
+    near_.resize(kNear);
+    first_ = key - std::min(key, kBefore);
+  }
+
+  uint32_t first_ = 0, some_ = 0;
   std::vector<uint32_t> near_;
   SparseCounts others_;
 };

@@ -267,3 +267,16 @@ def test_what_is_refused(model: Path) -> None:
     ):
         with pytest.raises(UsageError):
             stats_of(model, options)
+
+
+def test_many_tables(tmp_path: Path) -> None:
+    records = ds.random_entries(9, 3)
+    tables = {f"t{number}": records[: number % 4] for number in range(2000)}
+    ds.write_model_dir(tmp_path, multis={"M": tables}, shards=2)
+    found = stats_of(tmp_path, StatsOptions(by="slot", jobs=2))
+    assert [group.table for group in found.tables] == list(tables)
+    assert [group.entries for group in found.tables] == [n % 4 for n in range(2000)]
+    assert found.entries == found.whole.entries == 3000
+    assert found.slots is not None
+    assert sum(group.entries for group in found.slots) == 3000
+    Witness([record for each in tables.values() for record in each]).check(found.whole)
