@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 @options.option(
     "--duplicates",
     is_flag=True,
-    help="Find feature ids that a table has more than once; reads the tables a second time.",
+    help="Find feature ids that a table has more than once, in a second pass.",
 )
 @options.option(
     "--memory",
@@ -70,8 +70,7 @@ if TYPE_CHECKING:
     metavar="SIZE",
     default="256MiB",
     show_default=True,
-    help="With --duplicates: how much memory to sort in, 32 bytes per entry. What is more waits in"
-    " a file in --tmp.",
+    help="With --duplicates: memory to sort in, 32 bytes per entry; the rest waits in --tmp.",
 )
 @pair_options.tmp
 @options.merge_servers
@@ -111,14 +110,13 @@ def stats(
 ) -> None:
     """Show what values tables hold: NaN, norms, means, ages.
 
-    One row for each table: its entries; how many of their values are NaN or infinite; how many
-    embeddings are all zero; the norms of embeddings (the median, the 99th percentile, the largest);
-    the median of ages, from the newest entry of the table on. Of up to three tables, and with
-    --verbose of all, also the minimum, maximum, mean and standard deviation of each field, of
-    finite values in double precision, and how norms and ages are distributed.
+    One row for each table: entries, NaN and infinite values, embeddings that are all zero, norms of
+    embeddings (the median, the 99th percentile, the largest), and the median of ages, counted back
+    from the newest entry. Of up to three tables, and with --verbose of all, also what is in each
+    field, of finite values in double precision, and how norms and ages are distributed.
 
     Conditions are about the whole, or about table[GLOB], slot[N] or opt[GLOB], such as
-    'opt[*.adagrad.norm].max_abs gt 1e6'. There mean, std, max_abs and zero_rows are of embeddings;
+    'opt[*.adagrad.norm].max_abs gt 1e6'. mean, std, max_abs and zero_rows are of embeddings there;
     nan, inf and huge of every field. Ages are in days.
 
     All that is chosen is read and verified. The results do not depend on --jobs.

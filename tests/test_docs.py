@@ -31,7 +31,12 @@ from monolith_cli.samples.sample import write_sample
 ROOT = Path(__file__).parents[1]
 
 
-MOST_LINES = {"monolith ckpt-info": 70, "monolith table dump": 75, "monolith table diff": 80}
+MOST_LINES = {
+    "monolith ckpt-info": 70,
+    "monolith table dump": 75,
+    "monolith table diff": 80,
+    "monolith table stats": 80,
+}
 """Of the help, for commands with many options."""
 
 
