@@ -64,7 +64,7 @@ class ValuePlaces : public Visitor {
   uint32_t optimizers_ = 0;  // how many have begun
   uint32_t type_ = 0;        // of the last one
   size_t state_at_ = 0;      // where its runs begin
-  std::array<size_t, 5> single_at_;  // of those, where fields are that are no lists
+  std::array<size_t, 5> single_at_{};  // of those, where fields are that are no lists
 };
 
 class PlacesReader {
