@@ -43,6 +43,9 @@ void RowCollector::read() {
     if (filter_ != nullptr && !filter_->wants(plan->fid(frame->data))) continue;
     const Row row = plan->row(frame->data);
     rows_->append(&row, sizeof row);
+    const size_t part = part_of(place_of(row.fid));
+    part_of_.push_back(static_cast<uint16_t>(part));
+    ++counts_[part];
   }
 }
 
@@ -55,11 +58,10 @@ Parts RowCollector::parts() {
     return parts;
   }
   const Row* rows = reinterpret_cast<const Row*>(rows_->data());
-  std::vector<uint64_t> ends(kParts);
-  for (size_t i = 0; i < n; ++i) ++ends[part_of(place_of(rows[i].fid))];
+  std::vector<uint64_t> ends = counts_;
   starts_of(ends);
   Row* out = reinterpret_cast<Row*>(parts.data().data());
-  for (size_t i = 0; i < n; ++i) out[ends[part_of(place_of(rows[i].fid))]++] = rows[i];
+  for (size_t i = 0; i < n; ++i) out[ends[part_of_[i]]++] = rows[i];
   for (uint64_t& end : ends) end *= sizeof(Row);
   parts.set_ends(std::move(ends));
   return parts;

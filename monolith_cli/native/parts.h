@@ -100,6 +100,8 @@ class RowCollector {
   ShapeMemory<DigestPlan> memory_;
   DigestPlan parsed_{nullptr};
   std::unique_ptr<Buffer> rows_;
+  std::vector<uint16_t> part_of_;  // each row
+  std::vector<uint64_t> counts_ = std::vector<uint64_t>(kParts);
 };
 
 // The entries whose fids are among the bits, whole.
