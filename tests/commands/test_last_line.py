@@ -1,19 +1,19 @@
 """Under --json, what ends stderr is the error as JSON, whatever the command was doing.
 
-Each run is a process of its own, in Python's development mode, where the interpreter is taken apart
-at the end: what a command leaves open is reported there, behind our own last word.
+Each run is a process of its own (a fork of one that has imported the commands), in Python's
+development mode, where the interpreter is taken apart at the end: what a command leaves open is
+reported there, behind our own last word.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
-from cli_support import MONOLITH, environment
 from dump_support import (
     frame,
     frame_starts,
@@ -62,14 +62,7 @@ SKIPPING = {"ckpt-info", "ls", "ls of all steps", "dump", "page", "cursor", "get
 
 
 def last_line(command: list[str], model: Path) -> None:
-    done = subprocess.run(
-        [MONOLITH, *(word.format(model) for word in command)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=environment(PYTHONDEVMODE="1"),
-    )
+    done = forked.command(*(word.format(model) for word in command))
     assert "Traceback" not in done.stderr
     assert "leaked" not in done.stderr
     assert "ResourceWarning" not in done.stderr
@@ -131,12 +124,6 @@ def test_a_missing_shard(tmp_path: Path, command: list[str]) -> None:
 def test_nothing_damaged(tmp_path: Path, options: list[str]) -> None:
     """A page without a match left things open, too."""
     write_model_dir(tmp_path, singles={"t": RECORDS}, shards=2)
-    done = subprocess.run(
-        [MONOLITH, "table", "dump", "--quiet", *options, tmp_path],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment(PYTHONDEVMODE="1"),
-    )
+    done = forked.command("table", "dump", "--quiet", *options, tmp_path)
     assert "leaked" not in done.stderr
     assert len(done.stderr.splitlines()) == (done.returncode != 0)

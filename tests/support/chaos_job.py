@@ -18,6 +18,7 @@ It ends with its standard input, and takes all processes with it.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import re
@@ -50,6 +51,7 @@ def main() -> None:
         save_utils,
     )
 
+    gc.freeze()  # no process goes through what was imported, again and again
     alive: set[int] = set()
     unread = b""
     try:

@@ -1,7 +1,8 @@
-"""Python programs in forks of one process that has imported TensorFlow: a start takes a moment.
+"""Python programs in forks of one process that has imported what they need: a start takes a moment.
 
 `Program` is used like subprocess.Popen with text pipes, and does not outlive its block. It runs as
 a script does, and the interpreter ends after it; but what was imported before the fork is there.
+For programs of trainers that is TensorFlow; `command` has the command line's modules instead.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
+import importlib
 import json
 import os
 import queue
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 POLL_SECONDS = 0.02
+TRAINER, COMMAND = "trainer", "command"
 START_SECONDS = 120.0
 PIPES = 3
 
@@ -42,6 +46,7 @@ class Program:
         environment: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] = "/",
         quiet: bool = False,
+        kind: str = TRAINER,
     ) -> None:
         source = program.read_text(encoding="utf-8") if isinstance(program, Path) else program
         order = {
@@ -64,7 +69,7 @@ class Program:
             theirs_err = os.open(os.devnull, os.O_WRONLY)
         theirs = [theirs_in, theirs_out, theirs_err]
         try:
-            self.pid = _server().start(self, order, theirs)
+            self.pid = _server(kind).start(self, order, theirs)
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -134,9 +139,18 @@ def run(program: str | Path, *arguments: object, **options: Any) -> Ended:
         return Ended(started.wait(), *said)
 
 
+def command(*arguments: object) -> Ended:
+    """`monolith` with these arguments, in Python's development mode.
+
+    At its end the interpreter is taken apart, and says what was left open.
+    """
+    program = "from monolith_cli.__main__ import main; main()"
+    return run(program, *arguments, kind=COMMAND)
+
+
 @functools.cache
-def _server() -> _Server:
-    server = _Server()
+def _server(kind: str) -> _Server:
+    server = _Server(kind)
     atexit.register(server.close)
     return server
 
@@ -144,20 +158,23 @@ def _server() -> _Server:
 class _Server:
     """The other end of `main`."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        from cli_support import environment
+
         import monolith_cli
 
         mine, theirs = socket.socketpair()
         package = Path(monolith_cli.__file__ or "").parents[1]
         places = os.pathsep.join([str(package), str(Path(__file__).parent)])
+        env = environment(PYTHONDEVMODE="1") if kind == COMMAND else dict(os.environ)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), kind],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=dict(os.environ, PYTHONPATH=places),
+                env=env | {"PYTHONPATH": places},
             )
         self._socket = mine
         self._lines = mine.makefile()
@@ -198,14 +215,32 @@ class _Server:
 # --- the process that forks ---------------------------------------------------------------------
 
 
-def main() -> None:
-    """Fork programs until the socket ends, and take those with it that run then."""
+def import_trainer() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import tensorflow  # noqa: F401  (so that no program has to)
 
     from monolith_cli.training import barrier_ops, runs, save_utils  # noqa: F401
 
+
+def import_command() -> None:
+    """What commands on model directories import; no threads, which a fork would not have."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import rich.console  # noqa: F401
+
+    import monolith_cli
+
+    for room in ("commands", "reports", "tables"):
+        folder = Path(monolith_cli.__file__ or "").parent / room
+        for path in sorted(folder.rglob("[!_]*.py")):
+            names = ("monolith_cli", room, *path.relative_to(folder).with_suffix("").parts)
+            importlib.import_module(".".join(names))
+
+
+def main() -> None:
+    """Fork programs until the socket ends, and take those with it that run then."""
+    import_command() if sys.argv[2] == COMMAND else import_trainer()
+    gc.freeze()  # no program goes through what was imported, again and again
     orders = socket.socket(fileno=int(sys.argv[1]))
     alive: set[int] = set()
     try:
@@ -242,7 +277,10 @@ def be_program(order: dict[str, Any], fds: list[int]) -> None:
     for fd, target in zip(fds, range(PIPES), strict=True):
         os.dup2(fd, target)
         os.close(fd)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(fd, mode, closefd=False)  # noqa: SIM115  # as the interpreter's own: never leaked
+        for fd, mode in enumerate("rww")
+    )
     os.environ.update(order["environment"])
     os.chdir(order["cwd"])
     sys.argv[:] = [order["name"], *order["arguments"]]
