@@ -72,6 +72,14 @@ def _has_a_job(file: str) -> bool:
     return file.removeprefix("tests/") in JOBS
 
 
+def pytest_configure() -> None:
+    """An example that takes long says only that the machine is busy."""
+    from hypothesis import settings
+
+    settings.register_profile("tests", deadline=None)
+    settings.load_profile("tests")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Without the collector of garbage, which finds none: whatever is made here stays."""

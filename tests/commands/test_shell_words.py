@@ -81,7 +81,7 @@ def test_what_is_quoted_is_read_back(text: str, quote: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not there")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(TEXTS, st.sampled_from(["", "'", '"', "$'"])), min_size=30, max_size=30))
 def test_bash_reads_it_back(cases: list[tuple[str, str]]) -> None:
     lines = []

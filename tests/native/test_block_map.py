@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dump_support as ds
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monolith_cli import _native
@@ -85,7 +85,6 @@ def test_a_map_is_small(path: Path) -> None:
     assert len(map_of(path)) < 300
 
 
-@settings(deadline=None)  # files are written, and the machine may be busy
 @given(st.integers(0, 2**32))
 def test_a_damaged_file_reads_the_same_with_a_map(path: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -133,7 +132,6 @@ def test_what_is_no_map(path: Path) -> None:
         _native.File(bytes(path), block_map=block_map + b"\3")
 
 
-@settings(deadline=None)  # files are written, and the machine may be busy
 @given(st.integers(0, 2**32))
 def test_a_damaged_map_is_refused_or_reads_to_an_end(path: Path, seed: int) -> None:
     path.write_bytes(SNAPPY)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dump_support as ds
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monolith_cli import _native
@@ -74,7 +74,6 @@ def test_ends(path: Path, data: bytes) -> None:
         assert read(opened(path, cheap=False), skip=skip) == wanted
 
 
-@settings(deadline=None)  # files are written, and the machine may be busy
 @given(st.integers(0, 2**32))
 def test_a_damaged_file_has_the_same_damages_either_way(path: Path, seed: int) -> None:
     rng = random.Random(seed)

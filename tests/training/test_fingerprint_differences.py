@@ -367,7 +367,7 @@ ENTRIES = st.fixed_dictionaries(
 ANYTHING = JSON | st.dictionaries(st.sampled_from(["it", "other"]), ENTRIES | JSON, max_size=2)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(before=ANYTHING, after=ANYTHING)
 def test_any_json_can_be_compared(before: Any, after: Any) -> None:
     from monolith_cli.training.pipelines.differences import differences
