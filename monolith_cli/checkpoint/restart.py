@@ -12,9 +12,10 @@ from monolith_cli.storage.location import as_location, join
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.storage.location import AnyPath
 
-__all__ = ["RestartPoint", "restart_point"]
+__all__ = ["RestartPoint", "require_restorable", "restart_point"]
 
 
 class RestartPoint(NamedTuple):
@@ -80,13 +81,7 @@ def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> Restart
         override = model_step = None
     try:
         checkpoint = directory.checkpoint(model_step)
-        if not checkpoint.has_index:
-            what = "no dense variables to restore: their index is missing"
-            raise StepNotFoundError(what, path=checkpoint.prefix or path)
-        for lost in checkpoint.lost_files():
-            # For an iterator's state there is a way without it: an older one.
-            if not lost.name.startswith(INPUT_WORKER_PREFIX):
-                raise lost.error
+        require_restorable(checkpoint, path)
     except StepNotFoundError as error:
         if model_step is None:
             raise
@@ -96,6 +91,28 @@ def restart_point(model_dir: AnyPath, *, run_step: int | None = None) -> Restart
             hint += f"; {error.hint}"
         raise _stale(path, what, hint) from error
     return RestartPoint(checkpoint.step, checkpoint.prefix, override)
+
+
+def require_restorable(checkpoint: Checkpoint, path: str) -> None:
+    """Raise an error if a job could not begin with the model of a step of the directory `path`.
+
+    For an iterator's state there is a way without it: an older one.
+
+    Raises
+    ------
+    StepNotFoundError
+        It has no dense variables.
+    MissingShardError, CorruptionError
+        A file that its manifest names is gone, or of another size.
+    PathNotFoundError, NotReadableError
+        As `Checkpoint.lost_files`.
+    """
+    if not checkpoint.has_index:
+        what = "no dense variables to restore: their index is missing"
+        raise StepNotFoundError(what, path=checkpoint.prefix or path)
+    for lost in checkpoint.lost_files():
+        if not lost.name.startswith(INPUT_WORKER_PREFIX):
+            raise lost.error
 
 
 def _stale(path: str, what: str, hint: str) -> StepNotFoundError:

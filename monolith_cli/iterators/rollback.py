@@ -27,7 +27,7 @@ from monolith_cli.checkpoint.override import (
     what_is_left,
     write_override,
 )
-from monolith_cli.checkpoint.restart import RestartPoint
+from monolith_cli.checkpoint.restart import RestartPoint, require_restorable
 from monolith_cli.errors import (
     CorruptionError,
     MonolithError,
@@ -128,9 +128,11 @@ def roll_back(
     Raises
     ------
     StepNotFoundError
-        Nothing is committed; the step is later than the model's; a worker has no state of it.
+        Nothing is committed, or without dense variables; the step is later than the model's; a
+        worker has no state of it.
     CorruptionError
-        A state is damaged, or a file with what has been asked for before.
+        A state is damaged, or a file with what has been asked for before. A file of the model's
+        step that its manifest names is gone, or of another size: the job would not start.
     PathNotFoundError, NotReadableError
         The directory, or a file in it.
     WriteError
@@ -201,6 +203,7 @@ def _latest_commit(path: str) -> tuple[RestartPoint, list[int]]:
     checkpoint = directory.checkpoint()
     if checkpoint.step is None:
         raise StepNotFoundError("the latest checkpoint's name has no step", path=path)
+    require_restorable(checkpoint, path)
     return RestartPoint(checkpoint.step, checkpoint.prefix), directory.steps()
 
 

@@ -11,6 +11,7 @@ from iterator_support import commit, write_inputs, write_job, write_states
 
 from monolith_cli.checkpoint.commits import CommittedSteps
 from monolith_cli.checkpoint.inputs import find_input_step
+from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
 from monolith_cli.checkpoint.restart import read_override, restart_point
 from monolith_cli.errors import (
     CorruptionError,
@@ -327,6 +328,31 @@ def test_nothing_committed(model: Path) -> None:
     (model / "checkpoint").unlink()
     error = refused(StepNotFoundError, model, 10)
     assert error.what == "nothing is committed: there is no 'checkpoint' file"
+
+
+@pytest.mark.parametrize(
+    ("lost", "kind"),
+    [
+        ("model.ckpt-30.data-00000-of-00001", MissingShardError),
+        ("model.ckpt-30.index", StepNotFoundError),
+    ],
+)
+def test_a_model_that_is_not_whole(model: Path, lost: str, kind: type[MonolithError]) -> None:
+    """The job would not start, whatever its inputs go on from."""
+    write_step_manifest(str(model), make_manifest(str(model), "model.ckpt", 30))
+    (model / lost).unlink()
+    error = refused(kind, model, 10)
+    assert lost.removesuffix(".index") in str(error)
+    with pytest.raises(kind):
+        restart_point(model)
+
+
+def test_a_state_that_the_manifest_names_is_not_needed(model: Path) -> None:
+    manifest = make_manifest(str(model), "model.ckpt", 30, workers=[0, 1, 2])
+    write_step_manifest(str(model), manifest)
+    (model / "input_worker_1.ckpt-30.index").unlink()
+    roll_back(model, 10)
+    assert goes_on_from(model) == [10, 10, 10]
 
 
 def test_no_inputs_at_all(tmp_path: Path) -> None:

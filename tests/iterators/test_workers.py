@@ -9,8 +9,10 @@ import pytest
 from iterator_support import write_inputs, write_job, write_states
 
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
+from monolith_cli.checkpoint.manifests import make_manifest, write_step_manifest
 from monolith_cli.errors import (
     CorruptionError,
+    MissingShardError,
     PathNotFoundError,
     StateFileError,
     StepNotFoundError,
@@ -47,6 +49,16 @@ def test_without_a_model(tmp_path: Path) -> None:
         path.unlink()
     (state,) = rows(model).values()
     assert (state.step, state.model_step, state.behind, state.resumes_from) == (20, None, None, 20)
+
+
+def test_a_model_that_is_not_whole(tmp_path: Path) -> None:
+    model = write_job(tmp_path / "model", {1: [10, 20]}, 10, 20)
+    write_step_manifest(str(model), make_manifest(str(model), "model.ckpt", 20))
+    (model / "model.ckpt-20.data-00000-of-00001").unlink()
+    inputs, (state,) = list_workers(model)
+    assert isinstance(inputs.problem, MissingShardError)
+    assert inputs.problem.what == "missing: the manifest of step 20 names it"
+    assert (state.model_step, state.resumes_from) == (20, None)
 
 
 def test_at_another_step(tmp_path: Path) -> None:
