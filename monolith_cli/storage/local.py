@@ -60,12 +60,10 @@ class LocalStore:
 
     @property
     def abilities(self) -> Abilities:
-        """All of them; some network file systems have no hard links."""
+        """All that there are."""
         from monolith_cli.storage.protocols import Abilities
 
-        return Abilities(
-            rename=True, hard_link=True, put_if_absent=True, times=True, cheap_seeks=True
-        )
+        return Abilities(rename=True, cheap_seeks=True)
 
     def names(self, directory: str) -> list[str]:
         try:

@@ -28,21 +28,12 @@ class Abilities(NamedTuple):
     rename
         A file or a whole directory gets another name in one step: `Store.replace`, and
         `Store.rename_if_absent`.
-    hard_link
-        A file can have two names.
-    put_if_absent
-        `put_if_absent` is one step. Else it is a look, and then a `put`.
-    times
-        The times of files are those of their writing, by one clock.
     cheap_seeks
         To read a few bytes here and a few there costs little, as on a disk. Else a compressed file
         is read in one pass, and no walk over its blocks is made before.
     """
 
     rename: bool
-    hard_link: bool
-    put_if_absent: bool
-    times: bool
     cheap_seeks: bool
 
 

@@ -265,7 +265,7 @@ def test_files_are_put_whole(tmp_path: Path) -> None:
         assert store.read(path) == b"three"
     assert store.read(path) == b"four"
     assert store.names(str(tmp_path)) == ["file"]
-    assert store.abilities == (True, True, True, True, True)
+    assert store.abilities == (True, True)
 
 
 def test_directories(tmp_path: Path) -> None:

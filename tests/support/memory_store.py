@@ -43,9 +43,6 @@ class MemoryStore:
     def abilities(self) -> Abilities:
         return Abilities(
             rename=False,
-            hard_link=False,
-            put_if_absent=True,
-            times=True,
             cheap_seeks=self._cheap_seeks,
         )
 
