@@ -59,3 +59,20 @@ def save() -> Any:
     from monolith_cli.training import save_utils
 
     return save_utils
+
+
+@pytest.fixture(scope="session")
+def fingerprint() -> Any:
+    tensorflow()
+    from monolith_cli.training import fingerprint
+
+    return fingerprint
+
+
+@pytest.fixture
+def four_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: part-0 to part-3, of 100 to 400 bytes."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        Path(f"part-{i}").write_bytes(bytes(100 * (i + 1)))
+    return tmp_path

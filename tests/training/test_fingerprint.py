@@ -28,27 +28,10 @@ from fingerprint_support import (
 from tf_support import tensorflow
 
 
-@pytest.fixture(scope="module")
-def module() -> Any:
-    tensorflow()
-    from monolith_cli.training import fingerprint
-
-    return fingerprint
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: part-0 to part-3, of 100 to 400 bytes."""
-    monkeypatch.chdir(tmp_path)
-    for i in range(4):
-        Path(f"part-{i}").write_bytes(bytes(100 * (i + 1)))
-    return tmp_path
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_in_every_form(module: Any, directory: Path, kind: str) -> None:
+def test_every_kind_in_every_form(fingerprint: Any, four_parts: Path, kind: str) -> None:
     make, nodes, files = KINDS[kind]
-    first = initializable(module, make)
+    first = initializable(fingerprint, make)
     assert list(first) == ["IteratorV2:0"]
     entry = first["IteratorV2:0"]
     assert ops(entry) == nodes
@@ -56,13 +39,13 @@ def test_every_kind_in_every_form(module: Any, directory: Path, kind: str) -> No
     assert [Path(file["path"]).name for file in entry["files"]] == files
     assert all(file["bytes"] == 100 * (int(file["path"][-1]) + 1) for file in entry["files"])
 
-    assert initializable(module, make, shift=3) == first
-    assert only(one_shot(module, make)) == entry
-    assert list(one_shot(module, make)) == ["OneShotIterator:0"]
-    assert module.differences(first, initializable(module, make, shift=1)) == []
+    assert initializable(fingerprint, make, shift=3) == first
+    assert only(one_shot(fingerprint, make)) == entry
+    assert list(one_shot(fingerprint, make)) == ["OneShotIterator:0"]
+    assert fingerprint.differences(first, initializable(fingerprint, make, shift=1)) == []
 
-    eager = saved(module.dataset_fingerprint(make(tensorflow())))
-    told = module.differences({"x": entry}, {"x": eager})
+    eager = saved(fingerprint.dataset_fingerprint(make(tensorflow())))
+    told = fingerprint.differences({"x": entry}, {"x": eager})
     if kind == "parallel interleave of a zip":  # eager mode has filled in what TensorFlow chooses
         assert [line.split()[0] for line in told] == [
             "cycle_length",
@@ -77,17 +60,17 @@ def test_every_kind_in_every_form(module: Any, directory: Path, kind: str) -> No
         ]
 
 
-def test_a_dataset_of_a_graph(module: Any) -> None:
+def test_a_dataset_of_a_graph(fingerprint: Any) -> None:
     tf = tensorflow()
     make = KINDS["batch and prefetch"][0]
     with tf.Graph().as_default():
-        assert module.dataset_fingerprint(make(tf)) == only(initializable(module, make))
+        assert fingerprint.dataset_fingerprint(make(tf)) == only(initializable(fingerprint, make))
 
 
-def test_in_full(module: Any, directory: Path) -> None:
+def test_in_full(fingerprint: Any, four_parts: Path) -> None:
     offset = np.arange(100, dtype=np.int32)
     found = initializable(
-        module,
+        fingerprint,
         lambda tf: (
             tf.data.TFRecordDataset(["part-0", "gone"], "GZIP")
             .map(lambda x: tf.strings.length(x) + tf.reduce_sum(offset))
@@ -152,13 +135,13 @@ PROGRAM = """
 import json, sys
 sys.path[:0] = sys.argv[1:]
 import fingerprint_support as t
-from monolith_cli.training import fingerprint as module
-print(json.dumps({k: [t.initializable(module, m[0]), t.one_shot(module, m[0])]
+from monolith_cli.training import fingerprint
+print(json.dumps({k: [t.initializable(fingerprint, m[0]), t.one_shot(fingerprint, m[0])]
                   for k, m in t.KINDS.items()}))
 """
 
 
-def test_the_same_in_every_process(module: Any, directory: Path) -> None:
+def test_the_same_in_every_process(fingerprint: Any, four_parts: Path) -> None:
     package = str(Path(sys.modules["monolith_cli"].__file__ or "").parents[1])
     places = [package, str(Path(tf_support.__file__).parent)]
     said = []
@@ -172,11 +155,13 @@ def test_the_same_in_every_process(module: Any, directory: Path) -> None:
         )
         said.append(json.loads(run.stdout))
     assert said[0] == said[1]
-    here = {k: [initializable(module, m[0]), one_shot(module, m[0])] for k, m in KINDS.items()}
+    here = {
+        k: [initializable(fingerprint, m[0]), one_shot(fingerprint, m[0])] for k, m in KINDS.items()
+    }
     assert here == said[0]
 
 
-def test_several_initializers_or_none(module: Any, directory: Path) -> None:
+def test_several_initializers_or_none(fingerprint: Any, four_parts: Path) -> None:
     tf = tensorflow()
 
     def make(*datasets: Make) -> Any:
@@ -184,7 +169,7 @@ def test_several_initializers_or_none(module: Any, directory: Path) -> None:
             iterator = tf.compat.v1.data.Iterator.from_structure(tf.string, [])
             for dataset in datasets:
                 iterator.make_initializer(dataset(tf))
-            return saved(module.fingerprint(graph.get_collection("iterators")))
+            return saved(fingerprint.fingerprint(graph.get_collection("iterators")))
 
     none = only(make())
     assert (none["nodes"], none["files"]) == ([], None)
@@ -194,10 +179,10 @@ def test_several_initializers_or_none(module: Any, directory: Path) -> None:
     assert both["outputs"] == [1, 3]
     assert [node.get("inputs") for node in both["nodes"]] == [None, None, [], None]
     assert [file["path"] for file in both["files"]] == ["./part-0", "./part-1", "part-3"]
-    assert module.differences(make(train), make(train, test)) != []
+    assert fingerprint.differences(make(train), make(train, test)) != []
 
 
-def test_parameters_that_are_computed(module: Any) -> None:
+def test_parameters_that_are_computed(fingerprint: Any) -> None:
     def make(name: str, plus: int = 0) -> Make:
         def make(tf: Any) -> Any:
             place = tf.compat.v1.placeholder(tf.int64, [], name=name)
@@ -206,29 +191,29 @@ def test_parameters_that_are_computed(module: Any) -> None:
 
         return make
 
-    entry = initializable(module, make("a"))
+    entry = initializable(fingerprint, make("a"))
     assert parameters(only(entry), "TakeDataset")["count"] == 6
     assert parameters(only(entry), "BatchDatasetV2")["batch_size"]["computed"] == "Placeholder"
-    assert initializable(module, make("b")) == entry
-    assert module.differences(entry, initializable(module, make("a", 1))) == [
+    assert initializable(fingerprint, make("b")) == entry
+    assert fingerprint.differences(entry, initializable(fingerprint, make("a", 1))) == [
         "batch_size of BatchDatasetV2 was computed by Placeholder, is computed by AddV2"
     ]
-    assert module.differences(
-        initializable(module, make("a", 2)), initializable(module, make("a", 1))
+    assert fingerprint.differences(
+        initializable(fingerprint, make("a", 2)), initializable(fingerprint, make("a", 1))
     ) == ["batch_size of BatchDatasetV2 is another one"]
 
 
-def test_what_is_computed_in_a_one_shot_iterator(module: Any) -> None:
+def test_what_is_computed_in_a_one_shot_iterator(fingerprint: Any) -> None:
     def make(tf: Any) -> Any:
         sizes = tf.constant([2, 3], tf.int64)
         return tf.data.Dataset.range(9).batch(tf.reduce_max(sizes) + tf.reduce_min(sizes))
 
-    entry = only(one_shot(module, make))
+    entry = only(one_shot(fingerprint, make))
     assert parameters(entry, "BatchDatasetV2")["batch_size"]["computed"] == "AddV2"
-    assert entry == only(initializable(module, make, shift=1))
+    assert entry == only(initializable(fingerprint, make, shift=1))
 
 
-def test_state_of_the_model_is_no_part(module: Any) -> None:
+def test_state_of_the_model_is_no_part(fingerprint: Any) -> None:
     def make(value: int) -> Make:
         def make(tf: Any) -> Any:
             variable = tf.Variable(value, dtype=tf.int64)
@@ -240,10 +225,10 @@ def test_state_of_the_model_is_no_part(module: Any) -> None:
 
         return make
 
-    assert initializable(module, make(1)) == initializable(module, make(2), shift=1)
+    assert initializable(fingerprint, make(1)) == initializable(fingerprint, make(2), shift=1)
 
 
-def test_a_dataset_that_holds_a_resource(module: Any) -> None:
+def test_a_dataset_that_holds_a_resource(fingerprint: Any) -> None:
     """Such as a queue or an iterator, which TensorFlow serializes as a handle, a new one each."""
     tf = tensorflow()
 
@@ -251,14 +236,14 @@ def test_a_dataset_that_holds_a_resource(module: Any) -> None:
         queue = tf.queue.FIFOQueue(3, [tf.int64])
         return tf.data.Dataset.range(3).map(lambda x: x + tf.cast(queue.size(), tf.int64))
 
-    first, second = module.dataset_fingerprint(make()), module.dataset_fingerprint(make())
+    first, second = fingerprint.dataset_fingerprint(make()), fingerprint.dataset_fingerprint(make())
     assert ops(first) == ["RangeDataset", "MapDataset"]
     held = parameters(first, "MapDataset")["other_arguments"][0]
     assert set(held) == {"computed", "digest"}
     assert first == second
 
 
-def test_nodes_that_nobody_knows(module: Any) -> None:
+def test_nodes_that_nobody_knows(fingerprint: Any) -> None:
     tf = tensorflow()
     graph_def = tf.compat.v1.GraphDef()
     for text in (
@@ -286,7 +271,7 @@ def test_nodes_that_nobody_knows(module: Any) -> None:
     assert graph.roots("lost") == []
 
 
-def test_deep_pipelines(module: Any) -> None:
+def test_deep_pipelines(fingerprint: Any) -> None:
     tf = tensorflow()
     with tf.Graph().as_default():
         variant = tf.data.experimental.to_variant(tf.data.Dataset.range(1))
@@ -294,16 +279,16 @@ def test_deep_pipelines(module: Any) -> None:
         for _ in range(2000):
             variant = tf.raw_ops.SkipDataset(input_dataset=variant, count=1, **kind)
         dataset = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.int64))
-        assert len(module.dataset_fingerprint(dataset)["nodes"]) == 2001
+        assert len(fingerprint.dataset_fingerprint(dataset)["nodes"]) == 2001
 
 
-def test_cost(module: Any, directory: Path) -> None:
+def test_cost(fingerprint: Any, four_parts: Path) -> None:
     tf = tensorflow()
     with tf.Graph().as_default() as graph:
         tf.compat.v1.data.make_one_shot_iterator(pipeline()(tf))
         iterators = graph.get_collection("iterators")
-        module.fingerprint(iterators)
-        best = min(timed(lambda: module.fingerprint(iterators)) for _ in range(5))
+        fingerprint.fingerprint(iterators)
+        best = min(timed(lambda: fingerprint.fingerprint(iterators)) for _ in range(5))
     assert best < 0.05  # 3 ms here
 
 

@@ -24,24 +24,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tf_support import tensorflow
 
-
-@pytest.fixture(scope="module")
-def module() -> Any:
-    tensorflow()
-    from monolith_cli.training import fingerprint
-
-    return fingerprint
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: part-0 to part-3, of 100 to 400 bytes."""
-    monkeypatch.chdir(tmp_path)
-    for i in range(4):
-        Path(f"part-{i}").write_bytes(bytes(100 * (i + 1)))
-    return tmp_path
-
-
 CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "order": (
         {"files": ["part-0", "part-2", "part-1", "part-3"]},
@@ -83,30 +65,33 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_each_change_is_named(module: Any, directory: Path, change: str) -> None:
+def test_each_change_is_named(fingerprint: Any, four_parts: Path, change: str) -> None:
     changed, said = CHANGES[change]
-    before, after = initializable(module, pipeline()), initializable(module, pipeline(**changed))
-    assert module.differences(before, after) == said
+    before, after = (
+        initializable(fingerprint, pipeline()),
+        initializable(fingerprint, pipeline(**changed)),
+    )
+    assert fingerprint.differences(before, after) == said
     assert only(before)["digest"] != only(after)["digest"]
-    before, after = one_shot(module, pipeline()), one_shot(module, pipeline(**changed))
+    before, after = one_shot(fingerprint, pipeline()), one_shot(fingerprint, pipeline(**changed))
     if change != "captured":  # a one-shot iterator's function copies what it captures
-        assert module.differences(before, after) == said
-    assert module.differences(before, after) != []
+        assert fingerprint.differences(before, after) == said
+    assert fingerprint.differences(before, after) != []
 
 
-def test_a_node_that_is_gone(module: Any) -> None:
-    before = initializable(module, pipeline(shuffle=9))
-    assert module.differences(before, initializable(module, pipeline())) == [
+def test_a_node_that_is_gone(fingerprint: Any) -> None:
+    before = initializable(fingerprint, pipeline(shuffle=9))
+    assert fingerprint.differences(before, initializable(fingerprint, pipeline())) == [
         "ShuffleDataset is gone"
     ]
 
 
-def test_functions_by_what_they_compute(module: Any) -> None:
+def test_functions_by_what_they_compute(fingerprint: Any) -> None:
     def digest(function: Callable[[Any, Any], Any]) -> Any:
         def make(tf: Any) -> Any:
             return tf.data.Dataset.range(9).map(lambda x: function(tf, x))
 
-        return parameters(only(initializable(module, make)), "MapDataset")["f"]["function"]
+        return parameters(only(initializable(fingerprint, make)), "MapDataset")["f"]["function"]
 
     def named(tf: Any, x: Any) -> Any:
         with tf.name_scope("other"):
@@ -131,7 +116,7 @@ def test_functions_by_what_they_compute(module: Any) -> None:
     assert len(set(others)) == len(others)
 
 
-def test_options(module: Any) -> None:
+def test_options(fingerprint: Any) -> None:
     def make(deterministic: bool | None) -> Make:
         def make(tf: Any) -> Any:
             options = tf.data.Options()
@@ -141,39 +126,39 @@ def test_options(module: Any) -> None:
 
         return make
 
-    unset = initializable(module, make(None))
+    unset = initializable(fingerprint, make(None))
     assert parameters(only(unset), "OptionsDataset")["options"] == {}
-    assert module.differences(unset, initializable(module, make(False))) == [
+    assert fingerprint.differences(unset, initializable(fingerprint, make(False))) == [
         'options of OptionsDataset was {}, is {"deterministic": false}'
     ]
 
 
-def test_large_constants(module: Any) -> None:
+def test_large_constants(fingerprint: Any) -> None:
     def make(last: int) -> Make:
         array = np.arange(1000)
         array[-1] = last
         return lambda tf: tf.data.Dataset.from_tensor_slices({"a": array, "b": ["x" * 300] * 1000})
 
-    first = initializable(module, make(1))
+    first = initializable(fingerprint, make(1))
     (a, _b) = parameters(only(first), "TensorSliceDataset")["components"]
     assert (a["dtype"], a["shape"], len(a["digest"])) == ("int64", [1000], 16)
     assert len(json.dumps(first)) < 1000
-    assert module.differences(first, initializable(module, make(2))) == [
+    assert fingerprint.differences(first, initializable(fingerprint, make(2))) == [
         "components of TensorSliceDataset is another one"
     ]
 
 
-def test_numbers_that_json_lacks(module: Any) -> None:
+def test_numbers_that_json_lacks(fingerprint: Any) -> None:
     entry = only(
         initializable(
-            module, lambda tf: tf.data.Dataset.from_tensors((np.nan, np.inf, b"\xff", True))
+            fingerprint, lambda tf: tf.data.Dataset.from_tensors((np.nan, np.inf, b"\xff", True))
         )
     )
     components = parameters(entry, "TensorDataset")["components"]
     assert components == ["nan", "inf", "\\xff", True]
 
 
-def test_seeds(module: Any) -> None:
+def test_seeds(fingerprint: Any) -> None:
     def make(graph_seed: int | None, seed: int | None) -> Make:
         def make(tf: Any) -> Any:
             if graph_seed is not None:
@@ -182,16 +167,16 @@ def test_seeds(module: Any) -> None:
 
         return make
 
-    unset = initializable(module, make(None, None))
+    unset = initializable(fingerprint, make(None, None))
     assert parameters(only(unset), "ShuffleDataset")["seed"] == 0
-    assert module.differences(unset, initializable(module, make(None, 7))) == [
+    assert fingerprint.differences(unset, initializable(fingerprint, make(None, 7))) == [
         "seed of ShuffleDataset was 0, is 87654321",
         "seed2 of ShuffleDataset was 0, is 7",
     ]
-    assert initializable(module, make(3, 7)) == initializable(module, make(3, 7), shift=2)
+    assert initializable(fingerprint, make(3, 7)) == initializable(fingerprint, make(3, 7), shift=2)
 
 
-def test_names_only_known_at_run_time(module: Any, directory: Path) -> None:
+def test_names_only_known_at_run_time(fingerprint: Any, four_parts: Path) -> None:
     def placeholder(tf: Any) -> Any:
         return tf.data.TFRecordDataset(tf.compat.v1.placeholder(tf.string, [None]))
 
@@ -206,55 +191,58 @@ def test_names_only_known_at_run_time(module: Any, directory: Path) -> None:
         name = tf.compat.v1.get_variable("name", initializer="part-0", use_resource=True)
         return tf.data.TFRecordDataset(name)
 
-    unknown = initializable(module, placeholder)
+    unknown = initializable(fingerprint, placeholder)
     assert only(unknown)["files"] is None
-    assert only(initializable(module, joined))["files"] is None
-    assert only(initializable(module, variable))["files"] is None
-    assert only(initializable(module, both))["files"] == [None, {"path": "part-0", "bytes": 100}]
-    known = initializable(module, lambda tf: tf.data.TFRecordDataset(parts(2)))
-    assert module.differences(known, unknown)[0] == (
+    assert only(initializable(fingerprint, joined))["files"] is None
+    assert only(initializable(fingerprint, variable))["files"] is None
+    assert only(initializable(fingerprint, both))["files"] == [
+        None,
+        {"path": "part-0", "bytes": 100},
+    ]
+    known = initializable(fingerprint, lambda tf: tf.data.TFRecordDataset(parts(2)))
+    assert fingerprint.differences(known, unknown)[0] == (
         "the files were part-0, part-1, are (known only at run time)"
     )
-    assert module.differences(unknown, known)[0] == (
+    assert fingerprint.differences(unknown, known)[0] == (
         "the files were (known only at run time), are part-0, part-1"
     )
 
 
-def test_patterns(module: Any, directory: Path) -> None:
+def test_patterns(fingerprint: Any, four_parts: Path) -> None:
     def make(pattern: str, shuffle: bool = True) -> Make:
         return lambda tf: tf.data.Dataset.list_files(pattern, shuffle=shuffle).interleave(
             tf.data.TFRecordDataset
         )
 
-    before = initializable(module, make(f"{directory}/part-*"))
-    assert only(before)["patterns"] == [f"{directory}/part-*"]
+    before = initializable(fingerprint, make(f"{four_parts}/part-*"))
+    assert only(before)["patterns"] == [f"{four_parts}/part-*"]
     assert len(only(before)["files"]) == 4
-    assert module.differences(before, initializable(module, make(f"{directory}/*-*"))) == [
-        "the file pattern was part-*, is *-*"
-    ]
+    assert fingerprint.differences(
+        before, initializable(fingerprint, make(f"{four_parts}/*-*"))
+    ) == ["the file pattern was part-*, is *-*"]
     Path("part-4").touch()
-    assert module.differences(before, initializable(module, make(f"{directory}/part-*"))) == [
-        "1 more file: part-4"
-    ]
-    assert only(initializable(module, make("gs://bucket/*")))["files"] == []
+    assert fingerprint.differences(
+        before, initializable(fingerprint, make(f"{four_parts}/part-*"))
+    ) == ["1 more file: part-4"]
+    assert only(initializable(fingerprint, make("gs://bucket/*")))["files"] == []
 
 
-def test_a_directory_that_moved(module: Any, directory: Path) -> None:
+def test_a_directory_that_moved(fingerprint: Any, four_parts: Path) -> None:
     def make(place: str) -> Make:
         return lambda tf: tf.data.TFRecordDataset(parts(4, place)).batch(2)
 
-    before = initializable(module, make(str(directory)))
-    moved = directory / "moved"
+    before = initializable(fingerprint, make(str(four_parts)))
+    moved = four_parts / "moved"
     moved.mkdir()
     for name in parts(4):
         Path(name).rename(moved / name)
-    after = initializable(module, make(str(moved)))
+    after = initializable(fingerprint, make(str(moved)))
     assert only(after)["digest"] == only(before)["digest"]
-    assert module.differences(before, after) == []
+    assert fingerprint.differences(before, after) == []
     (moved / "part-2").unlink()
     with (moved / "part-0").open("ab") as file:
         file.write(bytes(20))
-    assert module.differences(before, initializable(module, make(str(moved)))) == [
+    assert fingerprint.differences(before, initializable(fingerprint, make(str(moved)))) == [
         "file part-0 had 100 bytes, has 120",
         "file part-2 had 300 bytes, is not there",
     ]
@@ -271,7 +259,7 @@ def files(*names: str, size: int | None = 10) -> dict[str, Any]:
     }
 
 
-def test_paths_that_partly_moved(module: Any) -> None:
+def test_paths_that_partly_moved(fingerprint: Any) -> None:
     from monolith_cli.training.pipelines.differences import differences
 
     days = files("/a/1/x", "/a/2/x")
@@ -285,40 +273,40 @@ def test_paths_that_partly_moved(module: Any) -> None:
     assert differences(files("x", size=None), files("x")) == []
 
 
-def test_long_lists_are_cut(module: Any) -> None:
+def test_long_lists_are_cut(fingerprint: Any) -> None:
     names = [f"/d/part-{i:05d}" for i in range(20_000)]
     others = [f"/d/other-{i:05d}" for i in range(20_000)]
     start = time.thread_time()
-    assert module.differences(files(*names[:10]), files(*names)) == [
+    assert fingerprint.differences(files(*names[:10]), files(*names)) == [
         "19990 more files: part-00010, part-00011, part-00012 and 19987 more"
     ]
-    assert module.differences(files(*names), files(*others)) == [
+    assert fingerprint.differences(files(*names), files(*others)) == [
         "file 1 was part-00000, is other-00000",
         "20000 files are gone: part-00000, part-00001, part-00002 and 19997 more",
         "20000 files are new: other-00000, other-00001, other-00002 and 19997 more",
     ]
-    assert module.differences(files(*names), files(*names, size=11))[-1] == (
+    assert fingerprint.differences(files(*names), files(*names, size=11))[-1] == (
         "19997 more files have other sizes"
     )
     assert time.thread_time() - start < 2
 
 
-def test_several_iterators(module: Any) -> None:
+def test_several_iterators(fingerprint: Any) -> None:
     tf = tensorflow()
 
     def make(sizes: list[int]) -> Any:
         with tf.Graph().as_default() as graph:
             for size in sizes:
                 tf.compat.v1.data.make_initializable_iterator(tf.data.Dataset.range(9).batch(size))
-            return module.fingerprint(graph.get_collection("iterators"))
+            return fingerprint.fingerprint(graph.get_collection("iterators"))
 
     assert list(make([1, 2])) == ["IteratorV2:0", "IteratorV2_1:0"]
-    assert module.differences(make([1, 2]), make([1, 3])) == [
+    assert fingerprint.differences(make([1, 2]), make([1, 3])) == [
         "IteratorV2_1:0: batch_size of BatchDatasetV2 was 2, is 3"
     ]
-    assert module.differences(make([1]), make([1, 2])) == ["iterator IteratorV2_1:0 is new"]
-    assert module.differences(make([1, 2]), make([1])) == ["iterator IteratorV2_1:0 is gone"]
-    assert module.fingerprint([]) == {}
+    assert fingerprint.differences(make([1]), make([1, 2])) == ["iterator IteratorV2_1:0 is new"]
+    assert fingerprint.differences(make([1, 2]), make([1])) == ["iterator IteratorV2_1:0 is gone"]
+    assert fingerprint.fingerprint([]) == {}
 
 
 JSON = st.recursive(
@@ -377,15 +365,17 @@ def test_any_json_can_be_compared(before: Any, after: Any) -> None:
     assert len(lines) <= 20
 
 
-def test_unusable_fingerprints(module: Any) -> None:
-    good = initializable(module, KINDS["range"][0])
+def test_unusable_fingerprints(fingerprint: Any) -> None:
+    good = initializable(fingerprint, KINDS["range"][0])
     newer = {"IteratorV2:0": {"version": 2, "elsewhere": []}}
-    assert module.differences(newer, good) == ["the saved fingerprint has version 2: not compared"]
+    assert fingerprint.differences(newer, good) == [
+        "the saved fingerprint has version 2: not compared"
+    ]
     for nothing in ("null", "[]", '"x"'):
-        assert module.differences(json.loads(nothing), good) == [
+        assert fingerprint.differences(json.loads(nothing), good) == [
             "the saved fingerprint is no fingerprint: nothing compared"
         ]
     for entry in (None, {}, {"version": 1}, {"version": 1, "nodes": [{"op": 3}]}):
-        assert module.differences({"IteratorV2:0": entry}, good) == [
+        assert fingerprint.differences({"IteratorV2:0": entry}, good) == [
             "the saved fingerprint is malformed: not compared"
         ]
