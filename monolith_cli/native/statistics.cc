@@ -115,6 +115,12 @@ struct Statistics::Field {
     begun = true;
     sums.shift = value;
   }
+  // With the first of some floats that is finite.
+  void begin(const uint8_t* p, size_t count, size_t stride) {
+    for (size_t i = 0; i < count && !begun; ++i, p += stride) {
+      if (size_bits(load<float>(p)) < kInfinityBits) begin(load<float>(p));
+    }
+  }
   void add_one(double value, size_t lane) {
     const double from = value - sums.shift;
     const double squared = from * from;
@@ -193,7 +199,8 @@ void Statistics::add(const Frame& frame, int64_t fid, const ValuePlaces& places)
     while (next < end && next->key == run->key) ++next;
     Field& field = group.field(at, run->key);
     RunFound now{RunFound::odd, 0};
-    if (next == run + 1 && run->end == 0 && field.begun) {
+    if (next == run + 1 && run->end == 0) {
+      if (!field.begun) field.begin(frame.data + run->at, run->count, RunKernels::stride(run->how));
       now = kernels_.add[run->how](frame.data + run->at, run->count, field.sums);
     }
     if (now.what == RunFound::odd) {
@@ -242,8 +249,8 @@ void Statistics::add_field(Field& field, const uint8_t* data, const ValuePlaces:
       continue;
     }
     const uint8_t* const p = data + run->at;
-    RunFound now{RunFound::odd, 0};
-    if (field.begun) now = kernels_.add[run->how](p, run->count, field.sums);
+    if (!field.begun) field.begin(p, run->count, RunKernels::stride(run->how));
+    RunFound now = kernels_.add[run->how](p, run->count, field.sums);
     if (now.what == RunFound::odd) {
       now = add_one_by_one(field, p, run->count, RunKernels::stride(run->how), row);
     }
@@ -279,7 +286,6 @@ RunFound Statistics::add_one_by_one(Field& field, const uint8_t* p, size_t count
         ++row.huge;
         row.largest = std::max(row.largest, std::abs(static_cast<double>(value)));
       }
-      field.begin(value);
       field.add_one(value, i % 4);
       float& min = field.sums.min[i % 8];
       float& max = field.sums.max[i % 8];
