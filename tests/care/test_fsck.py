@@ -90,6 +90,22 @@ def test_damage_that_the_format_shows_is_said_once(model: Path) -> None:
     assert js.told(js.judged(model), model) == {("truncated_data", A1)}
 
 
+def test_every_damaged_record_of_a_block_is_named(model: Path) -> None:
+    path = model / ASSETS / f"{MULTI}-00000-of-00002"
+    records = tf_support.read_records(path, snappy=True)
+    data = bytearray(ds.frame(*records))
+    places = [ds.frame_starts(records)[at] for at in (2, 5, 20)]
+    for start in places:
+        data[start + 14] ^= 0x5A
+    js.change(path, lambda _: ds.snappy_blocks(bytes(data)))
+    found = [each for each in js.judged(model, 200).findings if each.severity == "error"]
+    assert [(each.id, each.file, each.offset) for each in found] == 3 * [
+        ("bad_data_crc", str(path), 0)
+    ]
+    for each, start in zip(found, places, strict=True):
+        assert f"(uncompressed byte {start})" in each.message
+
+
 def test_checksums_that_the_manifest_has_are_compared(model: Path) -> None:
     js.judged(model, "all", record=True)
     js.make_old(model)

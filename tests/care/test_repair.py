@@ -233,6 +233,23 @@ def test_damage_of_shared_files(model: Path) -> None:
     assert (target / shard(MULTI, 1)).read_bytes() == other
 
 
+def test_each_table_of_a_shared_file_has_its_own_damage(model: Path) -> None:
+    whole = rs.tables_of(model)
+    path = model / shard(MULTI)
+    records = rs.read(path, snappy=True)
+    data = bytearray(ds.frame(*records))
+    places = ds.frame_starts(records)[999:1001]  # the last of one table, the first of the next
+    for start in places:
+        data[start + 14] ^= 0x5A
+    path.write_bytes(ds.snappy_blocks(bytes(data)))
+    done, target = repaired(model)
+    kept = rs.tables_of(target)
+    assert [(each.table, each.records) for each in done.left_out] == [("user", 1), ("item", 1)]
+    for each, start in zip(done.left_out, places, strict=True):
+        assert f"(uncompressed byte {start})" in each.what
+    assert sum(map(len, kept.values())) == sum(map(len, whole.values())) - 2
+
+
 def test_a_shared_file_that_was_cut(model: Path) -> None:
     whole = rs.tables_of(model)
     path = model / shard(MULTI, 1)

@@ -37,6 +37,7 @@ from monolith_cli.errors import (
     StepNotFoundError,
     UsageError,
 )
+from monolith_cli.kinds import RECORD_DAMAGE
 from monolith_cli.storage.location import join, name_of
 from monolith_cli.storage.store import store_of
 
@@ -428,7 +429,10 @@ def _distinct(findings: Sequence[Finding]) -> list[Finding]:
     for each in findings:
         if each.id == "manifest_differs" and each.file in named:
             continue
-        found.setdefault((each.id, each.file, each.offset, each.variable, each.table), each)
+        # In a SNAPPY block the offset is that of the block, and the message says which record.
+        record = each.message if each.id in RECORD_DAMAGE else None
+        key = (each.id, each.file, each.offset, each.variable, each.table, record)
+        found.setdefault(key, each)
     return list(found.values())
 
 

@@ -31,11 +31,13 @@ from monolith_cli.tables.multi_dump import MultiDump, read_contents
 from monolith_cli.tables.stream import ReadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from monolith_cli.care.repair.step import StepRepair
     from monolith_cli.checkpoint.assets import AssetsListing
+    from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.formats.wire import TableMeta
+    from monolith_cli.tables.stream import Extent
 
 __all__ = ["mend_tables"]
 
@@ -58,6 +60,37 @@ class _Dump:
             is_data = name.base == self.base
             self.total = max(self.total, name.total)
             (self.data if is_data else self.contents)[name.number] = path
+
+
+def _spans(tables: Sequence[TableMeta], extents: Sequence[Extent]) -> list[tuple[int, int | None]]:
+    """Between which positions of a file each table's entries lie; None for its end.
+
+    What is damaged is in no extent: a table goes from where those before it end to where those
+    behind it begin.
+    """
+    order = {table.table_name: at for at, table in enumerate(tables)}
+    places = [(order[each.table], each) for each in extents if each.table is not None]
+    return [
+        (
+            max((each.end for place, each in places if place < at), default=0),
+            min((each.start for place, each in places if place > at), default=None),
+        )
+        for at in range(len(tables))
+    ]
+
+
+def _take(damage: list[Skipped], span: tuple[int, int | None], lost: int) -> str | None:
+    """What the first damage between two positions is, where a table has lost so many records.
+
+    A damaged record is of one table, and so is taken out; what is not known to be a single one may
+    reach from one table into the next.
+    """
+    start, end = span
+    here = [each for each in damage if each.end > start and (end is None or each.position < end)]
+    for each in here[:lost]:
+        if each.one_record:
+            damage.remove(each)
+    return here[0].what if here else None
 
 
 class _Tables:
@@ -147,11 +180,13 @@ class _Tables:
                 kept += promised
                 continue
             before = written.contents[number]
+            spans = _spans(before, written.shard_extents(number).extents)
             after = keep_tables(written, number, metas[number])
-            what = mended.damage[0].what if mended.damage else "cut short at the end of a record"
-            for table in before:
+            damage = list(mended.damage)
+            for table, span in zip(before, spans, strict=True):
                 lost = table.num_entries - after[table.table_name]
                 if lost:
+                    what = _take(damage, span, lost) or "cut short at the end of a record"
                     self.repair.left_out(path, what, lost, table=table.table_name)
             self.repair.rewritten(path, metas[number])
             kept += sum(after.values())
