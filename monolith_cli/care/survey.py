@@ -28,7 +28,12 @@ from monolith_cli.checkpoint.names import (
     target_of_temporary,
 )
 from monolith_cli.checkpoint.steps import order_of_steps, recorded_checkpoints
-from monolith_cli.checkpoint.training_dir import checkpoint_here, is_training_dir, look_into
+from monolith_cli.checkpoint.training_dir import (
+    checkpoint_here,
+    is_training_dir,
+    look_by_names,
+    look_into,
+)
 from monolith_cli.errors import MissingShardError, MonolithError, PathNotFoundError
 from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
 from monolith_cli.storage.location import HERE, join, name_of, parent_of
@@ -180,6 +185,8 @@ class Survey(NamedTuple):
         The same of the model directory in it, if it has one.
     step_files
         What the names in the directory say that are of a step, by name; see `parse_step_file`.
+    problem
+        Why `checkpoint`, which is there, cannot be read: the steps are those that have an index.
     """
 
     directory: str
@@ -189,6 +196,7 @@ class Survey(NamedTuple):
     steps: Sequence[StepSurvey]
     dense_only: Survey | None
     step_files: Mapping[str, StepFile] = {}
+    problem: MonolithError | None = None
 
     @property
     def latest(self) -> StepSurvey | None:
@@ -201,13 +209,19 @@ class Survey(NamedTuple):
         return _leftovers(self)
 
 
-def survey(model_dir: ModelDir | AnyPath) -> Survey:
+def survey(model_dir: ModelDir | AnyPath, *, without_state: bool = False) -> Survey:
     """The steps of a model directory, all of them, and the state that each is in.
 
     One listing of the directory, and one of each assets directory. Of a step without a manifest the
     index of its dense variables is read.
 
     An export, or a single assets directory, has one step, `complete` or `incomplete`.
+
+    Parameters
+    ----------
+    without_state
+        Where `checkpoint` is there and cannot be read, go by the names of files: a step with an
+        index is `unlisted`, or, as it may have been committed, `incomplete`.
 
     Raises
     ------
@@ -221,13 +235,13 @@ def survey(model_dir: ModelDir | AnyPath) -> Survey:
     if model_dir.kind != "training":
         return _survey_of_one(model_dir)
     for _ in range(_LOOKS):
-        found = _survey_once(model_dir.directory)
+        found = _survey_once(model_dir.directory, without_state=without_state)
         if not _has_changed(found):
             break
-    return found._replace(dense_only=_dense_only(found))
+    return found._replace(dense_only=_dense_only(found, without_state=without_state))
 
 
-def _dense_only(found: Survey) -> Survey | None:
+def _dense_only(found: Survey, *, without_state: bool) -> Survey | None:
     if DENSE_ONLY not in found.items:
         return None
     path = join(found.directory, DENSE_ONLY)
@@ -236,7 +250,8 @@ def _dense_only(found: Survey) -> Survey | None:
             return None
     except PathNotFoundError:
         return None
-    return survey(ModelDir(path, "training"))._replace(dense_only=None)
+    inner = survey(ModelDir(path, "training"), without_state=without_state)
+    return inner._replace(dense_only=None)
 
 
 def _survey_of_one(model_dir: ModelDir) -> Survey:
@@ -254,8 +269,15 @@ def _survey_of_one(model_dir: ModelDir) -> Survey:
     return Survey(directory, model_dir.kind, None, {}, [step], None)
 
 
-def _survey_once(directory: str) -> Survey:
-    look = look_into(directory)
+def _survey_once(directory: str, *, without_state: bool) -> Survey:
+    problem = None
+    try:
+        look = look_into(directory)
+    except MonolithError as error:
+        if not without_state or error.path != join(directory, CHECKPOINT):
+            raise
+        problem = error
+        look = look_by_names(directory)
     here = _Place(directory, look.items)
     recorded = recorded_checkpoints(look.state, look.items) if look.state else []
     listed: dict[int, Recorded] = {}
@@ -265,7 +287,7 @@ def _survey_once(directory: str) -> Survey:
             listed.setdefault(each.step, each)
             if look.state and each.path == look.state.model_checkpoint_path:
                 latest = each.step
-    judge = _Judge(look, here, latest)
+    judge = _Judge(look, here, latest, is_state_lost=problem is not None)
     steps = {step: judge.judge(step, listed.get(step)) for step in here.saved(listed)}
     times = [(step, steps[step].time) for step in listed]
     others = {s: judge.time_in_order(found) for s, found in steps.items() if s not in listed}
@@ -273,7 +295,9 @@ def _survey_once(directory: str) -> Survey:
     ordered = [steps[step] for step in order]
     if look.offer.latest is not None and look.offer.latest.step is None:
         ordered.append(judge.judge_unnumbered(look.offer.latest))
-    return Survey(directory, "training", look.state, look.items, ordered, None, here.parsed)
+    return Survey(
+        directory, "training", look.state, look.items, ordered, None, here.parsed, problem
+    )
 
 
 class _Files(NamedTuple):
@@ -365,10 +389,13 @@ def _is_of_model(name: str, file: StepFile) -> bool:
 class _Judge:
     """Says of each step of a directory what state it is in."""
 
-    def __init__(self, look: Look, here: _Place, latest: int | None) -> None:
+    def __init__(
+        self, look: Look, here: _Place, latest: int | None, *, is_state_lost: bool = False
+    ) -> None:
         self.look = look
         self.here = here
         self.latest = latest
+        self.is_state_lost = is_state_lost
         prefix = look.offer.latest.prefix if look.offer.latest else None
         parts = parse_checkpoint_name(name_of(prefix)) if prefix else None
         self._base = parts.base if parts else MODEL_BASE
@@ -393,7 +420,7 @@ class _Judge:
         time = recorded.time if recorded else None
         if time is None and checkpoint is not None and checkpoint.prefix is not None:
             time = self._index_time(checkpoint.prefix)
-        return _step_survey(
+        found = _step_survey(
             step,
             files,
             checkpoint,
@@ -402,6 +429,9 @@ class _Judge:
             is_listed=recorded is not None,
             names=names,
         )
+        if self.is_state_lost and step in self.look.offer.by_step and files.missing:
+            return found._replace(state="incomplete")
+        return found
 
     def judge_unnumbered(self, checkpoint: Checkpoint) -> StepSurvey:
         """The latest, which has no number."""
@@ -631,6 +661,10 @@ def _has_changed(found: Survey) -> bool:
     try:
         state = read_checkpoint_state(join(found.directory, CHECKPOINT))
     except PathNotFoundError:
+        state = None
+    except MonolithError:
+        if found.problem is None:
+            return True
         state = None
     if state != found.state:
         return True

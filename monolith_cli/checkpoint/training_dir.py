@@ -55,6 +55,7 @@ __all__ = [
     "assets_checkpoint",
     "checkpoint_here",
     "is_training_dir",
+    "look_by_names",
     "look_into",
     "steps_hint",
     "training_offer",
@@ -160,6 +161,21 @@ def steps_hint(steps: Iterable[int]) -> str | None:
     return f"the steps are {'..., ' if len(steps) > _STEPS_SHOWN else ''}{shown}"
 
 
+def look_by_names(directory: str) -> Look:
+    """What there is in a directory whose `checkpoint` is there, and cannot be read.
+
+    Any step may have been committed, so every one with an index is offered, and the one with the
+    newest index is the latest.
+
+    Raises
+    ------
+    PathNotFoundError, NotReadableError
+        The directory is gone, or cannot be listed.
+    """
+    items = {item.name: item for item in store_of(directory).items(directory)}
+    return Look(None, items, _by_names(directory, items.keys(), is_state_lost=True))
+
+
 def _read_state(directory: str) -> CheckpointState | None:
     path = join(directory, CHECKPOINT)
     try:
@@ -256,10 +272,12 @@ def _tables_alone(directory: str, names: Collection[str], missing: str) -> Check
     return only
 
 
-def _by_names(directory: str, names: Collection[str]) -> Offer:
+def _by_names(directory: str, names: Collection[str], *, is_state_lost: bool = False) -> Offer:
     by_step: dict[int, Checkpoint] = {}
     # A save begins with `ckpt.inputs` and ends with `checkpoint`.
     begun = {step_of(name) for name in names if name.startswith(CKPT_INPUTS_PREFIX)}
+    if is_state_lost:
+        begun = set()
     bundles = {name: parts for name, parts in _bundles(names).items() if parts.step not in begun}
     times: dict[int, float] = {}
     for name in sorted(bundles, key=lambda name: (bundles[name].base != MODEL_BASE, name)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.care.findings import ERROR, SEVERITY, Finding, finding_of
+from monolith_cli.care.findings import ERROR, SEVERITY, Finding
 from monolith_cli.care.fsck.counts import check_names_counted
 from monolith_cli.care.fsck.dense import check_bundles
 from monolith_cli.care.fsck.directory import check_directory
@@ -33,7 +33,6 @@ from monolith_cli.errors import (
     MonolithError,
     NotReadableError,
     PathNotFoundError,
-    StateFileError,
     StepNotFoundError,
     UsageError,
 )
@@ -213,13 +212,7 @@ class _Check:
 
     def run(self) -> Judgement:
         """Make it."""
-        try:
-            found = survey_of(self.model_dir)
-        except StateFileError as error:
-            if error.path is None:
-                raise
-            self.findings.append(finding_of(error, "bad_state_file"))
-            return self._judgement()
+        found = survey_of(self.model_dir, without_state=True)
         places = [found, *([found.dense_only] if found.dense_only else [])]
         chosen = {id(place): self._choose(place) for place in places}
         if not self.options.quick:

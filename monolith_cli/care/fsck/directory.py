@@ -61,7 +61,7 @@ def check_directory(
     unread
         Gets what could not be read.
     """
-    yield from _without_checkpoint(survey)
+    yield from _without_checkpoint(survey, unread)
     for step in survey.steps:
         yield from _state(survey, step, unread)
     yield from _leftovers(survey)
@@ -84,8 +84,15 @@ def is_young(survey: Survey, names: Sequence[str], now: float | None = None) -> 
     return False
 
 
-def _without_checkpoint(survey: Survey) -> Iterator[Finding]:
-    """The directory of a job whose `checkpoint` is gone: it would start anew."""
+def _without_checkpoint(survey: Survey, unread: list[MonolithError]) -> Iterator[Finding]:
+    """The directory of a job whose `checkpoint` is damaged, or gone: it would start anew."""
+    if isinstance(survey.problem, NotReadableError):
+        unread.append(survey.problem)
+        return
+    if survey.problem is not None:
+        made = finding_of(survey.problem, "bad_state_file")
+        yield made._replace(suggest="restore it from a copy")
+        return
     is_of_job = MONOLITH_CHECKPOINT in survey.items or _manifests_in(survey)
     if survey.state is not None or not is_of_job:
         return
@@ -112,6 +119,8 @@ def _manifests_in(survey: Survey) -> bool:
 def _state(survey: Survey, step: StepSurvey, unread: list[MonolithError]) -> Iterator[Finding]:
     """A step that is listed and gone, or here and not listed."""
     if step.state == "unlisted":
+        if survey.problem is not None:
+            return  # nobody knows
         what = f"whole, and not listed in '{CHECKPOINT}'"
         file = join(survey.directory, step.names[0]) if step.names else None
         yield finding("unlisted_step", what, step=step.step, file=file)
@@ -189,7 +198,7 @@ def _exempt(survey: Survey, unread: list[MonolithError]) -> Iterator[Finding]:
     if survey.state is not None:
         listed = {each.name for each in recorded_checkpoints(survey.state, survey.items)}
     for recorded in exempt:
-        if name_of(recorded) in listed:
+        if survey.problem is not None or name_of(recorded) in listed:
             continue
         yield finding(
             "exempt_unlisted",
