@@ -114,4 +114,4 @@ def _end(judgement: Judgement, messages: Messages) -> None:
     """End with the worst of what was found, or could not be read."""
     from monolith_cli.commands.each_step import end_with
 
-    end_with([*judgement.unread, judgement.error()], messages)
+    end_with([*judgement.unread, *judgement.unrecorded, judgement.error()], messages)

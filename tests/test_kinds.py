@@ -58,6 +58,6 @@ def test_the_findings_of_the_docs_are_those_of_the_library() -> None:
     text = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
     section = text.split("## What `ckpt fsck` finds", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| (error|warning|note) \| .* \| (.*) \|$", section, re.MULTILINE)
-    told = {id: severity for severity, ids in rows for id in re.findall("`([a-z_]+)`", ids)}
+    told = {id: severity for severity, ids in rows for id in re.findall("`([a-z0-9_]+)`", ids)}
     assert told == SEVERITY
     assert list(told) == list(SEVERITY)

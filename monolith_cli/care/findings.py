@@ -13,7 +13,17 @@ from monolith_cli.kinds import RECORD_DAMAGE
 if TYPE_CHECKING:
     from monolith_cli.errors import MonolithError
 
-__all__ = ["ERROR", "NOTE", "SEVERITIES", "SEVERITY", "WARNING", "Finding", "finding", "finding_of"]
+__all__ = [
+    "ERROR",
+    "NOTE",
+    "SEVERITIES",
+    "SEVERITY",
+    "UNREAD",
+    "WARNING",
+    "Finding",
+    "finding",
+    "finding_of",
+]
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)
@@ -57,6 +67,8 @@ SEVERITY = {
             "override_stale",
             "dims_differ",
             "unstable_read",
+            "not_readable",
+            "v1_format",
         ),
         WARNING,
     ),
@@ -76,6 +88,9 @@ SEVERITY = {
     ),
 }
 """Every id that fsck gives, worst first, with its severity."""
+
+UNREAD = ("v1_format", "not_readable")
+"""The ids of what could not be looked at, so that nobody knows whether it is right."""
 
 _IDS = {"shard_mismatch": "shard_totals_differ", "too_few_records": "too_few_entries"}
 """The ids of errors whose kind is called otherwise."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from monolith_cli.reports.model import Omitted, Report, Section, Text, Title, Verdict
-from monolith_cli.reports.text import bytes_text, count_text
+from monolith_cli.reports.text import age_text, bytes_text, count_text
 
 if TYPE_CHECKING:
     from monolith_cli.care.findings import Finding
@@ -69,10 +69,20 @@ class FsckReport(Report):
 
     def _verdict(self) -> str:
         judgement = self.judgement
-        if judgement.depth == "full":
-            depth = f"every byte was read, {bytes_text(judgement.bytes_read)}"
-        else:
+        if judgement.depth != "full":
             depth = "quick: names, sizes, indexes and small files; the data was not read"
+            return f"{judgement.verdict} ({depth})"
+        ages = [each.checked_seconds_ago for each in judgement.steps]
+        known = sorted(age for age in ages if age is not None)
+        what = "all that can be read" if judgement.unread else "every byte"
+        depth = f"{what} was read, {bytes_text(judgement.bytes_read)}"
+        if known:
+            steps = count_text(len(known), "step")
+            if len(known) < len(ages):
+                steps = f"{len(known):,} of {len(ages):,} steps"
+            when = list(dict.fromkeys(map(age_text, (known[0], known[-1]))))
+            left_out = f"the data of {steps} was not read: checked {' to '.join(when)} ago"
+            depth = f"{left_out}; of the rest {depth}"
         return f"{judgement.verdict} ({depth})"
 
     def document(self) -> dict[str, object]:

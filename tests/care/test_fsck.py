@@ -169,47 +169,6 @@ def test_a_step_that_is_listed_and_gone(model: Path) -> None:
     assert js.judged(model, 300).verdict == "damaged"
 
 
-STATES = {
-    "garbage": b"zzz{",
-    "empty": b"",
-    "cut": b'model_checkpoint_path: "model.ckpt-300"\nall_model',
-}
-
-
-@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-@pytest.mark.parametrize("quick", [True, False])
-def test_steps_are_judged_without_what_lists_them(model: Path, state: bytes, quick: bool) -> None:
-    js.change(model / "checkpoint", lambda _: state)
-    js.remove([model / A1])
-    of_state, of_step = ("bad_state_file", "checkpoint"), ("missing_shard", A1)
-    judgement = js.judged(model, quick=quick)
-    assert notes(judgement, model) == {of_state, of_step}
-    assert [tuple(each) for each in judgement.steps] == [
-        (100, "sound"),
-        (200, "damaged"),
-        (300, "sound"),
-    ]
-    newest = js.judged(model, "latest", quick=quick)
-    assert ([each.step for each in newest.steps], notes(newest, model)) == ([300], {of_state})
-    one = js.judged(model, 200, quick=quick)
-    assert ([each.step for each in one.steps], notes(one, model)) == ([200], {of_state, of_step})
-
-
-def test_nothing_lists_the_steps_of_dense_variables_alone(model: Path) -> None:
-    tf_support.save_checkpoint(model / "dense_only", 200, js.VARIABLES)
-    (model / "dense_only" / "checkpoint").write_text("zzz{")
-    js.cut(model / A1, 0)
-    js.cut(model / "dense_only/model.ckpt-200.data-00000-of-00001", 10)
-    judgement = js.judged(model)
-    assert js.told(judgement, model) == {
-        ("manifest_differs", A1),
-        ("bad_state_file", "dense_only/checkpoint"),
-        ("short_bundle_file", "dense_only/model.ckpt-200.data-00000-of-00001"),
-    }
-    assert [each.step for each in judgement.steps] == [100, 200, 300]
-    assert not any("*.assets" in (each.suggest or "") for each in judgement.findings)
-
-
 def test_a_step_that_is_not_listed(model: Path) -> None:
     ds.write_checkpoint_state(model, [100, 300])
     js.make_old(model)
@@ -307,7 +266,14 @@ def test_a_checkpoint_in_the_old_format_is_not_judged(model: Path) -> None:
     js.make_old(model)
     judgement = js.judged(model)
     assert [error.kind for error in judgement.unread] == ["v1_format"]
-    assert judgement.verdict == "sound"
+    assert (only(judgement).id, only(judgement).step) == ("v1_format", 7)
+    assert judgement.verdict == "doubtful"
+    assert [(each.step, each.verdict) for each in judgement.steps] == [
+        (7, "doubtful"),
+        (100, "sound"),
+        (200, "sound"),
+        (300, "sound"),
+    ]
 
 
 def test_dense_variables_alone_are_a_directory_of_their_own(model: Path) -> None:

@@ -42,7 +42,9 @@ def test_damage_ends_with_4_and_its_id_as_the_kind(model: Path) -> None:
     assert done.code == 4
     assert done.document["verdict"] == "damaged"
     assert done.document["depth"] == "full"
-    assert done.document["steps"] == [{"step": 1000, "verdict": "damaged"}]
+    assert done.document["steps"] == [
+        {"step": 1000, "verdict": "damaged", "checked_seconds_ago": None}
+    ]
     found = {each["id"]: each for each in done.document["findings"]}
     assert found["bad_data_crc"]["file"] == str(shard)
     assert found["bad_data_crc"]["offset"] == 0
@@ -82,12 +84,40 @@ def test_what_is_recorded(model: Path) -> None:
     assert (model / "ckpt.checked-1000").exists()
     again = call("ckpt", "fsck", "--max-age", "7d", "--json", model)
     assert again.document["bytes_read"] < 20_000
+    (step,) = again.document["steps"]
+    assert 0 <= step["checked_seconds_ago"] < 600
+    text = call("ckpt", "fsck", "--max-age", "7d", model).out.splitlines()[-1]
+    assert text.startswith("sound (the data of 1 step was not read: checked ")
+    assert " ago; of the rest every byte was read, " in text
     assert call("ckpt", "fsck", "--quick", "--strict", model).code == 0  # with a manifest now
     (model / ASSETS / f"{A}-00001-of-00002").write_bytes(b"")
     assert call("ckpt", "fsck", "--max-age", "7d", model).code == 4
     done = call("ckpt", "fsck", "--re-record", model)
     assert done.code == 0
     assert f"Warning: step 1000: forgotten: that {ASSETS}/{A}-00001-of-00002 had" in done.err
+
+
+def test_what_cannot_be_looked_at_is_not_sound(model: Path) -> None:
+    index = model / "model.ckpt-1000.index"
+    index.unlink()
+    index.mkdir()
+    for options in ([], ["--quick"]):
+        done = call("ckpt", "fsck", "--json", *options, model)
+        assert (done.code, done.error["kind"]) == (3, "not_readable")
+        assert done.document["verdict"] == "doubtful"
+        assert [each["verdict"] for each in done.document["steps"]] == ["doubtful"]
+        found = [each for each in done.document["findings"] if each["id"] == "not_readable"]
+        assert [(each["severity"], each["step"], each["file"]) for each in found] == [
+            ("warning", 1000, str(index))
+        ]
+    done = call("ckpt", "fsck", "--ignore", "not_readable", model)
+    assert done.code == 3
+    assert done.out.splitlines()[-1].startswith("doubtful (all that can be read was read, ")
+    assert done.err.count("not readable") == 1
+    js.flip(model / ASSETS / f"{A}-00000-of-00002", 40)
+    both = call("ckpt", "fsck", "--json", model)
+    assert (both.code, both.error["kind"]) == (4, "bad_data_crc")
+    assert {"bad_data_crc", "not_readable"} <= {each["id"] for each in both.document["findings"]}
 
 
 def test_wrong_usage(model: Path) -> None:

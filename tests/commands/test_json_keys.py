@@ -227,6 +227,7 @@ def step_cases(root: Path) -> Iterator[Case]:
     (model / "model.ckpt-4_temp").mkdir()
     check(model, 3, CheckOptions(record=True))
     yield "ckpt ls", 0, [model]
+    yield "ckpt fsck", 0, ["--step", 3, "--max-age", "7d", model]
     yield "ckpt wait", 0, ["--step", 1, model]
     yield "ckpt history", 0, [model]
     (model / "ckpt.info-1").touch()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.care.findings import ERROR, SEVERITY, Finding
+from monolith_cli.care.findings import ERROR, SEVERITY, UNREAD, Finding, finding_of
 from monolith_cli.care.fsck.counts import check_names_counted
 from monolith_cli.care.fsck.dense import check_bundles
 from monolith_cli.care.fsck.directory import check_directory
@@ -21,6 +22,7 @@ from monolith_cli.care.fsck.judgement import (
     QUICK,
     Judgement,
     StepVerdict,
+    Unread,
     verdict_on,
     worst_first,
 )
@@ -123,8 +125,6 @@ def check(
         The directory is not there, or the only step was deleted meanwhile.
     NotReadableError
         The directory cannot be read.
-    WriteError
-        A record could not be written.
     """
     options = options or CheckOptions()
     for each in options.ignore:
@@ -203,7 +203,9 @@ class _Check:
         self.workers = workers
         self.progress = progress
         self.findings: list[Finding] = []
-        self.unread: list[MonolithError] = []
+        self.unread: list[Unread] = []
+        self.unrecorded: list[MonolithError] = []
+        self.record_ages: dict[int | None, float] = {}
         self.checked: list[int | None] = []
         self.left_out: list[int] = []
         self.recorded: list[Recorded] = []
@@ -254,7 +256,9 @@ class _Check:
         return self._reading
 
     def _judgement(self) -> Judgement:
-        findings = [each for each in self.findings if not self._is_ignored(each)]
+        unread = [_unread(each) for each in self.unread]
+        findings = [each for each in [*self.findings, *unread] if not self._is_ignored(each)]
+        half_read = {each.step for each in self.unread}
         by_step: dict[int | None, list[Finding]] = {step: [] for step in self.checked}
         for finding in findings:
             if finding.step in by_step:
@@ -263,14 +267,22 @@ class _Check:
         read = self._reading.bytes_read if self._reading else 0
         return Judgement(
             self.model_dir.path,
-            verdict_on(findings, strict=strict),
+            verdict_on(findings, strict=strict, is_read=not self.unread),
             QUICK if self.options.quick else FULL,
             self.bytes_read + read,
-            [StepVerdict(s, verdict_on(each, strict=strict)) for s, each in by_step.items()],
+            [
+                StepVerdict(
+                    step,
+                    verdict_on(each, strict=strict, is_read=step not in half_read),
+                    self.record_ages.get(step),
+                )
+                for step, each in by_step.items()
+            ],
             worst_first(findings),
-            self.unread,
+            [each.error for each in self.unread],
             self.left_out,
             self.recorded,
+            self.unrecorded,
         )
 
     def _is_ignored(self, finding: Finding) -> bool:
@@ -301,6 +313,7 @@ class _Place:
         self.survey = survey
         self.looks: dict[int | None, StepLook] = {}
         self.known: dict[tuple[str, ...], AssetsListing] = {}
+        self.spared: set[int | None] = set()
 
     def check(self, chosen: Sequence[StepSurvey]) -> None:
         """Check these steps, and what is of none."""
@@ -327,7 +340,7 @@ class _Place:
                 if isinstance(each, Finding):
                     self.owner.findings.append(each)
                 else:
-                    self.owner.unread.append(each)
+                    self.owner.unread.append(Unread(None, each))
 
     def _look_at(self, step: StepSurvey) -> StepLook:
         look = self.looks.get(step.step)
@@ -345,18 +358,25 @@ class _Place:
 
     def _step(self, look: StepLook, inputs: Inputs) -> list[Finding] | None:
         """What is wrong with a step; None if it was deleted meanwhile."""
+        found: list[Finding] = []
+        pins = None
         try:
             pins = self._pin(look)
-            findings = _distinct([*self._quick(look, inputs), *self._data(look), *look.problems])
-            if any(each.severity == ERROR for each in findings) and _is_gone(look):
-                return None
+            for each in chain(self._quick(look, inputs), self._data(look)):
+                found.append(each)
+        except MonolithError as error:
+            look.unread.append(error)
+        findings = _distinct([*found, *look.problems])
+        is_right = not look.unread and all(each.severity != ERROR for each in findings)
+        if not is_right and _is_gone(look):
+            return None
+        try:
             self._record(look, pins, findings)
         except MonolithError as error:
             if _is_gone(look):
                 return None
-            self.owner.unread.append(error)
-            return None
-        self.owner.unread += look.unread
+            self.owner.unrecorded.append(error)
+        self.owner.unread += [Unread(look.step, error) for error in look.unread]
         self.owner.bytes_read += look.bytes_read
         return findings
 
@@ -372,21 +392,28 @@ class _Place:
 
     def _data(self, look: StepLook) -> Iterator[Finding]:
         reading = self.owner.reading
-        if reading is None or self._has_record(look):
+        if reading is None:
+            return
+        age = self._record_age(look)
+        if age is not None:
+            self.spared.add(look.step)
+            self.owner.record_ages[look.step] = age
             return
         from monolith_cli.care.fsck.data import check_data
 
         yield from check_data(look, reading)
 
-    def _has_record(self, look: StepLook) -> bool:
+    def _record_age(self, look: StepLook) -> float | None:
+        """How old the record is, in seconds, that spares the reading of a step's data."""
         if self.options.max_age_seconds is None:
-            return False
+            return None
         from monolith_cli.care.fsck.record import fitting_record, has_all
 
         record = fitting_record(look.directory, look.step)
         if record is None or not has_all(record, look):
-            return False
-        return _is_younger(record.at, self.options.max_age_seconds)
+            return None
+        age = max(time.time() - record.at, 0.0)
+        return age if age < self.options.max_age_seconds else None
 
     def _pin(self, look: StepLook) -> list[CheckedFile] | None:
         """The files of a step that a record is wanted of."""
@@ -406,7 +433,7 @@ class _Place:
     ) -> None:
         if pins is None or look.unread or verdict_on(findings) == DAMAGED:
             return
-        if look.is_stale or self._has_record(look):
+        if look.is_stale or look.step in self.spared:
             return
         from monolith_cli.care.fsck.record import write_records
 
@@ -427,6 +454,12 @@ def _distinct(findings: Sequence[Finding]) -> list[Finding]:
         key = (each.id, each.file, each.offset, each.variable, each.table, record)
         found.setdefault(key, each)
     return list(found.values())
+
+
+def _unread(unread: Unread) -> Finding:
+    """What could not be looked at, as a finding."""
+    step, error = unread
+    return finding_of(error, error.kind if error.kind in UNREAD else "not_readable", step=step)
 
 
 def _is_gone(look: StepLook) -> bool:

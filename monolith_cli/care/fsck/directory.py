@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from monolith_cli.care.findings import finding, finding_of
+from monolith_cli.care.fsck.judgement import Unread
 from monolith_cli.checkpoint.inputs import input_prefix
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
@@ -48,7 +49,7 @@ def check_directory(
     looks: Mapping[int | None, StepLook],
     look_at: Callable[[StepSurvey], StepLook],
     inputs: Inputs,
-    unread: list[MonolithError],
+    unread: list[Unread],
 ) -> Iterator[Finding]:
     """Everything that no single step shows.
 
@@ -84,10 +85,10 @@ def is_young(survey: Survey, names: Sequence[str], now: float | None = None) -> 
     return False
 
 
-def _without_checkpoint(survey: Survey, unread: list[MonolithError]) -> Iterator[Finding]:
+def _without_checkpoint(survey: Survey, unread: list[Unread]) -> Iterator[Finding]:
     """The directory of a job whose `checkpoint` is damaged, or gone: it would start anew."""
     if isinstance(survey.problem, NotReadableError):
-        unread.append(survey.problem)
+        unread.append(Unread(None, survey.problem))
         return
     if survey.problem is not None:
         made = finding_of(survey.problem, "bad_state_file")
@@ -116,7 +117,7 @@ def _manifests_in(survey: Survey) -> bool:
     return any(name in survey.items for name in names)
 
 
-def _state(survey: Survey, step: StepSurvey, unread: list[MonolithError]) -> Iterator[Finding]:
+def _state(survey: Survey, step: StepSurvey, unread: list[Unread]) -> Iterator[Finding]:
     """A step that is listed and gone, or here and not listed."""
     if step.state == "unlisted":
         if survey.problem is not None:
@@ -139,7 +140,7 @@ def _state(survey: Survey, step: StepSurvey, unread: list[MonolithError]) -> Ite
     elif step.checkpoint is None and (old := _v1_file(step)):
         what = "a checkpoint in TensorFlow's V1 format, which is not read here"
         path = join(survey.directory, old)
-        unread.append(StepNotFoundError(what, path=path, kind="v1_format"))
+        unread.append(Unread(step.step, StepNotFoundError(what, path=path, kind="v1_format")))
     elif step.checkpoint is None:
         yield finding(
             "step_gone",
@@ -177,7 +178,7 @@ def _leftovers(survey: Survey) -> Iterator[Finding]:
             yield finding("leftover", what, step=file.step, file=join(survey.directory, name))
 
 
-def _exempt(survey: Survey, unread: list[MonolithError]) -> Iterator[Finding]:
+def _exempt(survey: Survey, unread: list[Unread]) -> Iterator[Finding]:
     """Steps that `monolith_checkpoint` exempts from deletion, and `checkpoint` does not list."""
     if MONOLITH_CHECKPOINT not in survey.items:
         return
@@ -192,7 +193,7 @@ def _exempt(survey: Survey, unread: list[MonolithError]) -> Iterator[Finding]:
     except PathNotFoundError:
         return
     except NotReadableError as error:
-        unread.append(error)
+        unread.append(Unread(None, error))
         return
     listed = set()
     if survey.state is not None:
@@ -209,7 +210,7 @@ def _exempt(survey: Survey, unread: list[MonolithError]) -> Iterator[Finding]:
         )
 
 
-def _override(survey: Survey, inputs: Inputs, unread: list[MonolithError]) -> Iterator[Finding]:
+def _override(survey: Survey, inputs: Inputs, unread: list[Unread]) -> Iterator[Finding]:
     """A rollback that asks for a step, or for a state of an input, that is not there."""
     if CKPT_OVERRIDE not in survey.items:
         return
@@ -226,7 +227,7 @@ def _override(survey: Survey, inputs: Inputs, unread: list[MonolithError]) -> It
     except PathNotFoundError:
         return
     except NotReadableError as error:
-        unread.append(error)
+        unread.append(Unread(None, error))
         return
     if override is not None:
         yield from _stale(survey, inputs, override)

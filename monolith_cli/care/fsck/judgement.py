@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.care.findings import ERROR, NOTE, SEVERITIES, WARNING, Finding
+from monolith_cli.care.findings import ERROR, NOTE, SEVERITIES, UNREAD, WARNING, Finding
 from monolith_cli.errors import CorruptionError, DifferentError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "SOUND",
     "Judgement",
     "StepVerdict",
+    "Unread",
     "verdict_on",
     "worst_first",
 ]
@@ -33,10 +34,27 @@ QUICK, FULL = "quick", "full"
 
 
 class StepVerdict(NamedTuple):
-    """A step, and what it was found to be; `step` is None where it has no number."""
+    """A step, and what it was found to be.
+
+    Attributes
+    ----------
+    step
+        None where it has no number.
+    checked_seconds_ago
+        How old the check record is because of which its data was not read; None where it was read,
+        and in a quick check.
+    """
 
     step: int | None
     verdict: str
+    checked_seconds_ago: float | None = None
+
+
+class Unread(NamedTuple):
+    """What could not be looked at, and of which step it is; None for what is of none, or of all."""
+
+    step: int | None
+    error: MonolithError
 
 
 class Judgement(NamedTuple):
@@ -47,7 +65,8 @@ class Judgement(NamedTuple):
     model_dir
         As it was given.
     verdict
-        `sound`, `doubtful` or `damaged`: the worst of all findings.
+        `sound`, `doubtful` or `damaged`: the worst of all findings. Not `sound` where something
+        could not be looked at.
     depth
         `quick` or `full`.
     bytes_read
@@ -57,11 +76,13 @@ class Judgement(NamedTuple):
     findings
         Worst first.
     unread
-        What could not be looked at, and so was not judged.
+        What could not be looked at, and so was not judged. Each is a finding too.
     left_out
         Steps that were deleted while they were checked.
     recorded
         Steps of which a manifest and a check record were written.
+    unrecorded
+        Why that was not done of others that it was wanted of.
     """
 
     model_dir: str
@@ -73,16 +94,21 @@ class Judgement(NamedTuple):
     unread: Sequence[MonolithError] = ()
     left_out: Sequence[int] = ()
     recorded: Sequence[Recorded] = ()
+    unrecorded: Sequence[MonolithError] = ()
 
     def error(self) -> MonolithError | None:
         """The worst finding as an error, which says how many others there are; None if sound.
 
-        A CorruptionError where something is damaged, else a DifferentError.
+        A CorruptionError where something is damaged, else a DifferentError. What could not be
+        looked at is left to `unread`; where there is such, notes are no error.
         """
         if self.verdict == SOUND:
             return None
-        worst = self.findings[0]
-        same = sum(each.severity == worst.severity for each in self.findings)
+        findings = [each for each in self.findings if each.id not in UNREAD]
+        if not findings or (self.unread and findings[0].severity == NOTE):
+            return None
+        worst = findings[0]
+        same = sum(each.severity == worst.severity for each in findings)
         what = worst.message
         if same > 1:
             what += f" (one of {same} {worst.severity}s)"
@@ -96,12 +122,18 @@ class Judgement(NamedTuple):
         )
 
 
-def verdict_on(findings: Iterable[Finding], *, strict: bool = False) -> str:
-    """The verdict that findings come to; with `strict` notes count as warnings do."""
+def verdict_on(findings: Iterable[Finding], *, strict: bool = False, is_read: bool = True) -> str:
+    """The verdict that findings come to; with `strict` notes count as warnings do.
+
+    Parameters
+    ----------
+    is_read
+        Whether all could be looked at: else nothing is sound.
+    """
     severities = {finding.severity for finding in findings}
     if ERROR in severities:
         return DAMAGED
-    if WARNING in severities or (strict and NOTE in severities):
+    if not is_read or WARNING in severities or (strict and NOTE in severities):
         return DOUBTFUL
     return SOUND
 

@@ -8,7 +8,8 @@ from monolith_cli.reports.keys.checkpoints import MODEL_DIR
 from monolith_cli.reports.keys.declare import NUMBER, OBJECTS, ONE, STRING, Key, Output
 
 VERDICT = (
-    '"sound" (nothing but notes), "doubtful" (warnings; with --strict notes, too) or "damaged"'
+    '"sound" (nothing but notes), "doubtful" (warnings, or something could not be read; with'
+    ' --strict notes, too) or "damaged"'
 )
 
 CKPT_FSCK = {
@@ -22,6 +23,11 @@ CKPT_FSCK = {
         keys={
             "step": Key(NUMBER, "The step.", null="where it has none"),
             "verdict": Key(STRING, "The same of the step."),
+            "checked_seconds_ago": Key(
+                NUMBER,
+                "The age of the check record because of which its data was not read.",
+                null="where it was read, and with --quick",
+            ),
         },
     ),
     "findings": Key(
