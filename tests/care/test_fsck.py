@@ -85,6 +85,17 @@ def test_a_shard_that_was_cut_between_two_records(model: Path) -> None:
     assert js.told(js.judged(model), model) == {("manifest_differs", A1)}
 
 
+def test_a_shard_that_is_gone_is_said_once(model: Path) -> None:
+    for name in (f"{MULTI}-00000-of-00002", f"{MULTI}.meta-00001-of-00002", f"{A}-00001-of-00002"):
+        (model / ASSETS / name).unlink()
+    told = sorted((f.id, js.below(f, model), f.table) for f in js.judged(model, 200).findings)
+    assert told == [
+        ("missing_shard", A1, A),
+        ("missing_shard", f"{ASSETS}/{MULTI}-00000-of-00002", MULTI),
+        ("missing_shard", f"{ASSETS}/{MULTI}.meta-00001-of-00002", MULTI),
+    ]
+
+
 def test_damage_that_the_format_shows_is_said_once(model: Path) -> None:
     js.cut(model / A1, (model / A1).stat().st_size - 1)
     assert js.told(js.judged(model), model) == {("truncated_data", A1)}
@@ -172,7 +183,8 @@ def test_a_step_that_is_listed_and_gone(model: Path) -> None:
 def test_a_step_that_is_not_listed(model: Path) -> None:
     ds.write_checkpoint_state(model, [100, 300])
     js.make_old(model)
-    assert [each.id for each in js.judged(model).findings] == ["unlisted_step"]
+    finding = only(js.judged(model))
+    assert (finding.id, finding.file) == ("unlisted_step", str(model / "model.ckpt-200.index"))
 
 
 def test_a_save_that_is_running(model: Path) -> None:
@@ -314,6 +326,65 @@ def test_a_state_file_that_names_what_is_gone(model: Path) -> None:
     without_states(model, 1, 300)
     told = js.told(js.judged(model, 200), model)
     assert told == {("input_missing", "checkpoint_input_worker_1")}
+
+
+def test_a_state_file_and_the_step_that_it_names_are_one_finding(model: Path) -> None:
+    without_states(model, 1, 300)
+    told = [(each.id, js.below(each, model)) for each in js.judged(model, 300).findings]
+    assert told == [("input_behind", "input_worker_1.ckpt-300.index")]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_states_that_only_the_manifest_names(model: Path, quick: bool) -> None:
+    js.remove(
+        [*model.glob("input_worker_*"), *model.glob("*_input_*"), *model.glob("ckpt.inputs-*")]
+    )
+    judgement = js.judged(model, 200, quick=quick)
+    assert {(f.id, f.severity, f.worker) for f in judgement.findings} == {
+        ("input_missing", "warning", 0),
+        ("input_missing", "warning", 1),
+    }
+
+
+def test_states_that_the_manifest_names_and_the_original_has_dropped(model: Path) -> None:
+    (model / "ckpt.inputs-100").unlink()
+    without_states(model, 1, 100)
+    assert {(f.id, f.severity) for f in js.judged(model, 100).findings} == {
+        ("input_missing", "note")
+    }
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_state_file_that_is_gone(model: Path, quick: bool) -> None:
+    (model / "checkpoint_input_worker_1").unlink()
+    finding = only(js.judged(model, 300, quick=quick))
+    assert (finding.id, finding.worker) == ("input_missing", 1)
+    assert finding.file == str(model / "checkpoint_input_worker_1")
+
+
+def test_a_first_state_is_saved_before_its_state_file(model: Path) -> None:
+    (model / "checkpoint_input_worker_1").unlink()
+    (model / "input_worker_1.ckpt-300.index").touch()
+    assert js.judged(model, 300).findings == []
+
+
+def test_a_state_that_is_cut_off_is_one_finding(model: Path) -> None:
+    name = "input_worker_1.ckpt-200.data-00000-of-00001"
+    js.cut(model / name, 3)
+    finding = only(js.judged(model, 200))
+    assert (finding.id, finding.file) == ("bad_input_state", str(model / name))
+
+
+def test_a_state_that_has_another_checksum_is_its_worker_s(model: Path) -> None:
+    js.judged(model, 200, record=True)
+    manifest = read_manifest(model / "ckpt.manifest-200")
+    files = [
+        file._replace(crc32c="00000000") if file.name.startswith("input_worker_1") else file
+        for file in manifest.files
+    ]
+    write_manifest(model / "ckpt.manifest-200", manifest._replace(files=tuple(files)))
+    found = js.judged(model, 200).findings
+    assert {(each.id, each.worker) for each in found} == {("manifest_differs", 1)}
 
 
 def test_a_job_without_inputs(tmp_path: Path) -> None:

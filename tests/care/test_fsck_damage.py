@@ -322,6 +322,9 @@ def test_damage_is_named_in_its_file(name: str, sound: Path, tmp_path: Path) -> 
     assert not judgement.unread
     error = any(each.severity == "error" for each in judgement.findings)
     assert judgement.verdict == ("damaged" if error else "doubtful")
+    assert [
+        each for each in judgement.findings if not each.suggest and each.severity != "note"
+    ] == []
     # A neighbour is not blamed.
     others = {each.verdict for each in judgement.steps if each.step in (100, 300)}
     assert others <= {"sound"}

@@ -336,11 +336,16 @@ class _Place:
             every = check_directory(self.survey, done, self._look_at, inputs, self.owner.unread)
             gone = set(self.owner.left_out)
             self.owner.findings += [each for each in every if each.step not in gone]
-            for each in check_state_files(self.survey, inputs):
-                if isinstance(each, Finding):
-                    self.owner.findings.append(each)
-                else:
-                    self.owner.unread.append(Unread(None, each))
+            self._state_files(inputs)
+
+    def _state_files(self, inputs: Inputs) -> None:
+        """What is wrong with workers' state files, and was not said of the step they name."""
+        gone = {(f.worker, f.step) for f in self.owner.findings if f.id in _NO_STATE}
+        for each in check_state_files(self.survey, inputs):
+            if not isinstance(each, Finding):
+                self.owner.unread.append(Unread(None, each))
+            elif each.step is None or (each.worker, each.step) not in gone:
+                self.owner.findings.append(each)
 
     def _look_at(self, step: StepSurvey) -> StepLook:
         look = self.looks.get(step.step)
@@ -442,17 +447,30 @@ class _Place:
         self.owner.recorded.append(recorded)
 
 
+_NO_STATE = ("input_missing", "input_behind")
+
+_ABOUT_FILES = ("missing_shard", "empty_shard", "too_few_entries")
+"""Of a file there is one of these at most, whatever table it is said to be of."""
+
+
 def _distinct(findings: Sequence[Finding]) -> list[Finding]:
-    """Each once; and what the manifest says of a file only where nothing else is said of it."""
+    """Each once; and what the manifest or its neighbours say of a file only where nothing else is
+    said of it."""
+    errors = {f.file for f in findings if f.severity == ERROR}
     named = {f.file for f in findings if f.severity == ERROR and f.id != "manifest_differs"}
     found: dict[tuple[object, ...], Finding] = {}
     for each in findings:
         if each.id == "manifest_differs" and each.file in named:
             continue
+        if each.id == "shard_uneven" and each.file in errors:
+            continue
+        table = None if each.id in _ABOUT_FILES else each.table
         # In a SNAPPY block the offset is that of the block, and the message says which record.
         record = each.message if each.id in RECORD_DAMAGE else None
-        key = (each.id, each.file, each.offset, each.variable, each.table, record)
-        found.setdefault(key, each)
+        key = (each.id, each.file, each.offset, each.variable, table, record)
+        known = found.setdefault(key, each)
+        if known.table is None and each.table is not None:
+            found[key] = known._replace(table=each.table)
     return list(found.values())
 
 

@@ -123,7 +123,8 @@ def _state(survey: Survey, step: StepSurvey, unread: list[Unread]) -> Iterator[F
         if survey.problem is not None:
             return  # nobody knows
         what = f"whole, and not listed in '{CHECKPOINT}'"
-        file = join(survey.directory, step.names[0]) if step.names else None
+        prefix = step.checkpoint.prefix if step.checkpoint else None
+        file = f"{prefix}{INDEX_SUFFIX}" if prefix else None
         yield finding("unlisted_step", what, step=step.step, file=file)
     elif step.state == "uncommitted":
         file = join(survey.directory, step.names[0]) if step.names else None
@@ -188,6 +189,7 @@ def _exempt(survey: Survey, unread: list[Unread]) -> Iterator[Finding]:
     try:
         exempt = read_monolith_checkpoint_state(path).exempt_model_checkpoint_paths
     except StateFileError as error:
+        error.hint = error.hint or "restore it from a copy: the training system will not start"
         yield finding_of(error, "bad_state_file")
         return
     except PathNotFoundError:

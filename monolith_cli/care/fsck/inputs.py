@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.findings import NOTE, Finding, finding, finding_of
+from monolith_cli.care.fsck.directory import is_young
+from monolith_cli.care.fsck.manifest import promised_workers
 from monolith_cli.checkpoint.input_order import newest_until
 from monolith_cli.checkpoint.inputs import input_prefix, list_inputs
 from monolith_cli.checkpoint.names import (
@@ -41,6 +43,7 @@ __all__ = [
 _STATE_FILE = re.compile(rf"{CHECKPOINT}_{INPUT_WORKER_PREFIX}([0-9]+)")
 _STARTS_OVER = "its input would start over: take a step that has its state"
 _RESTORE = "restore it from a copy, or take another step"
+_WRITE_AGAIN = "roll the input back, which writes it again"
 
 
 class Inputs(NamedTuple):
@@ -88,11 +91,13 @@ def check_inputs(look: StepLook, inputs: Inputs) -> Iterator[Finding]:
     if saved is not None:
         # A worker that the commit does not know is of another time of the job.
         workers &= set(named)
-    for worker in sorted(workers):
+    promised = promised_workers(look)
+    for worker in sorted(workers | promised):
         steps = inputs.steps.get(worker, ())
         if look.step in steps:
             continue
-        if worker in named and not _has_state(named[worker]) and worker not in inputs.steps:
+        is_known_without = worker in named and not _has_state(named[worker])
+        if is_known_without and worker not in inputs.steps and worker not in promised:
             continue
         yield _without_state(look, inputs, worker, steps)
 
@@ -137,7 +142,20 @@ def _without_state(look: StepLook, inputs: Inputs, worker: int, steps: Sequence[
 
 
 def check_state_files(survey: Survey, inputs: Inputs) -> Iterator[Finding | NotReadableError]:
-    """State files of workers that do not parse, or name as the latest what is not there."""
+    """State files that are gone, do not parse, or name as the latest what is not there."""
+    for worker in sorted(set(inputs.steps) - inputs.listed):
+        base = input_base(worker)
+        states = [f"{base}-{step}{INDEX_SUFFIX}" for step in inputs.steps[worker]]
+        if is_young(survey, states):
+            continue  # the first save comes before it
+        yield finding(
+            "input_missing",
+            f"missing, while states of worker {worker} are there: the training system would start"
+            " its input over",
+            worker=worker,
+            file=join(survey.directory, input_state_name(worker)),
+            suggest=_WRITE_AGAIN,
+        )
     for worker in sorted(inputs.listed):
         path = join(survey.directory, input_state_name(worker))
         try:
@@ -148,11 +166,12 @@ def check_state_files(survey: Survey, inputs: Inputs) -> Iterator[Finding | NotR
         except PathNotFoundError:
             continue
         except StateFileError as error:
+            error.hint = error.hint or _WRITE_AGAIN
             yield finding_of(error, "bad_state_file", worker=worker)
             continue
         if not recorded:
-            what, hint = "names no state", "roll the input back, which writes it again"
-            yield finding("bad_state_file", what, worker=worker, file=path, suggest=hint)
+            what = "names no state"
+            yield finding("bad_state_file", what, worker=worker, file=path, suggest=_WRITE_AGAIN)
             continue
         parts = parse_checkpoint_name(name_of(recorded))
         is_here = parts is not None and parts.step in inputs.steps.get(worker, ())
@@ -165,7 +184,7 @@ def check_state_files(survey: Survey, inputs: Inputs) -> Iterator[Finding | NotR
             step=parts.step if parts else None,
             worker=worker,
             file=path,
-            suggest="roll the input back, which writes it again, or restore the state",
+            suggest=f"{_WRITE_AGAIN}, or restore the state",
         )
 
 
@@ -194,6 +213,7 @@ def check_indexes(look: StepLook) -> Iterator[Finding]:
             size = look.item_size(name_of(path))
             if size >= end:
                 continue
+            look.short_states.add(path)
             what = f"cut off at {size} bytes: the states end at {end}"
             if name_of(path) not in look.survey.items:
                 what = "missing, while the index of the states is there"
@@ -275,6 +295,8 @@ def check_states(look: StepLook, reading: Reading) -> Iterator[Finding]:
     try:
         for worker, (_, errors) in zip(workers, reading.each(tasks, sizes), strict=True):
             for error in errors:
+                if error.path in look.short_states:
+                    continue  # said already
                 error.hint = error.hint or _RESTORE
                 yield finding_of(error, "bad_input_state", step=step, worker=worker)
     except NotReadableError as error:

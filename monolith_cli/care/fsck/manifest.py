@@ -10,11 +10,13 @@ from monolith_cli.checkpoint.names import (
     INDEX_SUFFIX,
     META_SUFFIX,
     ckpt_manifest_name,
+    input_base,
     parse_shard_name,
     parse_step_file,
 )
 from monolith_cli.errors import NotReadableError, PathNotFoundError
 from monolith_cli.storage.location import name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.fsck.reading import Reading
     from monolith_cli.care.fsck.step import StepLook
 
-__all__ = ["check_checksums", "check_manifest", "gone_tables"]
+__all__ = ["check_checksums", "check_manifest", "gone_tables", "promised_workers"]
 
 _RESTORE = "restore it, or take another step"
 
@@ -67,8 +69,7 @@ def check_manifest(look: StepLook) -> Iterator[Finding]:
 
 
 def _differs(look: StepLook, name: str, size: int | None, promised: int) -> Finding:
-    own = parse_step_file(name)
-    worker = own.worker if own and own.kind == "input" else None
+    worker = _worker(name)
     shard = parse_shard_name(name_of(name)) if "/" in name else None
     if size is not None:
         id, what = "manifest_differs", f"has {size} bytes, but {promised} in the manifest"
@@ -89,11 +90,23 @@ def _differs(look: StepLook, name: str, size: int | None, promised: int) -> Find
 
 
 def _is_input_gone(look: StepLook, name: str) -> bool:
-    """Whether it is of an iterator state of which the index is not there either."""
-    file = parse_step_file(name)
-    if file is None or file.kind != "input":
+    """Whether it is of a worker's iterator state of which the index is not there either."""
+    worker = _worker(name)
+    if worker is None or look.step is None or look.directory != look.survey.directory:
         return False
-    return f"{file.base}-{file.step}{INDEX_SUFFIX}" not in look.survey.items
+    return f"{input_base(worker)}-{look.step}{INDEX_SUFFIX}" not in look.survey.items
+
+
+def _worker(name: str) -> int | None:
+    """The worker whose iterator state a file of the manifest is of."""
+    file = parse_step_file(name)
+    return file.worker if file and file.kind == "input" else None
+
+
+def promised_workers(look: StepLook) -> set[int]:
+    """The workers of whose iterator states of this step the manifest names files."""
+    workers = map(_worker, look.promised)
+    return {worker for worker in workers if worker is not None}
 
 
 def gone_tables(look: StepLook) -> dict[str, str]:
@@ -125,11 +138,13 @@ def _size(look: StepLook, name: str) -> int | None:
         return look.sizes[name]
     if name in look.found.dense_files:
         return look.found.dense_files[name]
-    item = look.survey.items.get(name) if look.directory == look.survey.directory else None
-    if item is None:
+    is_here = look.directory == look.survey.directory
+    item = look.survey.items.get(name)
+    if is_here and item is None:
         return None
+    path = look.path(name)
     try:
-        status = item.status()
+        status = item.status() if is_here and item else store_of(path).status(path)
     except (PathNotFoundError, NotReadableError):
         return None
     return status.size if status.kind == "file" else None
@@ -164,6 +179,7 @@ def check_checksums(look: StepLook, reading: Reading) -> Iterator[Finding]:
             f"its checksum is {found[1]}, but {file.crc32c} in the manifest",
             step=look.step,
             table=_base(shard.base) if shard else None,
+            worker=_worker(name),
             file=look.path(name),
             suggest=_RESTORE,
         )

@@ -56,7 +56,7 @@ def _or_0(size: int | None) -> int:
 
 
 def _broken(look: StepLook, broken: BrokenSet) -> Iterator[Finding]:
-    table = broken.base if broken.kind in ("single", "filter") else None
+    table = broken.base if broken.kind != "server" else None
     yield finding_of(broken.error, step=look.step, table=table)
     if not isinstance(broken.error, MissingShardError):
         return

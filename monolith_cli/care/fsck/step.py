@@ -59,6 +59,8 @@ class StepLook:
         Of indexes and contents files that were read.
     entries
         Of each dump, by its base name, once they were counted.
+    short_states
+        The data files of iterator states that are gone or cut off.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class StepLook:
         self.unread: list[MonolithError] = []
         self.bytes_read = 0
         self.entries: dict[str, int] = {}
+        self.short_states: set[str] = set()
         self._ignore_manifest = ignore_manifest
         self._known = {} if known is None else known
 
