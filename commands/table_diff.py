@@ -11,6 +11,7 @@ import click
 from monolith_cli.commands import options, pair_options
 from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.each_step import end_with, number_of
+from monolith_cli.commands.types import ToleranceType
 
 if TYPE_CHECKING:
     from monolith_cli.care.conditions import Condition
@@ -46,14 +47,14 @@ if TYPE_CHECKING:
 )
 @options.option(
     "--atol",
-    type=click.FloatRange(min=0),
+    type=ToleranceType(),
     metavar="X",
-    help="Take entries for the same whose values all differ by X at most, and their time anyhow."
-    " Implies --values.",
+    help="Take entries for the same whose values all differ by X at most, and their time anyhow:"
+    " in all numbers, rows and conditions. Implies --values.",
 )
 @options.option(
     "--rtol",
-    type=click.FloatRange(min=0),
+    type=ToleranceType(),
     metavar="Y",
     help="The same, by Y times the older value at most; with --atol by the sum of both.",
 )

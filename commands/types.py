@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "SizeType",
     "SlotRangesType",
     "StepType",
+    "ToleranceType",
     "WordsType",
 ]
 
@@ -169,17 +171,40 @@ class SizeType(ParamType):
 
 
 class RateType(SizeType):
-    """A number of bytes in a second: `200MiB/s`, or `200MiB`."""
+    """A number of bytes in a second: `200MiB/s`, or `200MiB`; 64 KiB at least.
+
+    What is less would take for ever, and is most likely a number without its unit.
+    """
 
     name = "rate"
+    minimum = 1 << 16
 
     def __init__(self) -> None:
         super().__init__(maximum=1 << 50)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return super().convert(
-            value.removesuffix("/s") if isinstance(value, str) else value, param, ctx
-        )
+        if isinstance(value, str):
+            value = value.strip().removesuffix("/s")
+        rate = super().convert(value, param, ctx)
+        if rate < self.minimum:
+            unit = "" if not str(value).strip().isdecimal() else f"; is {value}MiB/s meant?"
+            self.fail(f"{value!r} is less than 64 KiB in a second{unit}", param, ctx)
+        return rate
+
+
+class ToleranceType(click.FloatRange):
+    """A number that differences may reach: finite, and 0 or more."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
 
 
 class DurationType(ParamType):

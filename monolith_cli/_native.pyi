@@ -350,10 +350,11 @@ class Changes:
     How far entries have moved, and a delta of them.
 
     Floats a and b are close if |a - b| <= absolute + relative * |a|. The `top` largest
-    moves are kept; with `delta` the records of one are made, of the table of a number.
+    moves are kept; with `rows` what differs by more than that; with `delta` the records
+    of one are made, of the table of a number.
     """
 
-    def __init__(self, absolute: float = 0.0, relative: float = 0.0, top: int = 0, delta: bool = False, table: int = 0) -> None: ...
+    def __init__(self, absolute: float = 0.0, relative: float = 0.0, top: int = 0, delta: bool = False, table: int = 0, fid_version: int = 2, rows: bool = False) -> None: ...
 
     def run(self, a: list[Parts], b: list[Parts], first: int, last: int) -> None:
         """
@@ -368,6 +369,14 @@ class Changes:
     @property
     def close(self) -> int:
         """Of these, those whose values are all close."""
+
+    @property
+    def close_slots(self, /) -> list[tuple[int, tuple[int, ...], int, int]]:
+        """What became of these, by slot, as `Join.slots`."""
+
+    @property
+    def rows(self) -> bytes:
+        """What is neither close nor of another time alone, as `Join.changes`."""
 
     @property
     def shapes(self) -> int:

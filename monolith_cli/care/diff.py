@@ -53,6 +53,6 @@ def difference_error(found: TablesDiff) -> DifferentError:
     """The error of tables that differ, where they should not."""
     which = [table.name for table in found.tables if table.differs]
     more = f" and {len(which) - 1} more" if len(which) > 1 else ""
-    differing = sum(table.differing for table in found.tables)
+    differing = found.fates.differing
     entries = "1 entry differs" if differing == 1 else f"{differing:,} entries differ"
     return DifferentError(f"{entries}, of table {which[0]}{more}")

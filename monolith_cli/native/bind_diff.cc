@@ -81,9 +81,13 @@ void run_changes(Changes& changes, const std::vector<const Parts*>& a,
   changes.run(a, b, first, last);
 }
 
-nb::list join_slots(const Join& join) {
+nb::bytes to_bytes(const std::vector<Change>& changes) {
+  return nb::bytes(changes.data(), changes.size() * sizeof(Change));
+}
+
+nb::list to_list(const std::vector<SlotFates>& slots) {
   nb::list out;
-  for (const SlotFates& slot : join.slots()) {
+  for (const SlotFates& slot : slots) {
     nb::list fates;
     for (int64_t count : slot.fates) fates.append(count);
     out.append(nb::make_tuple(slot.slot, nb::tuple(fates), slot.again_a, slot.again_b));
@@ -151,15 +155,12 @@ void bind_diff(nb::module_& m, nb::class_<Reader>& reader) {
       .def("run", &run_join, "a"_a, "b"_a, "first"_a, "last"_a,
            nb::sig("def run(self, a: list[Parts], b: list[Parts], first: int, last: int) -> None"),
            "Join the parts [first, last) of two tables, without the GIL.")
-      .def_prop_ro("slots", &join_slots,
+      .def_prop_ro("slots", [](const Join& join) { return to_list(join.slots()); },
                    nb::sig("def slots(self, /) -> list[tuple[int, tuple[int, ...], int, int]]"),
                    "Of each slot: its number; how many entries are the same, touched, of a changed\n"
                    "embedding, optimizer state, or both, added, removed; and on either side those\n"
                    "whose feature id has come before.")
-      .def_prop_ro("changes",
-                   [](const Join& join) {
-                     return nb::bytes(join.changes().data(), join.changes().size() * sizeof(Change));
-                   },
+      .def_prop_ro("changes", [](const Join& join) { return to_bytes(join.changes()); },
                    "Feature id, both times, fate and whether the feature id comes again: `<qqqBB6x`.")
       .def_prop_ro("sum_a", &Join::sum_a)
       .def_prop_ro("sum_b", &Join::sum_b);
@@ -167,10 +168,14 @@ void bind_diff(nb::module_& m, nb::class_<Reader>& reader) {
   nb::class_<Changes>(m, "Changes",
                       "How far entries have moved, and a delta of them.\n\n"
                       "Floats a and b are close if |a - b| <= absolute + relative * |a|. The `top` largest\n"
-                      "moves are kept; with `delta` the records of one are made, of the table of a number.")
+                      "moves are kept; with `rows` what differs by more than that; with `delta` the records\n"
+                      "of one are made, of the table of a number.")
       .def("__init__",
-           [](Changes* changes, double absolute, double relative, size_t top, bool delta, uint32_t table) {
+           [](Changes* changes, double absolute, double relative, size_t top, bool delta, uint32_t table,
+              int version, bool rows) {
              ChangeOptions options;
+             options.version = version_of(version);
+             options.rows = rows;
              options.absolute = absolute;
              options.relative = relative;
              options.top = top;
@@ -178,13 +183,20 @@ void bind_diff(nb::module_& m, nb::class_<Reader>& reader) {
              options.table = table;
              new (changes) Changes(options);
            },
-           "absolute"_a = 0.0, "relative"_a = 0.0, "top"_a = 0, "delta"_a = false, "table"_a = 0)
+           "absolute"_a = 0.0, "relative"_a = 0.0, "top"_a = 0, "delta"_a = false, "table"_a = 0,
+           "fid_version"_a = 2, "rows"_a = false)
       .def("run", &run_changes, "a"_a, "b"_a, "first"_a, "last"_a,
            nb::sig("def run(self, a: list[Parts], b: list[Parts], first: int, last: int) -> None"),
            "Go through the parts [first, last) of what `Reader.chosen` has found on both sides, without\n"
            "the GIL.")
       .def_ro("changed", &Changes::changed, "Pairs of entries whose values differ.")
       .def_ro("close", &Changes::close, "Of these, those whose values are all close.")
+      .def_prop_ro("close_slots",
+                   [](const Changes& changes) { return to_list(changes.close_slots.all()); },
+                   nb::sig("def close_slots(self, /) -> list[tuple[int, tuple[int, ...], int, int]]"),
+                   "What became of these, by slot, as `Join.slots`.")
+      .def_prop_ro("rows", [](const Changes& changes) { return to_bytes(changes.rows); },
+                   "What is neither close nor of another time alone, as `Join.changes`.")
       .def_ro("shapes", &Changes::shapes,
               "Of these, those that have not as many values, or other optimizers.")
       .def_ro("non_finite", &Changes::non_finite,

@@ -79,11 +79,15 @@ void Changes::run_part(const std::vector<const Parts*>& a, const std::vector<con
       (at->in_b ? rows_b : rows_a).push_back(row_of(*at->stored));
     }
     const bool was_there = !rows_a.empty();
+    const bool again = rows_a.size() > 1 || rows_b.size() > 1;
     bool differs = false;
     pair_entries(rows_a, rows_b, [&](Fate fate, const StoredRow* one, const StoredRow* other) {
       differs |= fate != Fate::same;
-      if (fate == Fate::embedding || fate == Fate::optimizer || fate == Fate::both) {
-        compare(*one->stored, *other->stored);
+      if (fate == Fate::same || fate == Fate::touched) return;
+      if (one != nullptr && other != nullptr && compare(*one->stored, *other->stored)) {
+        ++close_slots.of(one->fid).fates[static_cast<size_t>(fate)];
+      } else if (options_.rows) {
+        rows.push_back(change_of(fate, one, other, again));
       }
     });
     if (!differs || !options_.delta) continue;
@@ -110,7 +114,8 @@ Changes::StoredRow Changes::row_of(const Stored& stored) {
   return row;
 }
 
-void Changes::compare(const Stored& a, const Stored& b) {
+// Whether they are close.
+bool Changes::compare(const Stored& a, const Stored& b) {
   ++changed;
   one_.parse(a.data(), static_cast<size_t>(a.length));
   other_.parse(b.data(), static_cast<size_t>(b.length));
@@ -118,7 +123,7 @@ void Changes::compare(const Stored& a, const Stored& b) {
   gather(other_.embeddings, others_);
   if (values_.size() != others_.size()) {
     ++shapes;
-    return;
+    return false;
   }
   Move move{a.fid, 0, 0, 0};
   for (size_t i = 0; i < values_.size(); ++i) {
@@ -142,14 +147,14 @@ void Changes::compare(const Stored& a, const Stored& b) {
   const size_t states = static_cast<size_t>(one_.end() - one_.begin());
   if (states != static_cast<size_t>(other_.end() - other_.begin())) {
     ++shapes;
-    return;
+    return false;
   }
   for (size_t s = 0; s < states; ++s) {
     const OptimizerState& before = one_.begin()[s];
     const OptimizerState& after = other_.begin()[s];
     if (before.type != after.type) {
       ++shapes;
-      return;
+      return false;
     }
     for (uint32_t f = 0; before.type != 0 && f < optimizer_fields(before.type); ++f) {
       const FieldKind kind = kOptimizers[before.type].fields[f].kind;
@@ -158,12 +163,12 @@ void Changes::compare(const Stored& a, const Stored& b) {
         gather(after.floats[f], others_);
         if (values_.size() != others_.size()) {
           ++shapes;
-          return;
+          return false;
         }
         all_close = all_close && are_close(values_, others_, options_);
       } else if (before.set[f] != after.set[f]) {
         ++shapes;
-        return;
+        return false;
       } else if (before.set[f]) {
         all_close = all_close && (kind == FieldKind::scalar
                                       ? is_close(before.scalar[f], after.scalar[f], options_)
@@ -172,6 +177,7 @@ void Changes::compare(const Stored& a, const Stored& b) {
     }
   }
   if (all_close) ++close;
+  return all_close;
 }
 
 void Changes::keep(const Move& move) {

@@ -15,6 +15,7 @@ struct ChangeOptions {
   double absolute = 0;
   double relative = 0;
   size_t top = 0;         // so many of the largest moves are kept
+  bool rows = false;      // whether what differs by more is kept
   bool delta = false;     // whether the records of a delta are made
   uint32_t table = 0;     // the table's number in them
 };
@@ -37,7 +38,8 @@ enum class DeltaOp : uint8_t {
 // Goes through entries that were collected by fid, part by part.
 class Changes {
  public:
-  explicit Changes(const ChangeOptions& options) : options_(options) {}
+  explicit Changes(const ChangeOptions& options)
+      : close_slots(options.version), options_(options) {}
 
   void run(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t first,
            size_t last);
@@ -46,6 +48,8 @@ class Changes {
   // cannot be, because they have not as many values or other optimizers, and of how many the distance
   // is no finite number.
   int64_t changed = 0, close = 0, shapes = 0, non_finite = 0;
+  FatesBySlot close_slots;            // what became of those that are close
+  std::vector<Change> rows;           // what is neither close nor of another time alone
   double largest = 0;                 // difference of one value of an embedding
   std::vector<double> distance_sums;  // of each part that has some, in order
   std::vector<Move> moves;            // the largest distance first
@@ -64,7 +68,7 @@ class Changes {
 
   void run_part(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t part);
   StoredRow row_of(const Stored& stored);
-  void compare(const Stored& a, const Stored& b);
+  bool compare(const Stored& a, const Stored& b);
   void keep(const Move& move);
   void write(DeltaOp op, int64_t fid, const Stored* entry);
 

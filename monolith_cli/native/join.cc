@@ -1,6 +1,7 @@
 #include "join.h"
 
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 namespace monolith {
@@ -71,11 +72,11 @@ void Join::add_b(const Row* row) {
     cell.b_bits = reinterpret_cast<uintptr_t>(row);
     // Both rows are at hand now, and will not be later.
     if (counts_at_once_ && cell.a() != nullptr && !cell.again()) {
-      ++slot(row->fid).fates[static_cast<size_t>(fate_of(*cell.a(), *row))];
+      ++slots_.of(row->fid).fates[static_cast<size_t>(fate_of(*cell.a(), *row))];
     }
   } else if (!cell.again()) {
     if (counts_at_once_ && cell.a() != nullptr) {
-      --slot(row->fid).fates[static_cast<size_t>(fate_of(*cell.a(), *cell.b()))];
+      --slots_.of(row->fid).fates[static_cast<size_t>(fate_of(*cell.a(), *cell.b()))];
     }
     cell.a_bits |= 1;
     ++several_;
@@ -137,8 +138,8 @@ void Join::settle(const std::vector<const Parts*>& a, const std::vector<const Pa
 
 void Join::settle_again(std::vector<Row>& a, std::vector<Row>& b) {
   const int64_t fid = a.empty() ? b[0].fid : a[0].fid;
-  if (!a.empty()) slot(fid).again_a += static_cast<int64_t>(a.size()) - 1;
-  if (!b.empty()) slot(fid).again_b += static_cast<int64_t>(b.size()) - 1;
+  if (!a.empty()) slots_.of(fid).again_a += static_cast<int64_t>(a.size()) - 1;
+  if (!b.empty()) slots_.of(fid).again_b += static_cast<int64_t>(b.size()) - 1;
   pair_entries(a, b, [&](Fate fate, const Row* one, const Row* other) {
     note(fate, one, other, true);
   });
@@ -146,23 +147,12 @@ void Join::settle_again(std::vector<Row>& a, std::vector<Row>& b) {
 
 void Join::note(Fate fate, const Row* a, const Row* b, bool again) {
   const int64_t fid = a != nullptr ? a->fid : b->fid;
-  ++slot(fid).fates[static_cast<size_t>(fate)];
+  ++slots_.of(fid).fates[static_cast<size_t>(fate)];
   if (fate == Fate::same) return;
   if (bits_ != nullptr) bits_->add(fid);
   if (with_changes_) {
-    changes_.push_back({fid, a != nullptr ? a->time : 0, b != nullptr ? b->time : 0, fate, again, {}});
+    changes_.push_back(change_of(fate, a, b, again));
   }
-}
-
-SlotFates& Join::slot(int64_t fid) {
-  const uint32_t slot = slot_of(fid, version_);
-  uint16_t& index = index_[slot];
-  if (index == 0) {
-    slots_.emplace_back();
-    slots_.back().slot = slot;
-    index = static_cast<uint16_t>(slots_.size());
-  }
-  return slots_[index - 1];
 }
 
 }  // namespace monolith

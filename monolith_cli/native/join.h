@@ -1,7 +1,6 @@
 // The join of two tables' rows: what was added, removed, changed.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -11,41 +10,22 @@
 
 namespace monolith {
 
-// Numbers of entries of one slot: by fate, and on both sides those whose fid has come before.
-struct SlotFates {
-  uint32_t slot = 0;
-  std::array<int64_t, kFates> fates{};
-  int64_t again_a = 0;
-  int64_t again_b = 0;
-};
-
-// An entry that is not the same. The times are 0 where there is none.
-struct Change {
-  int64_t fid;
-  int64_t time_a;
-  int64_t time_b;
-  Fate fate;
-  uint8_t again;  // whether the fid is there several times
-  uint8_t unused[6];
-};
-
 class Join {
  public:
   // With `sums` it also makes the digests of both tables, with `bits` and `changes` it keeps the fids
   // of what is not the same, and all of that.
   Join(FidVersion version, bool sums, FidBits* bits, bool changes)
-      : version_(version),
-        with_sums_(sums),
+      : with_sums_(sums),
         bits_(bits),
         with_changes_(changes),
-        index_(kSlots),
+        slots_(version),
         counts_at_once_(bits == nullptr && !changes) {}
 
   // Joins the parts [first, last) of two tables. Changes come in order of hash.
   void run(const std::vector<const Parts*>& a, const std::vector<const Parts*>& b, size_t first,
            size_t last);
 
-  const std::vector<SlotFates>& slots() const { return slots_; }
+  const std::vector<SlotFates>& slots() const { return slots_.all(); }
   const std::vector<Change>& changes() const { return changes_; }
   uint64_t sum_a() const { return sum_a_; }
   uint64_t sum_b() const { return sum_b_; }
@@ -75,14 +55,11 @@ class Join {
               size_t last);
   void settle_again(std::vector<Row>& a, std::vector<Row>& b);
   void note(Fate fate, const Row* a, const Row* b, bool again);
-  SlotFates& slot(int64_t fid);
 
-  FidVersion version_;
   bool with_sums_;
   FidBits* bits_;
   bool with_changes_;
-  std::vector<uint16_t> index_;  // of each slot in slots_, plus one
-  std::vector<SlotFates> slots_;
+  FatesBySlot slots_;
   std::vector<Change> changes_;
   uint64_t sum_a_ = 0, sum_b_ = 0;
   bool counts_at_once_;  // as nothing but numbers is asked for

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <tuple>
 #include <vector>
 
 #include "digest.h"
+#include "entry.h"
 
 namespace monolith {
 
@@ -22,6 +24,53 @@ enum class Fate : uint8_t {
   removed,
 };
 constexpr size_t kFates = 7;
+
+// Numbers of entries of one slot: by fate, and on both sides those whose fid has come before.
+struct SlotFates {
+  uint32_t slot = 0;
+  std::array<int64_t, kFates> fates{};
+  int64_t again_a = 0;
+  int64_t again_b = 0;
+};
+
+// The same of all slots that have come, in that order.
+class FatesBySlot {
+ public:
+  explicit FatesBySlot(FidVersion version) : version_(version), index_(kSlots) {}
+
+  SlotFates& of(int64_t fid) {
+    const uint32_t slot = slot_of(fid, version_);
+    uint16_t& index = index_[slot];
+    if (index == 0) {
+      slots_.emplace_back();
+      slots_.back().slot = slot;
+      index = static_cast<uint16_t>(slots_.size());
+    }
+    return slots_[index - 1];
+  }
+  const std::vector<SlotFates>& all() const { return slots_; }
+
+ private:
+  FidVersion version_;
+  std::vector<uint16_t> index_;  // of each slot in slots_, plus one
+  std::vector<SlotFates> slots_;
+};
+
+// An entry that is not the same. The times are 0 where there is none.
+struct Change {
+  int64_t fid;
+  int64_t time_a;
+  int64_t time_b;
+  Fate fate;
+  uint8_t again;  // whether the fid is there several times
+  uint8_t unused[6];
+};
+
+template <class T>
+Change change_of(Fate fate, const T* a, const T* b, bool again) {
+  const int64_t fid = a != nullptr ? a->fid : b->fid;
+  return {fid, a != nullptr ? a->time : 0, b != nullptr ? b->time : 0, fate, again, {}};
+}
 
 inline Fate fate_of(const Row& a, const Row& b) {
   const bool embedding = a.embedding != b.embedding;

@@ -79,7 +79,17 @@ class TablesDiffReport(Report):
         return (
             f"{count_text(fates.added, 'entry', 'entries')} added, {fates.removed:,} removed,"
             f" {fates.changed:,} changed, {fates.touched:,} touched, {fates.same:,} the same"
+            f"{self._tolerated()}"
         )
+
+    def _tolerated(self) -> str:
+        """How many are the same because of a tolerance."""
+        tables = [table for table in self.found.tables if table.touched is not None]
+        if not tables:
+            return ""
+        close = sum(table.values.close for table in tables if table.values is not None)
+        touched = sum(table.touched or 0 for table in tables)
+        return f" ({close:,} of them within the tolerance, {touched:,} of another time alone)"
 
     def sections(self) -> Iterator[Section]:
         found = self.found
@@ -249,8 +259,11 @@ def _values_section(table: TableDiff, values: ValuesDiff) -> Iterator[Block]:
     yield Text(
         f"embeddings moved by {mean} on average (L2), one value by {values.largest:.6g} at most"
     )
-    if table.tolerant:
-        yield Text(f"{values.close:,} of {values.changed:,} changed entries are close")
+    if table.touched is not None:
+        yield Text(
+            f"{values.close:,} of {values.changed:,} entries with other values are within the"
+            " tolerance, and count as the same"
+        )
     if values.shapes:
         yield Text(f"{count_text(values.shapes, 'entry', 'entries')} of other dims or optimizers")
     if values.non_finite:

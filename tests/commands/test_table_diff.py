@@ -181,3 +181,36 @@ def test_values(tmp_path: Path) -> None:
     assert call(*line, "--exit-code", "--atol", 0.1).code == 1
     assert call(*line, "--exit-code", "--atol", 0.3).code == 0
     assert call(*line, "--exit-code", "--rtol", 0.04).code == 0
+
+
+def test_what_is_within_the_tolerance_is_the_same(model: Path) -> None:
+    line = ["table", "diff", model, "--table", "t"]
+    for tolerance, changed in ((0.4, 1), (0.5, 0)):
+        close = [*line, "--atol", tolerance]
+        document = call(*close, "--json").document
+        [table] = document["tables"]
+        for counts in (document, table):
+            assert [counts[key] for key in ("changed", "touched")] == [changed, 0]
+            assert counts["same"] == 4 - changed
+        assert sum(slot["changed"] for slot in document["slots"]) == changed
+        assert call(*close, "--fail-if", "changed gt 0").code == changed
+        assert call(*close, "--fail-if", "slot[*].changed gt 0").code == changed
+        done = call(*close, "--format", "jsonl")
+        changes = [json.loads(row)["change"] for row in done.out.splitlines()]
+        assert sorted(changes) == ["added", "added", *["embedding"] * changed, "removed"]
+        tolerated = f"({1 - changed} of them within the tolerance, 1 of another time alone)"
+        assert tolerated in done.err
+        assert tolerated in call(*close).out
+        assert "2 entries added, 1 removed" in done.err
+
+
+def test_a_delta_knows_no_tolerance(model: Path, tmp_path: Path) -> None:
+    for name, options in (("strict", []), ("close", ["--atol", 9])):
+        call("table", "diff", model, "--delta", tmp_path / name, *options)
+    assert (tmp_path / "strict").read_bytes() == (tmp_path / "close").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e999", "x"])
+@pytest.mark.parametrize("option", ["--atol", "--rtol"])
+def test_a_tolerance_is_a_finite_number(model: Path, option: str, text: str) -> None:
+    assert option in failed(call("table", "diff", model, option, text), 2)

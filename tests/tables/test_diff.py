@@ -20,7 +20,7 @@ from monolith_cli import messages
 from monolith_cli.errors import CorruptionError, PathNotFoundError, TableNotFoundError, UsageError
 from monolith_cli.reports.diff_rows import FATES
 from monolith_cli.tables.diff.compare import DiffOptions, TablesDiff, diff_tables
-from monolith_cli.tables.diff.joining import Fates
+from monolith_cli.tables.diff.joining import Fates, total
 from monolith_cli.tables.diff.values import ValueOptions
 
 LITTLE = DiffOptions(memory_bytes=16 << 20)
@@ -273,10 +273,44 @@ def test_values(tmp_path: Path) -> None:
     [table] = compare(tmp_path / "a", tmp_path / "b", near).tables
     close = sum(moved[fid] <= 0.3 for fid in range(1, 20))
     assert table.values is not None
-    assert (table.values.close, table.differing) == (close, 22 - close)
+    assert table.values.close == close
+    assert table.fates == Fates(same=50 - 22 + close, embedding=21 - close, optimizer=1)
+    assert table.fates.differing == 22 - close
     everything = LITTLE._replace(values=ValueOptions(absolute=2.0, tolerant=True))
     [table] = compare(tmp_path / "a", tmp_path / "b", everything).tables
-    assert table.differing == 2
+    assert table.fates.differing == 2
+
+
+@given(some_entries, some_entries)
+def test_what_is_close_is_the_same_everywhere(
+    tmp_path_factory: pytest.TempPathFactory, a: list[Any], b: list[Any]
+) -> None:
+    """Counts, slots and rows agree with each other, and with a comparison that forgives nothing."""
+    root = tmp_path_factory.mktemp("close")
+    for name, entries in (("a", a), ("b", b)):
+        ds.write_model_dir(root / name, singles={"t": [entry_of(*each) for each in entries]})
+    [strict] = compare(root / "a", root / "b").tables
+    for tolerance in (0.0, 1.0, 2.0):
+        rows: Counter[str] = Counter()
+
+        def take(_: str, changes: bytes, rows: Counter[str] = rows) -> None:
+            rows.update(FATES[fate] for *_, fate, _ in struct.iter_unpack("<qqqBB6x", changes))
+
+        asked = LITTLE._replace(values=ValueOptions(absolute=tolerance, tolerant=True))
+        found = compare(root / "a", root / "b", asked, on_changes=take)
+        [table] = found.tables
+        fates, values = table.fates, table.values
+        assert values is not None
+        assert total(table.slots.values()) == fates
+        assert rows == {name: n for name in FATES[1:] if (n := getattr(fates, name))}
+        assert fates.touched == 0
+        assert table.touched == strict.fates.touched
+        assert fates.changed == strict.fates.changed - values.close
+        assert fates.same == strict.fates.same + strict.fates.touched + values.close
+        assert (fates.added, fates.removed) == (strict.fates.added, strict.fates.removed)
+        assert (fates.again_a, fates.again_b) == (strict.fates.again_a, strict.fates.again_b)
+    assert fates.changed == 0  # no value is further apart than 2
+    shutil.rmtree(root)
 
 
 def test_damage_and_steps_that_vanish(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ MOVE = {
 
 VALUES = {
     "changed": Key(NUMBER, "Entries on both sides whose values differ."),
-    "close": Key(NUMBER, "Of these, those within --atol and --rtol."),
+    "close": Key(NUMBER, "Of these, those within --atol and --rtol. With these they are `same`."),
     "shapes": Key(NUMBER, "Of these, those with another number of values, or other optimizers."),
     "non_finite": Key(
         NUMBER, "Of these, those whose embeddings are no finite distance from each other."

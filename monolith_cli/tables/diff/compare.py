@@ -104,7 +104,8 @@ class TableDiff(NamedTuple):
     is_in_a, is_in_b
         Whether the sides have it.
     fates
-        Of all its entries.
+        Of all its entries. With a tolerance those that are close, and those whose time alone
+        differs, are the same.
     slots
         The same by slot, ascending.
     sum_a, sum_b
@@ -112,8 +113,8 @@ class TableDiff(NamedTuple):
         they were not asked for.
     values
         How the values of its entries differ; None if that was not asked for.
-    tolerant
-        Whether entries whose values are close, or whose time alone differs, count as the same.
+    touched
+        With a tolerance, how many of the same ones are of another time alone; None without.
     """
 
     name: str
@@ -124,20 +125,22 @@ class TableDiff(NamedTuple):
     sum_a: int | None = None
     sum_b: int | None = None
     values: ValuesDiff | None = None
-    tolerant: bool = False
-
-    @property
-    def differing(self) -> int:
-        """How many entries are not the same."""
-        fates = self.fates
-        if self.values is None or not self.tolerant:
-            return fates.differing
-        return fates.added + fates.removed + fates.changed - self.values.close
+    touched: int | None = None
 
     @property
     def differs(self) -> bool:
         """Whether anything does; a table that one side has not, too."""
-        return bool(self.differing) or self.is_in_a != self.is_in_b
+        return bool(self.fates.differing) or self.is_in_a != self.is_in_b
+
+    def tolerating(self, values: ValuesDiff) -> TableDiff:
+        """The same where what is close, or of another time alone, counts as the same."""
+        close = values.close_slots
+        slots = {
+            slot: each.tolerating(close.get(slot, Fates())) for slot, each in self.slots.items()
+        }
+        return self._replace(
+            fates=total(slots.values()), slots=slots, values=values, touched=self.fates.touched
+        )
 
 
 class TablesDiff(NamedTuple):
@@ -288,6 +291,7 @@ class Comparison:
     def _run(self) -> TablesDiff:
         options = self.options
         on_changes = self.on_changes
+        tolerant = options.values is not None and options.values.tolerant
         sides = two_sides(
             *self.checkpoints, options.patterns, self.reading, merge_servers=options.merge_servers
         )
@@ -310,7 +314,7 @@ class Comparison:
                     version_number(options.fid_version),
                     options.sums,
                     bits,
-                    None if on_changes is None else partial(on_changes, name),
+                    None if on_changes is None or tolerant else partial(on_changes, name),
                 ),
                 self.joiners,
                 options.memory_bytes // 4,
@@ -336,13 +340,18 @@ class Comparison:
         """The same with what the second pass tells of values."""
         self.scratch.clear()
         held = self._read(sides, streams, ChosenFold(bits, self.chosen))
+        version = version_number(self.options.fid_version)
         found = []
         for number, table in enumerate(tables):
             a, b = (side.take(table.name) for side in held)
-            values = diff_values(
-                a, b, number, options, self.joiners, self.options.memory_bytes // 4
+            rows = None
+            if options.tolerant and self.on_changes is not None:
+                rows = partial(self.on_changes, table.name)
+            asked = options._replace(fid_version=version, rows=rows)
+            values = diff_values(a, b, number, asked, self.joiners, self.options.memory_bytes // 4)
+            found.append(
+                table.tolerating(values) if options.tolerant else table._replace(values=values)
             )
-            found.append(table._replace(values=values, tolerant=options.tolerant))
         return found if self.wants_values else tables
 
     def _streams(self, sides: tuple[Side, Side]) -> list[EntryStream]:

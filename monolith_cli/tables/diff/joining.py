@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from monolith_cli.execution.workers import Workers
     from monolith_cli.tables.diff.held import Held
 
-__all__ = ["Fates", "JoinOptions", "TableJoin", "join_table", "total"]
+__all__ = ["Fates", "JoinOptions", "TableJoin", "add_slots", "join_table", "total"]
 
 
 class Fates(NamedTuple):
@@ -64,6 +64,16 @@ class Fates(NamedTuple):
     def entries_b(self) -> int:
         """How many there are on the other side."""
         return self.same + self.touched + self.changed + self.added
+
+    def tolerating(self, close: Fates) -> Fates:
+        """The same where those that are close, or whose time alone differs, count as the same."""
+        return self._replace(
+            same=self.same + self.touched + close.changed,
+            touched=0,
+            embedding=self.embedding - close.embedding,
+            optimizer=self.optimizer - close.optimizer,
+            both=self.both - close.both,
+        )
 
     def plus(self, other: Fates) -> Fates:
         """Both together."""
@@ -128,15 +138,22 @@ def join_table(
     sum_a = sum_b = 0
     with closing(workers.in_order(_tasks(a, b, options, workers.jobs, memory_bytes))) as done:
         for _, join in done:
-            for slot, fates, again_a, again_b in join.slots:
-                found = Fates(*fates)._replace(again_a=again_a, again_b=again_b)
-                slots[slot] = slots[slot].plus(found) if slot in slots else found
+            add_slots(slots, join.slots)
             sum_a += join.sum_a
             sum_b += join.sum_b
             if options.changes is not None and join.changes:
                 options.changes(join.changes)
     mask = (1 << 64) - 1
     return TableJoin(dict(sorted(slots.items())), sum_a & mask, sum_b & mask)
+
+
+def add_slots(
+    slots: dict[int, Fates], found: Iterable[tuple[int, tuple[int, ...], int, int]]
+) -> None:
+    """Add what became of entries, as `_native.Join.slots` has it."""
+    for slot, counts, again_a, again_b in found:
+        fates = Fates(*counts)._replace(again_a=again_a, again_b=again_b)
+        slots[slot] = slots[slot].plus(fates) if slot in slots else fates
 
 
 class _JoinTask(NamedTuple):

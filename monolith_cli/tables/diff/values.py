@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.tables.diff.held import load_all, shared_out
+from monolith_cli.tables.diff.joining import add_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from monolith_cli.execution.workers import Workers
     from monolith_cli.tables.diff.held import Held
+    from monolith_cli.tables.diff.joining import Fates
 
 __all__ = ["Move", "ValueOptions", "ValuesDiff", "bits_for", "diff_values"]
 
@@ -37,6 +39,11 @@ class ValueOptions(NamedTuple):
         Whether entries that are close count as the same.
     top
         How many of the largest moves of a table are kept.
+    fid_version
+        1 or 2: which bits of a fid are its slot.
+    rows
+        Called with what is neither close nor of another time alone, packed as
+        `_native.Join.changes`, in order of hash.
     delta
         Called with the framed records of a delta, and how many changes they are: table by table,
         in order of hash.
@@ -46,6 +53,8 @@ class ValueOptions(NamedTuple):
     relative: float = 0.0
     tolerant: bool = False
     top: int = 10
+    fid_version: int = 2
+    rows: Callable[[bytes], None] | None = None
     delta: Callable[[bytes, int], None] | None = None
 
 
@@ -87,6 +96,8 @@ class ValuesDiff(NamedTuple):
         Of the distances that their embeddings have moved, where these are finite; None without any.
     moves
         The largest distances, largest first.
+    close_slots
+        What became of those that are close, by slot.
     """
 
     changed: int
@@ -96,6 +107,7 @@ class ValuesDiff(NamedTuple):
     largest: float
     distance_mean: float | None
     moves: list[Move]
+    close_slots: dict[int, Fates]
 
 
 def bits_for(rows: int, memory_bytes: int) -> _native.FidBits:
@@ -125,6 +137,7 @@ def diff_values(
     largest = 0.0
     sums: list[float] = []
     moves: list[Move] = []
+    close_slots: dict[int, Fates] = {}
     with closing(
         workers.in_order(_tasks(a, b, table, options, workers.jobs, memory_bytes))
     ) as done:
@@ -136,13 +149,17 @@ def diff_values(
             largest = max(largest, found.largest)
             sums += found.distance_sums
             moves += (Move(*move) for move in found.moves)
+            add_slots(close_slots, found.close_slots)
+            if options.rows is not None and found.rows:
+                options.rows(found.rows)
             if options.delta is not None and found.delta:
                 options.delta(found.delta, found.delta_changes)
     moves.sort(key=lambda move: -move.distance)  # equal ones stay in order of hash
     finite = changed - shapes - non_finite
     # The sum is exact, so it does not depend on how the parts were shared out.
     mean = math.fsum(sums) / finite if finite > 0 else None
-    return ValuesDiff(changed, close, shapes, non_finite, largest, mean, moves[: options.top])
+    moves = moves[: options.top]
+    return ValuesDiff(changed, close, shapes, non_finite, largest, mean, moves, close_slots)
 
 
 class _ChangesTask(NamedTuple):
@@ -158,7 +175,13 @@ class _ChangesTask(NamedTuple):
     def run(self) -> _native.Changes:
         options = self.options
         changes = _native.Changes(
-            options.absolute, options.relative, options.top, options.delta is not None, self.table
+            options.absolute,
+            options.relative,
+            options.top,
+            options.delta is not None,
+            self.table,
+            options.fid_version,
+            options.rows is not None,
         )
         a, b = (load_all(side, self.first, self.last) for side in (self.a, self.b))
         changes.run(a, b, self.first, self.last)
