@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     "--limit-rate",
     type=RateType(),
     metavar="SIZE/s",
-    help="Read no more in a second, e.g. 200MiB/s.",
+    help="Read no more in a second, e.g. 200MiB/s; at least 64KiB/s.",
 )
 @options.jobs
 @options.json

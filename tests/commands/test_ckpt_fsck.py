@@ -126,6 +126,12 @@ def test_wrong_usage(model: Path) -> None:
     )
     failed(call("ckpt", "fsck", "--quick", "--record", model), 2)
     failed(call("ckpt", "fsck", "--limit-rate", "fast", model), 2)
+    assert "'5' is less than 64 KiB in a second; is 5MiB/s meant?" in failed(
+        call("ckpt", "fsck", "--limit-rate", 5, model), 2
+    )
+    assert "less than 64 KiB in a second" in failed(
+        call("ckpt", "fsck", "--limit-rate", "63KiB/s", model), 2
+    )
     failed(call("ckpt", "fsck", "--step", 5, model), 3)
     failed(call("ckpt", "fsck", model / "nowhere"), 3)
 

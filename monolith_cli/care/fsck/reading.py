@@ -19,6 +19,7 @@ __all__ = ["Reading"]
 T = TypeVar("T", bound="Task[Any]")
 
 _BURST_SECONDS = 0.25
+_NAP_SECONDS = 0.2
 
 
 class Reading:
@@ -61,12 +62,19 @@ class Reading:
     def took(self, size: int) -> None:
         """Count bytes that were read, and wait until more may be."""
         self.bytes_read += size
-        if self._progress:
-            self._progress(self.bytes_read, max(self.total, self.bytes_read))
         if self._rate is not None:
-            ahead = self.bytes_read / self._rate - (time.monotonic() - self._start)
-            if ahead > 0:
-                time.sleep(ahead)
+            # In short naps: progress goes on, and a signal need not wait.
+            while (ahead := self._seconds_ahead(self._rate)) > 0:
+                self._tell(self.bytes_read - int(ahead * self._rate))
+                time.sleep(min(ahead, _NAP_SECONDS))
+        self._tell(self.bytes_read)
+
+    def _seconds_ahead(self, rate: int) -> float:
+        return self.bytes_read / rate - (time.monotonic() - self._start)
+
+    def _tell(self, done: int) -> None:
+        if self._progress:
+            self._progress(done, max(self.total, self.bytes_read))
 
     def each(self, tasks: Sequence[T], sizes: Sequence[int]) -> Iterator[tuple[T, Any]]:
         """Tasks that read so many bytes, with what they return, in order."""
