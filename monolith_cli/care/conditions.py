@@ -6,6 +6,11 @@
 
 Without a scope the whole is meant. `change` is against what was before, with `%` relative to that.
 
+What is absent: a slot that is named, alone or in a range, and is not there has 0 entries;
+`slot[*]` are those that are there, now or before. A table that is there on one side alone has 0
+entries on the other; one that is on neither is not known, which is no pass. What is no count, such
+as a mean, is never 0 for being absent: it is left out.
+
 Who measures has a class with two methods, see `Measured`, and knows nothing of the grammar.
 """
 
@@ -54,6 +59,9 @@ NAMES = (
     *("norm_p50", "norm_p99", "norm_max", "age_p50", "added", "removed", "changed"),
 )
 """What a condition can be about. Not every command measures all of them."""
+
+_LAST_SLOT = 32767
+"""There are none beyond it, whichever version feature ids have."""
 
 SCOPES = ("table", "slot", "dense", "opt")
 
@@ -193,10 +201,12 @@ class Condition(NamedTuple):
         if self.scope == "":
             return [""]
         if self.scope == "slot":
+            there = {key for key in keys if isinstance(key, int)}
+            if self.pattern.strip() == "*":
+                return sorted(there)
             first, last = _slot_range(self.pattern) or (0, -1)
-            if first == last:
-                return [first]
-            return sorted(key for key in keys if isinstance(key, int) and first <= key <= last)
+            named = range(first, max(min(last, _LAST_SLOT), first) + 1)
+            return sorted({key for key in there if first <= key <= last}.union(named))
         keys = list(keys)
         # A name may look like a pattern, as `user[0]` does.
         if self.pattern in keys:

@@ -117,7 +117,12 @@ def test_what_is_no_condition(text: str, says: str) -> None:
         ("table[age_[[]1]].entries eq 1", ["table[age_[1]].entries"]),
         ("table[age_[1]].entries eq 1", ["table[age_[1]].entries"]),
         ("slot[1].entries gt 100", ["slot[1].entries"]),
-        ("slot[2-8].entries lt 10", ["slot[7].entries"]),
+        ("slot[7-7].entries lt 10", ["slot[7].entries"]),
+        ("slot[6-9].entries lt 5", ["slot[6].entries", "slot[8].entries", "slot[9].entries"]),
+        ("slot[*].entries lt 5", ["slot[9].entries"]),  # of those that are there
+        ("slot[2-2].entries lt 10", []),
+        ("slot[99999-100000].entries lt 5", ["slot[99999].entries"]),  # beyond all slots
+        ("change(slot[6-9].entries) lt 0", ["slot[8].entries"]),
         ("slot[4].entries lt 1", ["slot[4].entries"]),  # a slot without entries has none
         ("change(slot[*].entries) gt 20%", ["slot[1].entries", "slot[7].entries"]),
         ("change(slot[*].entries) lt -20%", ["slot[2].entries", "slot[8].entries"]),
@@ -132,6 +137,16 @@ def test_what_is_no_condition(text: str, says: str) -> None:
 )
 def test_what_holds(text: str, what: list[str]) -> None:
     assert held(text) == what
+
+
+def test_a_slot_alone_and_in_ranges_is_read_alike() -> None:
+    """What holds of single slots holds of a range of them, there or not."""
+    for metric in ("{}.entries", "change({}.entries)"):
+        for test in ("lt 5", "lt 0", "eq 0", "ge 4", "gt 100", "ne 0"):
+            alone = [
+                each for n in range(11) for each in held(metric.format(f"slot[{n}]") + f" {test}")
+            ]
+            assert held(metric.format("slot[0-10]") + f" {test}") == alone
 
 
 def test_what_held_is_told() -> None:
