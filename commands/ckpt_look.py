@@ -261,8 +261,10 @@ def history(
     a shell wants quoted). METRIC is 'entries', which stands for all of them; 'slot[N].entries',
     'slot[A-B].entries' or 'slot[*].entries'; or 'table[GLOB].entries'. 'change(METRIC)' is how many
     more that is than at the step before, or with 'NUMBER%' how many percent more: what came from
-    nothing is infinitely more. Of several slots or tables one is enough. Conditions are about the
-    latest step, and see also what --slot and --table do not show.
+    nothing is infinitely more. Of several slots or tables one is enough. A slot that is named,
+    alone or in a range, and is not there has 0 entries; 'slot[*]' are those that are there. A table
+    that is not there is an error. Conditions are about the latest step that 'checkpoint' names, as
+    are the numbers that are shown, and see also what --slot and --table do not show.
     """
     from monolith_cli.care.conditions import check_all, errors_of
     from monolith_cli.care.history import read_history

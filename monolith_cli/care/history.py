@@ -75,11 +75,20 @@ class History(NamedTuple):
         The step that `checkpoint` names as the latest; None without one.
     problems
         Files that could not be read.
+    later
+        The counted steps that come after the latest: those of a run that went further and is no
+        more, or was not committed. Conditions are not about them.
     """
 
     steps: Sequence[Counted]
     latest: int | None
     problems: Sequence[MonolithError]
+    later: Sequence[int] = ()
+
+    @property
+    def counted(self) -> list[Counted]:
+        """The steps that were counted, up to the latest."""
+        return [step for step in self.steps if step.is_counted and step.step not in self.later]
 
     def measured(self, scope: str, name: str) -> Values | None:
         """Entries at the latest step: of the whole, by `slot`, or by `table`.
@@ -192,6 +201,8 @@ def read_history(model_dir: AnyPath, *, merge_servers: bool = False) -> History:
     steps: list[Counted] = []
     problems: list[MonolithError] = []
     for step in order:
+        if step not in infos:
+            continue
         item = look.items[infos[step]]
         try:
             data = store_of(item.location).read(item.location)
@@ -202,13 +213,16 @@ def read_history(model_dir: AnyPath, *, merge_servers: bool = False) -> History:
             problems.append(error)
             continue
         steps.append(Counted(step, times.get(step), *info, is_counted=bool(data.strip())))
-    return History(_merged(steps) if merge_servers else steps, latest, problems)
+    there = [step.step for step in steps]
+    behind = order[order.index(latest) + 1 :] if latest in order else []
+    later = [step for step in behind if step in there]
+    return History(_merged(steps) if merge_servers else steps, latest, problems, later)
 
 
 def _order(
     look: Look, infos: Mapping[int, str]
 ) -> tuple[list[int], dict[int, float | None], int | None]:
-    """The counted steps, oldest first, their times, and the latest step."""
+    """The steps that are listed or counted, oldest first, their times, and the latest one."""
     listed: dict[int, float | None] = {}
     latest = None
     for each in recorded_checkpoints(look.state, look.items) if look.state else []:
@@ -230,7 +244,7 @@ def _order(
         time = index_time(offered.prefix) if offered is not None and offered.prefix else None
         unlisted[step] = _written_at(look, name) if time is None else time
     order = order_of_steps(list(listed.items()), unlisted, latest if look.state else None)
-    return [step for step in order if step in infos], {**listed, **unlisted}, latest
+    return order, {**listed, **unlisted}, latest
 
 
 def _written_at(look: Look, name: str) -> float:

@@ -62,15 +62,28 @@ class HistoryReport(Report):
         self.checked = checked
 
     def sections(self) -> Iterator[Section]:
-        counted = [step for step in self.history.steps if step.is_counted]
-        yield [Title(self.model_dir), Text(_span(self.history, counted))]
+        counted = self.history.counted
+        yield [Title(self.model_dir), Text(_span(self.history, counted)), *self._remarks(counted)]
         if counted:
             points = _evenly(counted, _POINTS)
             yield [_table("", {"all": [step.entries or 0 for step in points]}, counted, _total)]
             yield from self._counts("slot", _slots, counted, points)
             yield from self._counts("table", _features, counted, points)
         if self.checked:
-            yield list(condition_blocks(self.checked))
+            yield [*_judged(counted), *condition_blocks(self.checked)]
+
+    def _remarks(self, counted: Sequence[Counted]) -> Iterator[Block]:
+        """Where what is shown is not of the newest file, or not of the latest step."""
+        latest, later = self.history.latest, self.history.later
+        if later:
+            which = count_text(len(later), "count") + f" of {_steps_text(later)}"
+            yield Text(
+                f"not shown: {which}, which 'checkpoint' has behind step {latest} or not at all"
+            )
+        if latest is not None and counted and counted[-1].step != latest:
+            yield Text(
+                f"step {latest}, the latest, was not counted: the last is {counted[-1].step}"
+            )
 
     def _counts(
         self,
@@ -104,6 +117,7 @@ class HistoryReport(Report):
                 }
                 for step in self.history.steps
             ],
+            "latest": self.history.latest,
             "conditions": condition_documents(self.checked),
         }
 
@@ -112,10 +126,22 @@ def _span(history: History, counted: Sequence[Counted]) -> str:
     if not counted:
         return "no step was counted"
     first, last = counted[0].step, counted[-1].step
-    which = f"step {last}" if first == last else f"steps {first} to {last}"
+    which = _steps_text([first, last])
     text = f"{count_text(len(counted), 'count')}, of {which}"
-    empty = len(history.steps) - len(counted)
+    empty = sum(not step.is_counted for step in history.steps)
     return f"{text}; {count_text(empty, 'step was', 'steps were')} not counted" if empty else text
+
+
+def _steps_text(steps: Sequence[int]) -> str:
+    first, last = steps[0], steps[-1]
+    return f"step {last}" if first == last else f"steps {first} to {last}"
+
+
+def _judged(counted: Sequence[Counted]) -> Iterator[Block]:
+    """Which steps conditions are about."""
+    if counted:
+        changes = f", and what changed since step {counted[-2].step}" if len(counted) > 1 else ""
+        yield Text(f"of step {counted[-1].step}{changes}:")
 
 
 def _table(

@@ -187,7 +187,7 @@ def _of(step: int | None) -> str:
 
 def _growth(history: History) -> Iterator[Block]:
     """The entries of every step that was counted, with bars."""
-    counted = [step for step in history.steps if step.is_counted][-_STEPS:]
+    counted = history.counted[-_STEPS:]
     if not counted:
         return
     columns = (

@@ -131,6 +131,21 @@ def test_the_latest_is_what_checkpoint_names(model: Path) -> None:
     assert holds(read_history(model), "change(slot[1].entries) eq 10")
 
 
+def test_what_comes_after_the_latest_is_told_apart(model: Path) -> None:
+    assert read_history(model).later == []
+    count(model, 99, {1: 7})
+    found = read_history(model)
+    assert steps(found) == [10, 20, 30, 40, 50, 99]
+    assert found.later == [99]
+    assert [step.step for step in found.counted] == [10, 20, 30, 40, 50]
+    (model / "ckpt.info-50").unlink()
+    found = read_history(model)
+    assert found.later == [99]
+    assert [step.step for step in found.counted] == [10, 20, 30, 40]
+    commit(model, 40, 50, latest=40)
+    assert read_history(model).later == [99]
+
+
 def test_a_damaged_file_does_not_hide_the_others(model: Path) -> None:
     (model / "ckpt.info-20").write_text("slot_counts { key: x }")
     (model / "ckpt.info-30").unlink()

@@ -269,6 +269,30 @@ def test_history_fails_if(counted: Path) -> None:
     assert done.out.endswith("\nentries lt 98: does not hold\n")
 
 
+def test_history_shows_what_conditions_are_about(counted: Path) -> None:
+    """The file of a step that is no more is not taken for the latest, newest though it is."""
+    write_ckpt_info(counted / "ckpt.info-99", CkptInfo({1: 7}, {}))
+    done = call("ckpt", "history", "--fail-if", "entries lt 10", counted)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[1:5] == [
+        "3 counts, of steps 10 to 30",
+        "not shown: 1 count of step 99, which 'checkpoint' has behind step 30 or not at all",
+        "",
+        "     entries  last change  since the first",
+    ]
+    assert lines[-2:] == [
+        "of step 30, and what changed since step 20:",
+        "entries lt 10: does not hold",
+    ]
+    document = call("ckpt", "history", "--json", counted).document
+    assert [step["step"] for step in document["steps"]] == [10, 20, 30, 99]
+    assert document["latest"] == 30
+    (counted / "ckpt.info-30").unlink()
+    said = "step 30, the latest, was not counted: the last is 20"
+    assert said in call("ckpt", "history", counted).out.splitlines()
+
+
 def test_history_fails_with_3_where_something_is_not_known(counted: Path) -> None:
     conditions = ("--fail-if", "nan gt 0", "--fail-if", "entries eq 98")
     done = call("ckpt", "history", "--json", *conditions, counted)

@@ -240,6 +240,9 @@ def step_cases(root: Path) -> Iterator[Case]:
     write_checkpoint_state(model, [1, 9])
     (model / "ckpt.info-9").touch()
     yield "ckpt history", 0, [model]
+    (root / "counts alone").mkdir()
+    (root / "counts alone" / "ckpt.info-9").touch()
+    yield "ckpt history", 0, [root / "counts alone"]
 
 
 def diff_cases(root: Path) -> Iterator[Case]:

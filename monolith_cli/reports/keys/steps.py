@@ -109,6 +109,11 @@ HISTORY = {
             "feature_counts": Key(MAP, "Entries of multi tables by table."),
         },
     ),
+    "latest": Key(
+        NUMBER,
+        "The latest step: conditions are about it, and not about steps behind it.",
+        null="if 'checkpoint' is not there",
+    ),
     "conditions": CONDITIONS,
 }
 
