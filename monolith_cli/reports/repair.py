@@ -60,8 +60,17 @@ class RepairReport(Report):
             yield self._bits()
         if done.left_out:
             yield self._left_out()
-        whole = "whole: all bits put back" if done.bits else "whole: nothing was damaged"
-        yield [Verdict(whole if done.is_whole else self.losses(), good=done.is_whole)]
+        if done.anew:
+            rows = [(each.file, each.what) for each in done.anew]
+            yield [Table((Column("made anew", NAME), Column("why", NAME)), rows)]
+        yield [Verdict(self._whole() if done.is_whole else self.losses(), good=done.is_whole)]
+
+    def _whole(self) -> str:
+        done = self.repaired
+        bits = "all bits put back" if done.bits else ""
+        anew = f"{count_text(len(done.anew), 'damaged file')} made anew" if done.anew else ""
+        said = " and ".join(filter(None, (bits, anew)))
+        return f"whole: {said or 'nothing was damaged'}"
 
     def _bits(self) -> Section:
         bits = self.repaired.bits
@@ -107,4 +116,5 @@ class RepairReport(Report):
             "bytes": done.bytes,
             "bits": [bit.as_json() for bit in done.bits],
             "left_out": [each.as_json() for each in done.left_out],
+            "made_anew": [each.as_json() for each in done.anew],
         }

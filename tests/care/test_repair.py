@@ -185,11 +185,41 @@ def test_a_file_that_was_cut(model: Path) -> None:
 def test_a_file_that_was_cut_between_records(model: Path) -> None:
     whole = rs.records_of(model, SINGLE)
     path = model / shard(SINGLE)
+    size = path.stat().st_size
     path.write_bytes(path.read_bytes()[: ds.frame_starts(whole)[100]])
     done, target = repaired(model)
-    assert [each.records for each in done.left_out] == [50]
-    assert "300" in done.left_out[0].what
+    sizes = f"{path.stat().st_size:,} of {size:,} bytes that the manifest has"
+    assert done.left_out == [LeftOut(shard(SINGLE), sizes, 50, SINGLE)]
     assert rs.records_of(target, SINGLE) == whole[:100] + whole[150:]
+
+
+def test_an_emptied_shard_is_named(model: Path) -> None:
+    (model / shard(SINGLE, 1)).write_bytes(b"")
+    done, _ = repaired(model)
+    [left] = done.left_out
+    assert (left.file, left.records, left.table) == (shard(SINGLE, 1), 150, SINGLE)
+    assert left.what.startswith("empty, 0 of ")
+
+
+def test_several_emptied_shards_are_named(model: Path) -> None:
+    for number in (0, 1):
+        (model / shard(SINGLE, number)).write_bytes(b"")
+    done, _ = repaired(model)
+    assert [(each.file, each.records) for each in done.left_out] == [
+        (shard(SINGLE, 0), None),
+        (shard(SINGLE, 1), None),
+    ]
+    assert all("300 entries fewer in all files of the table" in each.what for each in done.left_out)
+
+
+def test_counts_that_are_made_anew_are_named(model: Path) -> None:
+    (model / f"ckpt.info-{STEP}").write_text("{")
+    done, target = repaired(model)
+    assert done.is_whole
+    assert [each.file for each in done.anew] == [f"ckpt.info-{STEP}"]
+    document = json.loads((target / f"ckpt.repaired-{STEP}").read_text())
+    assert [each["file"] for each in document["made_anew"]] == [f"ckpt.info-{STEP}"]
+    assert read_ckpt_info(target / f"ckpt.info-{STEP}").feature_counts
 
 
 def test_a_missing_shard_is_an_empty_one(model: Path) -> None:

@@ -62,6 +62,15 @@ def test_what_it_shows(model: Path, tmp_path: Path) -> None:
     assert again.err == ""
 
 
+def test_counts_made_anew_are_shown(model: Path, tmp_path: Path) -> None:
+    (model / "ckpt.info-1").write_text("{")
+    done = call("ckpt", "repair", model, "--step", 1, "--to", tmp_path / "new")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[-1] == "whole: 1 damaged file made anew"
+    assert any(line.startswith("ckpt.info-1 ") for line in lines)
+
+
 def test_json(model: Path, tmp_path: Path) -> None:
     done = call("ckpt", "repair", model, "--to", tmp_path / "new", "--json")
     assert done.code == 1

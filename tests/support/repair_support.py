@@ -88,6 +88,7 @@ def write_damaged(directory: Path) -> Path:
     cut = assets / "item_0-00000-of-00002"
     cut.write_bytes(cut.read_bytes()[:-20])
     (directory / f"input_worker_0.ckpt-{STEP}.index").write_bytes(b"")
+    (directory / f"ckpt.info-{STEP}").write_text("{")
     return directory
 
 

@@ -31,6 +31,7 @@ from monolith_cli.checkpoint.names import (
     META_SUFFIX,
     ckpt_info_name,
     ckpt_repaired_name,
+    parse_shard_name,
 )
 from monolith_cli.checkpoint.steps import index_time, recorded_checkpoints
 from monolith_cli.errors import (
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
     from monolith_cli.formats.manifest import Manifest
     from monolith_cli.storage.location import AnyPath
 
-__all__ = ["LeftOut", "PutBack", "Repaired", "StepRepair", "repair_step"]
+__all__ = ["LeftOut", "MadeAnew", "PutBack", "Repaired", "StepRepair", "repair_step"]
 
 _DENSE_HINT = "take another step: of dense variables nothing can be left out"
 
@@ -134,6 +135,17 @@ class LeftOut(NamedTuple):
         }
 
 
+class MadeAnew(NamedTuple):
+    """A damaged file that holds nothing but what others tell: which, and what was wrong with it."""
+
+    file: str
+    what: str
+
+    def as_json(self) -> dict[str, object]:
+        """The same for programs."""
+        return {"file": self.file, "what": self.what}
+
+
 class Repaired(NamedTuple):
     """What a repair has made.
 
@@ -149,6 +161,8 @@ class Repaired(NamedTuple):
         What was damaged beyond that. The step is whole without any.
     files, bytes
         How many files there are, and how large together.
+    anew
+        Damaged files that were made anew. Nothing is lost with them.
     """
 
     step: int
@@ -157,6 +171,7 @@ class Repaired(NamedTuple):
     left_out: Sequence[LeftOut]
     files: int
     bytes: int
+    anew: Sequence[MadeAnew] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -233,7 +248,7 @@ def repair_step(
             store.delete(stage)
     files = repair.written
     size = sum(copied.bytes for copied in files.values())
-    return Repaired(repair.step, to, repair.bits, repair.losses, len(files), size)
+    return Repaired(repair.step, to, repair.bits, repair.losses, len(files), size, repair.anew)
 
 
 def _check_target(model_dir: str, target: str) -> None:
@@ -262,8 +277,8 @@ class StepRepair:
         The counts as they were; None where there are none.
     manifest_files
         The names of the shards that the manifest has, where it is of this step.
-    bits, losses
-        What was put back, and what was left out.
+    bits, losses, anew
+        What was put back, what was left out, and what was made anew.
     written
         The files that are complete, by their path in `stage`.
     entries
@@ -291,6 +306,7 @@ class StepRepair:
         self.max_record_bytes = max_record_bytes
         self.bits: list[PutBack] = []
         self.losses: list[LeftOut] = []
+        self.anew: list[MadeAnew] = []
         self.written: dict[str, Copied] = {}
         self.entries: dict[str, int] = {}
         self.shared: set[str] = set()
@@ -429,9 +445,29 @@ class StepRepair:
                 continue
             if len(unknown) == 1:
                 self.losses[unknown[0]] = self.losses[unknown[0]]._replace(records=missing)
-            elif not unknown:
-                what = f"{kept:,} entries, where the manifest has {entries:,}"
-                self.losses.append(LeftOut(shards[:-1], what, missing, base))
+            elif not unknown and manifest is not None:
+                self.losses += self._cut(manifest, base, missing)
+
+    def _cut(self, manifest: Manifest, base: str, missing: int) -> list[LeftOut]:
+        """The files of a dump that end between two records, before their end in the manifest."""
+        there = {each.file for each in self.losses}
+        cut = []
+        for file in manifest.files:
+            shard = parse_shard_name(name_of(file.name))
+            copied = self.written.get(self.target_of(file.name))
+            if shard is None or shard.base != base or copied is None or file.name in there:
+                continue
+            if copied.bytes < file.size_bytes:
+                which = f"{copied.bytes:,}" if copied.bytes else "empty, 0"
+                cut.append(
+                    (file.name, f"{which} of {file.size_bytes:,} bytes that the manifest has")
+                )
+        if len(cut) == 1:
+            return [LeftOut(*cut[0], missing, base)]
+        what = f"{missing:,} entries fewer in all files of the table than the manifest has"
+        if not cut:
+            return [LeftOut(f"{self.name}{ASSETS_SUFFIX}/{base}-*", what, missing, base)]
+        return [LeftOut(file, f"{text}; {what}", None, base) for file, text in cut]
 
     def _counts(self) -> None:
         """The counts file: as it was, unless entries were left out, or it cannot be read."""
@@ -440,7 +476,8 @@ class StepRepair:
             read_ckpt_info(self.info_path)
         except PathNotFoundError:
             return
-        except StateFileError:
+        except StateFileError as error:
+            self.anew.append(MadeAnew(self._name(target), error.what))
             is_good = False
         else:
             is_good = not any(each.worker is None for each in self.losses)
@@ -477,6 +514,7 @@ class StepRepair:
             "at": time.time(),
             "bits": [bit.as_json() for bit in self.bits],
             "left_out": [each.as_json() for each in self.losses],
+            "made_anew": [each.as_json() for each in self.anew],
         }
         earlier = join(self.source, ckpt_repaired_name(self.step))
         with suppress(MonolithError, ValueError, RecursionError):

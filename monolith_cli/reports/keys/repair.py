@@ -53,6 +53,14 @@ REPAIR = {
             "what": Key(STRING, "What is wrong there."),
         },
     ),
+    "made_anew": Key(
+        OBJECTS,
+        "Damaged files that were made anew from what others hold: nothing of them is lost.",
+        keys={
+            "file": Key(STRING, _BELOW),
+            "what": Key(STRING, "What was wrong with it."),
+        },
+    ),
 }
 
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
