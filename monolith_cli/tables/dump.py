@@ -10,14 +10,17 @@ from monolith_cli.execution.workers import Workers
 from monolith_cli.tables.folds.output import COLUMNS, FramesFold, JsonFold, check_columns
 from monolith_cli.tables.pages import ShardReader
 from monolith_cli.tables.ranges import RANGE_BYTES, read_ranges
+from monolith_cli.tables.skipped import distinct
+from monolith_cli.tables.stream import SMALL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from concurrent.futures import Executor
 
     from monolith_cli import _native
     from monolith_cli.formats.tfrecord import Skipped
-    from monolith_cli.tables.folds.output import Chunk
+    from monolith_cli.tables.folds.output import Chunk, Chunks
+    from monolith_cli.tables.ranges import Piece
     from monolith_cli.tables.stream import EntryFilter, EntryStream, ReadOptions
 
 __all__ = ["COLUMNS", "FORMATS", "Dump"]
@@ -26,6 +29,9 @@ FORMATS = ("jsonl", "tfrecord")
 
 _RANGE_BYTES = 1 << 20
 """Of a range its output is held, which is longer than what is read."""
+
+_NEAR_BYTES = SMALL_BYTES
+"""How far a page of chosen entries is read by one thread."""
 
 
 class Dump:
@@ -53,9 +59,10 @@ class Dump:
     limit
         At most so many entries; None for all.
     jobs, executor
-        Who reads where there is no limit: so many threads (None: as many as there are processors),
-        or an executor that is handed in, which has twice as many tasks at a time, with one job as
-        many as with None. The order does not depend on it.
+        Who reads: so many threads (None: as many as there are processors), or an executor that is
+        handed in, which has twice as many tasks at a time, with one job as many as with None. The
+        order does not depend on it. With a limit the caller's own thread reads, until entries that
+        are chosen turn out to be rare.
     progress
         Called with the uncompressed bytes read so far, and those to read.
 
@@ -123,10 +130,15 @@ class Dump:
         self._workers = Workers(jobs, executor)
         self._progress = progress
         low, high = stream.shard(shard, nshards)
-        # Checks the cursor; without a limit, threads read in its place.
-        self._reader = ShardReader(stream, options, low, high, offset)
         self._start = offset - 1 if offset else None
         self._low, self._high = max(low, self._start or 0), high
+        # Most pages end soon, and threads would read ahead of them in vain. So they help to look
+        # for chosen entries only behind this.
+        near = high
+        if limit is not None and chosen and chosen.native() and not self._workers.alone:
+            near = min(self._low + _NEAR_BYTES, high)
+        # Checks the cursor; without a limit, threads read in its place.
+        self._reader = ShardReader(stream, options, low, near, offset, check_stop=near == high)
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = self._all() if self._limit is None else self._some(self._limit)
@@ -138,29 +150,41 @@ class Dump:
     def _all(self) -> Iterator[Chunk]:
         if self._reader.done:
             return
-        shard, nshards = self._shard
         done = 0
-        with self._workers as workers:
-            pieces = read_ranges(
-                self._stream,
-                self._options,
-                self._fold,
-                shard=shard,
-                nshards=nshards,
-                start=self._start,
-                workers=workers,
-                range_bytes=self._range_bytes,
-            )
-            with closing(pieces):
-                for piece in pieces:
-                    self.skipped += piece.skipped
-                    yield from piece.value
-                    done += piece.size
-                    self._tell(done)
+        with self._workers, closing(self._ranges(self._start)) as pieces:
+            for piece in pieces:
+                self.skipped += piece.skipped
+                yield from piece.value
+                done += piece.size
+                self._tell(done)
+
+    def _ranges(self, start: int | None) -> Generator[Piece[Chunks], None, None]:
+        shard, nshards = self._shard
+        return read_ranges(
+            self._stream,
+            self._options,
+            self._fold,
+            shard=shard,
+            nshards=nshards,
+            start=start,
+            workers=self._workers,
+            range_bytes=self._range_bytes,
+        )
 
     def _some(self, limit: int) -> Iterator[Chunk]:
         reader = self._reader
-        left = limit
+        left = yield from self._read_on(limit)
+        if reader.done and reader.high < self._high:
+            position = reader.position
+            if left > 0 and position < self._high:
+                position, left = yield from self._far(position, left)
+            reader.go_to(position, self._high)
+            left = yield from self._read_on(left)
+        self.next_offset = None if reader.done else 1 + reader.position
+
+    def _read_on(self, left: int) -> Generator[Chunk, None, int]:
+        """So many entries, by this thread; returns how many are missing where there are no more."""
+        reader = self._reader
 
         def read(native: _native.Reader) -> tuple[Chunk, int]:
             chunk = self._fold.read(native, reader.table, left)
@@ -171,8 +195,26 @@ class Dump:
             yield found[0]
             self._tell(reader.position - self._low)
         reader.check()
-        self.skipped += reader.skipped
-        self.next_offset = None if reader.done else 1 + reader.position
+        self.skipped = distinct([*self.skipped, *reader.skipped])
+        return left
+
+    def _far(self, position: int, left: int) -> Generator[Chunk, None, tuple[int, int]]:
+        """Ranges from a record on, as long as not all that is left to find is in one.
+
+        In that one it is for a single thread to find the place where the page ends. Returns where
+        it starts, and how many entries are left to find.
+        """
+        with self._workers, closing(self._ranges(position)) as pieces:
+            for piece in pieces:
+                entries = sum(chunk.entries for chunk in piece.value)
+                if entries >= left:
+                    break
+                self.skipped = distinct([*self.skipped, *piece.skipped])
+                left -= entries
+                yield from piece.value
+                position = piece.stop
+                self._tell(position - self._low)
+        return position, left
 
     def _tell(self, done: int) -> None:
         if self._progress is not None:

@@ -52,6 +52,9 @@ class ShardReader:
         The partition: records that start at positions in [low, high).
     cursor
         0, or the cursor to go on from.
+    check_stop
+        Whether the header of the record that the partition stops at is checked as well: by who
+        does not go on there.
 
     Attributes
     ----------
@@ -69,11 +72,19 @@ class ShardReader:
     """
 
     def __init__(
-        self, stream: EntryStream, options: ReadOptions, low: int, high: int, cursor: int = 0
+        self,
+        stream: EntryStream,
+        options: ReadOptions,
+        low: int,
+        high: int,
+        cursor: int = 0,
+        *,
+        check_stop: bool = True,
     ) -> None:
         self.stream = stream
         self.options = options
         self.high = high
+        self._check_stop = check_stop
         self.skipped: list[Skipped] = []
         self._noted = 0  # how much of the native reader's damage is in `skipped`
         self.done = False
@@ -138,6 +149,20 @@ class ShardReader:
         if self._failure is not None:
             raise self._failure
 
+    def go_to(self, position: int, high: int) -> None:
+        """Go on with [position, high), from a place that is known to be a record's or the end.
+
+        Raises as `read`; `skipped` starts anew.
+        """
+        self.position, self.high = position, high
+        self.skipped = []
+        self.done = False
+        self._check_stop = True
+        self._reader = None
+        is_left = position < high or high == self.stream.size
+        self._pieces = self.stream.pieces(position, high) if is_left else []
+        self._next_piece("exact")
+
     def _advance(self, reader: _native.Reader) -> None:
         """Note where the reader is, and go to the next extent when this one is finished."""
         assert self._extent is not None
@@ -163,9 +188,8 @@ class ShardReader:
         self._noted = 0
         start = extent.start + max(self.position - self._base, 0)
         end = min(extent.end, extent.start + self.high - self._base)
-        self._reader = open_reader(
-            extent, self.options, start, end, how=how, check_stop=end < extent.end
-        )
+        check_stop = self._check_stop and end < extent.end
+        self._reader = open_reader(extent, self.options, start, end, how=how, check_stop=check_stop)
         self.position = self._base + self._reader.first - extent.start
 
     def _at_record(self) -> bool:

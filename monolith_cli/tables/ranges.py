@@ -159,15 +159,20 @@ class Piece(Generic[V]):
     size
         Of the range, in uncompressed bytes; of a whole file that `read_files` has read, in stored
         ones.
+    stop
+        Where the first record behind the range starts: in the stream; in the file, of a whole one.
     """
 
-    __slots__ = ("extent", "size", "skipped", "value")
+    __slots__ = ("extent", "size", "skipped", "stop", "value")
 
-    def __init__(self, extent: Extent, value: V, skipped: list[Skipped], size: int) -> None:
+    def __init__(
+        self, extent: Extent, value: V, skipped: list[Skipped], size: int, stop: int
+    ) -> None:
         self.extent = extent
         self.value = value
         self.skipped = skipped
         self.size = size
+        self.stop = stop
 
 
 def read_ranges(
@@ -212,10 +217,13 @@ def read_ranges(
     tasks = _split(
         stream, options, fold, begin, high, range_bytes or RANGE_BYTES, start is not None
     )
+    bases = [base for base, _ in reversed(stream.pieces(begin, high))]
     with closing(read_tasks(tasks, workers)) as done:
         for task, partial in done:
             skipped = [] if partial.failed else list(partial.damage)
-            yield Piece(task.extent, partial.value, skipped, task.end - task.start)
+            base = bases.pop() if task.is_last else bases[-1]
+            stop = base + max(partial.stop - task.extent.start, 0)
+            yield Piece(task.extent, partial.value, skipped, task.end - task.start, stop)
             if partial.failed:
                 raise partial.damage[0].error()
 
@@ -233,7 +241,7 @@ def read_files(
             task.file.adopt(read)
             skipped = [] if partial.failed else list(partial.damage)
             extent = Extent(task.file, 0, partial.stop, None)
-            yield Piece(extent, partial.value, skipped, task.file.stored_bytes)
+            yield Piece(extent, partial.value, skipped, task.file.stored_bytes, partial.stop)
             if partial.failed:
                 raise partial.damage[0].error()
 

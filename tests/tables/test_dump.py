@@ -7,6 +7,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,75 @@ def test_from_a_cursor_to_the_end(model: Path, jobs: int) -> None:
         assert rest.next_offset is None
 
 
+@pytest.fixture
+def little_alone(monkeypatch: pytest.MonkeyPatch, small_ranges: None) -> None:
+    """Threads look for chosen entries very soon."""
+    monkeypatch.setattr(dump_module, "_NEAR_BYTES", 150)
+
+
+class Counting(ThreadPoolExecutor):
+    tasks = 0
+
+    def submit(self, *what: Any, **how: Any) -> Future[Any]:
+        self.tasks += 1
+        return super().submit(*what, **how)
+
+
+FILTERS = [
+    EntryFilter(slots=[(0, 15)]),
+    EntryFilter(slots=[(0, 2**15 - 1)]),
+    EntryFilter(fids=[parse([A[at]])[0].id for at in (0, 3, 19, 40, 59)]),
+    EntryFilter(fids=[17]),
+]
+
+
+def everything_of(dump: Dump) -> tuple[Any, ...]:
+    """What comes of iterating, be it an error."""
+    data, error = [], None
+    try:
+        data += dump
+    except CorruptionError as met:
+        error = str(met)
+    return b"".join(data), dump.next_offset, dump.entries, dump.non_finite, dump.skipped, error
+
+
+@pytest.mark.usefixtures("little_alone")
+@pytest.mark.parametrize("chosen", FILTERS)
+@pytest.mark.parametrize("nshards", [1, 3])
+def test_pages_of_chosen_entries_by_threads(model: Path, chosen: EntryFilter, nshards: int) -> None:
+    stream = entry_stream(list(open_all(model).values()))
+    with Counting(2) as executor:
+        for limit in (1, 2, 3, 7, 30, 1000):
+            for shard in range(nshards):
+                offset: int | None = 0
+                while offset is not None:
+                    pages = [
+                        Dump(
+                            stream,
+                            ReadOptions(),
+                            chosen=chosen,
+                            limit=limit,
+                            offset=offset,
+                            shard=shard,
+                            nshards=nshards,
+                            executor=who,
+                        )
+                        for who in (None, executor)
+                    ]
+                    alone, together = map(everything_of, pages)
+                    assert together == alone
+                    offset = pages[0].next_offset
+    assert executor.tasks > 0
+
+
+def test_pages_of_all_entries_need_no_threads(model: Path, little_alone: None) -> None:
+    with Counting(2) as executor:
+        b"".join(dump_of(model, limit=100, executor=executor))
+        assert executor.tasks == 0
+        b"".join(dump_of(model, limit=1, chosen=FILTERS[1], executor=executor))
+        assert executor.tasks == 0
+
+
 def test_shards_without_limit(model: Path) -> None:
     found = b""
     for shard in range(5):
@@ -361,6 +431,25 @@ def test_every_flipped_bit_is_reported(tmp_path: Path, nshards: int, limit: int 
         assert starts[victim] in {error.offset for error in errors}, at
         if nshards == 1:
             assert before == ds.frame(*SMALL[: 5 + victim]), at
+
+
+@pytest.mark.usefixtures("little_alone")
+@pytest.mark.parametrize("options", [ReadOptions(), SKIP])
+def test_damage_in_pages_of_chosen_entries(tmp_path: Path, options: ReadOptions) -> None:
+    """By threads as by one."""
+    rng = random.Random(5)
+    records = ds.random_entries(75, 40, segments=(("sgd", 2),))
+    assets = ds.write_model_dir(tmp_path, singles={"t": records}, shards=2)
+    path = ds.shard_path(assets, "t", 1, 2)
+    sound = path.read_bytes()
+    chosen = EntryFilter(fids=[entry.id for entry in parse(records)[::3]])
+    for _ in range(150):
+        path.write_bytes(sound)
+        flip(path, rng.randrange(len(sound)), rng.randrange(8))
+        limit = rng.choice([1, 3, 6, 8, 11, 14, 100])
+        how = {"chosen": chosen, "limit": limit}
+        alone = everything_of(dump_of(tmp_path, options, **how))
+        assert everything_of(dump_of(tmp_path, options, jobs=3, **how)) == alone
 
 
 def test_rows_before_damage_come_first(model: Path) -> None:
