@@ -236,7 +236,7 @@ def test_an_export_that_shares_the_dumps_of_the_checkpoint(tmp_path: Path) -> No
     touch(tmp_path, "ps_0/1/variables/", "entry/1/assets/vocabulary.txt")
     checkpoint = open_model_dir(tmp_path).checkpoint()
     assert checkpoint.assets == []
-    assert checkpoint.table_files() == ({}, {}, {}, [], [], [], {}, [])
+    assert checkpoint.table_files() == ({}, {}, {}, [], [], [], {}, [], {})
     assert checkpoint.notes == [
         f"{tmp_path}: this export holds no tables; it shares those of the checkpoint"
     ]

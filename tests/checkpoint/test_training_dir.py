@@ -80,7 +80,7 @@ def test_what_tensorflow_saved(tmp_path: Path) -> None:
     assert model.steps() == [10, 20, 30]
     assert model.checkpoint().step == 30
     assert model.checkpoint().assets == []
-    assert model.checkpoint().table_files() == ({}, {}, {}, [], [], [], {}, [])
+    assert model.checkpoint().table_files() == ({}, {}, {}, [], [], [], {}, [], {})
 
 
 def test_a_moved_directory_of_tensorflow_keeps_stale_paths(tmp_path: Path) -> None:
