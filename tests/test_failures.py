@@ -27,6 +27,7 @@ CODES = {
     "GoneError": 5,
     "MissingShardError": 4,
     "MonolithError": 3,
+    "NotMeasuredError": 3,
     "NotReadableError": 3,
     "NotYoursError": 5,
     "PathNotFoundError": 3,
