@@ -100,14 +100,30 @@ def test_what_cannot_be_read_hides_nothing_else(
     assert damage.kind == "missing_shard"
 
 
-def test_what_is_no_file_is_not_sound(model: Path) -> None:
-    index = model / "model.ckpt-200.index"
-    index.unlink()
-    index.mkdir()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.ckpt-200.index",
+        A0,
+        "ckpt.info-200",
+        "ckpt.inputs-200",
+        "monolith_checkpoint",
+        "ckpt.override",
+        "checkpoint_input_worker_1",
+    ],
+)
+def test_what_is_no_file_is_not_sound(model: Path, name: str) -> None:
+    path = model / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    (model / "ckpt.manifest-200").unlink()  # which would show some of it
     for quick in (True, False):
         judgement = js.judged(model, 200, quick=quick)
-        assert ("not_readable", index.name) in js.told(judgement, model)
-        assert [each.verdict for each in judgement.steps] != ["sound"]
+        assert ("not_readable", name) in js.told(judgement, model)
         assert judgement.verdict != "sound"
-        assert [error.kind for error in judgement.unread] == ["not_readable"]
+        assert [(each.kind, each.path) for each in judgement.unread] == [
+            ("not_readable", str(path))
+        ]
+        of_step = [each.verdict for each in judgement.steps]
+        assert of_step == ["doubtful" if "200" in name else "sound"]
     assert js.judged(model, 300).steps[0].verdict == "sound"

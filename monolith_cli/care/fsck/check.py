@@ -381,7 +381,8 @@ class _Place:
             if _is_gone(look):
                 return None
             self.owner.unrecorded.append(error)
-        self.owner.unread += [Unread(look.step, error) for error in look.unread]
+        by_path = {error.path: error for error in reversed(look.unread)}  # each once
+        self.owner.unread += [Unread(look.step, by_path[path]) for path in reversed(by_path)]
         self.owner.bytes_read += look.bytes_read
         return findings
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from monolith_cli.care.findings import finding, finding_of
-from monolith_cli.care.fsck.judgement import Unread
+from monolith_cli.care.fsck.judgement import Unread, if_there
 from monolith_cli.checkpoint.inputs import input_prefix
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
@@ -192,7 +192,9 @@ def _exempt(survey: Survey, unread: list[Unread]) -> Iterator[Finding]:
         error.hint = error.hint or "restore it from a copy: the training system will not start"
         yield finding_of(error, "bad_state_file")
         return
-    except PathNotFoundError:
+    except PathNotFoundError as error:
+        there = if_there(error)
+        unread += [Unread(None, there)] if there else []
         return
     except NotReadableError as error:
         unread.append(Unread(None, error))
@@ -226,7 +228,9 @@ def _override(survey: Survey, inputs: Inputs, unread: list[Unread]) -> Iterator[
     except StateFileError as error:
         yield finding_of(error, "bad_state_file")
         return
-    except PathNotFoundError:
+    except PathNotFoundError as error:
+        there = if_there(error)
+        unread += [Unread(None, there)] if there else []
         return
     except NotReadableError as error:
         unread.append(Unread(None, error))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.findings import NOTE, Finding, finding, finding_of
 from monolith_cli.care.fsck.directory import is_young
+from monolith_cli.care.fsck.judgement import if_there
 from monolith_cli.care.fsck.manifest import promised_workers
 from monolith_cli.checkpoint.input_order import newest_until
 from monolith_cli.checkpoint.inputs import input_prefix, list_inputs
@@ -163,7 +164,10 @@ def check_state_files(survey: Survey, inputs: Inputs) -> Iterator[Finding | NotR
         except NotReadableError as error:
             yield error
             continue
-        except PathNotFoundError:
+        except PathNotFoundError as error:
+            there = if_there(error)
+            if there is not None:
+                yield there
             continue
         except StateFileError as error:
             error.hint = error.hint or _WRITE_AGAIN

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.findings import ERROR, NOTE, SEVERITIES, UNREAD, WARNING, Finding
-from monolith_cli.errors import CorruptionError, DifferentError
+from monolith_cli.errors import (
+    CorruptionError,
+    DifferentError,
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+)
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from monolith_cli.care.fsck.record import Recorded
-    from monolith_cli.errors import MonolithError
 
 __all__ = [
     "DAMAGED",
@@ -22,6 +28,7 @@ __all__ = [
     "Judgement",
     "StepVerdict",
     "Unread",
+    "if_there",
     "verdict_on",
     "worst_first",
 ]
@@ -120,6 +127,22 @@ class Judgement(NamedTuple):
             hint=worst.suggest,
             kind=worst.id,
         )
+
+
+def if_there(error: PathNotFoundError) -> NotReadableError | None:
+    """Of a file that was not found: why it cannot be read, if something of its name is there.
+
+    A directory, say; None where there is nothing, as of a file that was deleted meanwhile.
+    """
+    if error.path is None:
+        return None
+    try:
+        kind = store_of(error.path).status(error.path, follow=False).kind
+    except MonolithError:
+        return None
+    if kind == "file":
+        return None
+    return NotReadableError("not readable: not a regular file", path=error.path)
 
 
 def verdict_on(findings: Iterable[Finding], *, strict: bool = False, is_read: bool = True) -> str:

@@ -13,7 +13,7 @@ from monolith_cli.checkpoint.names import (
     target_of_temporary,
 )
 from monolith_cli.checkpoint.shard_set import MISSING_HINT
-from monolith_cli.errors import MissingShardError, PathNotFoundError
+from monolith_cli.errors import MissingShardError, NotReadableError, PathNotFoundError
 from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.tables.multi_dump import least_bytes
 
@@ -35,7 +35,15 @@ _UNEVEN_BYTES = 1 << 20
 
 
 def check_names(look: StepLook) -> Iterator[Finding]:
-    """Sets that are not whole, what is in the way of a restore, and what is no part of a table."""
+    """Sets that are not whole, what is in the way of a restore, and what is no part of a table.
+
+    Shards that are no files are in `look.unread`.
+    """
+    if None in look.sizes.values():
+        for name, size in look.sizes.items():
+            if size is None and parse_shard_name(name_of(name)) is not None:
+                what = "not readable: not a regular file"
+                look.unread.append(NotReadableError(what, path=look.path(name)))
     if look.has_odd_files:
         for broken in look.listing.broken:
             yield from _broken(look, broken)

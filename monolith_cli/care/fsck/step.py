@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from monolith_cli.care.findings import finding_of
+from monolith_cli.care.fsck.judgement import if_there
 from monolith_cli.checkpoint.assets import sort_assets
 from monolith_cli.checkpoint.names import (
     INDEX_SUFFIX,
@@ -283,8 +284,9 @@ class StepLook:
     def _text(self, read: Any, *args: object) -> Any:
         try:
             return read(*args)
-        except PathNotFoundError:
-            return None
+        except PathNotFoundError as error:
+            unread = if_there(error)
+            self.unread += [unread] if unread else []
         except NotReadableError as error:
             self.unread.append(error)
         except StateFileError as error:
