@@ -29,7 +29,7 @@ KINDS = {
     "empty_contents": "an empty contents file, where entries or other contents files are",
     "short_contents": "a contents file that names fewer tables than others of its dump",
     "missing_shard": "a shard of a dump, or a file of a checkpoint, is not there",
-    "manifest_differs": "a file of a checkpoint has another size than its manifest says",
+    "manifest_differs": "a file whose size, checksum or entries are not those of its manifest",
     "shard_mismatch": "shards that disagree about their total",
     "copies_differ": "copies of a dump's file, in the assets of several servers, that differ",
     "table_gone": "tables that ckpt.info counts, and that have no dump",

@@ -162,7 +162,7 @@ def test_counts_of_the_manifest(model: Path) -> None:
     write_manifest(path, manifest._replace(tables=tuple(tables)))
     # A single table may have had more entries before some expired.
     finding = only(js.judged(model))
-    assert (finding.id, finding.table, finding.severity) == ("counts_differ", MULTI, "warning")
+    assert (finding.id, finding.table, finding.severity) == ("manifest_differs", MULTI, "error")
 
 
 def test_two_jobs_that_save_in_turns(model: Path) -> None:

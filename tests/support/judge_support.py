@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import dump_support as ds
@@ -13,6 +13,7 @@ import iterator_support
 import numpy as np
 import tf_support
 
+from monolith_cli import messages
 from monolith_cli.care.findings import Finding
 from monolith_cli.care.fsck import CheckOptions, Judgement, check
 from monolith_cli.checkpoint.inputs import StepInputs, WorkerInput, write_step_inputs
@@ -70,11 +71,26 @@ def write_judged(directory: Path, *, manifests: bool = True, inputs: bool = True
     return directory
 
 
-def write_manifest(directory: Path, step: int, run_id: str = "run") -> None:
+def write_manifest(
+    directory: Path, step: int, run_id: str = "run", entries: Mapping[str, int] | None = None
+) -> None:
     """The manifest of a step, as a saver leaves it."""
-    manifest = make_manifest(str(directory), "model.ckpt", step, run_id, workers=WORKERS)
+    manifest = make_manifest(
+        str(directory), "model.ckpt", step, run_id, workers=WORKERS, entries=entries
+    )
     write_step_manifest(str(directory), manifest)
     make_old(directory)
+
+
+def slots_of(assets: Path) -> dict[int, int]:
+    """The entries of single tables by slot."""
+    counts: dict[int, int] = {}
+    for base in SINGLES:
+        for path in assets.glob(f"{base}-*"):
+            for record in tf_support.read_records(path):
+                slot = (messages.EntryDump.FromString(record).id >> 48) & 0x7FFF
+                counts[slot] = counts.get(slot, 0) + 1
+    return counts
 
 
 def make_old(directory: Path) -> None:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.findings import ERROR, SEVERITY, UNREAD, Finding, finding_of
+from monolith_cli.care.fsck.contents import check_promises
 from monolith_cli.care.fsck.counts import check_names_counted
 from monolith_cli.care.fsck.dense import check_bundles
 from monolith_cli.care.fsck.directory import check_directory
@@ -371,6 +372,12 @@ class _Place:
                 found.append(each)
         except MonolithError as error:
             look.unread.append(error)
+        try:  # what contents promise, once it is known which of them are wrong
+            for each in chain(check_promises(look), check_names_counted(look)):
+                found.append(each)
+        except MonolithError as error:
+            if error.path not in {each.path for each in look.unread}:
+                look.unread.append(error)
         findings = _distinct([*found, *look.problems])
         is_right = not look.unread and all(each.severity != ERROR for each in findings)
         if not is_right and _is_gone(look):
@@ -392,7 +399,6 @@ class _Place:
         yield from check_bundles(look)
         yield from check_indexes(look)
         yield from check_manifest(look)
-        yield from check_names_counted(look)
         yield from check_inputs(look, inputs)
         yield from check_tables_before(look, self._before(look.found))
 

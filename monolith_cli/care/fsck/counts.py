@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monolith_cli.care.findings import finding, finding_of
+from monolith_cli.care.findings import NOTE, finding, finding_of
+from monolith_cli.care.fsck.contents import has_contents
 from monolith_cli.care.fsck.manifest import gone_tables
-from monolith_cli.checkpoint.names import ckpt_info_name, ckpt_manifest_name
+from monolith_cli.checkpoint.names import (
+    META_SUFFIX,
+    ckpt_info_name,
+    ckpt_manifest_name,
+    parse_shard_name,
+)
 from monolith_cli.formats.ckpt_info import CkptInfo
+from monolith_cli.storage.location import name_of
 from monolith_cli.tables.comparison import compare
 
 if TYPE_CHECKING:
@@ -29,8 +36,10 @@ def check_names_counted(look: StepLook) -> Iterator[Finding]:
     file = look.counts_file
     if file is None or look.step is None or look.table_names is None:
         return
-    if look.named.broken or gone_tables(look):
+    if look.named.broken or gone_tables(look) or look.has_contents_missing or look.wrong_contents:
         return  # said already
+    if _are_contents_gone(look):
+        return  # which the manifest says
     features = _features(look)
     if file.feature_counts:
         dump = CkptInfo({}, features)
@@ -38,6 +47,14 @@ def check_names_counted(look: StepLook) -> Iterator[Finding]:
         yield from _compared(look, by_name, dump, _rank_0_features(look, features), 0)
     elif file.slot_counts and not features and not any(look.sizes.values()):
         yield from _compared(look, file, CkptInfo({}, {}), None, 0)
+
+
+def _are_contents_gone(look: StepLook) -> bool:
+    shards = {name: parse_shard_name(name_of(name)) for name in look.promised if "/" in name}
+    return any(
+        shard is not None and shard.base.endswith(META_SUFFIX) and name not in look.sizes
+        for name, shard in shards.items()
+    )
 
 
 def check_counts(look: StepLook, read: TablesRead) -> Iterator[Finding]:
@@ -99,10 +116,33 @@ def _compared(
         what = f"does not match the dump: {comparison.summary}"
     elif comparison.verdict == "more" and doubted:
         what = f"counts more than the contents files of the dump: {comparison.summary}"
+    elif comparison.verdict == "more" and not look.promised:
+        yield _fewer(look, comparison)
+        return
     else:
         return
-    yield finding(
-        "counts_differ", what, step=look.step, file=path, suggest="count again, with ckpt-info"
+    suggest = "count again, with ckpt-info"
+    if not look.promised or file.feature_counts:
+        suggest = "look which of the two is of another save, before you count again with ckpt-info"
+    yield finding("counts_differ", what, step=look.step, file=path, suggest=suggest)
+
+
+def _fewer(look: StepLook, comparison: Comparison) -> Finding:
+    """What expiry may explain, where nothing says which files were saved."""
+    more = sum(difference.size for difference in comparison.differences)
+    absent = sum(difference.in_file for difference in comparison.doubtful)
+    what = (
+        f"counts {more} entries more than are there: they have expired before the save, or are lost"
+    )
+    if absent:
+        what += f"; of them {absent} are all of their slots"
+    return finding(
+        "counts_differ",
+        what,
+        severity=NOTE,
+        step=look.step,
+        file=comparison.path,
+        suggest="compare it with a step before, with ckpt diff",
     )
 
 
@@ -135,6 +175,8 @@ def _against_manifest(look: StepLook, entries: dict[str, int]) -> Iterator[Findi
             continue
         if table.kind == "single" and found < table.entries:
             continue
+        if table.kind != "single" and has_contents(look, table.name):
+            continue  # which are held against the data, and against the manifest
         assert look.step is not None
         yield finding(
             "counts_differ",

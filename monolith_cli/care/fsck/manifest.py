@@ -65,6 +65,8 @@ def check_manifest(look: StepLook) -> Iterator[Finding]:
             continue  # said already
         if size is None and _is_input_gone(look, name):
             continue  # which is for those who look at inputs
+        if size is not None and name in look.sizes:
+            look.wrong_contents.add(look.path(name))
         yield _differs(look, name, size, file.size_bytes)
 
 

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["check_contents", "check_names", "check_tables_before"]
 
 _SHARDS_NAMED = 100
-_UNEVEN = 8
-"""How many times as large as the others a shard is that is said to be uneven."""
+_UNEVEN = 4
+"""How many times as large as the others, or as small, a shard is that is said to be uneven."""
 
-_UNEVEN_BYTES = 1 << 20
+_UNEVEN_BYTES = 1 << 16
 """Smaller ones say nothing."""
+
+_NOT_EMPTY_BYTES = 1 << 14
+"""Beside such as these none is empty by chance: entries go to shards by their hash."""
 
 
 def check_names(look: StepLook) -> Iterator[Finding]:
@@ -52,7 +55,7 @@ def check_names(look: StepLook) -> Iterator[Finding]:
                 yield _in_the_way(look, table, owner, path)
         for path in look.listing.ignored:
             yield _beside(look, path)
-    if max(map(_or_0, look.sizes.values()), default=0) < _UNEVEN_BYTES:
+    if max(map(_or_0, look.sizes.values()), default=0) < _NOT_EMPTY_BYTES:
         return
     listing = look.listing
     for base, shards in listing.singles.items():
@@ -109,15 +112,21 @@ def _beside(look: StepLook, path: str) -> Finding:
 
 def _uneven(look: StepLook, base: str, shards: ShardSet) -> Iterator[Finding]:
     sizes = [look.size(path) or 0 for path in shards.paths]
-    if len(sizes) < 2 or max(sizes) < _UNEVEN_BYTES:
+    if len(sizes) < 2:
         return
-    middle = sorted(sizes)[len(sizes) // 2 - (len(sizes) == 2)]
+    middle = sorted(sizes)[len(sizes) // 2]  # of two the larger: what is lost makes small
     for path, size in zip(shards.paths, sizes, strict=True):
-        if max(size, middle) >= _UNEVEN_BYTES and (
-            size > _UNEVEN * middle or size * _UNEVEN < middle
-        ):
+        if _is_uneven(size, middle):
             what = f"has {size} bytes, where the others of its table have about {middle}"
             yield finding("shard_uneven", what, step=look.step, table=base, file=path)
+
+
+def _is_uneven(size: int, middle: int) -> bool:
+    if not size:
+        return middle >= _NOT_EMPTY_BYTES
+    if max(size, middle) < _UNEVEN_BYTES:
+        return False
+    return size > _UNEVEN * middle or size * _UNEVEN < middle
 
 
 def check_contents(look: StepLook) -> Iterator[Finding]:
@@ -148,6 +157,7 @@ def check_contents(look: StepLook) -> Iterator[Finding]:
             else:
                 continue
             hint = "restore it: without it nobody knows which entries are of which table"
+            look.wrong_contents.add(path)
             yield finding(id, what, step=look.step, file=path, suggest=hint)
         for path, size, each in zip(data.paths, sizes, contents, strict=True):
             promised = sum(meta.num_entries for meta in each or ())

@@ -62,6 +62,10 @@ class StepLook:
         Of each dump, by its base name, once they were counted.
     short_states
         The data files of iterator states that are gone or cut off.
+    wrong_contents
+        Contents files of which a finding says that they are wrong.
+    has_contents_missing
+        Whether a finding says that contents files are gone of data that nobody can tell without.
     """
 
     def __init__(
@@ -87,6 +91,8 @@ class StepLook:
         self.bytes_read = 0
         self.entries: dict[str, int] = {}
         self.short_states: set[str] = set()
+        self.wrong_contents: set[str] = set()
+        self.has_contents_missing = False
         self._ignore_manifest = ignore_manifest
         self._known = {} if known is None else known
 

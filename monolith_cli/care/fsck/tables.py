@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.care.findings import finding, finding_of
+from monolith_cli.care.fsck.contents import blamed_contents
 from monolith_cli.care.fsck.flips import flips_in, with_flip
 from monolith_cli.care.fsck.scan import Scanned, scan_files
 from monolith_cli.checkpoint.names import META_SUFFIX, parse_shard_name, shard_name
@@ -19,7 +20,7 @@ from monolith_cli.tables.hash_filters import FilterTask
 from monolith_cli.tables.stream import EntryFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from monolith_cli.care.findings import Finding
     from monolith_cli.care.fsck.reading import Reading
@@ -130,6 +131,7 @@ def read_tables(look: StepLook, reading: Reading) -> TablesRead:
     of_filters = scan_files(map(_named, filters), RecordCountFold(), reading)
     look.unread += [*scan.unread, *of_filters.unread]
     extra = 0
+    entries_in: dict[str, int] = {}
     for path, found in scan.files.items():
         file = files[path]
         read.by_file[path] = file, found.value
@@ -137,15 +139,22 @@ def read_tables(look: StepLook, reading: Reading) -> TablesRead:
         promised = file.promised
         if promised is not None and not found.damage:
             extra += max(found.value.entries - promised, 0)
-            read.findings.extend(_against_contents(look, file, found.value.entries, promised))
+            entries_in[path] = found.value.entries
+    blamed = blamed_contents(look, entries_in)
+    for path, number in entries_in.items():
+        if path in blamed:
+            read.findings.extend(blamed[path])
+        else:
+            read.findings.extend(_against_contents(look, files[path], number))
     for path, counted in of_filters.files.items():
         file = files[path]
         read.findings.extend(_of_damage(look, file, counted))
         if not counted.damage:
             read.findings.extend(_against_head(look, file, counted))
     hidden = list(_lost_contents(look, entries))
+    look.has_contents_missing = bool(hidden)
     read.findings.extend(hidden)
-    read.findings.extend(_dims(look, read, scan.files) if not hidden else ())
+    read.findings.extend(_dims(look, read, scan.files, blamed) if not hidden else ())
     is_whole = (
         read.is_whole
         and not look.unread
@@ -183,9 +192,9 @@ def unstable(look: StepLook, file: TableFile, damage: Sequence[Skipped]) -> Find
     )
 
 
-def _against_contents(
-    look: StepLook, file: TableFile, found: int, promised: int
-) -> Iterator[Finding]:
+def _against_contents(look: StepLook, file: TableFile, found: int) -> Iterator[Finding]:
+    promised = file.promised
+    assert promised is not None
     if found < promised:
         id = "too_few_entries" if look.size(file.path) else "empty_shard"
         what = f"has {found} of the {promised} entries that its contents file promises"
@@ -256,12 +265,20 @@ def _lost_contents(look: StepLook, files: Sequence[TableFile]) -> Iterator[Findi
 
 
 def _dims(
-    look: StepLook, read: TablesRead, scanned: dict[str, Scanned[Tally]]
+    look: StepLook,
+    read: TablesRead,
+    scanned: dict[str, Scanned[Tally]],
+    unknown: Collection[str],
 ) -> Iterator[Finding]:
-    """Tables whose entries are not alike, at the first file in which one is unlike those before."""
+    """Tables whose entries are not alike, at the first file in which one is unlike those before.
+
+    Nobody knows which entries are of which table in the files that are `unknown`.
+    """
     shapes: dict[str, tuple[int, int]] = {}
     said: set[str] = set()
     for path, (file, tally) in read.by_file.items():
+        if path in unknown:
+            continue
         for table, run in _runs(file, tally, bool(scanned[path].damage)):
             known = shapes.setdefault(table, run)
             if known == run or table in said:
