@@ -51,6 +51,9 @@ class StepListing(NamedTuple):
         How many; of multi tables without counts nobody has told: None.
     workers, workers_with_input
         How many workers have iterator states here, and how many of them one of this step.
+    is_latest
+        Whether it is the latest of a job's directory. An export, or one `*.assets` directory, is
+        no later than anything.
     is_pinned
         Whether `monolith_checkpoint` keeps it from being deleted.
     checked_seconds_ago
@@ -64,6 +67,7 @@ class StepListing(NamedTuple):
     tables: int | None
     workers: int
     workers_with_input: int
+    is_latest: bool
     is_pinned: bool
     checked_seconds_ago: float | None
 
@@ -119,6 +123,7 @@ def _listed(found: Survey, problems: list[MonolithError], *, contents: bool) -> 
             tables=tables,
             workers=len(inputs),
             workers_with_input=sum(step.step in steps for steps in inputs.values()),
+            is_latest=step.is_latest and found.kind == "training",
             is_pinned=prefix is not None and name_of(prefix) in pinned,
             checked_seconds_ago=_checked(found, step, now),
         )

@@ -167,7 +167,7 @@ def _first(each: StepListing) -> tuple[object, ...]:
 
 
 def _notes(each: StepListing) -> str | None:
-    notes = ("latest" if each.survey.is_latest else "", "pinned" if each.is_pinned else "")
+    notes = ("latest" if each.is_latest else "", "pinned" if each.is_pinned else "")
     return " ".join(filter(None, notes)) or None
 
 
@@ -201,5 +201,5 @@ def _document(each: StepListing) -> dict[str, object]:
         "workers_with_input": each.workers_with_input,
         "pinned": each.is_pinned,
         "checked_seconds_ago": each.checked_seconds_ago,
-        "latest": step.is_latest,
+        "latest": each.is_latest,
     }

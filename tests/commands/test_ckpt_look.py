@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -114,6 +115,10 @@ def test_ls_of_other_directories(model: Path, tmp_path: Path) -> None:
         call("ckpt", "ls", "--json", model / "model.ckpt-40.assets").document["steps"][0]["state"]
         == "complete"
     )
+    shutil.copytree(model / "model.ckpt-40.assets", tmp_path / "export" / "1" / "assets")
+    for other in (model / "model.ckpt-40.assets", tmp_path / "export"):
+        assert "latest" not in call("ckpt", "ls", other).out
+        assert call("ckpt", "ls", "--json", other).document["steps"][0]["latest"] is False
     assert failed(call("ckpt", "ls", tmp_path / "nothing"), 3)
     (model / "checkpoint").write_text("x")
     assert failed(call("ckpt", "ls", model), 4)
