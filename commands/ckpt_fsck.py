@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     metavar="TIME",
     help="Do not read the data of steps that --record has found right since, e.g. 7d.",
 )
+@options.option(
+    "--duplicates",
+    is_flag=True,
+    help="Look for feature ids that a table has more than once, too: reads the tables once more.",
+)
 @options.option("--strict", is_flag=True, help="End with 1 where there are notes.")
 @options.option(
     "--ignore",
@@ -79,6 +84,7 @@ def fsck(
     step: int | str,
     quick: bool,
     max_age: float | None,
+    duplicates: bool,
     strict: bool,
     ignore: tuple[str, ...],
     record: bool,
@@ -97,7 +103,9 @@ def fsck(
     from monolith_cli.reports.terminal import Messages, Progress, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    how = CheckOptions(quick, max_age, ignore, strict, record, re_record, limit_rate, jobs)
+    how = CheckOptions(
+        quick, max_age, ignore, strict, record, re_record, limit_rate, jobs, duplicates
+    )
     with Progress("checking", quiet=settings.quiet) as progress:
         judgement = check(model_dir, step, how, progress=progress)
     show_report(FsckReport(judgement), json=json)

@@ -104,6 +104,7 @@ KINDS = {
     "manifest_stale": "fsck: a manifest of another save than the index beside it",
     "no_manifest": "fsck: no manifest: a whole table that is gone leaves no trace",
     "shard_uneven": "fsck: a shard of a table that is much larger or smaller than the others",
+    "duplicate_fids": "fsck --duplicates: a table has feature ids more than once",
     "table_came": "fsck: a table that the step before does not have",
     "table_went": "fsck: a table of the step before that is not in this one",
     "usage": "wrong usage",

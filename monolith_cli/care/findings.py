@@ -81,6 +81,7 @@ SEVERITY = {
             "manifest_stale",
             "no_manifest",
             "shard_uneven",
+            "duplicate_fids",
             "table_came",
             "table_went",
         ),

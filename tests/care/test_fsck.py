@@ -6,9 +6,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import dump_support as ds
 import judge_support as js
@@ -18,9 +16,7 @@ import tf_support
 
 from monolith_cli.care.findings import SEVERITY, Finding
 from monolith_cli.care.fsck import Judgement, dense, newest_verified, scan
-from monolith_cli.care.fsck.reading import Reading
 from monolith_cli.errors import PathNotFoundError, StepNotFoundError, UsageError
-from monolith_cli.execution.workers import Workers
 from monolith_cli.formats.manifest import read_manifest, write_manifest
 from monolith_cli.formats.tensor_bundle_writer import write_tensor_bundle
 
@@ -587,26 +583,3 @@ def test_every_id_has_a_severity_and_a_rank() -> None:
     assert list(SEVERITY.values()) == sorted(
         SEVERITY.values(), key=["error", "warning", "note"].index
     )
-
-
-def test_a_rate_is_kept_in_short_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much came at once: progress goes on meanwhile, and a signal need not wait."""
-    now = [0.0]
-    naps: list[float] = []
-    told: list[tuple[int, int]] = []
-
-    def sleep(seconds: float) -> None:
-        naps.append(seconds)
-        now[0] += seconds
-
-    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
-    monkeypatch.setattr("monolith_cli.care.fsck.reading.time", clock)
-    with closing(Workers(1)) as workers:
-        reading = Reading(workers, 1 << 20, 8 << 20, lambda done, size: told.append((done, size)))
-        reading.took(4 << 20)
-    assert sum(naps) == pytest.approx(4)
-    assert max(naps) <= 0.25
-    assert told[0] == (0, 8 << 20)
-    assert told[-1] == (4 << 20, 8 << 20)
-    assert len(told) > 16
-    assert told == sorted(told)

@@ -82,6 +82,8 @@ class CheckOptions(NamedTuple):
         How much is read in a second at most.
     jobs
         Threads; None for as many as there are processors to use.
+    duplicates
+        Look for feature ids that a table has more than once, which reads the tables once more.
     """
 
     quick: bool = False
@@ -92,6 +94,7 @@ class CheckOptions(NamedTuple):
     re_record: bool = False
     bytes_per_second: int | None = None
     jobs: int | None = None
+    duplicates: bool = False
 
 
 def check(
@@ -119,7 +122,7 @@ def check(
     Raises
     ------
     UsageError
-        `ignore` has an id that is none; or a record is wanted of a quick check.
+        `ignore` has an id that is none; or a record or duplicates are wanted of a quick check.
     StepNotFoundError
         There is no such step, or it is not committed.
     PathNotFoundError
@@ -134,6 +137,8 @@ def check(
             raise UsageError(what, hint=f"there are {', '.join(SEVERITY)}")
     if options.quick and (options.record or options.re_record):
         raise UsageError("a quick check leaves no record: it does not read the data")
+    if options.quick and options.duplicates:
+        raise UsageError("a quick check finds no duplicates: it does not read the data")
     if not isinstance(model_dir, ModelDir):
         model_dir = open_model_dir(model_dir)
     from monolith_cli.execution.workers import Workers
@@ -414,6 +419,10 @@ class _Place:
         from monolith_cli.care.fsck.data import check_data
 
         yield from check_data(look, reading)
+        if self.options.duplicates:
+            from monolith_cli.care.fsck.duplicates import check_duplicates
+
+            yield from check_duplicates(look, reading)
 
     def _record_age(self, look: StepLook) -> float | None:
         """How old the record is, in seconds, that spares the reading of a step's data."""
