@@ -131,6 +131,14 @@ def test_only_storage_knows_places(path: Path) -> None:
             assert node.func.id not in ("open", "__import__"), f"{path}:{node.lineno}"
 
 
+def test_storage_alone_refuses_pipes() -> None:
+    """And `errors` alone says what it means that the system refuses to read."""
+    for layer, _, path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert layer == "storage" or "O_NONBLOCK" not in text, path
+        assert layer == "errors" or "not readable: {error.strerror}" not in text, path
+
+
 def is_seen_of_storage(name: str) -> bool:
     """Whether layers without places may import that, be it of storage or not."""
     if name == "monolith_cli" or not name.startswith("monolith_cli.storage"):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import os
 import re
-import stat
 from typing import NamedTuple
 
 from monolith_cli.control.service import (
@@ -22,6 +20,7 @@ from monolith_cli.errors import (
     UnreachableError,
     UsageError,
 )
+from monolith_cli.storage.local import read_regular
 
 __all__ = [
     "Address",
@@ -105,7 +104,7 @@ def read_address(model_dir: str | os.PathLike[str]) -> Address:
     except NotADirectoryError as error:
         raise PathNotFoundError("a file in place of a directory", path=directory) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
     try:
         return parse_address(text)._replace(source=path)
     except UsageError as error:
@@ -192,7 +191,7 @@ def _read_token(path: str) -> str:
     except FileNotFoundError as error:
         raise PathNotFoundError("not there", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
 
 
 def read_small_file(path: str) -> str:
@@ -205,10 +204,4 @@ def read_small_file(path: str) -> str:
     OSError
         The operating system refused, or it is not a regular file.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return os.read(number, _MOST_BYTES).decode("utf-8", "replace").strip()
-    finally:
-        os.close(number)
+    return read_regular(path, _MOST_BYTES).decode("utf-8", "replace").strip()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from monolith_cli.control.faults import Faults
 from monolith_cli.control.service import MAX_MESSAGE_BYTES, READING_METHODS, make_stub, request
 from monolith_cli.errors import NotReadableError, PathNotFoundError, UsageError
-from monolith_cli.storage.local import open_regular
+from monolith_cli.storage.local import read_regular
 
 if TYPE_CHECKING:
     from monolith_cli.control.address import Address, Token
@@ -116,9 +116,8 @@ class Calls:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=open_regular) as file:
-            return file.read()
+        return read_regular(path)
     except FileNotFoundError as error:
         raise PathNotFoundError("not there", path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error

@@ -73,6 +73,6 @@ def read_log(model_dir: str | os.PathLike[str], last: int | None = None) -> list
         what = "no log: nobody has asked a job here for anything"
         raise PathNotFoundError(what, path=path) from error
     except OSError as error:
-        raise NotReadableError(f"not readable: {error.strerror}", path=path) from error
+        raise NotReadableError.because(error, path) from error
     both = sorted([*entries, *refused], key=lambda numbered: numbered[0])
     return [entry for _, entry in both]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from monolith_cli.storage.protocols import Abilities
     from monolith_cli.storage.store import Kind
 
-__all__ = ["LOCAL", "LocalStore", "open_regular"]
+__all__ = ["LOCAL", "LocalStore", "open_regular", "read_regular"]
 
 # Not to be kept waiting by a pipe that nobody writes to.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -51,6 +51,16 @@ def open_regular(path: str, flags: int) -> int:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def read_regular(path: str, size: int = -1) -> bytes:
+    """What is in a file, or the first `size` bytes of it. Raises as `open_regular`.
+
+    For files in which more than is expected does no harm, or of which nobody knows how long they
+    may be; else `LocalStore.read`.
+    """
+    with open(path, "rb", opener=open_regular) as file:
+        return file.read(size)
 
 
 class LocalStore:

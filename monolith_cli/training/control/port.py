@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import grpc
 
 from monolith_cli.control.address import Address, parse_address
-from monolith_cli.errors import UsageError
-from monolith_cli.storage.local import open_regular
+from monolith_cli.errors import NotReadableError, UsageError
+from monolith_cli.storage.local import read_regular
 
 __all__ = ["ServerTls", "bind", "check_host"]
 
@@ -85,7 +85,6 @@ def _add(server: Any, name: str, credentials: Any) -> int:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", opener=open_regular) as file:
-            return file.read()
+        return read_regular(path)
     except OSError as error:
-        raise UsageError(f"not readable: {error.strerror}", path=path) from error
+        raise UsageError(NotReadableError.because(error, path).what, path=path) from error
