@@ -23,7 +23,7 @@ from monolith_cli.errors import (
 )
 from monolith_cli.execution.workers import to_ask_elsewhere
 from monolith_cli.storage.location import as_location
-from monolith_cli.storage.store import store_of
+from monolith_cli.storage.store import ReadSizes, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -113,6 +113,11 @@ class DumpFile:
     max_record_bytes
         Records that claim to be longer are damage. Nothing larger is ever allocated for one.
 
+    Attributes
+    ----------
+    read_sizes
+        How its store wants it to be read; known once it was opened.
+
     Raises
     ------
     UsageError
@@ -127,6 +132,7 @@ class DumpFile:
         "expected",
         "max_record_bytes",
         "path",
+        "read_sizes",
     )
 
     def __init__(
@@ -141,6 +147,7 @@ class DumpFile:
         self._stream_bytes: int | None = None
         self._version: Hashable = None
         self._block_map: bytes | None = None
+        self.read_sizes = ReadSizes()
 
     def __repr__(self) -> str:
         return f"DumpFile({self.path!r})"
@@ -179,6 +186,7 @@ class DumpFile:
                 if file.mapped:
                     self._stream_bytes = file.stream_bytes
                 self._version = opened.version
+                self.read_sizes = opened.read_sizes
             elif self._stored_bytes != file.stored_bytes:
                 raise self._changed(min(self._stored_bytes, file.stored_bytes))
             elif self._version != opened.version:

@@ -15,7 +15,7 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
-from monolith_cli.storage.store import MAX_SMALL_BYTES, Item, Status
+from monolith_cli.storage.store import MAX_SMALL_BYTES, Item, ReadSizes, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -257,6 +257,8 @@ class LocalFile:
     """
 
     __slots__ = ("_number", "path", "size", "version")
+
+    read_sizes = ReadSizes()
 
     def __init__(self, path: str, status: Status) -> None:
         if status.kind != "file":  # opening a pipe would hang

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from types import TracebackType
 
-    from monolith_cli.storage.store import Item, Status
+    from monolith_cli.storage.store import Item, ReadSizes, Status
 
 __all__ = ["Abilities", "OpenFile", "Store", "Writer"]
 
@@ -48,6 +48,8 @@ class OpenFile(Protocol):
         As in `Status`.
     local_path
         Under which native code can open it, as the operating system has it; None where it cannot.
+    read_sizes
+        How the store wants it to be read; whoever reads may ask for something else.
     """
 
     @property
@@ -58,6 +60,9 @@ class OpenFile(Protocol):
 
     @property
     def local_path(self) -> bytes | None: ...
+
+    @property
+    def read_sizes(self) -> ReadSizes: ...
 
     def read(self, offset: int, size: int) -> bytes:
         """As many bytes from there on; fewer at the end of the file, or behind it.

@@ -6,7 +6,7 @@ what can be asked there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import UsageError
 from monolith_cli.storage.location import scheme_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Kind: TypeAlias = Literal["file", "directory", "link", "other"]
 
-__all__ = ["MAX_SMALL_BYTES", "Item", "Status", "local_path", "store_of"]
+__all__ = ["MAX_SMALL_BYTES", "Item", "ReadSizes", "Status", "local_path", "store_of"]
 
 MAX_SMALL_BYTES = 64 << 20
 """State files, counts and JSON of ours are never larger: `Store.read` takes such for a mistake."""
@@ -82,6 +82,21 @@ class Item:
         if self._status is None:
             self._status = self._store.status(self.location)
         return self._status
+
+
+class ReadSizes(NamedTuple):
+    """How a file is best read from its beginning to its end; None for what suits most.
+
+    Attributes
+    ----------
+    read_bytes
+        The most to ask for at once, 1 byte to 1 GiB.
+    read_ahead
+        How many reads to begin before they are needed, 0 to 64.
+    """
+
+    read_bytes: int | None = None
+    read_ahead: int | None = None
 
 
 _stores: dict[str, Store] = {}

@@ -56,7 +56,13 @@ class Counting:
         self.options = options
         self.workers = workers
         self.progress = progress
-        self.reading = ReadOptions(options.verify, options.skip_corrupt, options.max_record_bytes)
+        self.reading = ReadOptions(
+            options.verify,
+            options.skip_corrupt,
+            options.max_record_bytes,
+            options.read_bytes,
+            options.read_ahead,
+        )
         self.chosen = EntryFilter(options.slots, options.fids, options.fid_version)
         self.fold = CountFold(self.chosen)
         self.counts = CheckpointCounts()

@@ -56,6 +56,8 @@ class CountOptions(NamedTuple):
         Longer records are damage.
     jobs
         Threads; None for as many as there are processors to use.
+    read_bytes, read_ahead
+        As in `ReadOptions`.
     """
 
     patterns: Sequence[str] = ()
@@ -69,6 +71,8 @@ class CountOptions(NamedTuple):
     partial: bool = False
     max_record_bytes: int = MAX_RECORD_BYTES
     jobs: int | None = None
+    read_bytes: int | None = None
+    read_ahead: int | None = None
 
 
 class TableCount(NamedTuple):

@@ -9,6 +9,7 @@ from monolith_cli import _native
 from monolith_cli.errors import UsageError
 from monolith_cli.fid import MAX_V1_SLOT, MAX_V2_SLOT, version_number
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES, DumpFile, Skipped
+from monolith_cli.storage.store import ReadSizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,8 +38,8 @@ class ReadOptions(NamedTuple):
     `verify` checks the checksums of records (those of their lengths are always checked), `skip`
     reads on behind damage and notes it, instead of raising, and longer records than
     `max_record_bytes` are damage. `read_bytes` (to 1 GiB) is the most that is asked for at once,
-    `read_ahead` (to 64) how many reads are begun before they are needed; None for what suits the
-    place where the file is.
+    `read_ahead` (to 64) how many reads are begun before they are needed; None for what the store of
+    the file wants.
     """
 
     verify: bool = True
@@ -59,6 +60,14 @@ class ReadOptions(NamedTuple):
             raise UsageError(f"read_bytes {self.read_bytes} is not in 1..{_MOST_READ_BYTES}")
         if self.read_ahead is not None and not 0 <= self.read_ahead <= _MOST_READ_AHEAD:
             raise UsageError(f"read_ahead {self.read_ahead} is not in 0..{_MOST_READ_AHEAD}")
+
+    def sizes(self, file: DumpFile) -> ReadSizes:
+        """The sizes of reads of an open file: what is asked for here, else what its store wants."""
+        wanted = file.read_sizes
+        return ReadSizes(
+            wanted.read_bytes if self.read_bytes is None else self.read_bytes,
+            wanted.read_ahead if self.read_ahead is None else self.read_ahead,
+        )
 
 
 class EntryFilter(NamedTuple):
@@ -187,6 +196,7 @@ def open_reader(
     """
     options.check()
     file = extent.file.open()
+    sizes = options.sizes(extent.file)
     try:
         return _native.Reader(
             file,
@@ -198,8 +208,8 @@ def open_reader(
             verify=options.verify,
             skip=options.skip,
             check_stop=check_stop,
-            read_bytes=options.read_bytes,
-            read_ahead=options.read_ahead,
+            read_bytes=sizes.read_bytes,
+            read_ahead=sizes.read_ahead,
         )
     except (OSError, _native.ChangedError) as error:
         raise extent.file.explain(error) from None
@@ -217,6 +227,7 @@ def open_reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:
     """
     options.check()
     opened = file.open()
+    sizes = options.sizes(file)
     try:
         return _native.Reader(
             opened,
@@ -224,8 +235,8 @@ def open_reader_of_all(file: DumpFile, options: ReadOptions) -> _native.Reader:
             None,
             verify=options.verify,
             skip=options.skip,
-            read_bytes=options.read_bytes,
-            read_ahead=options.read_ahead,
+            read_bytes=sizes.read_bytes,
+            read_ahead=sizes.read_ahead,
         )
     except (OSError, _native.ChangedError) as error:
         raise file.explain(error) from None

@@ -23,6 +23,7 @@ from monolith_cli.execution.workers import Workers
 from monolith_cli.formats.tfrecord import read_records
 from monolith_cli.samples.sample import write_sample
 from monolith_cli.storage import store as stores
+from monolith_cli.storage.store import ReadSizes
 from monolith_cli.tables import EntryFilter, ReadOptions
 from monolith_cli.tables.ckpt_info_file import settle_ckpt_info
 from monolith_cli.tables.counts import CheckpointCounts, CountOptions, count_checkpoint
@@ -95,6 +96,23 @@ def test_how_much_is_read_at_a_time(tmp_path: Path, store: MemoryStore, multi: b
         [table] = open_tables(checkpoint_at(TOP), options=wrong)
         with pytest.raises(UsageError, match=r"read_(bytes|ahead) (0|-1) is not in"):
             list(table)
+
+
+def test_a_store_says_how_it_wants_to_be_read(tmp_path: Path, store: MemoryStore) -> None:
+    write_sample(str(tmp_path), entries=5000, tables=1, shards=1)
+    store.take(tmp_path, TOP)
+    reads = []
+    for wanted, options in (
+        (ReadSizes(), CountOptions()),
+        (ReadSizes(5000, 0), CountOptions()),
+        (ReadSizes(5000, 0), CountOptions(read_bytes=1 << 20)),
+        (ReadSizes(), CountOptions(read_bytes=5000, read_ahead=3)),
+    ):
+        store.read_sizes, store.reads = wanted, 0
+        assert count_checkpoint(checkpoint_at(TOP), options).entries == 5000
+        reads.append(store.reads)
+    [suited, small, large, asked] = reads
+    assert max(suited, large) < 15 < 50 < min(small, asked)
 
 
 def test_damage_is_told_with_its_place(tmp_path: Path, store: MemoryStore) -> None:

@@ -19,7 +19,7 @@ from monolith_cli.errors import (
 )
 from monolith_cli.storage.location import join
 from monolith_cli.storage.protocols import Abilities, OpenFile, Writer
-from monolith_cli.storage.store import MAX_SMALL_BYTES, Item, Status
+from monolith_cli.storage.store import MAX_SMALL_BYTES, Item, ReadSizes, Status
 
 SCHEME = "memory"
 
@@ -30,13 +30,17 @@ class Kept(NamedTuple):
 
 
 class MemoryStore:
-    """See `Store`. `reads` counts the requests for ranges, `bytes_read` what they gave."""
+    """See `Store`. `reads` counts the requests for ranges, `bytes_read` what they gave.
+
+    `read_sizes` is how its files, opened from then on, want to be read.
+    """
 
     def __init__(self, *, cheap_seeks: bool = False) -> None:
         self.kept: dict[str, Kept] = {}
         self._cheap_seeks = cheap_seeks
         self.reads = 0
         self.bytes_read = 0
+        self.read_sizes = ReadSizes()
         self._versions = 0
 
     @property
@@ -144,6 +148,7 @@ class MemoryFile:
     def __init__(self, store: MemoryStore, location: str) -> None:
         self._store = store
         self._location = location
+        self.read_sizes = store.read_sizes
         data, self.version = store.kept[location]
         self.size = len(data)
 
