@@ -220,7 +220,9 @@ def test_examples_of_the_help_run(tmp_path: Path) -> None:
         if "jq" in line and which("jq") is None:
             continue
         done = run_in(tmp_path, line.replace("--entries 20000000", "--entries 2000"))
-        assert done.returncode == (141 if "| head" in line else 0), (line, done.stderr)
+        # The sample has NaN: a condition may hold.
+        codes = {141} if "| head" in line else {0, 1} if "--fail-if" in line else {0}
+        assert done.returncode in codes, (line, done.stderr)
         assert bool(done.stdout) != ("> " in line), line
         assert "is read" not in done.stderr, line
 
