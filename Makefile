@@ -38,7 +38,7 @@ demo: $(VENV)/.installed
 	@echo "the man pages: man -M $(VENV)/share/man monolith-ckpt-info"
 	@echo "With '. $(BIN)/activate' it is 'monolith' alone."
 
-# In one process more than there are processors; tests/conftest.py says how files are shared out.
+# In as many processes as there are processors; tests/conftest.py says how files are shared out.
 test: $(VENV)/.test-installed
 	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 
 # Files with jobs of several processes, which are killed and time each other. They mostly wait, and
-# take long, so they begin first; but no more of them at once than all workers of xdist but one, as
-# long as there are other files to run.
+# take long, so they begin first; but in half of xdist's workers at most, as long as there are other
+# files to run: two jobs at once on two processors take longer than some of them wait.
 JOBS = [
     "training/test_chaos.py",
     "training/test_job_ends.py",
@@ -36,9 +36,9 @@ JOBS = [
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: one more than there are logical processors, as many tests wait for others."""
+    """`-n auto`: one process a logical processor, and two at least: many tests wait for others."""
     is_known = hasattr(os, "sched_getaffinity")
-    return 1 + (len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1)
+    return max(2, len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -57,7 +57,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 for other, files in self.assigned_work.items()
                 if other is not node
             )
-            if with_a_job >= max(1, len(self.nodes) - 1):
+            if with_a_job >= max(1, len(self.nodes) // 2):
                 for file in self.workqueue:
                     if not _has_a_job(file):
                         self.workqueue.move_to_end(file, last=False)

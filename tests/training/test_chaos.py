@@ -173,5 +173,5 @@ def test_a_parameter_server_that_never_comes_back(server: ForkServer, tmp_path: 
     for name in NAMES[1:]:
         assert job.processes[name].wait(60) == 1
         assert GIVEN_UP in job.said(name)
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 55  # by default they would only give up after 60
     check(job)
