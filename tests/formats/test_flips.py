@@ -336,7 +336,7 @@ def test_fields_are_as_protobuf_reads_them(is_scrambled: bool) -> None:
                 assert as_read(new, value_at(whole, field))
                 try:
                     damaged = messages.EntryDump.FromString(bytes(flipped))
-                except DecodeError:
+                except (DecodeError, SystemError):  # the latter of protobuf 3.20
                     continue  # a number that reaches into what follows it
                 if bit % 8 != 7 or "ts_sec" not in field:
                     assert as_read(old, value_at(damaged, field))

@@ -226,10 +226,10 @@ def test_where_there_is_no_record_no_bit_flips(tmp_path: Path) -> None:
 def test_tensorflow_goes_on_from_the_iterator_states(drifting: tuple[Path, Sample]) -> None:
     """The pipeline that the states say they are of; its fingerprint is the one that TensorFlow's
     graph of it has."""
+    tf = tf_support.tensorflow()
     from monolith_cli.training.fingerprint import fingerprint
 
     model, sample = drifting
-    tf = tf_support.tensorflow()
     for worker in (0, 2):
         first = worker << 40
         with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:

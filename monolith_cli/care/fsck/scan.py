@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from monolith_cli.errors import NotReadableError
 from monolith_cli.formats.tfrecord import DumpFile
@@ -49,11 +49,14 @@ class Scanned(Generic[V]):
         self.unstable: list[Skipped] = []
 
 
-class Scan(NamedTuple, Generic[V]):
+class Scan(Generic[V]):
     """What is in some files, by path; and what could not be read."""
 
-    files: dict[str, Scanned[V]]
-    unread: list[NotReadableError]
+    __slots__ = ("files", "unread")
+
+    def __init__(self) -> None:
+        self.files: dict[str, Scanned[V]] = {}
+        self.unread: list[NotReadableError] = []
 
 
 def scan_files(paths: Iterable[tuple[str, str]], fold: Fold[V], reading: Reading) -> Scan[V]:
@@ -69,7 +72,7 @@ def scan_files(paths: Iterable[tuple[str, str]], fold: Fold[V], reading: Reading
     PathNotFoundError, ChangedWhileReadError
         A file went away, or is being written to.
     """
-    scan: Scan[V] = Scan({}, [])
+    scan: Scan[V] = Scan()
     compressions = dict(paths)
     files = [DumpFile(path, compression) for path, compression in compressions.items()]
     while files:
