@@ -110,12 +110,12 @@ def check_written(written: str | None, prefix: str) -> None:
 
 
 def claim_directory(coord: Any, path: str) -> None:
-    """Reserve a directory for one hook of a session; two would each remove the other's steps.
+    """Reserve a directory for one hook of a monitored session; two would remove each other's steps.
 
     Raises
     ------
     UsageError
-        Another hook of this session has reserved it.
+        Another hook of TensorFlow's session has reserved it.
     """
     if coord is None:
         return
