@@ -8,7 +8,7 @@ import click
 
 from monolith_cli.commands import options, pair_options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.commands.each_step import end_with, number_of
+from monolith_cli.commands.each_step import end_with
 
 if TYPE_CHECKING:
     from monolith_cli.care.conditions import Condition
@@ -81,15 +81,11 @@ def diff(
 
     from monolith_cli.care.ckpt_diff import CkptMeasured, diff_checkpoints
     from monolith_cli.care.conditions import check_all, errors_of
-    from monolith_cli.checkpoint.pairs import find_pair
     from monolith_cli.reports.ckpt_diff import CkptDiffReport
     from monolith_cli.reports.terminal import Messages, Progress, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    first, second = (None if each is None else number_of(each) for each in (a, b))
-    pair = find_pair(model_dir, first, second, other, latest=a == "latest")
-    messages.notes(*pair.a.notes, *pair.b.notes)
-    messages.warnings(*pair.a.warnings, *pair.b.warnings)
+    pair = pair_options.open_pair(model_dir, a, b, other, messages)
     compared = None
     if entries:
         from monolith_cli.tables.diff.compare import DiffOptions, diff_tables

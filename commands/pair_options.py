@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from monolith_cli.commands.each_step import number_of
 from monolith_cli.commands.options import completing, one_step, option
 from monolith_cli.commands.types import PlaceType, SizeType, StepType
+
+if TYPE_CHECKING:
+    from monolith_cli.checkpoint.pairs import Pair
+    from monolith_cli.reports.terminal import Messages
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,3 +87,16 @@ def check_pair(a: object, b: object, other: str | None) -> None:
     """Refuse two steps and another directory at a time."""
     if b is not None and other is not None:
         raise click.UsageError("two steps and --with: name the other step as DIR@STEP")
+
+
+def open_pair(
+    model_dir: str, a: int | str | None, b: int | str | None, other: str | None, messages: Messages
+) -> Pair:
+    """The two checkpoints that are compared; what there is to remark on them is said."""
+    from monolith_cli.checkpoint.pairs import find_pair
+
+    first, second = (None if each is None else number_of(each) for each in (a, b))
+    pair = find_pair(model_dir, first, second, other, latest=a == "latest")
+    messages.notes(*pair.a.notes, *pair.b.notes)
+    messages.warnings(*pair.a.warnings, *pair.b.warnings)
+    return pair

@@ -10,7 +10,7 @@ import click
 
 from monolith_cli.commands import options, pair_options
 from monolith_cli.commands.base import Command, Settings
-from monolith_cli.commands.each_step import end_with, number_of
+from monolith_cli.commands.each_step import end_with
 from monolith_cli.commands.types import ToleranceType
 
 if TYPE_CHECKING:
@@ -139,7 +139,6 @@ def diff(
 
     from monolith_cli.care.conditions import check_all, errors_of
     from monolith_cli.care.diff import TablesMeasured, difference_error
-    from monolith_cli.checkpoint.pairs import find_pair
     from monolith_cli.reports.diff import TablesDiffReport
     from monolith_cli.reports.diff_rows import row_writer
     from monolith_cli.reports.terminal import Messages, Progress, show_report
@@ -149,10 +148,7 @@ def diff(
     from monolith_cli.tables.diff.values import ValueOptions
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    first, second = (None if each is None else number_of(each) for each in (a, b))
-    pair = find_pair(model_dir, first, second, other, latest=a == "latest")
-    messages.notes(*pair.a.notes, *pair.b.notes)
-    messages.warnings(*pair.a.warnings, *pair.b.warnings)
+    pair = pair_options.open_pair(model_dir, a, b, other, messages)
     tolerant = atol is not None or rtol is not None
     asked = None
     if values or tolerant:
