@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.care.states import Missing, StepSurvey, Survey
 from monolith_cli.checkpoint.assets import list_assets, sort_assets
 from monolith_cli.checkpoint.model_dir import ModelDir, open_model_dir
 from monolith_cli.checkpoint.names import (
@@ -25,7 +26,6 @@ from monolith_cli.checkpoint.names import (
     parse_shard_name,
     parse_step_file,
     shard_name,
-    target_of_temporary,
 )
 from monolith_cli.checkpoint.steps import order_of_steps, recorded_checkpoints
 from monolith_cli.checkpoint.training_dir import (
@@ -35,14 +35,14 @@ from monolith_cli.checkpoint.training_dir import (
     look_into,
 )
 from monolith_cli.errors import MissingShardError, MonolithError, PathNotFoundError
-from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
+from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.storage.location import HERE, join, name_of, parent_of
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import TypeAlias
 
+    from monolith_cli.care.states import Proof, State
     from monolith_cli.checkpoint.assets import AssetsListing
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.checkpoint.names import StepFile
@@ -51,162 +51,14 @@ if TYPE_CHECKING:
     from monolith_cli.storage.location import AnyPath
     from monolith_cli.storage.store import Item, Status
 
-    State: TypeAlias = Literal["complete", "incomplete", "unlisted", "uncommitted"]
-    Proof: TypeAlias = Literal["manifest", "formats"]
 
-__all__ = ["DENSE_ONLY", "ROLLED_BACK", "Leftovers", "Missing", "StepSurvey", "Survey", "survey"]
+__all__ = ["DENSE_ONLY", "Missing", "StepSurvey", "Survey", "survey"]
 
 DENSE_ONLY = "dense_only"
 """A model directory of its own in another one: the same steps, with dense variables alone."""
 
-ROLLED_BACK = "rolled-back"
-"""Where a rollback of the model moves newer steps to, a directory each time."""
-
 _LOOKS = 5
 _SHARDS_NAMED = 100
-
-
-class Missing(NamedTuple):
-    """A file that is missing, too short or unreadable, below the model directory; and what of it.
-
-    A file of a step that lies elsewhere has its whole path.
-    """
-
-    file: str
-    what: str
-
-
-class StepSurvey(NamedTuple):
-    """A step of a model directory.
-
-    Attributes
-    ----------
-    step
-        None in an export, and for a checkpoint without a number.
-    state
-        `complete`: listed in `checkpoint`, and all of its files are there and long enough.
-        `incomplete`: listed, and not so. `unlisted`: as complete, and not listed. `uncommitted`:
-        neither; the save that is running now is one.
-    proof
-        `manifest` where the manifest of the step says which files there are; `formats` where only
-        they do: then a table of which no file is left is not missed.
-    missing
-        What is not there, of a step that is not whole.
-    time
-        When it was committed, in seconds since 1970: as `checkpoint` has it, else the time of the
-        index. None without either.
-    is_latest
-        Whether it is what `checkpoint` names as the latest; without that file, what is read as it.
-    is_listed
-        Whether `checkpoint` lists it.
-    checkpoint
-        Where its files are; None where that cannot be told.
-    names
-        All names in the model directory that are of this step, temporaries too; none of a step that
-        lies elsewhere.
-    table_files, dense_files
-        What is in its assets directory; and the index and the data files of its dense variables. By
-        the name below the directory that holds the step the size in bytes, None of what is no
-        regular file.
-    dumps
-        By base name, `single`, `multi` or `hash_filter`: those that are not whole too.
-    entries
-        By base name too, as a manifest has them that is the proof: None where it does not say, and
-        for all without such a manifest.
-    """
-
-    step: int | None
-    state: State
-    proof: Proof
-    missing: Sequence[Missing]
-    time: float | None
-    is_latest: bool
-    is_listed: bool
-    checkpoint: Checkpoint | None
-    names: Sequence[str]
-    table_files: Mapping[str, int | None]
-    dense_files: Mapping[str, int | None]
-    dumps: Mapping[str, str]
-    entries: Mapping[str, int | None] | None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is complete, or would be if it were listed."""
-        return self.state in ("complete", "unlisted")
-
-    @property
-    def table_bytes(self) -> int:
-        """Of all files in its assets directory."""
-        return sum(filter(None, self.table_files.values()))
-
-    @property
-    def dense_bytes(self) -> int:
-        """Of index and data of its dense variables."""
-        return sum(filter(None, self.dense_files.values()))
-
-
-class Leftovers(NamedTuple):
-    """What lies in a model directory, and belongs to no committed step.
-
-    Attributes
-    ----------
-    uncommitted
-        The number of uncommitted steps.
-    temporaries
-        The number of files and directories that are being written, or whose writer died.
-    rolled_back
-        How often newer steps were moved away by a rollback, and are still there.
-    bytes
-        Of all that.
-    """
-
-    uncommitted: int
-    temporaries: int
-    rolled_back: int
-    bytes: int
-
-
-class Survey(NamedTuple):
-    """What is in a model directory.
-
-    Attributes
-    ----------
-    directory
-        The model directory.
-    kind
-        As in `ModelDir`.
-    state
-        What `checkpoint` says; None without one.
-    items
-        All that is in the directory, by name; nothing in an export.
-    steps
-        In the order of steps, oldest first.
-    dense_only
-        The same of the model directory in it, if it has one.
-    step_files
-        What the names in the directory say that are of a step, by name; see `parse_step_file`.
-    problem
-        Why `checkpoint`, which is there, cannot be read: the steps are those that have an index.
-    """
-
-    directory: str
-    kind: str
-    state: CheckpointState | None
-    items: Mapping[str, Item]
-    steps: Sequence[StepSurvey]
-    dense_only: Survey | None
-    step_files: Mapping[str, StepFile] = {}
-    problem: MonolithError | None = None
-
-    @property
-    def latest(self) -> StepSurvey | None:
-        """What `checkpoint` names as the latest, be it whole or not."""
-        return next((step for step in self.steps if step.is_latest), None)
-
-    @property
-    def leftovers(self) -> Leftovers:
-        """What belongs to no committed step, that of `dense_only` too. Lists what it counts."""
-        return _leftovers(self)
 
 
 def survey(model_dir: ModelDir | AnyPath, *, without_state: bool = False) -> Survey:
@@ -684,50 +536,3 @@ def _assets_changed(step: StepSurvey) -> bool:
         if not names.issuperset(step.table_files):
             return True
     return False
-
-
-def _leftovers(found: Survey) -> Leftovers:
-    uncommitted = temporaries = size = 0
-    counted: set[str] = set()
-    for step in found.steps:
-        is_uncommitted = step.state == "uncommitted"
-        if is_uncommitted:
-            uncommitted += 1
-            counted.update(step.names)
-        for name, size_bytes in step.table_files.items():
-            if ".tmp" in name and target_of_temporary(name_of(name)) is not None:
-                temporaries += 1
-                size += 0 if is_uncommitted else size_bytes or 0
-    unfinished = {name for name, file in found.step_files.items() if file.is_temporary}
-    unfinished |= {n for n in found.items if ".tmp" in n and target_of_temporary(n) is not None}
-    temporaries += len(unfinished)
-    counted |= unfinished
-    size += sum(_bytes_of(join(found.directory, name)) for name in counted)
-    rolled_back = 0
-    if ROLLED_BACK in found.items:
-        directory = join(found.directory, ROLLED_BACK)
-        rolled_back = len(_names(directory))
-        size += _bytes_of(directory)
-    mine = Leftovers(uncommitted, temporaries, rolled_back, size)
-    if found.dense_only is None:
-        return mine
-    return Leftovers(*map(sum, zip(mine, _leftovers(found.dense_only), strict=True)))
-
-
-def _names(directory: str) -> list[str]:
-    try:
-        return store_of(directory).names(directory)
-    except MonolithError:
-        return []
-
-
-def _bytes_of(path: str) -> int:
-    """Of a file, or of all files in a directory; links are not followed."""
-    store = store_of(path)
-    try:
-        status = store.status(path, follow=False)
-    except MonolithError:
-        return 0
-    if status.kind != "directory":
-        return status.size
-    return sum(_bytes_of(join(path, name)) for name in _names(path))

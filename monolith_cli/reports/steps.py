@@ -24,8 +24,8 @@ from monolith_cli.reports.model import (
 from monolith_cli.reports.text import bytes_text, count_text
 
 if TYPE_CHECKING:
+    from monolith_cli.care.leftovers import Leftovers
     from monolith_cli.care.listing import StepListing, StepsListing
-    from monolith_cli.care.survey import Leftovers
 
 __all__ = ["StepsReport"]
 
