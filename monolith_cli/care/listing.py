@@ -25,7 +25,7 @@ from monolith_cli.storage.location import join, name_of, parent_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from monolith_cli.care.survey import StepSurvey, Survey
+    from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.formats.ckpt_info import CkptInfo
 
 __all__ = ["StepListing", "StepsListing", "list_steps"]

@@ -10,7 +10,8 @@ from monolith_cli.care.findings import SEVERITIES
 from monolith_cli.care.fsck.check import CheckOptions, check
 from monolith_cli.care.fsck.record import fitting_record
 from monolith_cli.care.listing import list_steps
-from monolith_cli.care.survey import Survey, survey
+from monolith_cli.care.states import Survey
+from monolith_cli.care.survey import survey
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats.ckpt_info import read_ckpt_info
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monolith_cli.care.listing import StepListing
-    from monolith_cli.care.survey import StepSurvey
+    from monolith_cli.care.states import StepSurvey
     from monolith_cli.storage.location import AnyPath
 
 __all__ = ["Measures", "measure"]

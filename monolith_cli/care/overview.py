@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.care.fsck.judgement import Judgement
     from monolith_cli.care.history import History
-    from monolith_cli.care.survey import StepSurvey, Survey
+    from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.iterators.workers import WorkerState
     from monolith_cli.storage.location import AnyPath

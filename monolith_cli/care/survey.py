@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from monolith_cli.storage.store import Item, Status
 
 
-__all__ = ["DENSE_ONLY", "Missing", "StepSurvey", "Survey", "survey"]
+__all__ = ["DENSE_ONLY", "survey"]
 
 DENSE_ONLY = "dense_only"
 """A model directory of its own in another one: the same steps, with dense variables alone."""

@@ -14,7 +14,8 @@ from step_support import commit, remove_step, save_step, save_steps
 
 from monolith_cli.care import survey as survey_module
 from monolith_cli.care.leftovers import Leftovers
-from monolith_cli.care.survey import Missing, Survey, survey
+from monolith_cli.care.states import Missing, Survey
+from monolith_cli.care.survey import survey
 from monolith_cli.errors import PathNotFoundError, StateFileError
 from monolith_cli.samples.sample import write_sample
 from monolith_cli.storage.local import LocalStore

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.fsck.inputs import Inputs
     from monolith_cli.care.fsck.reading import Reading
     from monolith_cli.care.fsck.record import Recorded
-    from monolith_cli.care.survey import StepSurvey, Survey
+    from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.checkpoint.assets import AssetsListing
     from monolith_cli.execution.workers import Workers
     from monolith_cli.formats.check_record import CheckedFile

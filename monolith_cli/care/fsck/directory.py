@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.findings import Finding
     from monolith_cli.care.fsck.inputs import Inputs
     from monolith_cli.care.fsck.step import StepLook
-    from monolith_cli.care.survey import StepSurvey, Survey
+    from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.checkpoint.override import Override
 
 __all__ = ["check_directory", "is_young"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.care.fsck.reading import Reading
     from monolith_cli.care.fsck.step import StepLook
-    from monolith_cli.care.survey import Survey
+    from monolith_cli.care.states import Survey
 
 __all__ = [
     "Inputs",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from monolith_cli.care.findings import Finding
-    from monolith_cli.care.survey import StepSurvey, Survey
+    from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.checkpoint.assets import AssetsListing
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.formats.ckpt_info import CkptInfo
