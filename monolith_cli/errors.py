@@ -29,6 +29,7 @@ __all__ = [
     "NotReadableError",
     "NotYoursError",
     "PathNotFoundError",
+    "ProtectedError",
     "RecordCountError",
     "RefusedError",
     "ShardMismatchError",
@@ -253,6 +254,12 @@ class DirectoryInUseError(MonolithError, RuntimeError):
     """
 
     kind = "in_use"
+
+
+class ProtectedError(MonolithError, RuntimeError):
+    """What was asked for would take away something that is kept on purpose; nothing was done."""
+
+    kind = "protected"
 
 
 class UnreachableError(MonolithError, ConnectionError):

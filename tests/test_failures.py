@@ -31,6 +31,7 @@ CODES = {
     "NotReadableError": 3,
     "NotYoursError": 5,
     "PathNotFoundError": 3,
+    "ProtectedError": 1,
     "RecordCountError": 4,
     "RefusedError": 5,
     "ShardMismatchError": 4,

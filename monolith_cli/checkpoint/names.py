@@ -30,6 +30,7 @@ __all__ = [
     "META_SUFFIX",
     "MODEL_BASE",
     "MONOLITH_CHECKPOINT",
+    "UNLISTED_JOURNAL",
     "CheckpointName",
     "ShardName",
     "StepFile",
@@ -58,6 +59,7 @@ CHECKPOINT = "checkpoint"
 MONOLITH_CHECKPOINT = "monolith_checkpoint"
 CHIEF_CLAIM = "chief_claim"
 JOURNAL = ".monolith-journal.json"
+UNLISTED_JOURNAL = ".monolith-unlisted.json"
 MODEL_BASE = "model.ckpt"
 CKPT_INFO_PREFIX = "ckpt.info-"
 CKPT_INPUTS_PREFIX = "ckpt.inputs-"
