@@ -33,13 +33,14 @@ from monolith_cli.errors import (
     RefusedError,
     StateFileError,
 )
-from monolith_cli.formats.checkpoint_state import read_checkpoint_state
+from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
 from monolith_cli.storage.location import HERE, as_location, join
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from monolith_cli.checkpoint.steps import Recorded
     from monolith_cli.storage.location import AnyPath
     from monolith_cli.storage.store import Item
 
@@ -52,12 +53,15 @@ _COMMITS = 5
 _STOP = "stop the job first"
 
 
-def check_quiet(model_dir: AnyPath, quiet_for_seconds: float | None = None) -> None:
+def check_quiet(
+    model_dir: AnyPath, quiet_for_seconds: float | None = None, *, resumed: bool = False
+) -> None:
     """Make sure that no job saves into a directory.
 
-    Who has just saved is taken for alive: if `checkpoint` or an index is younger than ten minutes,
-    and than twice the longest time between the last five commits. A directory that is not there is
-    quiet.
+    Who has just saved is taken for alive: if the last commit, or an index, is younger than ten
+    minutes, and than twice the longest time between the last five commits. The last commit was when
+    `checkpoint` says; only where it does not, when that file was written: commands write it, too. A
+    directory that is not there is quiet.
 
     Takes no time where nobody listens and there is no claim, or one of a process of this host; else
     a call, and up to half a minute for a claim whose counter stands still.
@@ -66,6 +70,9 @@ def check_quiet(model_dir: AnyPath, quiet_for_seconds: float | None = None) -> N
     ----------
     quiet_for_seconds
         How long ago the last save must have been, in place of that rule of times; 0 leaves it out.
+    resumed
+        Whether a command that was cut off goes on, which may have written `checkpoint` itself: then
+        the time of that file says nothing.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def check_quiet(model_dir: AnyPath, quiet_for_seconds: float | None = None) -> N
     _check_answers(directory)
     seen_at = _check_claim(directory)
     for place in (directory, join(directory, DENSE_ONLY)):
-        _check_times(place, quiet_for_seconds, seen_at)
+        _check_times(place, quiet_for_seconds, seen_at, resumed)
 
 
 def _check_answers(directory: str) -> None:
@@ -116,15 +123,22 @@ def _check_claim(directory: str) -> float | None:
         return None
 
 
-def _check_times(directory: str, quiet_for_seconds: float | None, seen_at: float | None) -> None:
+def _check_times(
+    directory: str, quiet_for_seconds: float | None, seen_at: float | None, resumed: bool
+) -> None:
     try:
         items = {item.name: item for item in store_of(directory).items(directory or HERE)}
     except PathNotFoundError:
         return
-    last = _last_written(items)
-    if last is None:
+    state = CheckpointState()
+    with suppress(MonolithError):
+        state = read_checkpoint_state(join(directory, CHECKPOINT))
+    recorded = recorded_checkpoints(state, items)
+    last = [_last_index(items), *([] if resumed else [_last_commit(state, recorded, items)])]
+    known = [each for each in last if each is not None]
+    if not known:
         return
-    name, at = last
+    name, at = max(known, key=lambda each: each[1])
     if seen_at is not None and at <= seen_at + CLAIM_SECONDS:
         return  # by the chief that is known to be gone
     age = time.time() - at
@@ -133,7 +147,7 @@ def _check_times(directory: str, quiet_for_seconds: float | None, seen_at: float
         is_young = abs(age) < quiet_for_seconds
         limit = quiet_for_seconds
     else:
-        limit = min(QUIET_SECONDS, 2 * _longest_gap(directory, items))
+        limit = min(QUIET_SECONDS, 2 * _longest_gap(recorded, items))
         is_young = age < limit
     if not is_young:
         return
@@ -146,33 +160,43 @@ def _check_times(directory: str, quiet_for_seconds: float | None, seen_at: float
     )
 
 
-def _last_written(items: Mapping[str, Item]) -> tuple[str, float] | None:
-    """What a save has written last of all, and when, in seconds since 1970."""
+def _last_index(items: Mapping[str, Item]) -> tuple[str, float] | None:
+    """The index that was written last, and when, in seconds since 1970."""
     last: tuple[str, float] | None = None
     for name, item in items.items():
-        if name != CHECKPOINT and not name.endswith(INDEX_SUFFIX):
+        if not name.endswith(INDEX_SUFFIX) or parse_step_file(name) is None:
             continue
-        if name != CHECKPOINT and parse_step_file(name) is None:
-            continue
-        with suppress(MonolithError):
-            at = item.status().modified
-            if last is None or at > last[1]:
-                last = name, at
+        at = _written(item)
+        if at is not None and (last is None or at > last[1]):
+            last = name, at
     return last
 
 
-def _longest_gap(directory: str, items: Mapping[str, Item]) -> float:
+def _last_commit(
+    state: CheckpointState, recorded: Sequence[Recorded], items: Mapping[str, Item]
+) -> tuple[str, float] | None:
+    """When `checkpoint` says that the latest was committed, or when the file was written."""
+    for each in recorded:
+        if each.path == state.model_checkpoint_path and each.time is not None:
+            return CHECKPOINT, each.time
+    at = _written(items[CHECKPOINT]) if CHECKPOINT in items else None
+    return None if at is None else (CHECKPOINT, at)
+
+
+def _longest_gap(recorded: Sequence[Recorded], items: Mapping[str, Item]) -> float:
     """Between two of the last commits, in seconds; infinite where there are not two."""
-    try:
-        state = read_checkpoint_state(join(directory, CHECKPOINT))
-    except MonolithError:
-        return float("inf")
     times = []
-    for each in recorded_checkpoints(state, items)[-_COMMITS:]:
+    for each in recorded[-_COMMITS:]:
         index = items.get(each.name + INDEX_SUFFIX)
         at = each.time
         if at is None and index is not None:
-            with suppress(MonolithError):
-                at = index.status().modified
+            at = _written(index)
         times += [] if at is None else [at]
     return max((abs(b - a) for a, b in pairwise(times)), default=float("inf"))
+
+
+def _written(item: Item) -> float | None:
+    try:
+        return item.status().modified
+    except MonolithError:
+        return None

@@ -95,6 +95,20 @@ def test_dense_variables_alone(model: Path) -> None:
     assert refusal(model).path == str(model / "dense_only")
 
 
+def test_a_command_that_has_written_checkpoint(model: Path) -> None:
+    """That file says when the last commit was, and if not, a command that goes on knows."""
+    os.utime(model / "checkpoint")
+    check_quiet(model)
+    names = tuple(f"model.ckpt-{step}" for step in (1, 2, 3))
+    text = format_checkpoint_state(CheckpointState(names[-1], names))
+    (model / "checkpoint").write_text(text)
+    assert "'checkpoint' was written 0 s ago" in str(refusal(model))
+    check_quiet(model, resumed=True)
+    (model / "model.ckpt-3.index").touch()
+    with pytest.raises(DirectoryInUseError):
+        check_quiet(model, resumed=True)
+
+
 def test_how_long_it_must_be_quiet(model: Path) -> None:
     commit_at(model, 900, 300, 100)
     refusal(model)
