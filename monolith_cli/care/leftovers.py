@@ -12,7 +12,7 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from monolith_cli.care.states import Survey
 
-__all__ = ["ROLLED_BACK", "Leftovers", "count_leftovers"]
+__all__ = ["ROLLED_BACK", "Leftovers", "bytes_of", "count_leftovers"]
 
 ROLLED_BACK = "rolled-back"
 """Where a rollback of the model moves newer steps to, a directory each time."""
@@ -56,12 +56,12 @@ def count_leftovers(found: Survey) -> Leftovers:
     unfinished |= {n for n in found.items if ".tmp" in n and target_of_temporary(n) is not None}
     temporaries += len(unfinished)
     counted |= unfinished
-    size += sum(_bytes_of(join(found.directory, name)) for name in counted)
+    size += sum(bytes_of(join(found.directory, name)) for name in counted)
     rolled_back = 0
     if ROLLED_BACK in found.items:
         directory = join(found.directory, ROLLED_BACK)
         rolled_back = len(_names(directory))
-        size += _bytes_of(directory)
+        size += bytes_of(directory)
     mine = Leftovers(uncommitted, temporaries, rolled_back, size)
     if found.dense_only is None:
         return mine
@@ -75,7 +75,7 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def _bytes_of(path: str) -> int:
+def bytes_of(path: str) -> int:
     """Of a file, or of all files in a directory; links are not followed."""
     store = store_of(path)
     try:
@@ -84,4 +84,4 @@ def _bytes_of(path: str) -> int:
         return 0
     if status.kind != "directory":
         return status.size
-    return sum(_bytes_of(join(path, name)) for name in _names(path))
+    return sum(bytes_of(join(path, name)) for name in _names(path))

@@ -165,7 +165,7 @@ def _pinned(found: Survey, problems: list[MonolithError]) -> set[str]:
 def _checked(found: Survey, step: StepSurvey, now: float) -> float | None:
     if step.step is None or ckpt_checked_name(step.step) not in step.names:
         return None
-    from monolith_cli.care.fsck.record import fitting_record
+    from monolith_cli.care.check_records import fitting_record
 
     record = fitting_record(found.directory, step.step)
     return None if record is None else max(0.0, now - record.at)

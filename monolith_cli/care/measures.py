@@ -6,9 +6,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.care.check_records import fitting_record
 from monolith_cli.care.findings import SEVERITIES
 from monolith_cli.care.fsck.check import CheckOptions, check
-from monolith_cli.care.fsck.record import fitting_record
 from monolith_cli.care.listing import list_steps
 from monolith_cli.care.states import Survey
 from monolith_cli.care.survey import survey

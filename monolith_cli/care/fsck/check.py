@@ -168,7 +168,7 @@ def newest_verified(
     MonolithError
         As `check`, and `survey`.
     """
-    from monolith_cli.care.fsck.record import fitting_record
+    from monolith_cli.care.check_records import fitting_record
 
     found = survey_of(model_dir)
     for step in reversed(found.steps):
@@ -428,7 +428,8 @@ class _Place:
         """How old the record is, in seconds, that spares the reading of a step's data."""
         if self.options.max_age_seconds is None:
             return None
-        from monolith_cli.care.fsck.record import fitting_record, has_all
+        from monolith_cli.care.check_records import fitting_record
+        from monolith_cli.care.fsck.record import has_all
 
         record = fitting_record(look.directory, look.step)
         if record is None or not has_all(record, look):

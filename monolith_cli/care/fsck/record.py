@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.care.check_records import pin_file
 from monolith_cli.care.fsck.manifest import ChecksumTask
 from monolith_cli.checkpoint.manifests import (
     make_manifest,
@@ -26,8 +27,6 @@ from monolith_cli.formats.check_record import (
     CheckedFile,
     CheckRecord,
     format_check_record,
-    pinned,
-    read_check_record,
 )
 from monolith_cli.formats.manifest import Manifest
 from monolith_cli.storage.location import join, name_of
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.fsck.reading import Reading
     from monolith_cli.care.fsck.step import StepLook
 
-__all__ = ["Recorded", "fitting_record", "has_all", "pin", "write_records"]
+__all__ = ["Recorded", "has_all", "pin", "write_records"]
 
 
 class Recorded(NamedTuple):
@@ -55,25 +54,6 @@ class Recorded(NamedTuple):
     forgotten: Sequence[str]
 
 
-def fitting_record(directory: str, step: int | None) -> CheckRecord | None:
-    """The check record of a step, if all of its files are still those that were read then.
-
-    Reads it, and looks at every file that it names. A record that is damaged fits nothing.
-    """
-    if step is None:
-        return None
-    try:
-        record = read_check_record(join(directory, ckpt_checked_name(step)))
-        if not any(file.name.endswith(f"-{step}{INDEX_SUFFIX}") for file in record.files):
-            return None  # of another step
-        for file in record.files:
-            if _pinned(directory, file.name) != file:
-                return None
-    except MonolithError:
-        return None
-    return record
-
-
 def has_all(record: CheckRecord, look: StepLook) -> bool:
     """Whether a record is about all files that the step has now."""
     return {file.name for file in record.files} == set(_names(look))
@@ -87,7 +67,7 @@ def pin(look: StepLook) -> list[CheckedFile]:
     PathNotFoundError, NotReadableError
         One is gone, or cannot be looked at.
     """
-    return [_pinned(look.directory, name) for name in _names(look)]
+    return [pin_file(look.directory, name) for name in _names(look)]
 
 
 def _names(look: StepLook) -> list[str]:
@@ -103,11 +83,6 @@ def _is_input(name: str) -> bool:
     if file is None or file.kind != "input" or file.is_temporary or parts is None:
         return False
     return parts.suffix == INDEX_SUFFIX or parts.suffix.startswith(".data-")
-
-
-def _pinned(directory: str, name: str) -> CheckedFile:
-    path = join(directory, name)
-    return pinned(name, store_of(path).status(path))
 
 
 def write_records(
@@ -157,7 +132,7 @@ def write_records(
 
 def _check(look: StepLook, pins: Sequence[CheckedFile]) -> None:
     for file in pins:
-        if _pinned(look.directory, file.name) != file:
+        if pin_file(look.directory, file.name) != file:
             path = join(look.directory, file.name)
             hint = "check it again when nobody writes here"
             raise ChangedWhileReadError("changed since it was checked", path=path, hint=hint)
