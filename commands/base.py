@@ -10,6 +10,9 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+_NAMED = 3
+"""So many options without a variable are named in the help."""
+
 CONTEXT_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
@@ -88,6 +91,8 @@ class Command(click.Command):
                 if isinstance(each, click.Option) and not each.allow_from_autoenv
             ]
             what = f"any option but {' and '.join(never)}" if never else "an option"
+            if len(never) > _NAMED:
+                what = "an option, but none that deletes something or overrules a guard"
             formatter.write_text(f"{variable} in the environment sets {what}.")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

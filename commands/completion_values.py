@@ -111,8 +111,9 @@ def _listed(values: dict[str, str | None] | dict[str, str], incomplete: str) -> 
 def _step_items(
     ctx: click.Context, steps: list[str], latest: int | None, incomplete: str
 ) -> list[Item]:
-    option = next(each for each in ctx.command.params if each.name == "step")
-    words = (option.metavar or "").split("|")[1:]  # of N|latest|all
+    option = next((each for each in ctx.command.params if each.name == "step"), None)
+    metavar = option.metavar if option is not None else None
+    words = (metavar or "").split("|")[1:]  # of N|latest|all
     items = [
         CompletionItem(
             word, help=f"step {latest}" if word == "latest" and latest is not None else None

@@ -18,6 +18,7 @@ from monolith_cli.commands.types import (
     COLUMNS,
     ColumnsType,
     ConditionType,
+    DurationType,
     FidType,
     PlaceType,
     SizeType,
@@ -58,6 +59,11 @@ def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     """`click.option` of our own class: use it for every option."""
     kwargs.setdefault("cls", Option)
     return click.option(*names, **kwargs)
+
+
+def never_set(*names: str, **kwargs: Any) -> Callable[[F], F]:
+    """An option that deletes something, or overrules a guard: no variable sets it."""
+    return option(*names, allow_from_autoenv=False, **kwargs)
 
 
 def completing(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
@@ -354,3 +360,19 @@ def max_record_bytes(function: F) -> F:
 def force(*, help: str) -> Callable[[F], F]:
     """`--force`; the help says what it overrides. It is never set by a variable."""
     return option("--force", is_flag=True, allow_from_autoenv=False, help=help)
+
+
+def dry_run(function: F) -> F:
+    """`-n`, `--dry-run`."""
+    return option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")(function)
+
+
+def quiet_for(function: F) -> F:
+    """`--quiet-for`; it is never set by a variable."""
+    return never_set(
+        "--quiet-for",
+        type=DurationType(zero=True),
+        metavar="TIME",
+        help="How long ago the last save must have been, where nothing else tells whether a job"
+        " lives, instead of 10m or twice the time between saves; 0 if it is known to have ended.",
+    )(function)

@@ -160,11 +160,11 @@ class SizeType(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"([0-9]{1,18}) ?([kmg]?)(i?b)?", value.strip().lower())
+        match = re.fullmatch(r"([0-9]{1,18}) ?([kmgt]?)(i?b)?", value.strip().lower())
         if match is None or (match[3] == "ib" and not match[2]):
             self.fail(f"{value!r} is not a size such as 1048576 or 64MiB", param, ctx)
         base = 1000 if match[3] == "b" else 1024
-        size: int = int(match[1]) * base ** ("", "k", "m", "g").index(match[2])
+        size: int = int(match[1]) * base ** ("", "k", "m", "g", "t").index(match[2])
         if not 1 <= size <= self.maximum:
             self.fail(f"{value!r} is not between 1 and {self.maximum} bytes", param, ctx)
         return size
