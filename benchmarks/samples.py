@@ -65,7 +65,18 @@ class Samples:
 
     def many_steps(self) -> str:
         """A model directory with 100 steps of 64 files of tables each, at any scale."""
-        path = Path(self._written("steps", {"entries": 640, "tables": 16, "shards": 4, "step": 1}))
+        return self._many_steps("steps")
+
+    def checked_steps(self) -> str:
+        """The same, with the manifest and the record of a full check of each step."""
+        path = self._many_steps("checked")
+        if not Path(path, "ckpt.checked-100").exists():
+            command = [Path(sys.executable).with_name("monolith"), "ckpt", "fsck", "--step", "all"]
+            subprocess.run([*command, "--record", "--quiet", path], check=True)
+        return path
+
+    def _many_steps(self, name: str) -> str:
+        path = Path(self._written(name, {"entries": 640, "tables": 16, "shards": 4, "step": 1}))
         for step in range(2, 101):
             _copy_step(path, 1, step)
         _list_steps(path, range(1, 101))

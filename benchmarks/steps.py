@@ -19,3 +19,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     yield compared("`ckpt ls`, 100 steps of 64 files", against, medians, "≤ 4", "2.5")
     medians = bench.seconds([MONOLITH, "ckpt", "history", bench.samples.many_counts()], click, runs)
     yield compared("`ckpt history`, 1,000 counts of 300 slots", against, medians, "≤ 12", "6")
+    prune = [MONOLITH, "ckpt", "prune", "--keep-last", "10", "--keep-every", "7", "-n"]
+    medians = bench.seconds([*prune, bench.samples.checked_steps()], click, runs)
+    what = "`ckpt prune -n`, 100 checked steps of 64 files"
+    yield compared(what, against, medians, "≤ 5", "3")

@@ -82,6 +82,8 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         Hint("'monolith ckpt-info' counts it", after="count it"),
     ),
     "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
+    "just_saved": (Hint("or say with --quiet-for 0 that it has ended", "quiet_for"),),
+    "exports_would_go": (Hint("or let them go with --exports-may-go", "exports_may_go"),),
     "exists": (
         Hint("or --force writes into it", "force", True, after="another directory"),
         Hint(f"or {REPLACES}", "force", True),

@@ -60,6 +60,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_repair:repair",
         "Write what is undamaged of a checkpoint into a new directory.",
     ),
+    "ckpt prune": Entry(
+        "monolith_cli.commands.ckpt_prune:prune",
+        "Remove old steps, by policies that say what stays.",
+    ),
     "ckpt diff": Entry(
         "monolith_cli.commands.ckpt_diff:diff",
         "Compare two checkpoints: tables, slots, dense variables, inputs.",

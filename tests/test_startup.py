@@ -13,6 +13,8 @@ from fake_jobs import OurJob, serving
 from iterator_support import write_job
 from step_support import save_steps
 
+from monolith_cli.care.fsck import CheckOptions, check
+
 HEAVY = {
     "asyncio",
     "google.protobuf",
@@ -116,7 +118,9 @@ def test_looking_at_inputs(tmp_path: Path) -> None:
 
 def test_looking_at_steps(tmp_path: Path) -> None:
     save_steps(tmp_path, 1, 2)
-    for command in (["ls"], ["history"], ["latest", "--complete"], ["wait", "--step", "1"]):
+    check(tmp_path, 2, CheckOptions(record=True))
+    prune = ["prune", "--keep-last", "1", "-n"]
+    for command in (["ls"], ["history"], ["latest", "--complete"], ["wait", "--step", "1"], prune):
         modules = run("ckpt", *command, str(tmp_path))
         assert not modules & (HEAVY | {"dataclasses", "pathlib", "tempfile", "concurrent.futures"})
     for command in (["metrics"], ["report", "--no-stats", "-o", "-"]):

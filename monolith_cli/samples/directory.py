@@ -80,9 +80,12 @@ def write_state(directory: Path, steps: Mapping[int, int], multi: bool) -> None:
 
 def set_times(directory: Path, steps: Mapping[int, int]) -> None:
     """Have the files of these steps look as if they had been written at their commits."""
+    last = list(steps.values())[-1]
     for path in directory.iterdir():
         file = file_names.parse_step_file(path.name)
-        if file is not None and file.step in steps:
+        if path.name == file_names.CHECKPOINT:
+            os.utime(path, (last, last))
+        elif file is not None and file.step in steps:
             for each in (*(path.iterdir() if path.is_dir() else ()), path):
                 os.utime(each, (steps[file.step], steps[file.step]))
 

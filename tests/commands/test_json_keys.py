@@ -34,6 +34,7 @@ from dump_support import (
 )
 from fake_jobs import OriginalJob, OurJob, serving
 from iterator_support import Parts, commit, write_job, write_parts, write_states
+from prune_support import counting, exempt, list_steps, make_old, save_job
 from repair_support import write_damaged
 from step_support import save_steps
 
@@ -243,6 +244,36 @@ def step_cases(root: Path) -> Iterator[Case]:
     (root / "counts alone").mkdir()
     (root / "counts alone" / "ckpt.info-9").touch()
     yield "ckpt history", 0, [root / "counts alone"]
+
+
+def prune_cases(root: Path) -> Iterator[Case]:
+    model = save_job(root / "to prune", 1, 2, 3, 4, tables=("t",))
+    save_job(model / "dense_only", 1, 4, tables=())
+    (model / "model.ckpt-2.index").unlink()
+    (model / "model.ckpt-2.data-00000-of-00001").unlink()
+    shutil.rmtree(model / "model.ckpt-2.assets")
+    list_steps(model, 1, 2, 3, 4, times=False)
+    version = model / "exported" / "1"
+    (version / "assets").mkdir(parents=True)
+    (version / "assets" / "t-00000-of-00001").touch()
+    text = f'entries {{ export_dir: "{version}" global_step: 1 }}'
+    (version.parent / "ExportSaverListenerState").write_text(text)
+    (model / "ckpt.manifest-9").touch()
+    make_old(model)
+    make_old(model / "ckpt.manifest-9", 1.0)
+    policy = ["--keep-last", 1, "--leftovers", "--exports-may-go", "--quiet-for", 0]
+    yield "ckpt prune", 0, [*policy, "-n", model]
+    check(model, 4, CheckOptions(record=True))
+    yield "ckpt prune", 0, [*policy, "-n", model]
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with counting(4, stop):
+        yield "ckpt prune", 0, [*policy, "--yes", model]
+    exempt(model, "model.ckpt-3")
+    yield "ckpt prune", 1, [*policy, "--yes", model]
+    yield "ckpt prune", 0, [*policy, "--yes", model]
 
 
 def diff_cases(root: Path) -> Iterator[Case]:
@@ -474,6 +505,7 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
     look(checkpoint_cases(tmp_path), seen)
     look(repair_cases(tmp_path), seen)
     look(step_cases(tmp_path), seen)
+    look(prune_cases(tmp_path), seen)
     look(diff_cases(tmp_path), seen)
     look(input_cases(tmp_path), seen)
     with job_cases(tmp_path) as cases:

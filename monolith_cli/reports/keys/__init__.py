@@ -14,6 +14,7 @@ from monolith_cli.reports.keys import (
     fsck,
     inputs,
     jobs,
+    prune,
     repair,
     stats,
     steps,
@@ -27,6 +28,7 @@ __all__ = ["OUTPUTS", "Key", "Output", "paths"]
 OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **checkpoints.OUTPUTS,
     **repair.OUTPUTS,
+    **prune.OUTPUTS,
     **steps.OUTPUTS,
     **fsck.OUTPUTS,
     **tables.OUTPUTS,

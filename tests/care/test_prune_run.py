@@ -1,0 +1,477 @@
+"""Removing what a plan says: killed anywhere, beside jobs, and beside another prune."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prune_support import (
+    Killed,
+    counting,
+    exempt,
+    going,
+    list_steps,
+    listed,
+    make_old,
+    names,
+    plan,
+    save_job,
+)
+from step_support import save_step, time_of
+
+from monolith_cli.care.fsck import CheckOptions, check
+from monolith_cli.care.journal import begin, read_journal
+from monolith_cli.care.prune.proof import proofs_of, prove
+from monolith_cli.care.prune.run import carry_out, go_on
+from monolith_cli.care.survey import survey
+from monolith_cli.errors import (
+    CorruptionError,
+    DirectoryInUseError,
+    ProtectedError,
+    WriteError,
+)
+from monolith_cli.formats.checkpoint_state import read_checkpoint_state
+
+KEPT = (4, 5)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five steps with inputs, of which one is not listed; and dense variables alone."""
+    directory = tmp_path_factory.mktemp("prune") / "model"
+    save_job(directory, 1, 2, 3, 4, 5, workers=(0, 1), tables=("t",), manifest=True)
+    list_steps(directory, 1, 3, 4, 5)
+    save_job(directory / "dense_only", 2, 3, 6, tables=())
+    (directory / "ckpt.manifest-0").touch()
+    make_old(directory, time_of(0) - 1)
+    for step in range(1, 6):
+        for path in directory.glob(f"*-{step}*"):
+            os.utime(path, (time_of(step), time_of(step)))
+    return directory
+
+
+@pytest.fixture
+def model(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "model")
+
+
+def version(path: Path) -> tuple[int, int, bytes]:
+    return path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()
+
+
+def whole(directory: Path) -> dict[int | None, str]:
+    return {step.step: step.state for step in survey(str(directory)).steps}
+
+
+def check_nothing_is_lost(directory: Path) -> None:
+    """What `checkpoint` lists is whole, and what was said to stay is there."""
+    for place in (directory, directory / "dense_only"):
+        found = survey(str(place))
+        assert all(step.state == "complete" for step in found.steps if step.is_listed)
+    states = whole(directory)
+    assert [states[step] for step in KEPT] == ["complete", "complete"]
+    for step in KEPT:
+        assert (directory / f"input_worker_1.ckpt-{step}.index").exists()
+    assert all((directory / f"ckpt.info-{step}").exists() for step in range(1, 6))
+
+
+def check_it_is_done(directory: Path) -> None:
+    check_nothing_is_lost(directory)
+    assert whole(directory) == dict.fromkeys(KEPT, "complete")
+    assert whole(directory / "dense_only") == {3: "complete", 6: "complete"} or whole(
+        directory / "dense_only"
+    ) == {6: "complete"}
+    left = {name for name in names(directory) if "/" not in name and name.endswith(("-1", "-2"))}
+    assert left == {"ckpt.info-1", "ckpt.info-2"}
+    assert not (directory / ".monolith-journal.json").exists()
+    for worker in (0, 1):
+        states = listed(directory, f"checkpoint_input_worker_{worker}")
+        assert states == [f"input_worker_{worker}.ckpt-{step}" for step in KEPT]
+
+
+def test_what_is_removed(model: Path) -> None:
+    made = plan(model, last=2, leftovers=True)
+    done = carry_out(made)
+    assert done.steps == [("", 1), ("", 2), ("", 3), ("dense_only", 2)]
+    assert (done.others, done.left, done.resumed) == (["ckpt.manifest-0"], [], False)
+    assert done.bytes == made.bytes
+    check_it_is_done(model)
+    state = read_checkpoint_state(str(model / "checkpoint"))
+    assert state.all_model_checkpoint_paths == ("model.ckpt-4", "model.ckpt-5")
+    assert state.all_model_checkpoint_timestamps == (time_of(4), time_of(5))
+    assert go_on(model) is None
+    assert plan(model, last=2, leftovers=True).is_empty
+    assert carry_out(plan(model, last=2)).steps == ()
+
+
+def test_checkpoint_is_left_alone_if_only_unlisted_steps_go(model: Path) -> None:
+    shutil.rmtree(model / "dense_only")
+    before = version(model / "checkpoint")
+    made = plan(model, steps=(1, 3, 4, 5))
+    assert going(made) == [2]
+    carry_out(made)
+    assert version(model / "checkpoint") == before
+
+
+def test_monolith_checkpoint_is_not_touched(model: Path) -> None:
+    exempt(model, "model.ckpt-1")
+    make_old(model)
+    before = version(model / "monolith_checkpoint")
+    carry_out(plan(model, last=2))
+    assert version(model / "monolith_checkpoint") == before
+    assert listed(model) == ["model.ckpt-1", "model.ckpt-4", "model.ckpt-5"]
+
+
+# --- killed -------------------------------------------------------------------------------------
+
+
+def kill() -> None:
+    raise Killed
+
+
+def refuse() -> None:
+    raise WriteError("no space left on device", path="somewhere", kind="no_space")
+
+
+def calls_of_a_run(original: Path, root: Path) -> int:
+    copy = shutil.copytree(original, root / "counted")
+    with counting(0, kill) as store:
+        carry_out(plan(copy, last=2, leftovers=True))
+    return store.calls
+
+
+def test_killed_at_every_call(original: Path, tmp_path: Path) -> None:
+    """Listed steps are whole after it, and running it again finishes it."""
+    total = calls_of_a_run(original, tmp_path)
+    assert total > 20
+    for at in range(1, total + 1):
+        directory = shutil.copytree(original, tmp_path / str(at))
+        with counting(at, kill), pytest.raises(Killed):
+            carry_out(plan(directory, last=2, leftovers=True))
+        check_nothing_is_lost(directory)
+        if (directory / ".monolith-journal.json").exists():
+            done = go_on(directory)
+            assert done is not None
+            assert done.resumed
+        else:
+            assert at in (1, total + 1)
+            carry_out(plan(directory, last=2, leftovers=True))
+        check_it_is_done(directory)
+        shutil.rmtree(directory)
+
+
+def test_killed_again_and_again(original: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(original, tmp_path / "model")
+    with counting(3, kill), pytest.raises(Killed):
+        carry_out(plan(directory, last=2))
+    for at in range(2, 200, 5):
+        with counting(at, kill):
+            try:
+                go_on(directory)
+                break
+            except Killed:
+                check_nothing_is_lost(directory)
+    check_it_is_done(directory)
+
+
+def test_a_store_that_refuses_at_every_call(original: Path, tmp_path: Path) -> None:
+    """Without a change no journal stays; else the error says what to do."""
+    total = calls_of_a_run(original, tmp_path)
+    for at in range(1, total + 1):
+        directory = shutil.copytree(original, tmp_path / str(at))
+        with counting(at, refuse), pytest.raises(WriteError) as caught:
+            carry_out(plan(directory, last=2, leftovers=True))
+        check_nothing_is_lost(directory)
+        if at <= 2:
+            assert not (directory / ".monolith-journal.json").exists()
+            assert len(listed(directory)) == 4
+            carry_out(plan(directory, last=2, leftovers=True))
+        else:
+            assert caught.value.hint == "run the same command again, which finishes it"
+            go_on(directory)
+        check_it_is_done(directory)
+        shutil.rmtree(directory)
+
+
+def test_what_was_cut_off_names_the_command(model: Path) -> None:
+    with counting(4, kill), pytest.raises(Killed):
+        carry_out(plan(model, last=2))
+    journal = read_journal(model)
+    assert journal is not None
+    assert journal.command == ("monolith", "ckpt", "prune", "--yes", str(model))
+    with pytest.raises(DirectoryInUseError, match="was cut off here"):
+        carry_out(plan(model, last=2))
+
+
+# --- others in the same directory ---------------------------------------------------------------
+
+
+def commit_another(directory: Path, step: int = 9) -> Callable[[], None]:
+    """A job that saves and commits a step."""
+
+    def do() -> None:
+        save_step(directory, step, tables=("t",))
+        steps = [int(name.rpartition("-")[2]) for name in listed(directory)]
+        list_steps(directory, *steps, step)
+
+    return do
+
+
+def test_a_job_that_begins_before_checkpoint_is_written(model: Path) -> None:
+    made = plan(model, last=2)
+    commit_another(model)()
+    make_old(model / "checkpoint", time_of(0))
+    with pytest.raises(DirectoryInUseError):
+        carry_out(made, quiet_for_seconds=0)
+    assert len(listed(model)) == 5
+    assert set(whole(model).values()) == {"complete", "unlisted"}
+    assert not (model / ".monolith-journal.json").exists()
+
+
+def test_a_commit_between_compare_and_write_is_not_lost(original: Path, tmp_path: Path) -> None:
+    """Of the model, and of dense variables alone: the second and the third change."""
+    for at, place in ((2, ""), (3, "dense_only")):
+        directory = shutil.copytree(original, tmp_path / str(at))
+        with counting(at, commit_another(directory / place)), pytest.raises(DirectoryInUseError):
+            carry_out(plan(directory, last=2))
+        found = survey(str(directory / place))
+        assert found.latest is not None
+        assert found.latest.step == 9
+        assert {step.step for step in found.steps if step.state == "complete"} >= {3, 9}
+        assert all(step.is_whole for step in found.steps)
+        assert not (directory / ".monolith-journal.json").exists()
+
+
+def hint_of(attempt: Callable[[], object]) -> str | None:
+    """What to do after it has stopped because the directory is in use; None if it has not."""
+    try:
+        attempt()
+    except DirectoryInUseError as error:
+        return error.hint or ""
+    return None
+
+
+def test_a_job_that_begins_in_the_middle(original: Path, tmp_path: Path) -> None:
+    """It stops at once; when the job is stopped, what was begun is finished, and no more."""
+    total = calls_of_a_run(original, tmp_path)
+    stopped = 0
+    for at in range(4, total, 3):
+        directory = shutil.copytree(original, tmp_path / str(at))
+        with counting(at, commit_another(directory)):
+            hint = hint_of(lambda: carry_out(plan(directory, last=2, leftovers=True)))  # noqa: B023
+        if hint is not None:
+            stopped += 1
+            assert "run the same command again" in hint
+            go_on(directory, quiet_for_seconds=0)
+        states = whole(directory)
+        assert states.pop(9) == "complete"
+        assert set(states) == set(KEPT)
+        assert listed(directory)[-1] == "model.ckpt-9"
+    assert stopped > 3
+
+
+def test_a_pin_since_the_plan(model: Path) -> None:
+    made = plan(model, last=2)
+    exempt(model, "model.ckpt-1")
+    with pytest.raises(DirectoryInUseError, match=r"step 1 is not what it was .* kept: pinned"):
+        carry_out(made)
+    assert len(listed(model)) == 4
+    assert not (model / ".monolith-journal.json").exists()
+
+
+def test_what_has_come_back_since_it_was_cut_off_stays(model: Path) -> None:
+    """A job that knows of no journal has saved step 1 again, and somebody has pinned step 3."""
+    with counting(4, kill), pytest.raises(Killed):
+        carry_out(plan(model, last=2))
+    states = whole(model)
+    assert (states[2], states[3]) == ("unlisted", "unlisted")
+    for path in model.glob("model.ckpt-1*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    save_step(model, 1, tables=("t",))
+    os.utime(model / "model.ckpt-1.index", (time_of(50), time_of(50)))
+    list_steps(model, 3, 4, 5, 1)
+    exempt(model, "model.ckpt-3")
+    done = go_on(model, quiet_for_seconds=0)
+    assert done is not None
+    assert done.steps == [("", 2), ("dense_only", 2)]
+    assert [(each.step, each.why) for each in done.left] == [
+        (1, "'checkpoint' names it as the latest by now"),
+        (3, "by now it is kept: pinned"),
+    ]
+    assert listed(model) == [f"model.ckpt-{step}" for step in (3, 4, 5, 1)]
+    assert set(whole(model).values()) == {"complete"}
+    assert (model / "input_worker_1.ckpt-3.index").exists()
+
+
+def test_two_prunes_at_once(model: Path) -> None:
+    """The second goes on with what the first has begun; the first stops when it notices."""
+
+    def other() -> None:
+        done = go_on(model)
+        assert done is not None
+
+    with counting(6, other), pytest.raises(DirectoryInUseError, match="or has finished it"):
+        carry_out(plan(model, last=2))
+    check_it_is_done(model)
+
+
+def test_another_command_was_cut_off(model: Path) -> None:
+    begin(model, "rollback", ["monolith", "ckpt", "rollback"], {})
+    for attempt in (lambda: carry_out(plan(model, last=2)), lambda: go_on(model)):
+        with pytest.raises(DirectoryInUseError) as caught:
+            attempt()
+        assert caught.value.kind == "unfinished_command"
+    with pytest.raises(DirectoryInUseError):
+        carry_out(plan(model, unlisted=True))
+    assert len(listed(model)) == 4
+
+
+def test_a_plan_of_something_else_is_not_carried_out(model: Path) -> None:
+    begin(model, "prune", ["monolith", "ckpt", "prune"], {"places": 7})
+    with pytest.raises(DirectoryInUseError, match="not one of this command"):
+        go_on(model)
+
+
+def test_a_job_that_lives(model: Path) -> None:
+    (model / "model.ckpt-5.index").touch()
+    with pytest.raises(DirectoryInUseError) as caught:
+        carry_out(plan(model, last=2))
+    assert caught.value.kind == "just_saved"
+    assert not (model / ".monolith-journal.json").exists()
+
+
+def test_exports_refuse(model: Path) -> None:
+    saved = model / "exported" / "ps_0" / "1"
+    (saved / "assets").mkdir(parents=True)
+    (saved / "assets" / "t-00000-of-00001").touch()
+    text = f'entries {{ export_dir: "{saved}" global_step: 1 }}\n'
+    (saved.parent / "ExportSaverListenerState").write_text(text)
+    with pytest.raises(ProtectedError):
+        carry_out(plan(model, last=2))
+    assert len(listed(model)) == 4
+    carry_out(plan(model, last=2, exports_may_go=True))
+    assert listed(model) == ["model.ckpt-4", "model.ckpt-5"]
+
+
+# --- beside a job -------------------------------------------------------------------------------
+
+
+def test_unlisted_steps_beside_a_job(model: Path) -> None:
+    """`checkpoint` stays as it is, and a chief finds no journal."""
+    list_steps(model, 4, 5)
+    (model / "model.ckpt-5.index").touch()
+    before = version(model / "checkpoint")
+    made = plan(model, unlisted=True)
+    with counting(3, lambda: None):
+        done = carry_out(made)
+    assert done.steps == [("", 1), ("", 2), ("", 3)]
+    assert version(model / "checkpoint") == before
+    assert set(whole(model)) == {4, 5}
+    assert not (model / ".monolith-unlisted.json").exists()
+
+
+def test_beside_a_job_killed_at_every_call(original: Path, tmp_path: Path) -> None:
+    for at in range(1, 40):
+        directory = shutil.copytree(original, tmp_path / str(at))
+        list_steps(directory, 4, 5)
+        with counting(at, kill) as store:
+            try:
+                carry_out(plan(directory, unlisted=True))
+            except Killed:
+                check_nothing_is_lost(directory)
+                assert not (directory / ".monolith-journal.json").exists()
+                done = go_on(directory, unlisted=True)
+                assert (done is None) == (at == 1)
+                carry_out(plan(directory, unlisted=True))
+        assert set(whole(directory)) == {4, 5}
+        assert (directory / ".monolith-unlisted.json").exists() is False
+        if store.calls < at:
+            return
+    pytest.fail("it never ends")
+
+
+def test_a_step_that_is_listed_meanwhile_stays(model: Path) -> None:
+    """`checkpoint` is looked at before each."""
+    list_steps(model, 4, 5)
+    made = plan(model, unlisted=True)
+    with counting(2, lambda: list_steps(model, 2, 4, 5)):
+        done = carry_out(made)
+    assert [(each.step, each.why) for each in done.left] == [(2, "'checkpoint' lists it by now")]
+    assert whole(model)[2] == "complete"
+    list_steps(model, 2, 3)  # a job that has gone back, to a latest that is older
+    assert plan(model, unlisted=True).is_empty
+
+
+# --- proofs -------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 8
+    at = path.stat().st_mtime
+    path.write_bytes(data)
+    os.utime(path, (at, at))
+
+
+def test_what_must_be_right(model: Path) -> None:
+    list_steps(model, 1, 3, 4, 5, latest=4)
+    proofs = proofs_of(plan(model, last=1))
+    assert [(proof.place, proof.step) for proof in proofs] == [
+        ("", 4),
+        ("", 5),
+        ("dense_only", 6),
+    ]
+    assert all(proof.bytes > 0 and proof.checked_seconds_ago is None for proof in proofs)
+    assert proofs_of(plan(model, last=9)) == []
+    assert prove(plan(model, last=9)) == []
+
+
+@pytest.mark.parametrize("step", [4, 5])
+def test_a_rotten_step_that_is_to_stay(model: Path, step: int) -> None:
+    list_steps(model, 1, 3, 4, 5, latest=4)
+    prove(plan(model, last=1))
+    flip(model / f"model.ckpt-{step}.assets/t-00000-of-00002")
+    with pytest.raises(CorruptionError, match=f"step {step}, which is to stay, is not right"):
+        prove(plan(model, last=1))
+    prove(plan(model, last=1), quick=True)
+
+
+def test_a_rotten_step_that_goes(model: Path) -> None:
+    flip(model / "model.ckpt-1.assets/t-00000-of-00002")
+    prove(plan(model, last=1))
+
+
+def test_dense_variables_alone_that_are_rotten(model: Path) -> None:
+    flip(model / "dense_only/model.ckpt-6.data-00000-of-00001")
+    with pytest.raises(CorruptionError, match="step 6, which is to stay"):
+        prove(plan(model, last=1))
+
+
+def test_a_latest_that_is_not_whole(model: Path) -> None:
+    (model / "model.ckpt-5.assets/t-00000-of-00002").unlink()
+    with pytest.raises(CorruptionError, match="step 5, which is to stay"):
+        prove(plan(model, last=1))
+
+
+def test_a_record_spares_the_reading(model: Path) -> None:
+    check(str(model), 5, CheckOptions(record=True))
+    made = plan(model, last=1)
+    proofs = {(proof.place, proof.step): proof for proof in proofs_of(made)}
+    assert proofs["", 5].bytes == 0
+    assert proofs["", 5].checked_seconds_ago is not None
+    flip(model / "model.ckpt-5.assets/t-00000-of-00002")  # unseen: of the same size and time
+    record = json.loads((model / "ckpt.checked-5").read_text())
+    for file in record["files"]:
+        status = (model / file["name"]).stat()
+        file["mtime_ns"] = status.st_mtime_ns
+        file["version"] = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    (model / "ckpt.checked-5").write_text(json.dumps(record))
+    prove(plan(model, last=1))
+    record["at"] -= 8 * 86400
+    (model / "ckpt.checked-5").write_text(json.dumps(record))
+    with pytest.raises(CorruptionError):
+        prove(plan(model, last=1))
