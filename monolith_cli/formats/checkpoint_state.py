@@ -7,19 +7,27 @@ without protobuf. Fields of later versions are passed over.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import StateFileError
 from monolith_cli.formats import text_proto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "CheckpointState",
     "MonolithCheckpointState",
     "format_checkpoint_state",
     "format_monolith_checkpoint_state",
+    "parse_checkpoint_state",
+    "parse_exempt_paths",
     "read_checkpoint_state",
     "read_monolith_checkpoint_state",
+    "replace_exempt_paths",
 ]
+
+_EXEMPT = "exempt_model_checkpoint_paths"
 
 _TABLE_TYPES = ("UNKNOWN", "CUCKOO_HASH_MAP", "MULTI_CUCKOO_HASH_MAP")
 
@@ -57,8 +65,17 @@ def read_checkpoint_state(path: str) -> CheckpointState:
     PathNotFoundError, NotReadableError, StateFileError
         As `text_proto.read`.
     """
+    return _checkpoint_state(text_proto.read(path, of_paths=True), path)
+
+
+def parse_checkpoint_state(data: bytes, path: str) -> CheckpointState:
+    """What such a file says; `path` is for errors, which are those of `text_proto.parse`."""
+    return _checkpoint_state(text_proto.parse(data, path, of_paths=True), path)
+
+
+def _checkpoint_state(fields: Iterable[text_proto.Field], path: str) -> CheckpointState:
     latest, paths, timestamps, preserved = "", [], [], 0.0
-    for field in text_proto.read(path, of_paths=True):
+    for field in fields:
         if field.name == "model_checkpoint_path":
             latest = _string(field, path)
         elif field.name == "all_model_checkpoint_paths":
@@ -94,7 +111,7 @@ def read_monolith_checkpoint_state(path: str) -> MonolithCheckpointState:
     """
     exempt, timestamp, table_type = [], 0, _TABLE_TYPES[0]
     for field in text_proto.read(path, of_paths=True):
-        if field.name == "exempt_model_checkpoint_paths":
+        if field.name == _EXEMPT:
             exempt.append(_string(field, path))
         elif field.name == "last_checkpoint_save_timestamp":
             timestamp = text_proto.expect(field, int, path)
@@ -105,13 +122,50 @@ def read_monolith_checkpoint_state(path: str) -> MonolithCheckpointState:
 
 def format_monolith_checkpoint_state(state: MonolithCheckpointState) -> str:
     """The text of a `monolith_checkpoint` file."""
-    lines = [
-        f"exempt_model_checkpoint_paths: {_quote(path)}\n"
-        for path in state.exempt_model_checkpoint_paths
-    ]
+    lines = _exempt_lines(state.exempt_model_checkpoint_paths)
     lines.append(f"last_checkpoint_save_timestamp: {state.last_checkpoint_save_timestamp}\n")
     lines.append(f"builtin_hash_table_type: {state.builtin_hash_table_type}\n")
     return "".join(lines)
+
+
+def parse_exempt_paths(data: bytes, path: str) -> list[str]:
+    """The exempt paths in such a file, which may be of a later version; raises as `parse`."""
+    fields = text_proto.parse(data, path, of_paths=True)
+    return [_string(field, path) for field in fields if field.name == _EXEMPT]
+
+
+def replace_exempt_paths(data: bytes, paths: Iterable[str], path: str) -> bytes:
+    """A `monolith_checkpoint` file with other exempt paths; the rest stays as it is written.
+
+    Comments between the old paths go with them.
+
+    Parameters
+    ----------
+    path
+        The file, for errors.
+
+    Raises
+    ------
+    StateFileError
+        It does not parse.
+    """
+    fields = text_proto.parse(data, path, of_paths=True)
+    names = {field.offset: field.name for field in fields}  # a list is several at one place
+    places = sorted(names)
+    start = places[0] if places else len(data)
+    before = data[:start]
+    if not places and before and not before.endswith(b"\n"):
+        before += b"\n"
+    others = b"".join(
+        data[place:end]
+        for place, end in zip(places, [*places, len(data)][1:], strict=True)
+        if names[place] != _EXEMPT
+    )
+    return before + "".join(_exempt_lines(paths)).encode() + others
+
+
+def _exempt_lines(paths: Iterable[str]) -> list[str]:
+    return [f"{_EXEMPT}: {_quote(path)}\n" for path in paths]
 
 
 def _table_type(field: text_proto.Field, path: str) -> str:
