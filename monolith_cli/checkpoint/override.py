@@ -26,10 +26,12 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from monolith_cli.checkpoint.inputs import StepInputs
     from monolith_cli.storage.location import AnyPath
 
 __all__ = [
     "Override",
+    "left_by",
     "read_override",
     "remove_override",
     "what_is_left",
@@ -133,14 +135,31 @@ def what_is_left(model_dir: str, override: Override, steps: Iterable[int]) -> Ov
     """
     for step in reversed(list(steps)):
         inputs = read_step_inputs(model_dir, step)
-        note: Any = inputs.override if inputs else None
-        try:
-            honoured, left = _parse(note), {int(worker) for worker in note.get("left", ())}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
-        if honoured.is_rest_of(override):
-            return override.rest(left)
+        noted = _noted(inputs)
+        if noted and noted[0].is_rest_of(override):
+            return override.rest(noted[1])
     return override
+
+
+def left_by(inputs: StepInputs) -> Override | None:
+    """What the commit of a step has left of the rollback that it honoured; None for nothing.
+
+    Parameters
+    ----------
+    inputs
+        What `ckpt.inputs-<step>` says.
+    """
+    noted = _noted(inputs)
+    return noted[0].rest(noted[1]) if noted else None
+
+
+def _noted(inputs: StepInputs | None) -> tuple[Override, set[int]] | None:
+    """The rollback that a commit has honoured, and the workers that had not gone back by it yet."""
+    note: Any = inputs.override if inputs else None
+    try:
+        return _parse(note), {int(worker) for worker in note.get("left", ())}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def write_override(model_dir: AnyPath, model_step: int, inputs: Mapping[int, int]) -> None:
