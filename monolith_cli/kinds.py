@@ -59,6 +59,8 @@ KINDS = {
     "changed_while_read": "a file has changed while it was read",
     "exists": "something is in the way, and was not overwritten",
     "no_directory": "something that is not a directory has the name of one",
+    "pinned": "a step that is pinned, and would be moved away",
+    "committed_since": "a step was committed since a rollback, which cannot be undone in place",
     "different": "two things that were compared are not the same",
     "condition_holds": "a condition of --fail-if holds",
     "left_out": "a repaired step that lacks something",
