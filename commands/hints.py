@@ -46,6 +46,7 @@ class Hint(NamedTuple):
     after: str = ""
 
 
+_OF_THEIR_OWN = "bring the steps into a directory of their own with --to DIR"
 _AROUND = Hint("or read around the damage with --on-corrupt skip", "on_corrupt", "skip")
 
 HINTS: dict[str, tuple[Hint, ...]] = {
@@ -84,7 +85,9 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "override_stale": (Hint("or see 'monolith iterator rollback'", after="once more"),),
     "just_saved": (Hint("or say with --quiet-for 0 that it has ended", "quiet_for"),),
     "exports_would_go": (Hint("or let them go with --exports-may-go", "exports_may_go"),),
+    "committed_since": (Hint(_OF_THEIR_OWN, "to"),),
     "exists": (
+        Hint(_OF_THEIR_OWN, "to", after="of their own"),
         Hint("or --force writes into it", "force", True, after="another directory"),
         Hint(f"or {REPLACES}", "force", True),
     ),

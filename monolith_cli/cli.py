@@ -64,6 +64,14 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_prune:prune",
         "Remove old steps, by policies that say what stays.",
     ),
+    "ckpt pin": Entry("monolith_cli.commands.ckpt_pin:pin", "Keep a step: saves do not delete it."),
+    "ckpt unpin": Entry(
+        "monolith_cli.commands.ckpt_pin:unpin", "End a pin: saves may delete the step again."
+    ),
+    "ckpt rollback": Entry(
+        "monolith_cli.commands.ckpt_rollback:rollback",
+        "Go back to an older step with model, tables and inputs; newer steps are moved away.",
+    ),
     "ckpt diff": Entry(
         "monolith_cli.commands.ckpt_diff:diff",
         "Compare two checkpoints: tables, slots, dense variables, inputs.",

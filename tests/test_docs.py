@@ -43,7 +43,7 @@ MOST_LINES = {
 GUARDS = {
     *("FORCE", "RE_RECORD", "YES", "QUIET_FOR", "QUICK_CHECK", "EXPORTS_MAY_GO"),
     *("KEEP_LAST", "KEEP_WITHIN", "KEEP_DAILY", "KEEP_EVERY", "KEEP_STEP", "KEEP_SIZE"),
-    *("UNLISTED", "LEFTOVERS", "ROLLED_BACK", "OLDER"),
+    *("UNLISTED", "LEFTOVERS", "ROLLED_BACK", "OLDER", "UNDO"),
 }
 """Options that delete or overwrite something, or overrule a guard: no variable sets them."""
 
@@ -385,14 +385,15 @@ def test_console_examples(page: Path, tmp_path: Path) -> None:
             ),
         )
         outputs = done.stdout.split(f"{mark}\n")[:-1]
-        assert [*zip([command for command, _ in commands], map(no_ages, outputs), strict=True)] == [
-            (command, no_ages(output)) for command, output in commands
-        ]
+        assert [
+            *zip([command for command, _ in commands], map(no_times, outputs), strict=True)
+        ] == [(command, no_times(output)) for command, output in commands]
 
 
-def no_ages(output: str) -> str:
-    """Without the ages of a sample's steps, which are always of the same day."""
-    return re.sub(r"(?<= )\d+d(?=  )", "AGE", output)
+def no_times(output: str) -> str:
+    """Without the ages of a sample's steps, which are always of the same day, and without times."""
+    output = re.sub(r"(?<= )\d+d(?=  )", "AGE", output)
+    return re.sub(r"\b\d{8}T\d{6}Z\b", "TIME", output)
 
 
 # --- the library for trainers ---------------------------------------------------------------

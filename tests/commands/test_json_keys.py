@@ -36,6 +36,7 @@ from fake_jobs import OriginalJob, OurJob, serving
 from iterator_support import Parts, commit, write_job, write_parts, write_states
 from prune_support import counting, exempt, list_steps, make_old, save_job
 from repair_support import write_damaged
+from rollback_support import write_rolled
 from step_support import save_steps
 
 from monolith_cli.care.fsck import CheckOptions, check
@@ -276,6 +277,23 @@ def prune_cases(root: Path) -> Iterator[Case]:
     yield "ckpt prune", 0, [*policy, "--yes", model]
 
 
+def going_back_cases(root: Path) -> Iterator[Case]:
+    model = write_rolled(root / "to go back", 1, 2, 3, beside=(3,))
+    version = model / "exported" / "1"
+    (version / "assets").mkdir(parents=True)
+    text = f'entries {{ export_dir: "{version}" global_step: 3 }}'
+    (version.parent / "ExportSaverListenerState").write_text(text)
+    yield "ckpt pin", 0, [model, 2]
+    yield "ckpt unpin", 0, [model, 2]
+    yield "ckpt unpin", 0, [model, 2]
+    (model / "model.ckpt-4.assets").mkdir()
+    yield "ckpt rollback", 0, ["--step", 3, model]
+    yield "ckpt rollback", 0, ["--undo", "--to", root / "never committed", model]
+    yield "ckpt rollback", 0, ["--step", 2, "--exports-may-go", "-n", model]
+    yield "ckpt rollback", 0, ["--step", 2, "--exports-may-go", model]
+    yield "ckpt rollback", 0, ["--undo", model]
+
+
 def diff_cases(root: Path) -> Iterator[Case]:
     model = root / "compared"
     records = random_entries(1, 30)
@@ -504,6 +522,7 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
     seen = Seen()
     look(checkpoint_cases(tmp_path), seen)
     look(repair_cases(tmp_path), seen)
+    look(going_back_cases(tmp_path), seen)
     look(step_cases(tmp_path), seen)
     look(prune_cases(tmp_path), seen)
     look(diff_cases(tmp_path), seen)

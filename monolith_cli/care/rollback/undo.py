@@ -134,7 +134,7 @@ def undo_rollback_to(model_dir: AnyPath, to: AnyPath, *, dry_run: bool = False) 
     latest = _listed(plan, CHECKPOINT)
     done = _undone(opened.path, plan, is_dry_run=dry_run, is_resumed=False)
     done = done._replace(
-        directory=target, step=latest[-1] if latest else None, before=None, texts=()
+        directory=as_location(to), step=latest[-1] if latest else None, before=None, texts=()
     )
     if dry_run:
         return done

@@ -1,0 +1,188 @@
+"""`monolith ckpt rollback`: what it says and asks; the library's tests have the cases."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import Done, call, failed
+from rollback_support import list_rolled, save_rolled, tree, write_rolled
+
+from monolith_cli.commands import asking
+
+pytestmark = pytest.mark.usefixtures("no_variables")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_rolled(tmp_path / "model", 100, 200, 300, beside=(100, 250))
+
+
+def rollback(*args: object) -> Done:
+    return call("ckpt", "rollback", *args)
+
+
+def told(done: Done) -> tuple[int, str, str]:
+    """What was said, whatever the time."""
+    return done.code, re.sub(r"\d{8}T\d{6}Z", "TIME", done.out), done.err
+
+
+ROWS = """\
+step  state     files
+ 300  complete     12
+ 250  complete      3  dense_only
+
+written: checkpoint_input_worker_0, checkpoint_input_worker_1, dense_only/checkpoint, checkpoint
+
+"""
+
+
+def test_there_and_back(model: Path) -> None:
+    before = tree(model)
+    assert told(rollback("--step", 200, "-n", model)) == (
+        0,
+        f"{ROWS}15 files of newer steps would be moved to rolled-back/TIME; a job would start from"
+        " step 200\n",
+        "Note: a dry run: nothing was changed\n",
+    )
+    assert tree(model) == before
+    assert told(rollback("--step", 200, model)) == (
+        0,
+        f"{ROWS}15 files of newer steps were moved to rolled-back/TIME; a job starts from step"
+        " 200\n",
+        "",
+    )
+    assert call("ckpt", "latest", model).out == "200\n"
+    code, out, err = told(rollback("--undo", model))
+    assert (code, err) == (0, "")
+    assert out.endswith(
+        "15 files of newer steps were brought back from rolled-back/TIME; the latest step is 300\n"
+    )
+    assert {name: kept.data for name, kept in tree(model).items()} == {
+        name: kept.data for name, kept in before.items()
+    }
+
+
+def test_nothing_is_newer(model: Path) -> None:
+    assert rollback("--step", 300, model) == Done(0, "nothing is newer than step 300\n", "")
+
+
+def test_into_a_directory_of_its_own(model: Path, tmp_path: Path) -> None:
+    rollback("--step", 200, model)
+    save_rolled(model, 250)
+    list_rolled(model, 100, 200, 250)
+    text = failed(rollback("--undo", model), 1)
+    assert "step 250 has been committed since the rollback" in text
+    assert text.endswith("bring the steps into a directory of their own with --to DIR")
+    new = tmp_path / "new"
+    done = rollback("--undo", "--to", new, model)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(
+        f"15 files of newer steps were brought into {new}; its latest step is 300\n"
+    )
+    assert call("ckpt", "latest", "--complete", new).out == "300\n"
+    assert call("ckpt", "latest", model).out == "250\n"
+
+
+def test_json(model: Path) -> None:
+    done = rollback("--step", 200, "--json", model).document
+    assert re.fullmatch(r"rolled-back/\d{8}T\d{6}Z", done.pop("directory"))
+    assert done == {
+        "model_dir": str(model),
+        "step": 200,
+        "before": 300,
+        "undo": False,
+        "dry_run": False,
+        "resumed": False,
+        "steps": [
+            {"step": 300, "state": "complete", "files": 12, "dense_only": False},
+            {"step": 250, "state": "complete", "files": 3, "dense_only": True},
+        ],
+        "files": 15,
+        "written": [
+            *("checkpoint_input_worker_0", "checkpoint_input_worker_1"),
+            *("dense_only/checkpoint", "checkpoint"),
+        ],
+        "exports": [],
+    }
+
+
+def test_a_pinned_step_with_what_to_run_first(model: Path) -> None:
+    call("ckpt", "pin", model, 300)
+    text = failed(rollback("--step", 200, model), 1)
+    assert f"newer step 300 is pinned; run first: monolith ckpt unpin {model} 300" in text
+    line = text.rpartition("run first: ")[2]
+    assert call(*shlex.split(line)[1:]).code == 0
+    assert rollback("--step", 200, model).code == 0
+
+
+def test_a_job_that_may_live(model: Path) -> None:
+    os.utime(model / "model.ckpt-300.index")
+    text = failed(rollback("--step", 200, model), 5)
+    assert text.endswith("or say with --quiet-for 0 that it has ended")
+    done = rollback("--step", 200, "-n", model)
+    assert done.code == 0
+    assert done.err.startswith(
+        "Warning: not now: a job may save here: 'model.ckpt-300.index' was written"
+    )
+    assert rollback("--step", 200, "--quiet-for", 0, model).code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        ((), "give either --step or --undo"),
+        (("--step", 1, "--undo"), "give either --step or --undo"),
+        (("--step", 1, "--to", "x"), "--to makes sense with --undo only"),
+        (("--step", "latest"), "the number of the step is needed here"),
+    ],
+)
+def test_usage(model: Path, args: tuple[object, ...], what: str) -> None:
+    assert what in failed(rollback(*args, model), 2)
+
+
+@pytest.mark.parametrize("answer", [False, True])
+def test_somebody_is_asked(model: Path, monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+    asked = []
+
+    def agreed(question: str, yes: bool) -> bool:
+        asked.append((question, (model / "rolled-back").exists()))
+        return answer
+
+    monkeypatch.setattr(asking, "can_ask", lambda: True)
+    monkeypatch.setattr(asking, "agreed", agreed)
+    done = rollback("--step", 200, model)
+    assert asked == [("Go on?", False)]
+    assert (model / "rolled-back").exists() == answer
+    assert done.code == (0 if answer else 1)
+    assert done.out.startswith(ROWS)
+    assert done.out.count("300  complete") == 1
+    asked.clear()
+    assert rollback("--step", 100, "--yes", "--quiet-for", 0, model).code == 0
+    assert not asked
+
+
+def test_what_was_cut_off_is_finished(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monolith_cli.storage.local import LocalStore
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "rename_if_absent", kill)
+        assert rollback("--step", 200, model).code == 70
+    text = failed(rollback("--undo", model), 5)
+    assert f"run it again, which finishes it: monolith ckpt rollback --step 200 {model}" in text
+    done = rollback("--step", 100, model)
+    assert done.code == 0
+    assert done.err == (
+        "Note: a command was cut off here, and this goes on with it, whatever is asked for now\n"
+    )
+    assert call("ckpt", "latest", model).out == "200\n"
