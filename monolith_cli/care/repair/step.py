@@ -12,6 +12,7 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from monolith_cli.care.along import commit_of
 from monolith_cli.care.repair.beside import copy_beside, mend_inputs
 from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask
 from monolith_cli.care.repair.tables import mend_tables
@@ -33,7 +34,6 @@ from monolith_cli.checkpoint.names import (
     ckpt_repaired_name,
     parse_shard_name,
 )
-from monolith_cli.checkpoint.steps import index_time, recorded_checkpoints
 from monolith_cli.errors import (
     AlreadyExistsError,
     CorruptionError,
@@ -43,11 +43,7 @@ from monolith_cli.errors import (
     UsageError,
 )
 from monolith_cli.execution.workers import Workers
-from monolith_cli.formats.checkpoint_state import (
-    CheckpointState,
-    format_checkpoint_state,
-    read_checkpoint_state,
-)
+from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkpoint_state
 from monolith_cli.formats.ckpt_info import read_ckpt_info, write_ckpt_info
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES
@@ -524,16 +520,8 @@ class StepRepair:
 
     def _state(self) -> None:
         """`checkpoint`, last: the step, and when it was committed."""
-        committed = index_time(self.prefix) or time.time()
-        preserved = 0.0
-        with suppress(MonolithError):
-            state = read_checkpoint_state(join(self.source, CHECKPOINT))
-            preserved = state.last_preserved_timestamp
-            for each in recorded_checkpoints(state):
-                if each.step == self.step and each.time is not None:
-                    committed = each.time
-        text = format_checkpoint_state(
-            CheckpointState(self.name, (self.name,), (committed,), preserved)
-        )
+        commit = commit_of(self.prefix, self.step)
+        state = CheckpointState(self.name, (self.name,), (commit.at,), commit.preserved_at)
         path = self.target_of(CHECKPOINT)
+        text = format_checkpoint_state(state)
         store_of(path).put(path, text.encode("utf-8", "surrogateescape"))
