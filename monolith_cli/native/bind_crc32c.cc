@@ -14,6 +14,9 @@ using namespace nb::literals;
 namespace monolith {
 namespace {
 
+// What takes less time than other threads need to take over.
+constexpr size_t kLongBytes = size_t{1} << 16;
+
 const Kernels& kernels_named(const std::string& name) {
   for (const Kernels* const* set = all_kernels(); *set != nullptr; ++set) {
     if (name == (*set)->name) return **set;
@@ -74,6 +77,8 @@ std::vector<bool> matches(const std::string& name, const nb::bytes& mask, const 
 void bind_crc32c(nb::module_& m) {
   m.def("crc32c", [](nb::handle data, uint32_t value) {
     const BytesView view(data);
+    if (view.size() < kLongBytes) return crc32c(view.data(), view.size(), value);
+    nb::gil_scoped_release others_go_on;
     return crc32c(view.data(), view.size(), value);
   }, "data"_a, "value"_a = 0, nb::sig("def crc32c(data: bytes | memoryview, value: int = 0) -> int"),
         "CRC-32C of `data`, continuing from `value`.");

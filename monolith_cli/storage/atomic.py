@@ -23,6 +23,7 @@ __all__ = [
     "make_directory",
     "rename_to_free_name",
     "sync",
+    "sync_file_system",
     "temporary_path",
     "write_error",
 ]
@@ -58,6 +59,8 @@ class AtomicFile:
         Whether an existing file may be replaced.
     mode
         Less the umask, from the first byte on.
+    sync
+        Whether it is synced to disk before it gets its name; else `sync_file_system` has to follow.
 
     Raises
     ------
@@ -68,13 +71,19 @@ class AtomicFile:
         `read_only`, `no_space`, `file_too_large` or `not_written`.
     """
 
-    __slots__ = ("_file", "_mode", "_overwrite", "_temporary", "path")
+    __slots__ = ("_file", "_mode", "_overwrite", "_sync", "_temporary", "path")
 
     def __init__(
-        self, path: str | os.PathLike[str], *, overwrite: bool = True, mode: int = 0o666
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = True,
+        mode: int = 0o666,
+        sync: bool = True,
     ) -> None:
         self.path = os.fspath(path)
         self._mode = mode
+        self._sync = sync
         self._overwrite = overwrite
         self._temporary = temporary_path(self.path)
 
@@ -91,7 +100,7 @@ class AtomicFile:
     def _open(self, path: str, flags: int) -> int:
         return os.open(path, flags, self._mode)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append bytes, all of them."""
         view = memoryview(data)
         try:
@@ -110,7 +119,8 @@ class AtomicFile:
             with self._file:
                 if kind is not None:
                     return
-                os.fsync(self._file.fileno())
+                if self._sync:
+                    os.fsync(self._file.fileno())
             if self._overwrite:
                 os.replace(self._temporary, self.path)
             else:
@@ -205,6 +215,33 @@ def sync(path: str | os.PathLike[str]) -> None:
             os.close(file)
     except (OSError, ValueError) as error:
         raise write_error(os.fspath(path), error, "not synced") from error
+
+
+def sync_file_system(directory: str | os.PathLike[str]) -> None:
+    """Wait until all that was written in the file system of a directory is on disk.
+
+    Of systems that cannot sync a single one all are synced.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused, or could not write something.
+    """
+    import ctypes
+
+    try:
+        number = os.open(directory, os.O_RDONLY)
+        try:
+            call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+            if call is None:
+                os.sync()
+            elif call(number):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+        finally:
+            os.close(number)
+    except (OSError, ValueError) as error:
+        raise write_error(os.fspath(directory), error, "not synced") from error
 
 
 def write_error(path: str, error: OSError | ValueError, what: str = "not written") -> WriteError:

@@ -32,6 +32,10 @@ _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 # A name with a zero, or one that cannot be encoded (UnicodeEncodeError), is one that no file has.
 _NO_FILE = (FileNotFoundError, NotADirectoryError, ValueError)
 
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""Why a file cannot have a second name: another file system, one without links, or another owner's
+file, which many systems let nobody else link."""
+
 
 def open_regular(path: str, flags: int) -> int:
     """What `open` takes as its opener, for files that are read line by line or without a limit.
@@ -73,7 +77,7 @@ class LocalStore:
         """All that there are."""
         from monolith_cli.storage.protocols import Abilities
 
-        return Abilities(rename=True, cheap_seeks=True)
+        return Abilities(rename=True, cheap_seeks=True, hard_links=True)
 
     def names(self, directory: str) -> list[str]:
         try:
@@ -166,10 +170,17 @@ class LocalStore:
 
         atomic_write(location, data, overwrite=False, mode=mode)
 
-    def create(self, location: str, *, overwrite: bool = True, mode: int = 0o666) -> AtomicFile:
+    def create(
+        self, location: str, *, overwrite: bool = True, mode: int = 0o666, sync: bool = True
+    ) -> AtomicFile:
         from monolith_cli.storage.atomic import AtomicFile
 
-        return AtomicFile(location, overwrite=overwrite, mode=mode)
+        return AtomicFile(location, overwrite=overwrite, mode=mode, sync=sync)
+
+    def sync(self, directory: str) -> None:
+        from monolith_cli.storage.atomic import sync_file_system
+
+        sync_file_system(directory)
 
     def replace(self, source: str, target: str) -> None:
         try:
@@ -194,6 +205,23 @@ class LocalStore:
             raise PathNotFoundError("no such file", path=source) from error
         except OSError as error:
             raise write_error(target, error) from error
+
+    def link(self, source: str, target: str) -> None:
+        try:
+            if stat.S_ISLNK(os.lstat(source).st_mode):
+                source = os.path.realpath(source)
+            os.link(source, target)
+        except FileExistsError as error:
+            raise AlreadyExistsError("exists already", path=target) from error
+        except FileNotFoundError as error:
+            raise PathNotFoundError("no such file", path=source) from error
+        except OSError as error:
+            from monolith_cli.storage.atomic import write_error
+
+            failure = write_error(target, error, "not linked")
+            if error.errno in _NO_LINKS:
+                failure.kind = "not_linked"
+            raise failure from error
 
     def make_directory(self, location: str) -> None:
         from monolith_cli.storage.atomic import make_directory

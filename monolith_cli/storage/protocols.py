@@ -31,10 +31,13 @@ class Abilities(NamedTuple):
     cheap_seeks
         To read a few bytes here and a few there costs little, as on a disk. Else a compressed file
         is read in one pass, and no walk over its blocks is made before.
+    hard_links
+        A file can have two names: `Store.link`.
     """
 
     rename: bool
     cheap_seeks: bool
+    hard_links: bool = False
 
 
 class OpenFile(Protocol):
@@ -92,7 +95,7 @@ class OpenFile(Protocol):
 class Writer(Protocol):
     """A file that is being written: a context manager, in whose block `write` is called."""
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Append bytes, all of them; raises `WriteError`."""
 
     def __enter__(self) -> Writer: ...
@@ -215,8 +218,26 @@ class Store(Protocol):
             The store refused.
         """
 
-    def create(self, location: str, *, overwrite: bool = True, mode: int = 0o666) -> Writer:
-        """The same for what is written bit by bit: it appears when the block ends well."""
+    def create(
+        self, location: str, *, overwrite: bool = True, mode: int = 0o666, sync: bool = True
+    ) -> Writer:
+        """The same for what is written bit by bit: it appears when the block ends well.
+
+        Parameters
+        ----------
+        sync
+            Whether it survives a crash of the machine as soon as it has its name. Who writes many
+            files calls `sync` behind the last one, which is faster.
+        """
+
+    def sync(self, directory: str) -> None:
+        """Wait until what was written below a directory survives a crash of the machine.
+
+        Raises
+        ------
+        WriteError
+            The store refused, or could not write something.
+        """
 
     def replace(self, source: str, target: str) -> None:
         """Give a file or a directory another name, in one step; a file there is replaced.
@@ -242,6 +263,22 @@ class Store(Protocol):
             There is nothing at `source`.
         WriteError
             The store refused. An interrupt may leave the file with both names.
+        """
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, unless that is taken. Only where it has `hard_links`.
+
+        Where `source` is a symbolic link, it is the file that it points to that gets the name.
+
+        Raises
+        ------
+        AlreadyExistsError
+            It is taken.
+        PathNotFoundError
+            There is nothing at `source`.
+        WriteError
+            The store refused; with the kind `not_linked` if the two are on different file systems,
+            say, or the file system has no hard links.
         """
 
     def make_directory(self, location: str) -> None:

@@ -265,7 +265,7 @@ def test_files_are_put_whole(tmp_path: Path) -> None:
         assert store.read(path) == b"three"
     assert store.read(path) == b"four"
     assert store.names(str(tmp_path)) == ["file"]
-    assert store.abilities == (True, True)
+    assert store.abilities == (True, True, True)
 
 
 def test_directories(tmp_path: Path) -> None:
@@ -337,3 +337,50 @@ def test_writing_over_a_beginning(tmp_path: Path) -> None:
     assert not local.overwrite_in_place(str(path), b"ab", is_expected)
     assert local.overwrite_in_place(str(path), b"ab", is_expected)
     assert (seen, path.read_bytes()) == ([b"1234", b"1234"], b"ab345678")
+
+
+# --- links and syncing ------------------------------------------------------------------------
+
+
+def test_a_file_gets_a_second_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "soft").symlink_to("a")
+    for name in ("a", "soft"):
+        store.link(str(tmp_path / name), str(tmp_path / f"{name}-2"))
+        assert os.path.samestat(os.lstat(tmp_path / f"{name}-2"), os.stat(tmp_path / "a"))
+    with pytest.raises(AlreadyExistsError):
+        store.link(str(tmp_path / "a"), str(tmp_path / "soft"))
+    with pytest.raises(PathNotFoundError):
+        store.link(str(tmp_path / "none"), str(tmp_path / "b"))
+    assert store.abilities.hard_links
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EXDEV, "not_linked"), (errno.EPERM, "not_linked"), (errno.ENOSPC, "no_space")],
+)
+def test_a_second_name_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: str
+) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a").write_bytes(b"1")
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(WriteError, match="not linked") as caught:
+        store.link(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (caught.value.kind, caught.value.errno) == (kind, number)
+
+
+def test_many_files_are_synced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with store.create(str(tmp_path / "a"), sync=False) as file:
+        file.write(memoryview(b"1"))
+    assert (synced, (tmp_path / "a").read_bytes()) == ([], b"1")
+    store.sync(str(tmp_path))
+    with pytest.raises(WriteError, match="not synced"):
+        store.sync(str(tmp_path / "none"))
+    with store.create(str(tmp_path / "a")) as file:
+        file.write(b"2")
+    assert len(synced) == 1

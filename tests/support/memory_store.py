@@ -120,14 +120,22 @@ class MemoryStore:
             raise AlreadyExistsError("exists already", path=location)
         self.put(location, data)
 
-    def create(self, location: str, *, overwrite: bool = True, mode: int = 0o666) -> Writer:
+    def create(
+        self, location: str, *, overwrite: bool = True, mode: int = 0o666, sync: bool = True
+    ) -> Writer:
         return MemoryWriter(self, location, overwrite)
+
+    def sync(self, directory: str) -> None:
+        """Nothing survives the process anyway."""
 
     def replace(self, source: str, target: str) -> None:
         raise WriteError("a bucket renames nothing", path=target)
 
     def rename_if_absent(self, source: str, target: str) -> None:
         raise WriteError("a bucket renames nothing", path=target)
+
+    def link(self, source: str, target: str) -> None:
+        raise WriteError("a bucket links nothing", path=target, kind="not_linked")
 
     def make_directory(self, location: str) -> None:
         """There is nothing to make."""
@@ -187,7 +195,7 @@ class MemoryWriter:
         self._overwrite = overwrite
         self._data = bytearray()
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         self._data += data
 
     def __enter__(self) -> MemoryWriter:
