@@ -271,6 +271,31 @@ class Reader:
         `Parts`.
         """
 
+    def rewrite(self, size: int, slots: Filter | None = None, drop_all: bool = False, fid_version: int = 2, where: str = '', norm: float = 0.0, set_zero: bool = False, oldest: int | None = None, snappy: bool = False, discard: bool = False) -> tuple[Output, list[tuple[int, list[int]]]]:
+        """
+        What is left of the range, as it is to be in another table.
+
+        Entries stay if they are of `slots` and newer than `oldest`, unless `drop_all`. Of those
+        `where` something is so (`nan`, `nonfinite`, `zero`, `norm-above`), what it is becomes 0
+        with `set_zero`: values, or of a norm the embedding; else they go. `size` is how many bytes
+        are expected; with `discard` none are made. With it comes, of each slot that was met, how
+        many entries are the same, have changed, and are gone by their slot, a condition, their age.
+        """
+
+    def sums(self, counter: Counter) -> tuple[int, int]:
+        """
+        Counts all that is left of the range; returns how many entries there are, and the sum,
+        modulo 2^64, of a number of each, which has its feature id, length and checksum in it.
+        """
+
+    def newest(self) -> int | None:
+        """The newest time of what is left of the range; None without entries."""
+
+    def ages(self, now: int, filter: Filter | None = None) -> list[tuple[int, int]]:
+        """
+        How many entries there are of each age in whole days before a time; newer ones have 0.
+        """
+
     def statistics(self, statistics: Statistics, filter: Filter | None = None) -> None:
         """Adds all that is left of the range to statistics."""
 
@@ -407,6 +432,45 @@ class Changes:
     @property
     def delta_changes(self) -> int:
         """How many they are."""
+
+class Output:
+    """Framed entries as they are to be stored, and what is known of them."""
+
+    @property
+    def entries(self) -> int: ...
+
+    @property
+    def stream_bytes(self) -> int:
+        """Uncompressed."""
+
+    @property
+    def stored_bytes(self) -> int: ...
+
+    @property
+    def sum(self) -> int:
+        """As `Reader.sums`."""
+
+    @property
+    def crc(self) -> int:
+        """CRC-32C of what is stored."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    def write_to(self, file: int) -> None:
+        """
+        Writes what is to be stored to an open file of that number, without the GIL. Raises
+        OSError.
+        """
+
+    def __getstate__(self) -> tuple[bytes, int, int, int, int]: ...
+
+    def __setstate__(self, arg: tuple[bytes, int, int, int, int], /) -> None: ...
+
+def crc32c_combine(first: int, second: int, second_bytes: int) -> int:
+    """
+    The CRC-32C of bytes and others behind them, of which there are so many.
+    """
 
 class Summary:
     """

@@ -56,7 +56,7 @@ WAYS_AROUND = {"_io", "builtins", "codecs", "importlib"}
 """By which one can open a file, or import what can; but for these names."""
 
 HARMLESS = {"codecs.BOM_UTF8", "importlib.import_module", "importlib.util.find_spec"}
-OF_STORAGE = {"location", "machine", "protocols", "scratch", "store"}
+OF_STORAGE = {"location", "machine", "protocols", "scratch", "staged", "store"}
 """What knows of no file system, and hands none out."""
 
 OF_ATOMIC = {"leftovers", "temporary_path"}

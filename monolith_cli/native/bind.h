@@ -27,6 +27,7 @@ void bind_flips(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
 void bind_diff(nanobind::module_& m, nanobind::class_<Reader>& reader);
 void bind_output(nanobind::class_<Reader>& reader);
+void bind_rewrite(nanobind::module_& m, nanobind::class_<Reader>& reader);
 void bind_statistics(nanobind::module_& m, nanobind::class_<Reader>& reader);
 void bind_variant(nanobind::module_& m);
 

@@ -337,7 +337,26 @@ const Choice& choice() {
   return c;
 }
 
+// The product of two polynomials modulo that of the checksum; the top bit is the one of x^0.
+uint32_t product(uint32_t a, uint32_t b) {
+  uint32_t sum = 0;
+  for (; a != 0; a <<= 1) {
+    if (a >> 31 != 0) sum ^= b;
+    b = (b >> 1) ^ (0x82f63b78u & (0u - (b & 1)));
+  }
+  return sum;
+}
+
 }  // namespace
+
+uint32_t crc32c_combine(uint32_t first, uint32_t second, uint64_t n) {
+  uint32_t moved = first;
+  for (uint32_t power = 1u << 23; n != 0; n >>= 1) {  // x^8, of a byte
+    if (n & 1) moved = product(power, moved);
+    power = product(power, power);
+  }
+  return moved ^ second;
+}
 
 const Kernels& kernels() { return *choice().sets[0]; }
 const Kernels* const* all_kernels() { return choice().sets; }

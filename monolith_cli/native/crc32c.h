@@ -109,4 +109,7 @@ inline uint32_t crc32c(const void* data, size_t n, uint32_t crc = 0) {
   return kernels().crc(static_cast<const uint8_t*>(data), n, crc);
 }
 
+// The checksum of bytes and of `n` others behind them, from those of both.
+uint32_t crc32c_combine(uint32_t first, uint32_t second, uint64_t n);
+
 }  // namespace monolith

@@ -175,6 +175,18 @@ def test_shapes_are_compared_alike_by_all_implementations(
         assert _native.matches(name, mask, want, framed) == expected
 
 
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_checksums_of_two_parts_make_that_of_both(first: bytes, second: bytes) -> None:
+    combined = _native.crc32c_combine(_native.crc32c(first), _native.crc32c(second), len(second))
+    assert combined == _native.crc32c(first + second)
+
+
+def test_a_long_second_part() -> None:
+    second = bytes(range(256)) * 5000
+    combined = _native.crc32c_combine(_native.crc32c(b"x"), _native.crc32c(second), len(second))
+    assert combined == _native.crc32c(b"x" + second)
+
+
 def test_unknown_implementation() -> None:
     with pytest.raises(ValueError, match="implementation"):
         _native.crc32c_by("abacus", b"", 0)
