@@ -28,6 +28,15 @@ inline uint64_t folded_product(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product >> 64) ^ static_cast<uint64_t>(product);
 }
 
+// Of an entry in a table's digest, which is the sum of them: order does not count, copies do.
+inline uint64_t term_of(const Row& row) {
+  const uint64_t one = folded_product(row.embedding ^ 0x2d358dccaa6c78a5u,
+                                      static_cast<uint64_t>(row.fid) ^ 0x8bb84b93962eacc9u);
+  const uint64_t other = folded_product(row.optimizer ^ 0x4b33a62ed433d4a3u,
+                                        static_cast<uint64_t>(row.time) ^ 0x4d5a2da51de1aa47u);
+  return folded_product(one ^ 0xa0761d6478bd642fu, other ^ 0xe7037ed1a0b428dbu);
+}
+
 // Where values lie in a message, in the order in which they are digested.
 class DigestPlan : public Visitor {
  public:
@@ -52,6 +61,10 @@ class DigestPlan : public Visitor {
     return fid_at_ == kNowhere ? 0 : load<int64_t>(data + fid_at_);
   }
   Row row(const uint8_t* data) const;
+  // Where the feature id is; null without one.
+  const uint8_t* fid_at(const uint8_t* data) const {
+    return fid_at_ == kNowhere ? nullptr : data + fid_at_;
+  }
 
  private:
   static constexpr uint32_t kNowhere = UINT32_MAX;

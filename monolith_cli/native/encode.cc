@@ -76,8 +76,10 @@ uint8_t* put_header(uint8_t* p, uint64_t length) {
 
 }  // namespace
 
+uint8_t* start_frame(size_t n, Buffer& out) { return put_header(out.tail(kFrameBytes + n), n); }
+
 void encode_frame(const uint8_t* data, size_t n, Buffer& out) {
-  uint8_t* p = put_header(out.tail(kFrameBytes + n), n);
+  uint8_t* p = start_frame(n, out);
   std::memcpy(p, data, n);
   store(p + n, mask_crc(crc32c(p, n)));
   out.advance(kFrameBytes + n);

@@ -36,6 +36,10 @@ struct EntryColumns {
 // protobuf's own serializer writes them.
 void encode_entries(const EntryColumns& columns, Buffer& out);
 
+// Where the data of a record of that length goes, behind `out`, its header being written. The caller
+// writes it there and its checksum behind it, and then advances by the frame.
+uint8_t* start_frame(size_t n, Buffer& out);
+
 // Appends one framed record.
 void encode_frame(const uint8_t* data, size_t n, Buffer& out);
 

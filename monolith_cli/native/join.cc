@@ -7,15 +7,6 @@
 namespace monolith {
 namespace {
 
-// Of an entry in a table's digest, which is the sum of them: order does not count, copies do.
-uint64_t term(const Row& row) {
-  const uint64_t one = folded_product(row.embedding ^ 0x2d358dccaa6c78a5u,
-                                      static_cast<uint64_t>(row.fid) ^ 0x8bb84b93962eacc9u);
-  const uint64_t other = folded_product(row.optimizer ^ 0x4b33a62ed433d4a3u,
-                                        static_cast<uint64_t>(row.time) ^ 0x4d5a2da51de1aa47u);
-  return folded_product(one ^ 0xa0761d6478bd642fu, other ^ 0xe7037ed1a0b428dbu);
-}
-
 constexpr size_t kAhead = 16;  // rows that memory is given to come
 
 }  // namespace
@@ -55,7 +46,7 @@ Join::Cell& Join::cell_of(int64_t fid) {
 }
 
 void Join::add_a(const Row* row) {
-  if (with_sums_) sum_a_ += term(*row);
+  if (with_sums_) sum_a_ += term_of(*row);
   Cell& cell = cell_of(row->fid);
   if (cell.empty()) {
     cell.a_bits = reinterpret_cast<uintptr_t>(row);
@@ -66,7 +57,7 @@ void Join::add_a(const Row* row) {
 }
 
 void Join::add_b(const Row* row) {
-  if (with_sums_) sum_b_ += term(*row);
+  if (with_sums_) sum_b_ += term_of(*row);
   Cell& cell = cell_of(row->fid);
   if (cell.b() == nullptr) {
     cell.b_bits = reinterpret_cast<uintptr_t>(row);

@@ -17,11 +17,21 @@ void starts_of(std::vector<uint64_t>& sizes) {
 
 }  // namespace
 
+const DigestPlan* RowReader::parse(const Frame& frame) {
+  parsed_.restart(frame.data);
+  if (!parse_entry(frame.data, static_cast<size_t>(frame.length), parsed_)) {
+    reader_.bad_message();
+    return nullptr;
+  }
+  parsed_.end();
+  return &parsed_;
+}
+
 // A buffer that has grown already is kept for the thread's next range.
 static thread_local std::unique_ptr<Buffer> spare;
 
 RowCollector::RowCollector(Reader& reader, const Filter* filter)
-    : reader_(reader), filter_(filter), memory_(reader), rows_(std::move(spare)) {
+    : reader_(reader), filter_(filter), plans_(reader), rows_(std::move(spare)) {
   if (rows_ == nullptr) rows_ = std::make_unique<Buffer>();
   rows_->clear();
 }
@@ -30,16 +40,8 @@ RowCollector::~RowCollector() { spare = std::move(rows_); }
 
 void RowCollector::read() {
   while (const Frame* frame = reader_.next()) {
-    const DigestPlan* plan = memory_.of(*frame);
-    if (plan == nullptr) {
-      parsed_.restart(frame->data);
-      if (!parse_entry(frame->data, static_cast<size_t>(frame->length), parsed_)) {
-        reader_.bad_message();
-        continue;
-      }
-      parsed_.end();
-      plan = &parsed_;
-    }
+    const DigestPlan* plan = plans_.plan(*frame);
+    if (plan == nullptr) continue;
     if (filter_ != nullptr && !filter_->wants(plan->fid(frame->data))) continue;
     const Row row = plan->row(frame->data);
     rows_->append(&row, sizeof row);

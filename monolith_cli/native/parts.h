@@ -86,6 +86,26 @@ class Parts {
   std::vector<uint64_t> ends_;
 };
 
+// Reads entries as rows.
+class RowReader {
+ public:
+  explicit RowReader(Reader& reader) : reader_(reader), memory_(reader) {}
+
+  // Where the values of the reader's last record lie; null if that is no entry, which the reader is
+  // told.
+  __attribute__((always_inline)) const DigestPlan* plan(const Frame& frame) {
+    if (const DigestPlan* plan = memory_.of(frame)) return plan;
+    return parse(frame);
+  }
+
+ private:
+  const DigestPlan* parse(const Frame& frame);
+
+  Reader& reader_;
+  ShapeMemory<DigestPlan> memory_;
+  DigestPlan parsed_{nullptr};
+};
+
 // The digests of what is left of the reader's range, up to a pause.
 class RowCollector {
  public:
@@ -97,8 +117,7 @@ class RowCollector {
  private:
   Reader& reader_;
   const Filter* filter_;
-  ShapeMemory<DigestPlan> memory_;
-  DigestPlan parsed_{nullptr};
+  RowReader plans_;
   std::unique_ptr<Buffer> rows_;
   std::vector<uint16_t> part_of_;  // each row
   std::vector<uint64_t> counts_ = std::vector<uint64_t>(kParts);

@@ -38,6 +38,10 @@ class ValuePlaces : public Visitor {
   int64_t fid(const uint8_t* data) const {
     return fid_at_ == kNone ? 0 : load<int64_t>(data + fid_at_);
   }
+  // Where that is; null without one.
+  const uint8_t* fid_at(const uint8_t* data) const {
+    return fid_at_ == kNone ? nullptr : data + fid_at_;
+  }
   int64_t time(const uint8_t* data) const { return varint(data + time_at_, data + time_end_); }
   // Reads up to seven bytes past its end.
   static int64_t varint(const uint8_t* p, const uint8_t* end);

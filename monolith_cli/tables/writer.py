@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.storage.location import AnyPath
 
-__all__ = ["DumpWriter", "ShardWriter"]
+__all__ = ["DumpWriter", "ShardWriter", "check_base"]
 
 
 class DumpWriter:
@@ -76,7 +76,7 @@ class DumpWriter:
     ) -> None:
         if shards < 1:
             raise UsageError(f"{shards} shards: a dump has at least one")
-        _check_base(base)
+        check_base(base)
         self._directory = as_location(directory)
         self._store = store_of(self._directory)
         if not self._store.abilities.rename:
@@ -197,7 +197,7 @@ class DumpWriter:
         return [path for _, path in sorted(found)]
 
 
-def _check_base(base: str) -> None:
+def check_base(base: str) -> None:
     """Make sure that files can be named after it, which readers then take for a dump of it.
 
     Raises
