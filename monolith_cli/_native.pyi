@@ -296,6 +296,34 @@ class Reader:
         How many entries there are of each age in whole days before a time; newer ones have 0.
         """
 
+    def delta(self) -> DeltaScan:
+        """
+        What the delta holds that the range is the whole of, up to the first record that is wrong.
+        """
+
+    def delta_entries(self, max_bytes: int) -> tuple[bytes, int]:
+        """
+        Entries that a range of a delta brings, in their frames, or as many as make `max_bytes`.
+        Returns them, and how many they are.
+        """
+
+    def sieved(self, sieve: DeltaSieve, max_bytes: int | None = None) -> tuple[bytes, int]:
+        """
+        Entries that stay, in their frames, or as many as make `max_bytes`; fewer only when it is
+        done. Returns them, and how many they are. With None no bytes, and of all.
+        """
+
+    def servers(self, server: int, servers: int) -> ServerCounts:
+        """
+        How all that is left of the range keeps to the rules, of one of so many servers.
+        """
+
+    def fids_to_convert(self, filter: Filter | None = None) -> Parts:
+        """
+        The v1 feature ids of all that is left of the range, as `Parts` of 8 bytes each, by a hash
+        of what they become in v2.
+        """
+
     def statistics(self, statistics: Statistics, filter: Filter | None = None) -> None:
         """Adds all that is left of the range to statistics."""
 
@@ -470,6 +498,122 @@ class Output:
 def crc32c_combine(first: int, second: int, second_bytes: int) -> int:
     """
     The CRC-32C of bytes and others behind them, of which there are so many.
+    """
+
+class FidIndex:
+    """Feature ids to look up, by their places in order of a hash."""
+
+    def __init__(self, places: bytes = b'') -> None: ...
+
+    def has(self, fid: int) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+    def __getstate__(self) -> tuple[bytes]: ...
+
+    def __setstate__(self, arg: tuple[bytes], /) -> None: ...
+
+class DeltaPart:
+    """What a delta does to one table."""
+
+    @property
+    def table(self) -> int:
+        """Its number in the header."""
+
+    @property
+    def start(self) -> int:
+        """Where in the stream its changes lie."""
+
+    @property
+    def end(self) -> int: ...
+
+    @property
+    def changes(self) -> int: ...
+
+    @property
+    def entries(self) -> int:
+        """How many of them bring an entry."""
+
+    @property
+    def sum(self) -> int:
+        """The digest of these entries."""
+
+    @property
+    def gone(self) -> FidIndex:
+        """All entries with these feature ids make room."""
+
+class DeltaScan:
+    """What a delta holds, behind its header."""
+
+    @property
+    def parts(self, /) -> list[DeltaPart]:
+        """By table, in order."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its end was there, with the right number of changes."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with a record, behind which nothing was read."""
+
+    @property
+    def problem_at(self) -> int:
+        """Where in the stream that is."""
+
+class DeltaSieve:
+    """
+    What a delta leaves of the entries of a table. Digests are sums of digests of
+    entries, modulo 2^64.
+    """
+
+    def __init__(self, gone: FidIndex | None = None) -> None: ...
+
+    @property
+    def entries(self) -> int:
+        """How many there were."""
+
+    @property
+    def sum(self) -> int:
+        """The digest of these."""
+
+    @property
+    def gone_entries(self) -> int:
+        """How many of them make room."""
+
+    @property
+    def gone_sum(self) -> int:
+        """The digest of these."""
+
+class ServerCounts:
+    """How entries of one server keep to the two rules."""
+
+    @property
+    def entries(self) -> int: ...
+
+    @property
+    def high(self) -> int:
+        """Those whose feature ids have the top bit."""
+
+    @property
+    def wrong(self) -> tuple[int, int]:
+        """
+        Those of another server, by the signed floored rule and by the unsigned one.
+        """
+
+    @property
+    def examples(self) -> tuple[int, int]:
+        """The feature id of the first of these."""
+
+def server_of(fid: int, servers: int, is_unsigned: bool = False) -> int: ...
+
+def find_collisions(parts: list[Parts], first: int, last: int, most: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """
+    How many v2 feature ids several of v1 become, in the parts [first, last) of what
+    `Reader.fids_to_convert` has found; and so many of them, each with two that become it.
     """
 
 class Summary:

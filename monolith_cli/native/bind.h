@@ -25,6 +25,7 @@ void bind_source(nanobind::module_& m);
 void bind_entry(nanobind::module_& m);
 void bind_flips(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
+void bind_delta(nanobind::module_& m, nanobind::class_<Reader>& reader);
 void bind_diff(nanobind::module_& m, nanobind::class_<Reader>& reader);
 void bind_output(nanobind::class_<Reader>& reader);
 void bind_rewrite(nanobind::module_& m, nanobind::class_<Reader>& reader);

@@ -205,6 +205,7 @@ void bind_reader(nb::module_& m) {
   bind_output(reader);
   bind_diff(m, reader);
   bind_rewrite(m, reader);
+  bind_delta(m, reader);
   bind_statistics(m, reader);
 }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.shard_set import ShardSet
     from monolith_cli.tables.stream import ReadOptions
 
-__all__ = ["FilterTask", "HashFilterSummary", "summarize_hash_filter"]
+__all__ = ["FilterTask", "HashFilterSummary", "empty_filter_head", "summarize_hash_filter"]
 
 
 class HashFilterSummary(NamedTuple):
@@ -103,3 +103,22 @@ def summarize_hash_filter(
         elements / cells if cells else None,
         failures,
     )
+
+
+def empty_filter_head(record: bytes) -> bytes:
+    """The first record of a split of a filter of the same size that has nothing in it.
+
+    Raises
+    ------
+    ValueError
+        It is not the first record of one.
+    """
+    from monolith_cli import messages
+
+    parse_hash_filter_meta(record)
+    head = messages.HashFilterSplitMetaDump.FromString(record)
+    head.failure_count = head.num_elements = 0
+    sliding = head.sliding_hash_filter_meta
+    sliding.failure_count = sliding.head = sliding.head_increment = 0
+    emptied: bytes = head.SerializeToString()
+    return emptied

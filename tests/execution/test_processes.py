@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import pickle
 import struct
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -46,6 +48,7 @@ from monolith_cli.tables.folds.rewrite import (
     RewriteFold,
     Transforms,
 )
+from monolith_cli.tables.folds.servers import ConvertedFold, ServersFold
 from monolith_cli.tables.folds.statistics import StatisticsFold
 from monolith_cli.tables.hash_filters import FilterTask
 from monolith_cli.tables.lookup import find_entries
@@ -84,6 +87,8 @@ FOLDS: dict[str, Callable[[], Any]] = {
     "digest of some": lambda: DigestFold(SOME),
     "whole entries": lambda: ChosenFold(bits_of_some()),
     "whole entries of some slots": lambda: ChosenFold(bits_of_some(), SOME),
+    "feature ids to convert": lambda: ConvertedFold(),
+    "servers": lambda: ServersFold(defaultdict(partial(tuple, (1, 3)))),
     "record count": lambda: RecordCountFold(),
     "rewritten": lambda: RewriteFold(),
     "rewritten in blocks": lambda: RewriteFold(
@@ -214,7 +219,7 @@ def test_merged_partials(tmp_path: Path, name: str) -> None:
     elif name.startswith("columns"):
         fids = b"".join(bytes(part["fid"]) for part in together.value)
         assert fids == bytes(alone.value[0]["fid"])
-    elif name.startswith(("digest", "whole")):
+    elif name.startswith(("digest", "whole", "feature ids")):
         words = [
             sorted(memoryview(b"".join(each.data for each in partial.value.parts)).cast("Q"))
             for partial in (together, alone)

@@ -324,7 +324,10 @@ class Comparison:
             tables.append(TableDiff(name, is_in_a, is_in_b, fates, join.slots, *sums))
         if options.values is not None and bits is not None:
             if self.delta is not None:
-                self.delta.begin(tables)
+                shared = {
+                    table.name: [dump.base for dump in table.dumps] for table in sides[1].tables
+                }
+                self.delta.begin(tables, shared)
             tables = self._add_values(tables, options.values, sides, streams, bits)
         errors = [error for side in sides for error in side.outcome()]
         return TablesDiff(*sides, tables, errors)

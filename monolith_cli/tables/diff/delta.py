@@ -13,7 +13,7 @@ from monolith_cli import messages
 from monolith_cli.formats.tfrecord import RecordWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from monolith_cli.tables.diff.compare import TableDiff
@@ -56,8 +56,14 @@ class DeltaWriter:
         self._steps = step_a, step_b
         self.changes = 0
 
-    def begin(self, tables: Iterable[TableDiff]) -> None:
-        """Write the header. The index of a table there is its number in changes."""
+    def begin(self, tables: Iterable[TableDiff], dumps_b: Mapping[str, Sequence[str]]) -> None:
+        """Write the header. The index of a table there is its number in changes.
+
+        Parameters
+        ----------
+        dumps_b
+            Of a table of the other side that shares its files the base names of these.
+        """
         record = messages.DeltaRecord()
         header = record.header
         header.version = VERSION
@@ -70,6 +76,9 @@ class DeltaWriter:
             added.in_a, added.in_b = table.is_in_a, table.is_in_b
             added.entries_a, added.entries_b = table.fates.entries_a, table.fates.entries_b
             added.digest_a, added.digest_b = table.sum_a or 0, table.sum_b or 0
+            added.dumps_b.extend(
+                base.encode("utf-8", "surrogateescape") for base in dumps_b.get(table.name, ())
+            )
         self._file.write(record.SerializeToString())
 
     def write(self, frames: bytes, changes: int) -> None:
