@@ -57,9 +57,11 @@ def write_snappy(path: str | os.PathLike[str], records: list[bytes]) -> None:
 
 def read_records(path: str | os.PathLike[str], *, snappy: bool = False) -> list[bytes]:
     """The records of a TFRecord file, read by TensorFlow; its errors are raised as they are."""
-    tf = tensorflow()
-    dataset = tf.data.TFRecordDataset(os.fspath(path), compression_type="SNAPPY" if snappy else "")
-    return [bytes(record) for record in dataset.as_numpy_iterator()]
+    tensorflow()
+    from tensorflow.python.lib.io import _pywrap_record_io as record_io
+
+    # The reader below its datasets, which take a hundred times as long for a record.
+    return list(record_io.RecordIterator(os.fspath(path), "SNAPPY" if snappy else ""))
 
 
 def save_checkpoint(
