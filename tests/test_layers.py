@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -72,14 +74,31 @@ def sources() -> Iterator[tuple[str, str, Path]]:
         yield "commands", f"monolith_cli.commands.{path.stem}", path
 
 
-def imports(path: Path) -> Iterator[str]:
+class Names(NamedTuple):
+    """What a module imports, and which plain names it calls, with their lines."""
+
+    imports: list[str]
+    calls: list[tuple[str, int]]
+
+
+@functools.cache
+def names_of(path: Path) -> Names:
+    """As several tests ask; parsing takes most of their time."""
+    found = Names([], [])
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.imports.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
             assert node.module is not None
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.imports.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found.calls.append((node.func.id, node.lineno))
+    return found
+
+
+def imports(path: Path) -> list[str]:
+    return names_of(path).imports
 
 
 def tier(layer: str) -> int:
@@ -126,9 +145,8 @@ def test_only_storage_knows_places(path: Path) -> None:
     for name in imports(path):
         assert name in HARMLESS or name.partition(".")[0] not in WAYS_AROUND, f"{path}: {name}"
         assert is_seen_of_storage(name), f"{path} imports {name}"
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("open", "__import__"), f"{path}:{node.lineno}"
+    for name, line in names_of(path).calls:
+        assert name not in ("open", "__import__"), f"{path}:{line}"
 
 
 def test_storage_alone_refuses_pipes() -> None:
