@@ -34,6 +34,14 @@ JOBS = [
 ]
 
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 << 30
+"""Many tests write small files again and again, for which some disks take milliseconds each. Where
+there is no such directory, or less room, they go where pytest puts them; PYTEST_DEBUG_TEMPROOT and
+--basetemp say otherwise.
+"""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: one process a logical processor, and two at least: many tests wait for others."""
@@ -73,11 +81,26 @@ def _has_a_job(file: str) -> bool:
 
 
 def pytest_configure() -> None:
-    """An example that takes long says only that the machine is busy."""
+    """Whatever tests write goes into memory; an example that takes long says only that the machine
+    is busy.
+    """
     from hypothesis import settings
 
+    if has_room(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     settings.register_profile("tests", deadline=None)
     settings.load_profile("tests")
+
+
+def has_room(directory: Path) -> bool:
+    """Whether tests can write there, and run programs that they have written."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    can_run = not found.f_flag & getattr(os, "ST_NOEXEC", 0)
+    is_free = found.f_bavail * found.f_frsize >= MEMORY_BYTES
+    return can_run and is_free and os.access(directory, os.W_OK | os.X_OK)
 
 
 @pytest.hookimpl(wrapper=True)
