@@ -262,6 +262,12 @@ class Reader:
         name, values that are lists with how many each entry has.
         """
 
+    def batch(self, limit: int, filter: Filter | None = None, fid_version: int = 2, with_embedding: bool = True, with_optimizers: bool = True) -> Batch:
+        """
+        So many entries as columns; fewer only when it is done. ValueError if one has more
+        than 64 optimizers.
+        """
+
     def digests(self, filter: Filter | None = None) -> Parts:
         """Digests of all that is left of the range, as `Parts`."""
 
@@ -326,6 +332,47 @@ class Reader:
 
     def statistics(self, statistics: Statistics, filter: Filter | None = None) -> None:
         """Adds all that is left of the range to statistics."""
+
+class Batch:
+    """
+    Entries as columns: `fid`, `slot`, `last_update_ts_sec`, `embedding` and
+    `opt_<i>_<type>_<field>`. Optimizers' fields without any value are not there.
+    """
+
+    @property
+    def rows(self) -> int: ...
+
+    def columns(self) -> list[tuple[str, int, str, int, int, int, int]]:
+        """
+        The embedding and the optimizers' fields: name; a number that ascends; `floats`, `scalar`
+        or `integer`; how many entries have values there; the fewest and the most that one has;
+        how many there are.
+        """
+
+    def values(self, name: str) -> bytes:
+        """All values of a column end to end: float32, int64, or int32 of `slot`."""
+
+    def lengths(self, name: str) -> bytes:
+        """
+        How many of them each entry has, uint32. KeyError for those that all have one of.
+        """
+
+    def bounds(self, name: str) -> tuple[int, int] | None:
+        """The least and the largest value of integers; None if there are none."""
+
+    def pages(self, name: str, levels: str, page_bytes: int, compress: bool) -> list[tuple[bytes, int, int]]:
+        """
+        A column as data pages of Parquet, without their headers: the bytes, how many they were
+        before they were compressed, and how many values they hold, with those that are absent.
+        `fid` is PLAIN, other integers DELTA_BINARY_PACKED, floats BYTE_STREAM_SPLIT. `levels`:
+        `none` for one value an entry, `optional` for one or none; `list`, or `lists` where
+        entries without a value have no list. ValueError if the column is not so.
+        """
+
+def zstd_compress(data: bytes) -> bytes:
+    """
+    A Zstandard frame. Bytes are coded by their frequency; repeated strings are not looked for.
+    """
 
 PARTS: int = 1024
 

@@ -18,6 +18,7 @@ inline nanobind::bytes to_bytes(const Buffer& b) { return nanobind::bytes(b.data
 // Raises ValueError for anything but 1 and 2.
 FidVersion version_of(int v);
 
+void bind_batch(nanobind::module_& m, nanobind::class_<Reader>& reader);
 void bind_counts_text(nanobind::module_& m);
 void bind_crc32c(nanobind::module_& m);
 void bind_encode(nanobind::module_& m);

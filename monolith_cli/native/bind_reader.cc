@@ -203,6 +203,7 @@ void bind_reader(nb::module_& m) {
            "done. Returns them, and how many they are.");
 
   bind_output(reader);
+  bind_batch(m, reader);
   bind_diff(m, reader);
   bind_rewrite(m, reader);
   bind_delta(m, reader);
