@@ -31,8 +31,12 @@ from monolith_cli.tables.counting import CopyTask
 from monolith_cli.tables.counts import CountOptions, count_checkpoint
 from monolith_cli.tables.cutting import FindTask
 from monolith_cli.tables.dump import Dump
+from monolith_cli.tables.export.arrow import ArrowFormat
+from monolith_cli.tables.export.npy import NpyFormat
+from monolith_cli.tables.export.parquet import ParquetFormat
 from monolith_cli.tables.extents import LocateTask, MapTask
 from monolith_cli.tables.folds import protocol
+from monolith_cli.tables.folds.batches import BatchesFold
 from monolith_cli.tables.folds.chosen import ChosenFold
 from monolith_cli.tables.folds.columns import ColumnsFold
 from monolith_cli.tables.folds.count import CountFold
@@ -49,8 +53,10 @@ from monolith_cli.tables.folds.rewrite import (
     Transforms,
 )
 from monolith_cli.tables.folds.servers import ConvertedFold, ServersFold
+from monolith_cli.tables.folds.shape import ColumnShape, Shape, ShapeFold
 from monolith_cli.tables.folds.statistics import StatisticsFold
 from monolith_cli.tables.hash_filters import FilterTask
+from monolith_cli.tables.layout import layout_of
 from monolith_cli.tables.lookup import find_entries
 from monolith_cli.tables.ranges import RangeTask, read_files, read_ranges
 from monolith_cli.tables.stream import EntryStream, Extent
@@ -70,6 +76,19 @@ def bits_of_some() -> _native.FidBits:
     join.run([_native.Parts(rows)], [], 0, _native.PARTS)
     return bits
 
+
+SHAPE = Shape(
+    1,
+    {
+        "embedding": ColumnShape(0, "floats", 1, 5, 5, 5),
+        "opt_0_adagrad_norm": ColumnShape(1, "floats", 1, 3, 3, 3),
+        "opt_1_adam_m": ColumnShape(2, "floats", 1, 2, 2, 2),
+        "opt_1_adam_v": ColumnShape(3, "floats", 1, 2, 2, 2),
+        "opt_1_adam_beta1_power": ColumnShape(4, "scalar", 0, 0, 1, 0),
+        "opt_1_adam_beta2_power": ColumnShape(5, "scalar", 0, 0, 1, 0),
+    },
+)
+"""Of `RECORDS`."""
 
 FOLDS: dict[str, Callable[[], Any]] = {
     "count": lambda: CountFold(EntryFilter()),
@@ -99,6 +118,12 @@ FOLDS: dict[str, Callable[[], Any]] = {
     "record sums": lambda: RecordSumsFold(),
     "newest": lambda: NewestFold(),
     "ages": lambda: AgesFold(1_700_000_000, SOME),
+    "batches of Parquet": lambda: BatchesFold(ParquetFormat(), layout_of(SHAPE)),
+    "batches of Arrow": lambda: BatchesFold(ArrowFormat(True), layout_of(SHAPE), SOME),
+    "batches of arrays": lambda: BatchesFold(NpyFormat(), layout_of(SHAPE, ["fid", "opt"])),
+    "batches that do not fit": lambda: BatchesFold(NpyFormat(), layout_of(Shape())),
+    "shape": lambda: ShapeFold(),
+    "shape of some": lambda: ShapeFold(False, True, SOME),
     "statistics": lambda: StatisticsFold(examples=9),
     "statistics of some": lambda: StatisticsFold(SOME, by_slot=True, examples=3),
 }
@@ -226,6 +251,12 @@ def test_merged_partials(tmp_path: Path, name: str) -> None:
         ]
         assert words[0] == words[1]
         assert len(words[0]) > 40
+    elif name.startswith("batches"):
+        shapes = Shape()
+        for batch in together.value:
+            shapes.merge(batch.shape)
+        assert told(shapes) == told(alone.value[0].shape)
+        assert len(together.value) > 5
     elif name == "records":
         assert together.value.count == alone.value.count
         starts = ds.frame_starts(RECORDS)

@@ -1,0 +1,1 @@
+"""Tables as files that analysts read: Parquet, Arrow, arrays of NumPy."""
