@@ -30,6 +30,7 @@ import scan_cramjam
 import startup
 import steps
 import table_diff
+import table_export
 import table_stats
 from measure import Bench, Row
 from samples import Samples
@@ -48,6 +49,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "get": get_fid.measure,
     "stats": table_stats.measure,
     "diff": table_diff.measure,
+    "export": table_export.measure,
     "flip": flipped_bit.measure,
     "startup": startup.measure,
     "steps": steps.measure,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 from click.shell_completion import CompletionItem
 
-from monolith_cli.commands.types import COLUMNS
 from monolith_cli.errors import MonolithError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.commands.completion import Asking
+    from monolith_cli.commands.types import ColumnsType
 
     Item = CompletionItem
 
@@ -94,8 +94,9 @@ def workers(ctx: click.Context, incomplete: str) -> list[Item]:
 
 
 def columns(ctx: click.Context, incomplete: str) -> list[Item]:
-    """The keys of an entry; after a comma the others."""
-    return _listed(dict.fromkeys(COLUMNS), incomplete)
+    """The columns that the command knows; after a comma the others."""
+    option = next(each for each in ctx.command.params if each.name == "columns")
+    return _listed(dict.fromkeys(cast("ColumnsType", option.type).known), incomplete)
 
 
 def _listed(values: dict[str, str | None] | dict[str, str], incomplete: str) -> list[Item]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monolith_cli.care.conditions import Condition
 
     ParamType = click.ParamType[Any]
@@ -17,6 +19,7 @@ else:  # generic in newer versions of click only
 
 __all__ = [
     "COLUMNS",
+    "EXPORT_COLUMNS",
     "MAX_DAYS",
     "MAX_SLOT",
     "ColumnsType",
@@ -34,6 +37,9 @@ __all__ = [
 
 COLUMNS = ("fid", "slot", "table", "embedding", "opt", "last_update_ts_sec")
 """The keys of an entry in JSON, in the order of output."""
+
+EXPORT_COLUMNS = ("fid", "slot", "embedding", "opt", "last_update_ts_sec")
+"""The columns of an export, in the order of its files; `opt` stands for several."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -260,9 +266,12 @@ class WordsType(ParamType):
 
 
 class ColumnsType(ParamType):
-    """Keys of an entry with commas between; the value has each once, in the order of output."""
+    """Names of columns with commas between; the value has each once, in the order of `known`."""
 
     name = "columns"
+
+    def __init__(self, known: Sequence[str] = COLUMNS) -> None:
+        self.known = known
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -270,6 +279,6 @@ class ColumnsType(ParamType):
         if isinstance(value, tuple):
             return value
         wanted = {name.strip() for name in value.split(",")}
-        for name in sorted(wanted.difference(COLUMNS)):
-            self.fail(f"{name!r} is not one of {', '.join(COLUMNS)}", param, ctx)
-        return tuple(name for name in COLUMNS if name in wanted)
+        for name in sorted(wanted.difference(self.known)):
+            self.fail(f"{name!r} is not one of {', '.join(self.known)}", param, ctx)
+        return tuple(name for name in self.known if name in wanted)

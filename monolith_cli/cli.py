@@ -90,6 +90,10 @@ COMMANDS = {
     "table diff": Entry(
         "monolith_cli.commands.table_diff:diff", "Compare the tables of two steps, entry by entry."
     ),
+    "table export": Entry(
+        "monolith_cli.commands.table_export:export",
+        "Write the entries of tables as files for analysts: Parquet, Arrow, NumPy.",
+    ),
     "iterator": Entry(None, "Show where each worker's input is."),
     "iterator ls": Entry(
         "monolith_cli.commands.iterator:ls",

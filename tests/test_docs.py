@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 MOST_LINES = {
     "monolith ckpt-info": 70,
     "monolith table dump": 75,
+    "monolith table export": 70,
     "monolith table diff": 80,
     "monolith table stats": 80,
     "monolith ckpt prune": 85,

@@ -205,6 +205,7 @@ def checkpoint_cases(root: Path) -> Iterator[Case]:
         yield "table stats", 0, ["--examples", 2, "--on-corrupt", "skip", model]
         yield "table stats", 0, ["--by", "slot", "--step", "all", model]
         yield "table stats", 0, ["--duplicates", "--fail-if", "entries ge 0", model]
+        yield "table export", 0, ["-o", root / f"{model.name} exported", model]
     yield "ckpt metrics", 0, [root / "gone"]
     data = root / "plain" / "model.ckpt-400.data-00000-of-00001"
     data.write_bytes(bytes(8) + data.read_bytes()[8:-1] + b"\1")

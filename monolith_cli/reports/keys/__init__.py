@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from monolith_cli.reports.keys import (
     checkpoints,
     diffs,
+    export,
     fsck,
     going_back,
     inputs,
@@ -36,6 +37,7 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **tables.OUTPUTS,
     **stats.OUTPUTS,
     **diffs.OUTPUTS,
+    **export.OUTPUTS,
     **inputs.OUTPUTS,
     **jobs.OUTPUTS,
     **watching.OUTPUTS,
