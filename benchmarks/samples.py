@@ -71,8 +71,11 @@ class Samples:
         """The same, with the manifest and the record of a full check of each step."""
         path = self._many_steps("checked")
         if not Path(path, "ckpt.checked-100").exists():
-            command = [Path(sys.executable).with_name("monolith"), "ckpt", "fsck", "--step", "all"]
-            subprocess.run([*command, "--record", "--quiet", path], check=True)
+            monolith = Path(sys.executable).with_name("monolith")
+            command = [monolith, "ckpt", "fsck", "--step", "all", "--record", path]
+            subprocess.run(
+                command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
         return path
 
     def _many_steps(self, name: str) -> str:

@@ -12,7 +12,6 @@ from monolith_cli.commands.types import DurationType, PlaceType, SizeType
 
 if TYPE_CHECKING:
     from monolith_cli.care.prune.plan import PrunePlan
-    from monolith_cli.care.prune.run import Pruned
     from monolith_cli.reports.terminal import Messages
 
 
@@ -196,7 +195,7 @@ def _show_plan(
     proofs = proofs_of(plan)
     show_report(PruneReport(plan, proofs, dry_run=dry_run), json=json)
     _warn(plan, messages)
-    messages.warnings(exports_text(plan.exports))
+    messages.warnings(exports_text(plan.exports), _cut_off(plan.directory))
     messages.notes(checks_text(proofs, quick=quick))
 
 
@@ -205,6 +204,26 @@ def _warn(plan: PrunePlan, messages: Messages) -> None:
         messages.warnings(
             f"step {step} is pinned and not listed: the training system will not start here"
         )
+
+
+def _cut_off(directory: str) -> str | None:
+    """That a command was cut off there, and which; None if none was."""
+    from monolith_cli.checkpoint.claim import check_journal
+    from monolith_cli.errors import DirectoryInUseError
+
+    try:
+        check_journal(directory)
+    except DirectoryInUseError as error:
+        return str(error)
+    return None
+
+
+def _how_to_go_on(directory: str) -> str:
+    """What to do if it is interrupted; empty if nothing has begun."""
+    from monolith_cli.care.journal import read_journal
+
+    has_begun = read_journal(directory) or read_journal(directory, beside_job=True)
+    return "run it again, which finishes it" if has_begun else ""
 
 
 def _went_on(
@@ -218,10 +237,14 @@ def _went_on(
 ) -> bool:
     """Finish a prune that was cut off; False if there is none."""
     from monolith_cli.care.prune.run import go_on
+    from monolith_cli.commands.hints import telling
     from monolith_cli.reports.prune import ResumedReport, left_text
     from monolith_cli.reports.terminal import Progress, show_report
 
-    with Progress("removing", quiet=settings.quiet, unit="files") as progress:
+    with (
+        telling(lambda: _how_to_go_on(model_dir), of_errors=False),
+        Progress("removing", quiet=settings.quiet, unit="files") as progress,
+    ):
         done = go_on(model_dir, quiet_for_seconds=quiet_for, unlisted=unlisted, progress=progress)
     if done is None:
         return False
@@ -246,6 +269,7 @@ def _carry_out(
     from monolith_cli.care.exports import check_exports
     from monolith_cli.care.prune.proof import prove
     from monolith_cli.care.prune.run import carry_out
+    from monolith_cli.commands.hints import telling
     from monolith_cli.reports.prune import (
         PruneReport,
         checks_text,
@@ -270,8 +294,10 @@ def _carry_out(
     if not asking.agreed(f"{question}?", yes):
         messages.notes("nothing was removed")
         raise click.exceptions.Exit(1)
-    done: Pruned
-    with Progress("removing", quiet=settings.quiet, unit="files") as progress:
+    with (
+        telling(lambda: _how_to_go_on(plan.directory), of_errors=False),
+        Progress("removing", quiet=settings.quiet, unit="files") as progress,
+    ):
         done = carry_out(plan, quiet_for_seconds=quiet_for, progress=progress)
     if json:
         show_report(PruneReport(plan, proofs, done=done), json=True)

@@ -376,6 +376,8 @@ def test_leftovers(model: Path) -> None:
         "model.ckpt-9.data-00000-of-00001",
         "ckpt.info-9",
         "model.ckpt-9_item_pool_0_0_1",
+        "model.ckpt-9_item_pool_0_0_1_tmp",
+        "model.ckpt-4_item_pool_0_0_1_old",
         ".checkpoint.77.0123456789abcdef.tmp",
         "ckpt.manifest-8",
         "ckpt.inputs-7",

@@ -163,7 +163,11 @@ def test_what_was_cut_off_is_finished(model: Path) -> None:
         raise KeyboardInterrupt
 
     with counting(5, stop):
-        assert call("ckpt", "prune", "--keep-last", 1, "--yes", model).code == 130
+        done = call("ckpt", "prune", "--keep-last", 1, "--yes", model)
+    assert done.code == 130
+    assert done.err.endswith("Error: interrupted; run it again, which finishes it\n")
+    done = call("ckpt", "prune", "--keep-last", 1, "-n", model)
+    assert "was cut off here; run it again, which finishes it: monolith ckpt prune" in done.err
     error = failed(call("ckpt", "prune", "--unlisted", "--yes", model), 5)
     assert f"run it again, which finishes it: monolith ckpt prune --yes {model}" in error
     done = call("ckpt", "prune", "--yes", model)

@@ -51,7 +51,7 @@ def find_waste(
     """Saves that were given up, and temporaries, that are old: older than the newest commit, too.
 
     What was written at a time that is not known, or lies in the future, stays. So do counts, item
-    pools and iterator states that a job may still start from.
+    pools, unfinished ones too, and iterator states that a job may still start from.
 
     Parameters
     ----------
@@ -98,6 +98,8 @@ def _leftovers(
         if name in seen:
             continue
         file = found.step_files.get(name)
+        if file is not None and file.kind == "item_pool":
+            continue
         if (file and file.is_temporary) or target_of_temporary(name) is not None:
             yield [name], "left by a writer that died"
         elif file and file.kind in _OF_NO_STEP and file.step not in steps:
@@ -106,7 +108,8 @@ def _leftovers(
 
 def _may_go(found: Survey, name: str, in_use: Collection[tuple[str, int]]) -> bool:
     file = found.step_files[name]
-    if file.is_temporary:
+    # Of an item pool what was to replace it, or was replaced, may be all that there is.
+    if file.is_temporary and file.kind != "item_pool":
         return True
     if file.kind == "input":
         return (file.base, file.step) not in in_use
