@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dying_store import DyingStore, each_death, each_failure, each_hook
 from prune_support import (
-    Killed,
-    counting,
     exempt,
     going,
     list_steps,
@@ -37,6 +37,7 @@ from monolith_cli.errors import (
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 
 KEPT = (4, 5)
+AGAIN = "run the same command again, which finishes it"
 
 
 @pytest.fixture(scope="module")
@@ -129,77 +130,72 @@ def test_monolith_checkpoint_is_not_touched(model: Path) -> None:
 # --- killed -------------------------------------------------------------------------------------
 
 
-def kill() -> None:
-    raise Killed
+def anew(original: Path, directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(original, directory)
 
 
-def refuse() -> None:
-    raise WriteError("no space left on device", path="somewhere", kind="no_space")
+def prune(directory: Path) -> object:
+    return carry_out(plan(directory, last=2, leftovers=True))
 
 
-def calls_of_a_run(original: Path, root: Path) -> int:
-    copy = shutil.copytree(original, root / "counted")
-    with counting(0, kill) as store:
-        carry_out(plan(copy, last=2, leftovers=True))
-    return store.calls
+def cut_off(directory: Path, at: int) -> None:
+    """Kill a prune before one of its changes."""
+    with DyingStore(at).installed():
+        carry_out(plan(directory, last=2))
 
 
-def test_killed_at_every_call(original: Path, tmp_path: Path) -> None:
-    """Listed steps are whole after it, and running it again finishes it."""
-    total = calls_of_a_run(original, tmp_path)
-    assert total > 20
-    for at in range(1, total + 1):
-        directory = shutil.copytree(original, tmp_path / str(at))
-        with counting(at, kill), pytest.raises(Killed):
-            carry_out(plan(directory, last=2, leftovers=True))
-        check_nothing_is_lost(directory)
-        if (directory / ".monolith-journal.json").exists():
-            done = go_on(directory)
+def test_killed_at_every_change(original: Path, tmp_path: Path) -> None:
+    """And in the middle of it. Listed steps are whole, and running it again finishes it."""
+    model = tmp_path / "model"
+    deaths = 0
+    for _ in each_death(lambda: anew(original, model), lambda: prune(model)):
+        deaths += 1
+        check_nothing_is_lost(model)
+        if (model / ".monolith-journal.json").exists():
+            done = go_on(model)
             assert done is not None
             assert done.resumed
         else:
-            assert at in (1, total + 1)
-            carry_out(plan(directory, last=2, leftovers=True))
-        check_it_is_done(directory)
-        shutil.rmtree(directory)
+            assert len(listed(model)) == 4
+            prune(model)
+        check_it_is_done(model)
+    assert deaths > 40
 
 
 def test_killed_again_and_again(original: Path, tmp_path: Path) -> None:
-    directory = shutil.copytree(original, tmp_path / "model")
-    with counting(3, kill), pytest.raises(Killed):
-        carry_out(plan(directory, last=2))
-    for at in range(2, 200, 5):
-        with counting(at, kill):
-            try:
-                go_on(directory)
-                break
-            except Killed:
-                check_nothing_is_lost(directory)
-    check_it_is_done(directory)
+    model = tmp_path / "model"
+    anew(original, model)
+    cut_off(model, 3)
+    for at in range(2, 200):
+        with DyingStore(at % 3 + 2).installed() as store:
+            go_on(model)
+        check_nothing_is_lost(model)
+        if not store.is_dead:
+            break
+    check_it_is_done(model)
 
 
-def test_a_store_that_refuses_at_every_call(original: Path, tmp_path: Path) -> None:
-    """Without a change no journal stays; else the error says what to do."""
-    total = calls_of_a_run(original, tmp_path)
-    for at in range(1, total + 1):
-        directory = shutil.copytree(original, tmp_path / str(at))
-        with counting(at, refuse), pytest.raises(WriteError) as caught:
-            carry_out(plan(directory, last=2, leftovers=True))
-        check_nothing_is_lost(directory)
-        if at <= 2:
-            assert not (directory / ".monolith-journal.json").exists()
-            assert len(listed(directory)) == 4
-            carry_out(plan(directory, last=2, leftovers=True))
-        else:
-            assert caught.value.hint == "run the same command again, which finishes it"
-            go_on(directory)
-        check_it_is_done(directory)
-        shutil.rmtree(directory)
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_store_that_fails_at_every_change(original: Path, tmp_path: Path, error: int) -> None:
+    """Without a change no journal stays, if that can be removed; else it says what to do."""
+    model = tmp_path / "model"
+    for tried in each_failure(lambda: anew(original, model), lambda: prune(model), error):
+        check_nothing_is_lost(model)
+        has_begun = len(listed(model)) == 2
+        if isinstance(tried.result, WriteError):
+            assert (
+                tried.result.hint == "run the same command again, which finishes it"
+            ) == has_begun
+            if not has_begun and error != errno.EROFS:
+                assert not (model / ".monolith-journal.json").exists()
+        if go_on(model) is None:
+            prune(model)
+        check_it_is_done(model)
 
 
 def test_what_was_cut_off_names_the_command(model: Path) -> None:
-    with counting(4, kill), pytest.raises(Killed):
-        carry_out(plan(model, last=2))
+    cut_off(model, 4)
     journal = read_journal(model)
     assert journal is not None
     assert journal.command == ("monolith", "ckpt", "prune", "--yes", str(model))
@@ -236,7 +232,10 @@ def test_a_commit_between_compare_and_write_is_not_lost(original: Path, tmp_path
     """Of the model, and of dense variables alone: the second and the third change."""
     for at, place in ((2, ""), (3, "dense_only")):
         directory = shutil.copytree(original, tmp_path / str(at))
-        with counting(at, commit_another(directory / place)), pytest.raises(DirectoryInUseError):
+        with (
+            DyingStore(at, hook=commit_another(directory / place)).installed(),
+            pytest.raises(DirectoryInUseError),
+        ):
             carry_out(plan(directory, last=2))
         found = survey(str(directory / place))
         assert found.latest is not None
@@ -246,31 +245,22 @@ def test_a_commit_between_compare_and_write_is_not_lost(original: Path, tmp_path
         assert not (directory / ".monolith-journal.json").exists()
 
 
-def hint_of(attempt: Callable[[], object]) -> str | None:
-    """What to do after it has stopped because the directory is in use; None if it has not."""
-    try:
-        attempt()
-    except DirectoryInUseError as error:
-        return error.hint or ""
-    return None
-
-
 def test_a_job_that_begins_in_the_middle(original: Path, tmp_path: Path) -> None:
     """It stops at once; when the job is stopped, what was begun is finished, and no more."""
-    total = calls_of_a_run(original, tmp_path)
+    model = tmp_path / "model"
     stopped = 0
-    for at in range(4, total, 3):
-        directory = shutil.copytree(original, tmp_path / str(at))
-        with counting(at, commit_another(directory)):
-            hint = hint_of(lambda: carry_out(plan(directory, last=2, leftovers=True)))  # noqa: B023
-        if hint is not None:
+    tries = each_hook(lambda: anew(original, model), lambda: prune(model), commit_another(model))
+    for number, tried in enumerate(tries, 1):
+        if number < 4:
+            continue  # before it has begun: above
+        if isinstance(tried.result, DirectoryInUseError):
             stopped += 1
-            assert "run the same command again" in hint
-            go_on(directory, quiet_for_seconds=0)
-        states = whole(directory)
+            assert AGAIN in (tried.result.hint or "")
+            go_on(model, quiet_for_seconds=0)
+        states = whole(model)
         assert states.pop(9) == "complete"
         assert set(states) == set(KEPT)
-        assert listed(directory)[-1] == "model.ckpt-9"
+        assert listed(model)[-1] == "model.ckpt-9"
     assert stopped > 3
 
 
@@ -285,8 +275,7 @@ def test_a_pin_since_the_plan(model: Path) -> None:
 
 def test_what_has_come_back_since_it_was_cut_off_stays(model: Path) -> None:
     """A job that knows of no journal has saved step 1 again, and somebody has pinned step 3."""
-    with counting(4, kill), pytest.raises(Killed):
-        carry_out(plan(model, last=2))
+    cut_off(model, 4)
     states = whole(model)
     assert (states[2], states[3]) == ("unlisted", "unlisted")
     for path in model.glob("model.ckpt-1*"):
@@ -314,7 +303,10 @@ def test_two_prunes_at_once(model: Path) -> None:
         done = go_on(model)
         assert done is not None
 
-    with counting(6, other), pytest.raises(DirectoryInUseError, match="or has finished it"):
+    with (
+        DyingStore(6, hook=other).installed(),
+        pytest.raises(DirectoryInUseError, match="or has finished it"),
+    ):
         carry_out(plan(model, last=2))
     check_it_is_done(model)
 
@@ -366,39 +358,34 @@ def test_unlisted_steps_beside_a_job(model: Path) -> None:
     (model / "model.ckpt-5.index").touch()
     before = version(model / "checkpoint")
     made = plan(model, unlisted=True)
-    with counting(3, lambda: None):
-        done = carry_out(made)
+    done = carry_out(made)
     assert done.steps == [("", 1), ("", 2), ("", 3)]
     assert version(model / "checkpoint") == before
     assert set(whole(model)) == {4, 5}
     assert not (model / ".monolith-unlisted.json").exists()
 
 
-def test_beside_a_job_killed_at_every_call(original: Path, tmp_path: Path) -> None:
-    for at in range(1, 40):
-        directory = shutil.copytree(original, tmp_path / str(at))
-        list_steps(directory, 4, 5)
-        with counting(at, kill) as store:
-            try:
-                carry_out(plan(directory, unlisted=True))
-            except Killed:
-                check_nothing_is_lost(directory)
-                assert not (directory / ".monolith-journal.json").exists()
-                done = go_on(directory, unlisted=True)
-                assert (done is None) == (at == 1)
-                carry_out(plan(directory, unlisted=True))
-        assert set(whole(directory)) == {4, 5}
-        assert (directory / ".monolith-unlisted.json").exists() is False
-        if store.calls < at:
-            return
-    pytest.fail("it never ends")
+def test_beside_a_job_killed_at_every_change(original: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+
+    def prepare() -> None:
+        anew(original, model)
+        list_steps(model, 4, 5)
+
+    for _ in each_death(prepare, lambda: carry_out(plan(model, unlisted=True)), most=20):
+        check_nothing_is_lost(model)
+        assert not (model / ".monolith-journal.json").exists()
+        go_on(model, unlisted=True)
+        carry_out(plan(model, unlisted=True))
+        assert set(whole(model)) == {4, 5}
+        assert not (model / ".monolith-unlisted.json").exists()
 
 
 def test_a_step_that_is_listed_meanwhile_stays(model: Path) -> None:
     """`checkpoint` is looked at before each."""
     list_steps(model, 4, 5)
     made = plan(model, unlisted=True)
-    with counting(2, lambda: list_steps(model, 2, 4, 5)):
+    with DyingStore(2, hook=lambda: list_steps(model, 2, 4, 5)).installed():
         done = carry_out(made)
     assert [(each.step, each.why) for each in done.left] == [(2, "'checkpoint' lists it by now")]
     assert whole(model)[2] == "complete"

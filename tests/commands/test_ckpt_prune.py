@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from cli_support import call, failed
+from dying_store import DyingStore
 from fake_jobs import OriginalJob, serving
-from prune_support import counting, exempt, list_steps, listed, make_old, save_job
+from prune_support import exempt, list_steps, listed, make_old, save_job
 from step_support import save_step
 
 from monolith_cli.care.fsck import CheckOptions, check
@@ -162,7 +163,7 @@ def test_what_was_cut_off_is_finished(model: Path) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
-    with counting(5, stop):
+    with DyingStore(5, hook=stop).installed():
         done = call("ckpt", "prune", "--keep-last", 1, "--yes", model)
     assert done.code == 130
     assert done.err.endswith("Error: interrupted; run it again, which finishes it\n")

@@ -32,9 +32,10 @@ from dump_support import (
     write_plain,
     write_single_table,
 )
+from dying_store import DyingStore
 from fake_jobs import OriginalJob, OurJob, serving
 from iterator_support import Parts, commit, write_job, write_parts, write_states
-from prune_support import counting, exempt, list_steps, make_old, save_job
+from prune_support import exempt, list_steps, make_old, save_job
 from repair_support import write_damaged
 from rollback_support import write_rolled
 from step_support import save_steps
@@ -271,7 +272,7 @@ def prune_cases(root: Path) -> Iterator[Case]:
     def stop() -> None:
         raise KeyboardInterrupt
 
-    with counting(4, stop):
+    with DyingStore(4, hook=stop).installed():
         yield "ckpt prune", 0, [*policy, "--yes", model]
     exempt(model, "model.ckpt-3")
     yield "ckpt prune", 1, [*policy, "--yes", model]

@@ -1,11 +1,8 @@
-"""Model directories whose steps may go, and stores that die while they do."""
+"""Model directories whose steps may go, and plans for them."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +16,9 @@ from monolith_cli.formats.checkpoint_state import (
     format_checkpoint_state,
     read_checkpoint_state,
 )
-from monolith_cli.storage import store as stores
-from monolith_cli.storage.local import LocalStore
 
 DAY = 86_400.0
 LONG_AGO = time_of(0)
-
-
-class Killed(BaseException):
-    """In place of a kill -9: nothing in the way of it is to catch it."""
 
 
 def make_old(directory: Path, at: float = LONG_AGO) -> None:
@@ -90,47 +81,3 @@ def listed(directory: Path, name: str = "checkpoint") -> list[str]:
 
 def names(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*")}
-
-
-class CountingStore(LocalStore):
-    """A local store that does something before the n-th call that changes anything."""
-
-    def __init__(self, at: int, do: Any) -> None:
-        self.calls = 0
-        self.at = at
-        self.do = do
-
-    def _count(self) -> None:
-        self.calls += 1
-        if self.calls == self.at:
-            self.do()
-
-    def put(self, location: str, data: bytes, *, mode: int = 0o666) -> None:
-        self._count()
-        super().put(location, data, mode=mode)
-
-    def put_if_absent(self, location: str, data: bytes, *, mode: int = 0o666) -> None:
-        self._count()
-        super().put_if_absent(location, data, mode=mode)
-
-    def delete(self, location: str) -> bool:
-        self._count()
-        return super().delete(location)
-
-
-@contextmanager
-def counting(at: int, do: Any) -> Iterator[CountingStore]:
-    """With a store that does something at the n-th change."""
-    before = stores._stores.get("")
-    stores._stores[""] = store = CountingStore(at, do)
-    try:
-        yield store
-    finally:
-        if before is None:
-            del stores._stores[""]
-        else:
-            stores._stores[""] = before
-
-
-def now() -> float:
-    return time.time()
