@@ -364,6 +364,12 @@ def test_dense_variables_alone(model: Path) -> None:
     assert going(plan(model, last=1, steps=(5,)), 0) == [1, 2, 3]
 
 
+def test_dense_variables_alone_without_checkpoint_are_left_alone(model: Path) -> None:
+    inner = save_job(model / "dense_only", 1, 2, tables=())
+    (inner / "checkpoint").unlink()
+    assert [place.name for place in plan(model, last=1).places] == [""]
+
+
 # --- leftovers ----------------------------------------------------------------------------------
 
 

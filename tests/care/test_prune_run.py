@@ -296,6 +296,19 @@ def test_what_has_come_back_since_it_was_cut_off_stays(model: Path) -> None:
     assert (model / "input_worker_1.ckpt-3.index").exists()
 
 
+def test_a_step_that_is_being_saved_again_stays(model: Path) -> None:
+    """Its tables come first, and its index last: there is nothing else to see of it."""
+    cut_off(model, 5)
+    assert not (model / "model.ckpt-1.index").exists()
+    (model / "model.ckpt-1.assets/t-00000-of-00002").write_bytes(b"new")
+    done = go_on(model)
+    assert done is not None
+    assert [(each.step, each.why) for each in done.left] == [(1, "it is being saved again")]
+    assert (model / "model.ckpt-1.assets/t-00000-of-00002").read_bytes() == b"new"
+    assert (model / "model.ckpt-1.data-00000-of-00001").exists()
+    assert set(whole(model)) == {1, *KEPT}
+
+
 def test_two_prunes_at_once(model: Path) -> None:
     """The second goes on with what the first has begun; the first stops when it notices."""
 

@@ -217,8 +217,8 @@ def plan_prune(model_dir: AnyPath, options: PruneOptions, *, now: float | None =
     _check_asked_for(found, options.policy)
     main = _place("", found, guards, exports, options, now)
     places = [main]
-    if found.dense_only is not None:
-        inner = found.dense_only
+    inner = found.dense_only
+    if inner is not None and inner.state is not None:  # else nothing is known of it, or goes
         _require_latest(inner)
         kept = {fate.step for fate in main.fates if fate.stays}
         also = Guards.read(inner.directory)

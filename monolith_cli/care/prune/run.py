@@ -14,6 +14,7 @@ from monolith_cli.care.exports import check_exports
 from monolith_cli.care.journal import Journal, begin, check_mine, finish, pick_up
 from monolith_cli.care.prune.beside import without
 from monolith_cli.care.prune.guards import Guards
+from monolith_cli.care.prune.waste import newest_file_ns
 from monolith_cli.checkpoint.claim import check_journal
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.checkpoint.names import (
@@ -182,7 +183,14 @@ def _place_as_json(place: Place) -> dict[str, Any]:
             if _is_model_index(name):
                 status = place.survey.items[name].status()
                 indexes[name] = [status.size, status.modified_ns]
-        steps.append({"step": fate.step, "indexes": indexes, "names": list(fate.names)})
+        steps.append(
+            {
+                "step": fate.step,
+                "indexes": indexes,
+                "names": list(fate.names),
+                "written_ns": _written_ns(place.survey.directory, fate.names),
+            }
+        )
     return {
         "place": place.name,
         "before": list(place.survey.state),
@@ -196,6 +204,11 @@ def _place_as_json(place: Place) -> dict[str, Any]:
     }
 
 
+def _written_ns(directory: str, names: Sequence[str]) -> int:
+    """When the last of these was written."""
+    return max((newest_file_ns(join(directory, name)) for name in names), default=0)
+
+
 def _is_model_index(name: str) -> bool:
     if not name.endswith(INDEX_SUFFIX):
         return False
@@ -204,11 +217,18 @@ def _is_model_index(name: str) -> bool:
 
 
 class _Going(NamedTuple):
-    """A step that goes, as a journal has it."""
+    """A step that goes, as a journal has it: its indexes with size and time, and what goes of it.
+
+    Attributes
+    ----------
+    written_ns
+        When the last of that was written.
+    """
 
     step: int
     indexes: Mapping[str, tuple[int, int]]
     names: Sequence[str]
+    written_ns: int
 
 
 class _PlaceRun:
@@ -225,6 +245,7 @@ class _PlaceRun:
                 int(each["step"]),
                 {name: (int(s), int(at)) for name, (s, at) in each["indexes"].items()},
                 tuple(each["names"]),
+                int(each["written_ns"]),
             )
             for each in said["steps"]
         ]
@@ -271,6 +292,8 @@ class _PlaceRun:
             is_there = True
             if (status.size, status.modified_ns) != version:
                 return "it was saved again since"
+        if not is_there and _written_ns(self.directory, going.names) > going.written_ns:
+            return "it is being saved again"
         # What is no step any more keeps nobody's pin.
         reasons = Guards.read(self.directory).reasons(going.step) if is_there else ()
         return f"by now it is kept: {reasons[0].text}" if reasons else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.leftovers import ROLLED_BACK, bytes_of
 from monolith_cli.checkpoint.names import target_of_temporary
-from monolith_cli.errors import MonolithError
+from monolith_cli.errors import MonolithError, PathNotFoundError
 from monolith_cli.storage.location import join, name_of
 from monolith_cli.storage.store import store_of
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.care.states import Survey
 
-__all__ = ["OLD_SECONDS", "Waste", "find_rolled_back", "find_waste"]
+__all__ = ["OLD_SECONDS", "Waste", "find_rolled_back", "find_waste", "newest_file_ns"]
 
 OLD_SECONDS = 72 * 3600.0
 """How long ago the last of a leftover must have been written."""
@@ -148,3 +148,18 @@ def _last_written(path: str) -> float | None:
     times = [status.modified, *(_last_written(join(path, name)) for name in names)]
     known = [at for at in times if at is not None]
     return max(known) if len(known) == len(times) else None
+
+
+def newest_file_ns(path: str) -> int:
+    """When the last of a file, or of all files in a directory, was written; 0 without any.
+
+    That of directories says nothing: removing a file changes it, too.
+    """
+    store = store_of(path)
+    try:
+        status = store.status(path, follow=False)
+        if status.kind != "directory":
+            return status.modified_ns
+        return max((newest_file_ns(join(path, name)) for name in store.names(path)), default=0)
+    except PathNotFoundError:
+        return 0
