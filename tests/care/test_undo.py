@@ -30,6 +30,7 @@ from monolith_cli.errors import (
     WriteError,
 )
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
+from monolith_cli.storage.local import LocalStore
 
 COMMAND = ["monolith", "ckpt", "rollback"]
 
@@ -249,3 +250,74 @@ def test_the_plan_in_a_journal_counts(model: Path) -> None:
     assert (resumed.step, resumed.is_resumed) == (200, True)
     assert not journal.exists()
     assert restart_point(model).step == 200
+
+
+@pytest.fixture
+def at_move(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
+    """Something happens before the n-th file gets its other name."""
+
+    def install(number: int, do: Callable[[], object]) -> None:
+        rename, seen = LocalStore.rename_if_absent, []
+
+        def counted(self: LocalStore, source: str, target: str) -> None:
+            seen.append(source)
+            if len(seen) == number:
+                do()
+            rename(self, source, target)
+
+        monkeypatch.setattr(LocalStore, "rename_if_absent", counted)
+
+    return install
+
+
+def refuse() -> None:
+    raise WriteError("no", path="x")
+
+
+@pytest.mark.parametrize("number", [1, 7, 25])
+@pytest.mark.parametrize("is_undo", [False, True])
+def test_what_a_refused_rename_leaves_is_undone(
+    model: Path, at_move: Callable[..., None], number: int, is_undo: bool
+) -> None:
+    if is_undo:
+        back(model, 200)
+    before = bytes_in(model)
+    at_move(number, refuse)
+    with pytest.raises(WriteError, match="x: no; all is as it was before"):
+        undo(model) if is_undo else back(model, 200)
+    assert bytes_in(model) == before
+    assert (undo(model) if is_undo else back(model, 200)).step == (400 if is_undo else 200)
+
+
+@pytest.mark.parametrize("number", [1, 7, 25])
+def test_a_job_that_begins_to_save_in_the_middle(
+    model: Path, at_move: Callable[..., None], number: int
+) -> None:
+    """It remembers newer steps, and lists them again: none of them may lack anything."""
+    before = bytes_in(model)
+
+    def save() -> None:
+        save_rolled(model, 500)
+        list_rolled(model, 100, 200, 300, 400, 500)
+
+    at_move(number, save)
+    with pytest.raises(DirectoryInUseError, match="a job has begun to save here"):
+        back(model, 200)
+    after = bytes_in(model)
+    assert {name for name in before if after[name] != before[name]} == {"checkpoint"}
+    assert not (model / "rolled-back").exists()
+    assert {each.state for each in survey(model).steps} == {"complete"}
+
+
+def test_a_name_that_a_job_takes_in_the_middle(model: Path, at_move: Callable[..., None]) -> None:
+    def save() -> None:
+        for name in ("model.ckpt-300.index", "model.ckpt-400.index"):
+            (model / name).write_text("another")
+        list_rolled(model, 100, 200, 300)
+
+    at_move(9, save)
+    with pytest.raises(DirectoryInUseError, match="but for 2 names that are taken, such as 'model"):
+        back(model, 200)
+    assert (model / "model.ckpt-400.index").read_text() == "another"
+    (away,) = (model / "rolled-back").iterdir()
+    assert {path.name for path in away.iterdir()} >= {"model.ckpt-300.index", "rollback.json"}
