@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from monolith_cli.care.leftovers import ROLLED_BACK
 from monolith_cli.care.rollback.texts import Text, texts_of
 from monolith_cli.care.survey import DENSE_ONLY
-from monolith_cli.checkpoint.names import CHECKPOINT, INDEX_SUFFIX, MODEL_BASE
+from monolith_cli.checkpoint.names import (
+    CHECKPOINT,
+    INDEX_SUFFIX,
+    MODEL_BASE,
+    parse_step_file,
+)
 from monolith_cli.checkpoint.steps import order_of_steps
 from monolith_cli.errors import MonolithError, StateFileError
 from monolith_cli.storage.location import join, name_of, parent_of
@@ -249,11 +254,17 @@ def plan_rollback(places: Sequence[Place], step: int, to: str) -> Plan:
         moves += [(join(place.below, name), join(target, name)) for name in names]
         order = [each for each in place.order if each not in place.newer]
         texts += texts_of(place.found, place.below, order, set(names), step)
-    # Without its index nothing offers a step.
-    moves.sort(key=lambda move: (not move[0].endswith(INDEX_SUFFIX), move))
+    moves.sort(key=lambda move: (not _offers(name_of(move[0])), move))
     texts.sort(key=lambda text: (name_of(text.name) == CHECKPOINT, text.name == CHECKPOINT))
     latest = found.latest.step if found.latest else None
     return Plan(step, latest, to, steps, moves, texts)
+
+
+def _offers(name: str) -> bool:
+    """Whether it is the index of a model, without which nothing offers a step."""
+    file = parse_step_file(name)
+    is_of_model = file is not None and file.kind == "bundle" and not file.is_temporary
+    return is_of_model and name.endswith(INDEX_SUFFIX)
 
 
 def _target(found: Survey, place: Place, to: str) -> str:
