@@ -68,6 +68,12 @@ def test_steps(model: Path, command: list[str], words: list[str]) -> None:
     assert helps(*command, model, "--step")["latest"] == "step 1000"
 
 
+def test_steps_where_only_their_numbers_will_do(model: Path) -> None:
+    assert completed("ckpt", "pin", model) == ["1000", "900"]
+    assert completed("ckpt", "unpin", model, current="9") == ["900"]
+    assert completed("ckpt", "rollback", model, "--step") == ["1000", "900"]
+
+
 @pytest.mark.parametrize("place", ["before", "none", "empty", "wrong"])
 def test_the_words_for_steps_need_no_directory(tmp_path: Path, place: str) -> None:
     (tmp_path / "empty").mkdir()
