@@ -115,7 +115,12 @@ class DyingStore(LocalStore):
             self._leave_half(location, data)
         super().put_if_absent(location, data, mode=mode)
 
-    def create(self, location: str, *, overwrite: bool = True, mode: int = 0o666) -> DyingFile:
+    def sync(self, directory: str) -> None:
+        """Changes nothing that a kill could undo."""
+
+    def create(
+        self, location: str, *, overwrite: bool = True, mode: int = 0o666, sync: bool = True
+    ) -> DyingFile:
         return DyingFile(self, location, overwrite=overwrite, mode=mode)
 
     def replace(self, source: str, target: str) -> None:
