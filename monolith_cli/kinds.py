@@ -54,6 +54,7 @@ KINDS = {
     "not_measured": "a condition of --fail-if is about something that is not known here",
     "not_readable": "the operating system refuses to read",
     "not_written": "the operating system refuses to write",
+    "not_arrived": "a file that was written, and reads back as something else",
     "not_linked": "a file cannot have a second name there: another file system, say",
     "read_only": "no permission to write there",
     "no_space": "the disk, or the quota, is full",

@@ -1,0 +1,387 @@
+"""The steps that go into one directory, a target or `dense_only` in it, and what it then lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monolith_cli.care.along import flags_along, job_state_along
+from monolith_cli.care.copy.choose import gone, names_in, not_whole
+from monolith_cli.care.copy.files import SendTask
+from monolith_cli.care.copy.listing import appended, exempt_also, list_inputs_along
+from monolith_cli.care.copy.plan import Planner
+from monolith_cli.care.copy.request import Begun
+from monolith_cli.care.copy.step import CopiedStep, StepCopy, names_of_step, remove_step
+from monolith_cli.checkpoint.names import (
+    CHECKPOINT,
+    JOURNAL,
+    MONOLITH_CHECKPOINT,
+    parse_step_file,
+    step_of,
+)
+from monolith_cli.errors import (
+    ChangedWhileReadError,
+    CorruptionError,
+    DifferentError,
+    DirectoryInUseError,
+    MonolithError,
+    NotReadableError,
+    PathNotFoundError,
+    StepNotFoundError,
+)
+from monolith_cli.formats.checkpoint_state import format_checkpoint_state, read_checkpoint_state
+from monolith_cli.storage.atomic import leftovers
+from monolith_cli.storage.location import join, name_of, parent_of
+from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from monolith_cli.care.copy.choose import Chosen
+    from monolith_cli.care.copy.request import Request
+    from monolith_cli.care.copy.step import Way
+    from monolith_cli.care.states import Survey
+    from monolith_cli.formats.checkpoint_state import CheckpointState, MonolithCheckpointState
+
+__all__ = ["Part"]
+
+_OF_SOURCE = (
+    ChangedWhileReadError,
+    CorruptionError,
+    NotReadableError,
+    PathNotFoundError,
+    StepNotFoundError,
+)
+"""What a step may fail with by what it is where it comes from."""
+
+
+class Part:
+    """Steps that go from one directory into another.
+
+    Parameters
+    ----------
+    name
+        Empty, or `dense_only`.
+    found
+        The directory that they come from.
+    target
+        The one that they go to; it need not be there.
+    request
+        What is asked for.
+
+    Attributes
+    ----------
+    results
+        What became of each step that was chosen, in the order of steps.
+    """
+
+    def __init__(
+        self, name: str, found: Survey, chosen: Chosen, target: str, request: Request
+    ) -> None:
+        self.name = name
+        self.target = target
+        self.results: list[CopiedStep] = []
+        self._found = found
+        self._chosen = chosen
+        self._request = request
+        self._begun = (request.begun or {}).get(name)
+        self._copies: list[StepCopy] = []
+        self._text = _text(target)
+        self._state = None if self._text is None else read_checkpoint_state(_path(target))
+        self._sizes: dict[str, dict[str, int | None]] = {}
+        self._arrived: set[str] = set()
+        self._job_state: MonolithCheckpointState | None = None
+
+    # --- what there is to do --------------------------------------------------------------
+
+    def plan(self) -> None:
+        """Find out by names and sizes what is sent.
+
+        Raises
+        ------
+        StateFileError, NotReadableError
+            `monolith_checkpoint` does not parse, or cannot be read.
+        MonolithError
+            The only step that was asked for cannot be: as `Planner.plan`.
+        """
+        planner = Planner(self._found)
+        checkpoints = [each.checkpoint for each in self._chosen.steps if each.checkpoint]
+        names = [name_of(each.prefix) for each in checkpoints if each.prefix is not None]
+        self._job_state = job_state_along(self._found.directory, names)
+        job_state_along(self.target, ())  # so that nothing is begun if it cannot be read
+        for step in self._chosen.steps:
+            result = self._result(step.step)
+            if not step.is_whole:
+                result.fate, result.error = "not_whole", not_whole(self._found.directory, step)
+                continue
+            try:
+                plan = planner.plan(step)
+            except _OF_SOURCE as error:
+                if not self._request.every and self._request.begun is None:
+                    raise
+                _fail(result, error)
+                continue
+            copy = StepCopy(plan, result, self.target, self._size, self._arrived, self._is_ours)
+            self._copies.append(copy)
+        there = {result.step for result in self.results}
+        for number in self._begun.steps if self._begun else ():
+            if number not in there:
+                _fail(self._result(number), gone(number, self._found))
+
+    def _result(self, step: int | None) -> CopiedStep:
+        assert step is not None
+        result = CopiedStep(step, is_dense_only=bool(self.name))
+        self.results.append(result)
+        return result
+
+    def _size(self, name: str) -> int | None:
+        """The size of a file in the target; None if it is not there."""
+        directory = parent_of(name)
+        if directory and self._size(directory) is None:
+            return None
+        sizes = self._sizes.get(directory)
+        if sizes is None:
+            path = join(self.target, directory) if directory else self.target
+            try:
+                sizes = store_of(path).sizes(path)
+            except PathNotFoundError:
+                sizes = {}
+            self._sizes[directory] = sizes
+        size = sizes.get(name_of(name), -1)
+        if size == -1:
+            return None
+        return -1 if size is None else size  # no regular file is as large as that
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a file in the target is one that this copy has sent in an earlier run."""
+        begun = self._begun
+        return begun is not None and name not in begun.there and self.is_as_begun()
+
+    def is_as_begun(self) -> bool:
+        """Whether nobody has written `checkpoint` since an earlier run began."""
+        return self._begun is not None and self._begun.listed_before == self._text
+
+    def expect(self, way: Way) -> None:
+        """Tell how much there is to do."""
+        for copy in self._copies:
+            copy.expect(way)
+
+    def look(self) -> None:
+        """Take what is there with the right size for the same."""
+        for copy in self._working():
+            copy.look(link=self._request.link)
+        self.note()
+
+    def note(self) -> None:
+        """Note which steps are listed in the end."""
+        self._note_listed(self._after(self._working()))
+
+    def is_done(self) -> bool:
+        """Whether nothing has to be written, as far as names and sizes tell."""
+        if any(copy.missing for copy in self._working()):
+            return False
+        after = self._after(self._working())
+        return after is None or (self._state is not None and _same(after, self._state))
+
+    def begun(self) -> Begun:
+        """What the journal says of it."""
+        if self._begun is not None:
+            return self._begun
+        there: set[str] = set()
+        beside: dict[int, list[str]] = {}
+        for copy in self._copies:
+            step = copy.plan.step
+            if self._sizes.get(""):
+                there.update(names_of_step(self.target, step))
+            others = [each.name for each in copy.plan.files if _is_beside(each.name)]
+            there.update(name for name in others if self._size(name) is not None)
+            beside[step] = others
+        return Begun(
+            steps={copy.plan.step: copy.plan.step in self._chosen.listed for copy in self._copies},
+            latest=self._chosen.latest,
+            listed_before=self._text,
+            beside=beside,
+            there=frozenset(there),
+        )
+
+    # --- doing it -------------------------------------------------------------------------
+
+    def compare(self, way: Way) -> None:
+        """Compare all that is there already; of a step that fails the error is kept."""
+        for copy in self._working():
+            try:
+                copy.compare(way)
+            except _OF_SOURCE as error:
+                self._keep(copy, error)
+
+    def send(self, way: Way, begun: Begun) -> None:
+        """Send what is missing. What has arrived of a step that fails is removed again.
+
+        Raises
+        ------
+        WriteError
+            The store refused.
+        """
+        self._sweep()
+        for copy in self._working():
+            try:
+                copy.compare(way)
+                if copy.result.fate != "different":
+                    copy.send(way)
+            except _OF_SOURCE as error:
+                self._keep(copy, error)
+        self.remove([result.step for result in self.results if result.error is not None], begun)
+
+    def _sweep(self) -> None:
+        """Remove what a run that died had not finished writing."""
+        planned = {file.name for copy in self._copies for file in copy.plan.files}
+        planned |= {CHECKPOINT, MONOLITH_CHECKPOINT, JOURNAL, *flags_along(self._found.items)}
+        inputs = (state for copy in self._copies for state in copy.plan.inputs)
+        planned |= {f"{CHECKPOINT}_{state.task}" for state in inputs}
+        for directory in sorted({parent_of(name) for name in planned}):
+            path = join(self.target, directory) if directory else self.target
+            for name, target in leftovers(names_in(path) or ()):
+                if join(directory, target) in planned:
+                    store_of(path).delete(join(path, name))
+
+    def _keep(self, copy: StepCopy, error: MonolithError) -> None:
+        """Keep why a step fails, if it is for what it is where it comes from."""
+        if error.path is None or not error.path.startswith(join(copy.plan.source, "")):
+            raise error
+        _fail(copy.result, error)
+
+    def _working(self) -> list[StepCopy]:
+        """The steps of which nothing speaks against listing them."""
+        return [copy for copy in self._copies if copy.result.error is None]
+
+    def remove(self, steps: Collection[int], begun: Begun) -> None:
+        """Remove what has arrived of some steps, but for what others need. Raises `WriteError`."""
+        if names_in(self.target) is None or begun.listed_before != self._text:
+            return  # somebody has been here since, or what was begun is listed already
+        others = [copy.plan for copy in self._working() if copy.plan.step not in steps]
+        spared = begun.there | {file.name for plan in others for file in plan.files}
+        for step in steps:
+            if step not in self._listed_steps():
+                remove_step(self.target, step, begun.beside.get(step, ()), spared)
+
+    def _listed_steps(self) -> set[int | None]:
+        paths = self._state.all_model_checkpoint_paths if self._state else ()
+        return {step_of(name_of(path)) for path in paths}
+
+    def commit(self) -> None:
+        """List what has arrived, with all that a job needs to start from it; `checkpoint` last.
+
+        Raises
+        ------
+        DirectoryInUseError
+            Somebody else has written `checkpoint` meanwhile.
+        StateFileError, NotReadableError
+            `monolith_checkpoint` does not parse, or cannot be read.
+        WriteError
+            The store refused.
+        """
+        plans = [copy.plan for copy in self._working()]
+        after = self._after(self._working())
+        if not plans or after is None:
+            return
+        store, source = store_of(self.target), self._found.directory
+        for name in flags_along(self._found.items):
+            path = join(self.target, name)
+            if not store.exists(path):
+                SendTask(join(source, name), path, None, overwrite=False).run()
+        list_inputs_along(self.target, plans, step_of(name_of(after.model_checkpoint_path)))
+        listed = {plan.name for plan in plans if plan.step in self._chosen.listed}
+        if self._job_state is not None:
+            exempt = self._job_state.exempt_model_checkpoint_paths
+            kept = tuple(name for name in exempt if name in listed)
+            exempt_also(self.target, self._job_state._replace(exempt_model_checkpoint_paths=kept))
+        store.sync(self.target)
+        if self._state is None or not _same(after, self._state):
+            self._write(after)
+        self._note_listed(after)
+
+    def _write(self, state: CheckpointState) -> None:
+        """Write `checkpoint`, if it is what it was; and see that it stays."""
+        path = _path(self.target)
+        data = format_checkpoint_state(state).encode("utf-8", "surrogateescape")
+        text = data.decode("utf-8", "surrogateescape")
+        for expected in (self._text, text):
+            if _text(self.target) != expected:
+                raise DirectoryInUseError(
+                    "somebody else has written it meanwhile: a job has begun to save there",
+                    path=path,
+                    hint="stop the job, and run this again",
+                    kind="job_runs",
+                )
+            if expected is self._text:
+                store_of(path).put(path, data)
+        self._state = state
+
+    def _after(self, copies: Iterable[StepCopy]) -> CheckpointState | None:
+        """What `checkpoint` then says; None if nothing is listed there."""
+        plans = [copy.plan for copy in copies if copy.plan.step in self._chosen.listed]
+        if not plans:
+            return self._state
+        latest = self._chosen.latest if self._request.as_latest else None
+        if all(plan.step != latest for plan in plans):
+            latest = None
+        preserved = self._found.state.last_preserved_timestamp if self._found.state else 0.0
+        return appended(self.target, self._state, plans, latest=latest, preserved_at=preserved)
+
+    def _note_listed(self, state: CheckpointState | None) -> None:
+        names = {name_of(path) for path in state.all_model_checkpoint_paths} if state else set()
+        for copy in self._copies:
+            copy.result.is_listed = copy.plan.name in names
+
+    @property
+    def latest(self) -> int | None:
+        """The latest step in the target: before `commit` what it was, or would be."""
+        state = self._after(self._working())
+        return step_of(name_of(state.model_checkpoint_path)) if state is not None else None
+
+    # --- judging --------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """After `compare`: a step of which files are not there, or which is not listed, differs."""
+        self._note_listed(self._state)
+        for copy in self._working():
+            result = copy.result
+            what = ""
+            if copy.missing:
+                what = f"step {result.step} is not all there: {copy.missing[0].name} is missing"
+            elif copy.plan.step in self._chosen.listed and not result.is_listed:
+                what = f"step {result.step} is there, and is not listed"
+            if what:
+                result.fate = "missing"
+                result.error = DifferentError(what, path=self.target, hint="copy it")
+
+
+def _fail(result: CopiedStep, error: MonolithError) -> None:
+    result.error = error
+    result.fate = "damaged" if isinstance(error, CorruptionError) else "gone"
+    if isinstance(error, NotReadableError):
+        result.fate = "unreadable"
+
+
+def _is_beside(name: str) -> bool:
+    file = parse_step_file(name) if "/" not in name else None
+    return file is not None and file.kind in ("input", "item_pool")
+
+
+def _same(one: CheckpointState, other: CheckpointState) -> bool:
+    """Whether they list the same steps, and name the same one as the latest."""
+    return name_of(one.model_checkpoint_path) == name_of(other.model_checkpoint_path) and [
+        *map(name_of, one.all_model_checkpoint_paths)
+    ] == [*map(name_of, other.all_model_checkpoint_paths)]
+
+
+def _path(directory: str) -> str:
+    return join(directory, CHECKPOINT)
+
+
+def _text(directory: str) -> str | None:
+    """`checkpoint` as it is; None without one."""
+    path = _path(directory)
+    try:
+        return store_of(path).read(path).decode("utf-8", "surrogateescape")
+    except PathNotFoundError:
+        return None
