@@ -73,6 +73,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "bad_state_file": (
         Hint("write it again with 'monolith ckpt-info --force'", "check", after="write it again"),
     ),
+    "not_linked": (Hint("leave out --link, and they are copied", "link"),),
     "job_runs": (
         Hint(
             "stop it first, with 'monolith job stop'; or do it all the same with --force", "force"

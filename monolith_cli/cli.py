@@ -72,6 +72,10 @@ COMMANDS = {
         "monolith_cli.commands.ckpt_rollback:rollback",
         "Go back to an older step with model, tables and inputs; newer steps are moved away.",
     ),
+    "ckpt cp": Entry(
+        "monolith_cli.commands.ckpt_cp:cp",
+        "Copy a step, or all, into another model directory.",
+    ),
     "ckpt diff": Entry(
         "monolith_cli.commands.ckpt_diff:diff",
         "Compare two checkpoints: tables, slots, dense variables, inputs.",

@@ -44,7 +44,7 @@ MOST_LINES = {
 GUARDS = {
     *("FORCE", "RE_RECORD", "YES", "QUIET_FOR", "QUICK_CHECK", "EXPORTS_MAY_GO"),
     *("KEEP_LAST", "KEEP_WITHIN", "KEEP_DAILY", "KEEP_EVERY", "KEEP_STEP", "KEEP_SIZE"),
-    *("UNLISTED", "LEFTOVERS", "ROLLED_BACK", "OLDER", "UNDO"),
+    *("UNLISTED", "LEFTOVERS", "ROLLED_BACK", "OLDER", "UNDO", "AS_LATEST"),
 }
 """Options that delete or overwrite something, or overrule a guard: no variable sets them."""
 

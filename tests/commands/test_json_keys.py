@@ -224,6 +224,19 @@ def repair_cases(root: Path) -> Iterator[Case]:
     yield "ckpt repair", 0, ["--to", root / "repaired again", root / "repaired"]
 
 
+def copy_cases(root: Path) -> Iterator[Case]:
+    model = save_steps(root / "to copy", 1, 2, 3, manifest=True)
+    (model / "model.ckpt-1.assets" / "user_0-00000-of-00002").unlink()
+    target = root / "copied"
+    yield "ckpt cp", 0, ["--all", model, target]
+    (target / "ckpt.manifest-2").unlink()
+    (target / "model.ckpt-3.data-00000-of-00001").write_bytes(b"")
+    yield "ckpt cp", 0, ["--all", "--verify-only", model, target]
+    for path in model.glob("model.ckpt-*.assets/user_0-00000-of-00002"):
+        path.unlink()
+    yield "ckpt cp", 0, ["--all", "--dry-run", model, root / "not copied"]
+
+
 def step_cases(root: Path) -> Iterator[Case]:
     model = save_steps(root / "saved steps", 1, 2, 3, multis={"M": {"t": 3}})
     save_steps(model / "dense_only", 1, tables=())
@@ -525,6 +538,7 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
     look(checkpoint_cases(tmp_path), seen)
     look(repair_cases(tmp_path), seen)
     look(going_back_cases(tmp_path), seen)
+    look(copy_cases(tmp_path), seen)
     look(step_cases(tmp_path), seen)
     look(prune_cases(tmp_path), seen)
     look(diff_cases(tmp_path), seen)

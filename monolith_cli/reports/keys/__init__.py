@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from monolith_cli.reports.keys import (
     checkpoints,
+    copy,
     diffs,
     export,
     fsck,
@@ -31,6 +32,7 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     **checkpoints.OUTPUTS,
     **repair.OUTPUTS,
     **prune.OUTPUTS,
+    **copy.OUTPUTS,
     **steps.OUTPUTS,
     **fsck.OUTPUTS,
     **going_back.OUTPUTS,
