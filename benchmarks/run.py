@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+import ckpt_cp
 import count_cat
 import count_cold
 import count_tensorflow
@@ -54,6 +55,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "startup": startup.measure,
     "steps": steps.measure,
     "fsck": fsck.measure,
+    "cp": ckpt_cp.measure,
     "iterator": iterator_state.measure,
     "memory": memory.measure,
 }
