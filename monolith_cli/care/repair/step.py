@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.care.along import commit_of
+from monolith_cli.care.new_directory import check_new_directory, new_directory
 from monolith_cli.care.repair.beside import copy_beside, mend_inputs
 from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask
 from monolith_cli.care.repair.tables import mend_tables
@@ -35,7 +36,6 @@ from monolith_cli.checkpoint.names import (
     parse_shard_name,
 )
 from monolith_cli.errors import (
-    AlreadyExistsError,
     CorruptionError,
     MonolithError,
     PathNotFoundError,
@@ -47,7 +47,6 @@ from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkp
 from monolith_cli.formats.ckpt_info import read_ckpt_info, write_ckpt_info
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES
-from monolith_cli.storage.atomic import leftovers, temporary_path
 from monolith_cli.storage.location import (
     HERE,
     absolute,
@@ -55,7 +54,6 @@ from monolith_cli.storage.location import (
     join,
     name_of,
     normal,
-    parent_of,
     split,
 )
 from monolith_cli.storage.store import local_path, store_of
@@ -221,43 +219,20 @@ def repair_step(
     directory = open_model_dir(location)
     if directory.kind != "training":
         raise UsageError("no job's directory: only its steps can be repaired", path=location)
-    _check_target(location, to)
+    check_new_directory(to, location)
     checkpoint = directory.checkpoint(step)
-    store, parent = store_of(to), parent_of(to) or HERE
-    stage = temporary_path(to)
-    if store.is_directory(parent):
-        for name, left in leftovers(store.names(parent)):
-            if left == name_of(to):
-                store.delete(join(parent, name))
     try:
-        store.make_directory(stage)
-        with Workers(jobs, executor) as workers:
-            repair = StepRepair(checkpoint, stage, workers, max_record_bytes, progress)
-            repair.write()
-        checkpoint.require()
-        store.rename_if_absent(stage, to)
+        with new_directory(to) as stage:
+            with Workers(jobs, executor) as workers:
+                repair = StepRepair(checkpoint, stage, workers, max_record_bytes, progress)
+                repair.write()
+            checkpoint.require()
     except PathNotFoundError:
         checkpoint.require()  # which says it better if the step was deleted meanwhile
         raise
-    finally:
-        if store.exists(stage):
-            store.delete(stage)
     files = repair.written
     size = sum(copied.bytes for copied in files.values())
     return Repaired(repair.step, to, repair.bits, repair.losses, len(files), size, repair.anew)
-
-
-def _check_target(model_dir: str, target: str) -> None:
-    store = store_of(target)
-    if not name_of(target) or store.exists(target):
-        hint = "name a directory that is not there yet"
-        raise AlreadyExistsError("exists already", path=target, hint=hint)
-    above, last = parent_of(absolute(target)), ""
-    while above != last:
-        if store.is_same(above, model_dir):
-            what = f"lies in {model_dir}, where nothing is written"
-            raise UsageError(what, path=target, hint="name a directory elsewhere")
-        above, last = parent_of(above), above
 
 
 class StepRepair:
