@@ -22,6 +22,9 @@ namespace {
 
 constexpr size_t kLeastReserved = 4096;
 
+// ext4 takes seven times as long where it is given megabytes at once (Linux 6.18, seen with dd too).
+constexpr size_t kWriteBytes = 128 << 10;
+
 Where where_named(const std::string& name) {
   static const std::pair<const char*, Where> kNames[] = {{"", Where::nothing},
                                                          {"nan", Where::nan},
@@ -71,7 +74,7 @@ void write_to(const Output& out, int file) {
   const uint8_t* p = out.data->data();
   size_t left = out.data->size();
   while (left > 0) {
-    const ssize_t written = ::write(file, p, left);
+    const ssize_t written = ::write(file, p, std::min(left, kWriteBytes));
     if (written < 0) {
       if (errno == EINTR) continue;
       throw IoError(errno, "write");
