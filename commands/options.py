@@ -216,17 +216,24 @@ def table(function: F) -> F:
     )(function)
 
 
-def slot(function: F) -> F:
-    """`--slot`, repeatable; the value is a list of disjoint inclusive ranges."""
+def slot_ranges(name: str, *, help: str) -> Callable[[F], F]:
+    """An option like `--slot` of another name."""
     return option(
-        "--slot",
+        name,
         type=SlotRangesType(),
         multiple=True,
         metavar="N[,N|A-B]",
         callback=_merge,
         shell_complete=completing("slots"),
-        help="Only entries of these slots, e.g. 3,5-9. Repeatable.",
-    )(function)
+        help=help,
+    )
+
+
+def slot(function: F) -> F:
+    """`--slot`, repeatable; the value is a list of disjoint inclusive ranges."""
+    return slot_ranges("--slot", help="Only entries of these slots, e.g. 3,5-9. Repeatable.")(
+        function
+    )
 
 
 def merge_servers(function: F) -> F:

@@ -32,6 +32,7 @@ __all__ = [
     "SlotRangesType",
     "StepType",
     "ToleranceType",
+    "WhereType",
     "WordsType",
 ]
 
@@ -211,6 +212,31 @@ class ToleranceType(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is no finite number", param, ctx)
         return number
+
+
+class WhereType(ParamType):
+    """Which entries something is done about; the value is a name, and the number behind its `:`."""
+
+    name = "condition"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition(":")
+        if name != "norm-above":
+            if value not in ("nan", "nonfinite", "zero"):
+                known = "'nan', 'nonfinite', 'zero' or 'norm-above:X'"
+                self.fail(f"{value!r} is not {known}", param, ctx)
+            return name, 0.0
+        try:
+            norm = float(number)
+        except ValueError:
+            norm = math.nan
+        if not 0 <= norm < math.inf:
+            self.fail(f"{value!r} has no number such as norm-above:100", param, ctx)
+        return name, norm
 
 
 class DurationType(ParamType):

@@ -98,6 +98,10 @@ COMMANDS = {
         "monolith_cli.commands.table_export:export",
         "Write the entries of tables as files for analysts: Parquet, Arrow, NumPy.",
     ),
+    "table rewrite": Entry(
+        "monolith_cli.commands.table_rewrite:rewrite",
+        "Write a step into a new directory, with its tables made anew.",
+    ),
     "iterator": Entry(None, "Show where each worker's input is."),
     "iterator ls": Entry(
         "monolith_cli.commands.iterator:ls",

@@ -237,6 +237,12 @@ def copy_cases(root: Path) -> Iterator[Case]:
     yield "ckpt cp", 0, ["--all", "--dry-run", model, root / "not copied"]
 
 
+def rewrite_cases(root: Path) -> Iterator[Case]:
+    model = save_steps(root / "to rewrite", 1, multis={"M": {"t": 3, "u": 2}})
+    yield "table rewrite", 0, ["--expire", 9, "--drop-table", "t", model, root / "fresh"]
+    yield "table rewrite", 0, ["--shards", 3, "-n", model, root / "none"]
+
+
 def step_cases(root: Path) -> Iterator[Case]:
     model = save_steps(root / "saved steps", 1, 2, 3, multis={"M": {"t": 3}})
     save_steps(model / "dense_only", 1, tables=())
@@ -539,6 +545,7 @@ def test_what_is_printed_is_declared_and_what_is_declared_is_printed(tmp_path: P
     look(repair_cases(tmp_path), seen)
     look(going_back_cases(tmp_path), seen)
     look(copy_cases(tmp_path), seen)
+    look(rewrite_cases(tmp_path), seen)
     look(step_cases(tmp_path), seen)
     look(prune_cases(tmp_path), seen)
     look(diff_cases(tmp_path), seen)

@@ -137,8 +137,8 @@ def tables_of(directory: Path, shards: int = 2) -> dict[str, list[bytes]]:
 
     found: dict[str, list[bytes]] = {}
     for number in range(shards):
-        records = iter(read(directory / shard(MULTI, number), snappy=True))
-        for meta in read(directory / shard(f"{MULTI}.meta", number)):
+        records = iter(read(directory / shard(MULTI, number, shards), snappy=True))
+        for meta in read(directory / shard(f"{MULTI}.meta", number, shards)):
             table = messages.MultiHashTableMetadata.FromString(meta)
             entries = found.setdefault(table.table_name, [])
             entries += [next(records) for _ in range(table.num_entries)]

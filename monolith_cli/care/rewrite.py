@@ -1,0 +1,390 @@
+"""A step in a new directory, with its tables made anew.
+
+The tables are written by `monolith_cli.tables.rewrite`. The rest of the step comes along as it is:
+dense variables, inputs, item pools, occurrence filters. Counts and manifest are made anew. The new
+directory appears with its name when all of it is written, read back and synced. Nothing is written
+where the step was, which may be a running job's directory.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from monolith_cli.care.along import (
+    commit_of,
+    flags_along,
+    inputs_along,
+    job_state_along,
+    list_input,
+    pools_along,
+    write_job_state,
+)
+from monolith_cli.care.new_directory import check_new_directory, new_directory
+from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask
+from monolith_cli.checkpoint.dense import list_dense
+from monolith_cli.checkpoint.inputs import read_step_inputs, write_step_inputs
+from monolith_cli.checkpoint.manifests import (
+    file_crc32c,
+    make_manifest,
+    read_step_manifest,
+    write_step_manifest,
+)
+from monolith_cli.checkpoint.model_dir import open_model_dir
+from monolith_cli.checkpoint.names import (
+    ASSETS_SUFFIX,
+    CHECKPOINT,
+    INDEX_SUFFIX,
+    META_SUFFIX,
+    ckpt_info_name,
+    ckpt_inputs_name,
+)
+from monolith_cli.errors import MonolithError, PathNotFoundError, UsageError, WriteError
+from monolith_cli.execution.workers import Workers
+from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkpoint_state
+from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
+from monolith_cli.formats.tensor_bundle import TensorBundle
+from monolith_cli.formats.tfrecord import read_records
+from monolith_cli.storage.location import HERE, as_location, join, name_of, normal, split
+from monolith_cli.storage.store import local_path, store_of
+from monolith_cli.tables.found import find_tables
+from monolith_cli.tables.rewrite.plan import plan_rewrite, reading_of
+from monolith_cli.tables.rewrite.run import preview_tables, rewrite_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.execution.protocols import Task
+    from monolith_cli.storage.location import AnyPath
+    from monolith_cli.tables.rewrite.plan import RewriteOptions, RewritePlan
+    from monolith_cli.tables.rewrite.run import TableOutcome, TablesOutcome
+
+__all__ = ["RewrittenStep", "rewrite_step"]
+
+
+class RewrittenStep(NamedTuple):
+    """What was made of a step, or would be.
+
+    Attributes
+    ----------
+    step
+        The only one in the new directory.
+    path
+        Of that directory.
+    is_made
+        Whether it was made; else this is what would be in it.
+    tables
+        What became of each table.
+    files, bytes
+        How many files there are in the directory, and how large together; 0 if it was not made.
+    notes, warnings
+        Remarks on the step, and what is odd about it and no damage, a phrase each.
+    """
+
+    step: int
+    path: str
+    is_made: bool
+    tables: Sequence[TableOutcome]
+    files: int
+    bytes: int
+    notes: Sequence[str]
+    warnings: Sequence[str]
+
+
+def rewrite_step(
+    model_dir: AnyPath,
+    target: AnyPath,
+    step: int | None,
+    options: RewriteOptions,
+    *,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RewrittenStep:
+    """Write a step into a new directory, with its tables made anew.
+
+    The step is read once, and what is written is read once more; with `expire_days` tables are read
+    once more before, with `min_keep` twice. Memory is some megabytes for each thread.
+
+    Parameters
+    ----------
+    target
+        The new directory, on this machine. It must not exist.
+    step
+        The latest if it is None.
+    options
+        What becomes of the tables.
+    dry_run
+        Find out what would be made, and make nothing.
+    jobs, executor
+        As of `Workers`.
+    progress
+        Called with the bytes read so far, and those to read.
+
+    Raises
+    ------
+    UsageError
+        `model_dir` is not a job's directory, or the new one would be in it, or `options` cannot be
+        meant.
+    AlreadyExistsError
+        There is something at `target`.
+    StepNotFoundError, PathNotFoundError, NotReadableError, ChangedWhileReadError
+        There is no such step, or it went away meanwhile.
+    TableNotFoundError
+        A pattern of `options` matches no table.
+    CorruptionError
+        Something of the step is damaged or missing. Nothing is made.
+    WriteError
+        The store refused to write; or what was read back is not what was written. Nothing is made.
+    """
+    options.check()
+    location, to = as_location(model_dir), normal(local_path(as_location(target)))
+    directory = open_model_dir(location)
+    if directory.kind != "training":
+        raise UsageError("no job's directory: only its steps can be rewritten", path=location)
+    check_new_directory(to, location)
+    checkpoint = directory.checkpoint(step)
+    try:
+        with Workers(jobs, executor) as workers:
+            rewrite = _StepRewrite(checkpoint, options, workers, progress)
+            plan = rewrite.plan()
+            if dry_run:
+                outcome = rewrite.preview(plan)
+                checkpoint.require()
+            else:
+                with new_directory(to) as stage:
+                    outcome = rewrite.write(plan, stage)
+                    checkpoint.require()
+    except PathNotFoundError:
+        checkpoint.require()  # which says it better if the step was deleted meanwhile
+        raise
+    files = rewrite.written.values()
+    return RewrittenStep(
+        rewrite.step,
+        to,
+        not dry_run,
+        outcome.tables,
+        len(files),
+        sum(copied.bytes for copied in files),
+        checkpoint.notes,
+        (*checkpoint.warnings, *plan.warnings),
+    )
+
+
+class ReadBackTask(NamedTuple):
+    """A file that was copied, to be read back."""
+
+    path: str
+    copied: Copied
+
+    def run(self) -> None:
+        """Read it.
+
+        Raises
+        ------
+        WriteError
+            It is not what was written.
+        """
+        if Copied(*file_crc32c(self.path)) != self.copied:
+            raise WriteError(
+                "read back, it is not what was written",
+                path=self.path,
+                hint="this machine's memory or its disk may be at fault",
+            )
+
+
+class RecordsTask(NamedTuple):
+    """A file of records that is copied, to be checked."""
+
+    path: str
+    max_record_bytes: int
+
+    def run(self) -> None:
+        """Read it. Raises as `read_records`."""
+        for _ in read_records(self.path, max_record_bytes=self.max_record_bytes):
+            pass
+
+
+class BundleTask(NamedTuple):
+    """A tensor bundle, as of an iterator's state, to be verified."""
+
+    prefix: str
+
+    def run(self) -> None:
+        """Verify all values. Raises as `TensorBundle.verify`."""
+        bundle = TensorBundle(self.prefix)
+        for shard in range(bundle.shards):
+            ValuesTask(bundle, shard).run()
+
+
+class _StepRewrite:
+    """A step while it is written anew.
+
+    Attributes
+    ----------
+    written
+        The files that are complete, by their path in the new directory.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        options: RewriteOptions,
+        workers: Workers,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        if checkpoint.step is None or checkpoint.prefix is None:
+            raise UsageError("a checkpoint without a number: only steps can be rewritten")
+        self.checkpoint = checkpoint
+        self.prefix = checkpoint.prefix
+        self.step = checkpoint.step
+        self.source, self.name = split(checkpoint.prefix)
+        self.options = options
+        self.workers = workers
+        self.written: dict[str, Copied] = {}
+        self._progress = progress
+        self._done = self._total = 0
+        self._input_workers: list[int] = []
+
+    def plan(self) -> RewritePlan:
+        """What is made of its tables. Raises as `rewrite_step`."""
+        found = find_tables(self.checkpoint, (), reading_of(self.options))
+        plan = plan_rewrite(found, self.options, self.workers)
+        passes = 1 + (self.options.expire_days is not None) + (self.options.min_keep > 0)
+        self._total = passes * plan.size
+        return plan
+
+    def preview(self, plan: RewritePlan) -> TablesOutcome:
+        """What would become of its tables."""
+        outcome = preview_tables(plan, self.options, self.workers, self._on_read)
+        self._on_read(max(self._total - self._done, 0))
+        return outcome
+
+    def write(self, plan: RewritePlan, stage: str) -> TablesOutcome:
+        """Write it into a directory. Raises as `rewrite_step`."""
+        dense = self._check_dense()
+        copied = [*plan.filters, *dense]
+        self._total += plan.size + sum(store_of(path).status(path).size for path in copied)
+        assets = join(stage, self.name + ASSETS_SUFFIX)
+        if self.checkpoint.assets:
+            store_of(assets).make_directory(assets)
+        outcome = rewrite_tables(plan, self.options, assets, self.workers, self._on_read)
+        for name, file in outcome.files.items():
+            self.written[join(assets, name)] = Copied(*file)
+        self._run([RecordsTask(path, self.options.max_record_bytes) for path in plan.filters])
+        self._copy(plan.filters, assets)
+        self._copy(dense, stage)
+        self._inputs(stage)
+        self._job(stage)
+        self._counts(stage, outcome)
+        self._manifest(stage, plan, outcome)
+        self._state(stage)
+        self._on_read(max(self._total - self._done, 0))
+        return outcome
+
+    def _on_read(self, more: int) -> None:
+        self._done += more
+        if self._progress:
+            self._progress(self._done, max(self._total, self._done))
+
+    def _run(self, tasks: Sequence[Task[Any]]) -> list[Any]:
+        with closing(self.workers.in_order(tasks)) as done:
+            return [result for _, result in done]
+
+    def _copy(self, paths: Sequence[str], directory: str) -> None:
+        """Copy files as they are, and read them back."""
+        tasks = [CopyTask(path, join(directory, name_of(path))) for path in paths]
+        for task, copied in zip(tasks, self._run(tasks), strict=True):
+            self.written[task.target] = copied
+            self._on_read(copied.bytes)
+        self._run([ReadBackTask(task.target, self.written[task.target]) for task in tasks])
+
+    def _check_dense(self) -> list[str]:
+        """Verify the dense variables; their files, the index last."""
+        for problem in list_dense(self.checkpoint).problems:
+            raise problem
+        bundle = TensorBundle(self.prefix)
+        self._run([ValuesTask(bundle, shard) for shard in range(bundle.shards)])
+        paths = [bundle.data_path(shard) for shard in range(bundle.shards)]
+        # A data file in which nothing lies may be missing; a meta graph often is.
+        paths = [*paths, self.prefix + META_SUFFIX]
+        store = store_of(self.prefix)
+        return [*(path for path in paths if store.is_file(path)), self.prefix + INDEX_SUFFIX]
+
+    def _inputs(self, stage: str) -> None:
+        """The states that the inputs go on from, and whose they are."""
+        states = inputs_along(self.prefix, self.step, self._names())
+        self._run([BundleTask(join(self.source, state.name)) for state in states])
+        for state in states:
+            self._copy([join(self.source, name) for name in state.files], stage)
+            list_input(stage, state)
+            if state.worker is not None and state.step == self.step:
+                self._input_workers.append(state.worker)
+        inputs = read_step_inputs(self.source or HERE, self.step)
+        if inputs is None:
+            return
+        if inputs.override is None:
+            self._copy([join(self.source, ckpt_inputs_name(self.step))], stage)
+        else:  # there is nothing here to go back to
+            write_step_inputs(stage, inputs._replace(override=None))
+
+    def _job(self, stage: str) -> None:
+        """Item pools, flags, and what the job says of exempt steps."""
+        names = self._names()
+        pools = pools_along(self.name.rpartition("-")[0], self.step, names)
+        paths = [join(self.source, name) for name in pools]
+        self._run([RecordsTask(path, self.options.max_record_bytes) for path in paths])
+        self._copy(paths, stage)
+        self._copy([join(self.source, name) for name in flags_along(names)], stage)
+        state = job_state_along(self.source, (self.name,))
+        if state is not None:
+            write_job_state(stage, state)
+
+    def _names(self) -> list[str]:
+        return store_of(self.source or HERE).names(self.source or HERE)
+
+    def _counts(self, stage: str, outcome: TablesOutcome) -> None:
+        """The counts, as the training system has them: where tables share files, of these alone."""
+        slots: dict[int, int] = {}
+        names: dict[str, int] = {}
+        for table in outcome.tables:
+            for into in table.targets:
+                if table.plan.kind == "multi":
+                    name = into.target.table
+                    names[name] = names.get(name, 0) + into.entries
+                else:
+                    for slot, entries in into.slots.items():
+                        slots[slot] = slots.get(slot, 0) + entries
+        info = CkptInfo({}, names) if names else CkptInfo(dict(sorted(slots.items())), {})
+        path = join(stage, ckpt_info_name(self.step))
+        write_ckpt_info(path, info)
+        self.written[path] = Copied(*file_crc32c(path))
+
+    def _manifest(self, stage: str, plan: RewritePlan, outcome: TablesOutcome) -> None:
+        entries = {dump.base: 0 for dump in plan.dumps}
+        for table in outcome.tables:
+            for into in table.targets:
+                entries[into.target.base] += into.entries
+        run_id = ""
+        with suppress(MonolithError):
+            before = read_step_manifest(self.source, self.step)
+            run_id = before.run_id if before else ""
+        base = self.name.rpartition("-")[0]
+        made = make_manifest(
+            stage, base, self.step, run_id, workers=self._input_workers, entries=entries
+        )
+        files = []
+        for file in made.files:
+            copied = self.written.get(join(stage, file.name))
+            files.append(file._replace(crc32c=copied.crc32c if copied else None))
+        write_step_manifest(stage, made._replace(files=tuple(files)))
+
+    def _state(self, stage: str) -> None:
+        """`checkpoint`, last: the step, and when it was committed."""
+        commit = commit_of(self.prefix, self.step)
+        state = CheckpointState(self.name, (self.name,), (commit.at,), commit.preserved_at)
+        path = join(stage, CHECKPOINT)
+        store_of(path).put(path, format_checkpoint_state(state).encode("utf-8", "surrogateescape"))

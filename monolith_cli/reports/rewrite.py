@@ -1,0 +1,175 @@
+"""What became of tables that were made anew: what `table rewrite` shows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from monolith_cli.reports.model import (
+    COUNT,
+    NAME,
+    NUMBER,
+    Block,
+    Column,
+    Omitted,
+    Report,
+    Section,
+    Table,
+    Text,
+    Title,
+    Verdict,
+)
+from monolith_cli.reports.text import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from monolith_cli.care.rewrite import RewrittenStep
+    from monolith_cli.tables.folds.rewrite import Passages
+    from monolith_cli.tables.rewrite.run import TableOutcome
+
+__all__ = ["RewriteReport"]
+
+_ROWS = 50
+
+_FATES = (
+    Column("entries", COUNT),
+    Column("stay", COUNT),
+    Column("change", COUNT),
+    Column("go", COUNT),
+)
+
+
+class RewriteReport(Report):
+    """A row for each table, and for each slot of one of which entries go or change."""
+
+    def __init__(self, done: RewrittenStep, *, model_dir: str) -> None:
+        self.done = done
+        self.model_dir = model_dir
+
+    def sections(self) -> Iterator[Section]:
+        done = self.done
+        of = f", step {done.step} of {self.model_dir}"
+        yield [Title(done.path, of if done.is_made else f"{of}: nothing is made")]
+        columns = (Column("table", NAME), *_FATES, Column("files", NUMBER), Column("why", NAME))
+        rows = [
+            (
+                table.plan.name,
+                *_counts(table.passages),
+                len(table.targets) * table.plan.shards or None,
+                _why(table),
+            )
+            for table in done.tables
+        ]
+        yield [Table(columns, rows)]
+        slots = list(self._slots())
+        if slots:
+            by_slot = (Column("table", NAME), Column("slot", NUMBER), *_FATES)
+            block: list[Block] = [Table(by_slot, slots[:_ROWS])]
+            if len(slots) > _ROWS:
+                block.append(Omitted(f"and {len(slots) - _ROWS:,} more slots"))
+            yield block
+        expiring = [table for table in done.tables if table.expiry is not None]
+        if expiring:
+            yield [Text(line) for line in map(_expiry_text, expiring)]
+        yield [Verdict(self._sum(), good=True)]
+
+    def _slots(self) -> Iterator[tuple[object, ...]]:
+        """Slots of which entries go or change; not of tables that go whole."""
+        for table in self.done.tables:
+            for slot, passages in table.slots.items():
+                if table.targets and (passages.dropped or passages.changed):
+                    yield (table.plan.name, slot, *_counts(passages))
+
+    def _sum(self) -> str:
+        done = self.done
+        kept = sum(table.passages.kept for table in done.tables)
+        gone = sum(table.passages.dropped for table in done.tables)
+        changed = sum(table.passages.changed for table in done.tables)
+        said = [count_text(kept, "entry", "entries")]
+        said += [f"{changed:,} of them changed"] if changed else []
+        said += [f"{gone:,} left out"] if gone else []
+        text = ", ".join(said)
+        if not done.is_made:
+            return f"would be made: {text}"
+        return f"{text}; read back; {count_text(done.files, 'file')}, {bytes_text(done.bytes)}"
+
+    def document(self) -> dict[str, object]:
+        done = self.done
+        return {
+            "model_dir": self.model_dir,
+            "step": done.step,
+            "to": done.path,
+            "made": done.is_made,
+            "files": done.files,
+            "bytes": done.bytes,
+            "tables": [_table_document(table) for table in done.tables],
+        }
+
+
+def _counts(passages: Passages) -> tuple[int, int, int, int]:
+    return (passages.entries, passages.same, passages.changed, passages.dropped)
+
+
+def _why(table: TableOutcome) -> str:
+    """Why entries go, or what changes, in a phrase."""
+    passages = table.passages
+    if not table.targets:
+        return "the table goes"
+    wanted = table.plan.transforms
+    about = f"norm above {wanted.norm:g}" if wanted.where == "norm-above" else wanted.where
+    whys = (
+        (passages.slot, "slot"),
+        (passages.where, about),
+        (passages.expired, "expired"),
+        (passages.changed, f"{about} set to 0"),
+    )
+    return ", ".join(f"{count:,} {why}" for count, why in whys if count)
+
+
+def _expiry_text(table: TableOutcome) -> str:
+    expiry = table.expiry
+    assert expiry is not None
+    text = f"{table.plan.name}: after {count_text(expiry.days, 'day')}"
+    return f"{text}, counted from the newest entry here, {_time_text(expiry.newest)}"
+
+
+def _time_text(seconds: int) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"
+
+
+def _table_document(table: TableOutcome) -> dict[str, object]:
+    expiry = table.expiry
+    return {
+        "name": table.plan.name,
+        "dump": table.plan.base,
+        "kind": table.plan.kind,
+        "dropped": not table.targets,
+        **_passages_document(table.passages),
+        "into": [
+            {
+                "name": into.target.table,
+                "dump": into.target.base,
+                "entries": into.entries,
+                "shards": table.plan.shards,
+            }
+            for into in table.targets
+        ],
+        "expiry": None if expiry is None else {"newest": expiry.newest, "days": expiry.days},
+        "slots": [
+            {"slot": slot, **_passages_document(passages)} for slot, passages in table.slots.items()
+        ],
+    }
+
+
+def _passages_document(passages: Passages) -> dict[str, object]:
+    return {
+        "entries": passages.entries,
+        "same": passages.same,
+        "changed": passages.changed,
+        "gone_by_slot": passages.slot,
+        "gone_by_condition": passages.where,
+        "expired": passages.expired,
+    }

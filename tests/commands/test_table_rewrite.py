@@ -1,0 +1,155 @@
+"""`monolith table rewrite`: what it shows, what it refuses, and that failures leave nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dump_support as ds
+import pytest
+from cli_support import call, environment, failed
+from step_support import commit, save_step
+from table_support import flip, open_all, parse
+
+ENTRIES = ds.random_entries(0, 20)
+OF_SLOT_7 = sum(entry.id >> 48 == 7 for entry in parse(ENTRIES))
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("MONOLITH_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Two steps of single tables and a dump of two."""
+    directory = tmp_path / "model"
+    for step in (1, 2):
+        multis = {"emb_0": {"user": 30, "it": 5}}
+        save_step(directory, step, tables=("a_0", "b_0"), entries=20, multis=multis, inputs=(0,))
+    commit(directory, 1, 2)
+    return directory
+
+
+def test_what_it_shows(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    done = call("table", "rewrite", model, target, "--drop-slot", 7, "--drop-table", "b_0")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == f"{target}, step 2 of {model}"
+    kept = 20 - OF_SLOT_7
+    assert f"20 {kept} 0 {OF_SLOT_7} 2 {OF_SLOT_7} slot" in " ".join(done.out.split())
+    assert "the table goes" in done.out
+    assert "read back" in lines[-1]
+    assert len(list(open_all(target)["a_0"])) == kept
+
+
+def test_json(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    arguments = ("--json", "--keep-slot", "0-1,7", "--where", "zero", "--set", "drop")
+    document = call("table", "rewrite", f"{model}@1", target, *arguments).document
+    assert {key: document[key] for key in ("model_dir", "step", "to", "made")} == {
+        "model_dir": str(model),
+        "step": 1,
+        "to": str(target),
+        "made": True,
+    }
+    table = document["tables"][0]
+    assert (table["name"], table["dump"], table["kind"]) == ("a_0", "a_0", "single")
+    kept = sum(entry.id >> 48 in (0, 1, 7) for entry in parse(ENTRIES))
+    assert (table["entries"], table["same"], table["gone_by_slot"]) == (20, kept, 20 - kept)
+    assert table["into"] == [{"name": "a_0", "dump": "a_0", "entries": kept, "shards": 2}]
+    assert {each["slot"] for each in table["slots"] if each["gone_by_slot"]} == {301, 32767}
+    assert document["files"] == len([path for path in target.rglob("*") if path.is_file()]) - 3
+
+
+def test_a_dry_run(model: Path, tmp_path: Path) -> None:
+    arguments = ("--drop-slot", 7, "--shards", 4)
+    would = call("table", "rewrite", "-n", model, tmp_path / "new", *arguments)
+    assert (would.code, would.err) == (0, "")
+    assert would.out.splitlines()[0].endswith(": nothing is made")
+    assert would.out.splitlines()[-1].startswith("would be made: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    done = call("table", "rewrite", model, tmp_path / "new", *arguments)
+    assert done.out.splitlines()[1:-1] == would.out.splitlines()[1:-1]
+
+
+def test_expiry_is_said(model: Path, tmp_path: Path) -> None:
+    done = call("table", "rewrite", "-n", model, tmp_path / "new", "--expire", 30)
+    times = [entry.last_update_ts_sec for entry in parse(ENTRIES)]
+    expired = sum(max(times) - time >= 30 * 86400 for time in times)
+    assert f"{expired} expired" in done.out
+    assert "a_0: after 30 days, counted from the newest entry here, 20" in done.out
+    most = call("table", "rewrite", "-n", model, tmp_path / "new", "--expire", 30, "--min-keep", 99)
+    assert "expired" not in most.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to change"),
+        (["--where", "nan"], "--where and --set go together"),
+        (["--set", "drop"], "--where and --set go together"),
+        (["--where", "zero", "--set", "zero"], "zero already"),
+        (["--where", "large", "--set", "drop"], "'large' is not"),
+        (["--where", "norm-above", "--set", "drop"], "no number"),
+        (["--where", "norm-above:x", "--set", "drop"], "no number"),
+        (["--where", "norm-above:-1", "--set", "drop"], "no number"),
+        (["--min-keep", "3"], "--min-keep goes with --expire"),
+        (["--shards", "0"], "--shards"),
+        (["--expire", "0"], "--expire"),
+        (["--drop-slot", "9-7"], "runs backwards"),
+    ],
+)
+def test_what_cannot_be_meant(model: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    assert said in failed(call("table", "rewrite", model, tmp_path / "new", *arguments), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_is_refused(model: Path, tmp_path: Path) -> None:
+    arguments = ("--shards", 3)
+    line = failed(call("table", "rewrite", model, tmp_path, *arguments), 1)
+    assert "exists already" in line
+    failed(call("table", "rewrite", f"{model}@7", tmp_path / "new", *arguments), 3)
+    line = failed(call("table", "rewrite", model, tmp_path / "new", "--drop-table", "x*"), 3)
+    assert "'monolith table ls'" in line
+    failed(call("table", "rewrite", model, model / "new", *arguments), 2)
+    flip(model / "model.ckpt-2.assets" / "b_0-00001-of-00002", 20)
+    failed(call("table", "rewrite", model, tmp_path / "new", *arguments), 4)
+    failed(call("table", "rewrite", "-n", model, tmp_path / "new", "--drop-table", "b_0"), 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_norms(model: Path, tmp_path: Path) -> None:
+    norms = [sum(value * value for value in entry.num) ** 0.5 for entry in parse(ENTRIES)]
+    middle = sorted(norms)[10]
+    arguments = ("--where", f"norm-above:{middle!r}", "--set", "zero", "--json")
+    [table, *_] = call("table", "rewrite", model, tmp_path / "new", *arguments).document["tables"]
+    assert (table["same"], table["changed"]) == (11, 9)
+
+
+KILLED_AT_THE_END = """
+import os, signal, sys
+from monolith_cli.storage.local import LocalStore
+from monolith_cli.cli import run
+
+LocalStore.rename_if_absent = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+run(["table", "rewrite", *sys.argv[1:], "--shards", "3"])
+"""
+
+
+def test_killed_it_leaves_no_directory(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new"
+    arguments = [sys.executable, "-c", KILLED_AT_THE_END, str(model), str(target)]
+    killed = subprocess.run(arguments, check=False, timeout=60, env=environment(), cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    left = [path.name for path in tmp_path.iterdir() if path.name != "model"]
+    assert len(left) == 1
+    assert left[0].startswith(".new.")
+    assert call("table", "rewrite", model, target, "--shards", 3).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "new"]
