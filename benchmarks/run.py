@@ -32,6 +32,7 @@ import startup
 import steps
 import table_diff
 import table_export
+import table_rewrite
 import table_stats
 from measure import Bench, Row
 from samples import Samples
@@ -51,6 +52,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "stats": table_stats.measure,
     "diff": table_diff.measure,
     "export": table_export.measure,
+    "rewrite": table_rewrite.measure,
     "flip": flipped_bit.measure,
     "startup": startup.measure,
     "steps": steps.measure,
