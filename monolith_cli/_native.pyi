@@ -277,15 +277,19 @@ class Reader:
         `Parts`.
         """
 
-    def rewrite(self, size: int, slots: Filter | None = None, drop_all: bool = False, fid_version: int = 2, where: str = '', norm: float = 0.0, set_zero: bool = False, oldest: int | None = None, snappy: bool = False, discard: bool = False) -> tuple[Output, list[tuple[int, list[int]]]]:
+    def rewrite(self, size: int, slots: Filter | None = None, drop_all: bool = False, fid_version: int = 2, where: str = '', norm: float = 0.0, set_zero: bool = False, oldest: int | None = None, snappy: bool = False, discard: bool = False, sieve: DeltaSieve | None = None, brought: bool = False, only: tuple[int, int, bool] | None = None, convert: bool = False, servers: int = 1, is_unsigned: bool = False) -> tuple[list[Output], list[tuple[int, list[int]]]]:
         """
-        What is left of the range, as it is to be in another table.
+        What is left of the range, as it is to be in other tables, one for each of the servers.
 
-        Entries stay if they are of `slots` and newer than `oldest`, unless `drop_all`. Of those
-        `where` something is so (`nan`, `nonfinite`, `zero`, `norm-above`), what it is becomes 0
+        First go those that a sieve does not keep. With `brought` the range is of a delta, and its
+        entries are those that it brings, `only` those of one of so many servers by the signed or
+        the unsigned rule. Entries stay if they are of `slots` and newer than `oldest`, unless
+        `drop_all`. Of those `where` something is so (`nan`, `nonfinite`, `zero`, `norm-above`), what
+        it is becomes 0
         with `set_zero`: values, or of a norm the embedding; else they go. `size` is how many bytes
         are expected; with `discard` none are made. With it comes, of each slot that was met, how
-        many entries are the same, have changed, and are gone by their slot, a condition, their age.
+        many entries are the same, have changed, are brought, and are gone by their slot, a condition,
+        their age, the sieve. Feature ids are of version 2 in the end with `convert`.
         """
 
     def sums(self, counter: Counter) -> tuple[int, int]:

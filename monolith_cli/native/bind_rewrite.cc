@@ -39,11 +39,14 @@ Where where_named(const std::string& name) {
 
 using SlotTuple = std::tuple<uint32_t, std::vector<int64_t>>;
 
-std::tuple<Output, std::vector<SlotTuple>> rewrite(Reader& reader, size_t size, const Filter* slots,
-                                                   bool drop_all, int fid_version,
-                                                   const std::string& where, double norm,
-                                                   bool set_zero, std::optional<int64_t> oldest,
-                                                   bool snappy, bool discard) {
+std::tuple<std::vector<Output>, std::vector<SlotTuple>> rewrite(
+    Reader& reader, size_t size, const Filter* slots, bool drop_all, int fid_version,
+    const std::string& where, double norm, bool set_zero, std::optional<int64_t> oldest, bool snappy,
+    bool discard, DeltaSieve* sieve, bool brought,
+    std::optional<std::tuple<uint32_t, uint32_t, bool>> only, bool convert, uint32_t servers,
+    bool is_unsigned) {
+  if (sieve != nullptr && brought) throw nb::value_error("nothing is gone of what is brought");
+  if (servers == 0 || (only && std::get<1>(*only) == 0)) throw nb::value_error("no servers");
   RewriteOptions options;
   options.version = version_of(fid_version);
   options.slots = slots;
@@ -52,6 +55,14 @@ std::tuple<Output, std::vector<SlotTuple>> rewrite(Reader& reader, size_t size, 
   options.norm = norm;
   options.set_zero = set_zero;
   if (oldest) options.oldest = *oldest;
+  options.sieve = sieve;
+  options.brought = brought;
+  if (only) {
+    const auto& [server, of, of_unsigned] = *only;
+    options.only = {of, server, rule_of(of_unsigned)};
+  }
+  options.convert = convert;
+  options.targets = {servers, 0, rule_of(is_unsigned)};
   options.snappy = snappy;
   options.discard = discard || drop_all;
   Rewriter rewriter(reader, options, std::max(size, kLeastReserved));
@@ -65,7 +76,7 @@ std::tuple<Output, std::vector<SlotTuple>> rewrite(Reader& reader, size_t size, 
     passages.emplace_back(slot.slot,
                           std::vector<int64_t>(slot.entries.begin(), slot.entries.end()));
   }
-  return {rewriter.output(), std::move(passages)};
+  return {rewriter.outputs(), std::move(passages)};
 }
 
 // Appends it to an open file.
@@ -168,18 +179,27 @@ void bind_rewrite(nb::module_& m, nb::class_<Reader>& reader) {
   reader
       .def("rewrite", &rewrite, "size"_a, "slots"_a = nb::none(), "drop_all"_a = false,
            "fid_version"_a = 2, "where"_a = "", "norm"_a = 0.0, "set_zero"_a = false,
-           "oldest"_a = nb::none(), "snappy"_a = false, "discard"_a = false,
+           "oldest"_a = nb::none(), "snappy"_a = false, "discard"_a = false, "sieve"_a = nb::none(),
+           "brought"_a = false, "only"_a = nb::none(), "convert"_a = false, "servers"_a = 1,
+           "is_unsigned"_a = false,
            nb::sig("def rewrite(self, size: int, slots: Filter | None = None, "
                    "drop_all: bool = False, fid_version: int = 2, where: str = '', "
                    "norm: float = 0.0, set_zero: bool = False, oldest: int | None = None, "
-                   "snappy: bool = False, discard: bool = False) "
-                   "-> tuple[Output, list[tuple[int, list[int]]]]"),
-           "What is left of the range, as it is to be in another table.\n\n"
-           "Entries stay if they are of `slots` and newer than `oldest`, unless `drop_all`. Of those\n"
-           "`where` something is so (`nan`, `nonfinite`, `zero`, `norm-above`), what it is becomes 0\n"
+                   "snappy: bool = False, discard: bool = False, "
+                   "sieve: DeltaSieve | None = None, brought: bool = False, "
+                   "only: tuple[int, int, bool] | None = None, convert: bool = False, "
+                   "servers: int = 1, is_unsigned: bool = False) "
+                   "-> tuple[list[Output], list[tuple[int, list[int]]]]"),
+           "What is left of the range, as it is to be in other tables, one for each of the servers.\n\n"
+           "First go those that a sieve does not keep. With `brought` the range is of a delta, and its\n"
+           "entries are those that it brings, `only` those of one of so many servers by the signed or\n"
+           "the unsigned rule. Entries stay if they are of `slots` and newer than `oldest`, unless\n"
+           "`drop_all`. Of those `where` something is so (`nan`, `nonfinite`, `zero`, `norm-above`), what\n"
+           "it is becomes 0\n"
            "with `set_zero`: values, or of a norm the embedding; else they go. `size` is how many bytes\n"
            "are expected; with `discard` none are made. With it comes, of each slot that was met, how\n"
-           "many entries are the same, have changed, and are gone by their slot, a condition, their age.")
+           "many entries are the same, have changed, are brought, and are gone by their slot, a condition,\n"
+           "their age, the sieve. Feature ids are of version 2 in the end with `convert`.")
       .def("sums", &sums, "counter"_a,
            "Counts all that is left of the range; returns how many entries there are, and the sum,\n"
            "modulo 2^64, of a number of each, which has its feature id, length and checksum in it.")

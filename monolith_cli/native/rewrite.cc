@@ -23,8 +23,14 @@ uint32_t least_bits(Where where) {
 }  // namespace
 
 Rewriter::Rewriter(Reader& reader, const RewriteOptions& options, size_t size)
-    : reader_(reader), options_(options), places_(reader) {
-  if (!options_.discard) out_.data->reserve(size);
+    : reader_(reader), options_(options) {
+  if (options_.sieve != nullptr) rows_.emplace(reader);
+  else if (!options_.brought) places_.emplace(reader);
+  const uint32_t servers = options_.targets.servers;
+  for (uint32_t server = 0; server < servers; ++server) outs_.emplace_back();
+  if (options_.discard) return;
+  // Of several each gets about as much.
+  for (Output& out : outs_) out.data->reserve(servers == 1 ? size : size / servers * 9 / 8 + 4096);
 }
 
 void Rewriter::read() {
@@ -32,56 +38,118 @@ void Rewriter::read() {
     if (!reader_.buffered()) flush();  // the reader may move what it has
     const Frame* frame = reader_.next();
     if (frame == nullptr) return;
-    take(*frame);
+    if (rows_) take_sieved(*frame);
+    else if (places_) take(*frame);
+    else take_brought(*frame);
   }
 }
 
 void Rewriter::take(const Frame& frame) {
-  const ValuePlaces* places = places_.read(frame);
+  const ValuePlaces* places = places_->read(frame);
   if (places == nullptr) {
     reader_.bad_message();
     return;
   }
-  const int64_t fid = places->fid(frame.data);
-  const Passage passage = passage_of(frame, fid, *places);
-  ++of(fid).entries[static_cast<size_t>(passage)];
-  if (passage > Passage::changed) return;
-  ++out_.entries;
-  if (passage == Passage::changed) {
-    flush();
-    put_changed(frame, fid, *places);
+  const uint8_t* data = frame.data;
+  const size_t n = static_cast<size_t>(frame.length);
+  take({data, n, places->fid(data), places->time(data), places->fid_at(data), places}, &frame);
+}
+
+void Rewriter::take_sieved(const Frame& frame) {
+  const DigestPlan* plan = rows_->plan(frame);
+  if (plan == nullptr) return;
+  const Row row = plan->row(frame.data);
+  if (!options_.sieve->keeps(row)) {
+    ++of(row.fid).entries[static_cast<size_t>(Passage::gone)];
     return;
   }
-  const uint8_t* const start = frame.data - kHeaderBytes;
-  const size_t bytes = kFrameBytes + static_cast<size_t>(frame.length);
-  if (run_ == nullptr || run_ + run_bytes_ != start) {
-    flush();
-    run_ = start;
+  const uint8_t* data = frame.data;
+  const size_t n = static_cast<size_t>(frame.length);
+  const ValuePlaces* places = options_.where == Where::nothing ? nullptr : parse(data, n);
+  take({data, n, row.fid, row.time, plan->fid_at(data), places}, &frame);
+}
+
+// What is no change, or brings no entry, is passed over.
+void Rewriter::take_brought(const Frame& frame) {
+  DeltaRecord record;
+  if (!parse_delta_record(frame.data, static_cast<size_t>(frame.length), record) ||
+      record.record != kDeltaChange || !record.has_entry) {
+    return;
   }
-  run_bytes_ += bytes;
-  out_.sum += record_number(fid, frame.length, load<uint32_t>(frame.data + frame.length));
+  const Spreading& only = options_.only;
+  if (only.servers > 1 && server_of(record.fid, only.servers, only.rule) != only.server) return;
+  const uint8_t* data = record.entry.p;
+  const size_t n = record.entry.left();
+  const ValuePlaces* places = parse(data, n);
+  if (places == nullptr) {
+    reader_.bad_message();
+    return;
+  }
+  take({data, n, record.fid, places->time(data), places->fid_at(data), places}, nullptr);
+}
+
+// The places of an entry that has no shape to be known by; null if it is none.
+const ValuePlaces* Rewriter::parse(const uint8_t* data, size_t n) {
+  parsed_.begin_again(data);
+  if (!parse_entry(data, n, parsed_)) return nullptr;
+  parsed_.end();
+  return &parsed_;
+}
+
+void Rewriter::take(const Seen& seen, const Frame* frame) {
+  Passage passage = passage_of(seen);
+  const bool zero = passage == Passage::changed;
+  const bool convert = options_.convert && seen.fid_at != nullptr && v2_of_v1(seen.fid) != seen.fid;
+  if (frame == nullptr && !arrives(passage)) return;
+  if (arrives(passage)) {
+    if (frame == nullptr) passage = Passage::brought;
+    else if (convert) passage = Passage::changed;
+  }
+  ++of(seen.fid).entries[static_cast<size_t>(passage)];
+  if (!arrives(passage)) return;
+  Output& out = output_of(options_.convert ? v2_of_v1(seen.fid) : seen.fid);
+  ++out.entries;
+  if (passage != Passage::same) {
+    flush();
+    put(out, seen, zero);
+    return;
+  }
+  const uint8_t* const start = seen.data - kHeaderBytes;
+  const size_t bytes = kFrameBytes + seen.bytes;
+  if (outs_.size() > 1) {
+    append(out, start, bytes);
+  } else {
+    if (run_ == nullptr || run_ + run_bytes_ != start) {
+      flush();
+      run_ = start;
+    }
+    run_bytes_ += bytes;
+  }
+  out.sum += record_number(seen.fid, seen.bytes, load<uint32_t>(seen.data + seen.bytes));
 }
 
 void Rewriter::flush() {
   if (run_bytes_ == 0) return;
-  out_.stream_bytes += run_bytes_;
-  if (!options_.discard) {
-    out_.data->append(run_, run_bytes_);
-    if (!options_.snappy) out_.crc = crc32c(run_, run_bytes_, out_.crc);
-  }
+  append(outs_[0], run_, run_bytes_);
   run_ = nullptr;
   run_bytes_ = 0;
 }
 
-Passage Rewriter::passage_of(const Frame& frame, int64_t fid, const ValuePlaces& places) const {
-  if (options_.drop_all || (options_.slots != nullptr && !options_.slots->wants(fid))) {
+void Rewriter::append(Output& out, const uint8_t* frames, size_t bytes) {
+  out.stream_bytes += bytes;
+  if (options_.discard) return;
+  out.data->append(frames, bytes);
+  if (!options_.snappy) out.crc = crc32c(frames, bytes, out.crc);
+}
+
+Passage Rewriter::passage_of(const Seen& seen) const {
+  if (options_.drop_all || (options_.slots != nullptr && !options_.slots->wants(seen.fid))) {
     return Passage::slot;
   }
-  if (options_.oldest != std::numeric_limits<int64_t>::min() &&
-      places.time(frame.data) <= options_.oldest) {
+  if (options_.oldest != std::numeric_limits<int64_t>::min() && seen.time <= options_.oldest) {
     return Passage::expired;
   }
-  if (options_.where == Where::nothing || !concerns(frame.data, places)) return Passage::same;
+  if (options_.where == Where::nothing || !concerns(seen.data, *seen.places)) return Passage::same;
   return options_.set_zero ? Passage::changed : Passage::where;
 }
 
@@ -110,22 +178,27 @@ bool Rewriter::concerns(const uint8_t* data, const ValuePlaces& places) const {
   return std::sqrt(square) > options_.norm;
 }
 
-void Rewriter::put_changed(const Frame& frame, int64_t fid, const ValuePlaces& places) {
-  const size_t n = static_cast<size_t>(frame.length);
-  Buffer& out = *out_.data;
-  const size_t at = options_.discard ? 0 : out.size();
-  out.resize(at);
-  out.append(frame.data - kHeaderBytes, kFrameBytes + n);
-  uint8_t* const data = out.data() + at + kHeaderBytes;
-  set_zero(data, places);
+// Writes an entry that is not framed as it is to be.
+void Rewriter::put(Output& out, const Seen& seen, bool zero) {
+  Buffer& to = *out.data;
+  const size_t n = seen.bytes;
+  uint8_t* const data = start_frame(n, to);
+  std::memcpy(data, seen.data, n);
+  if (zero) set_zero(data, *seen.places);
+  int64_t fid = seen.fid;
+  if (options_.convert && seen.fid_at != nullptr) {
+    fid = v2_of_v1(fid);
+    store(data + (seen.fid_at - seen.data), fid);
+  }
   const uint32_t crc = mask_crc(crc32c(data, n));
   store(data + n, crc);
-  out_.stream_bytes += kFrameBytes + n;
-  out_.sum += record_number(fid, frame.length, crc);
+  to.advance(kFrameBytes + n);
+  out.stream_bytes += kFrameBytes + n;
+  out.sum += record_number(fid, n, crc);
   if (options_.discard) {
-    out.clear();
+    to.clear();
   } else if (!options_.snappy) {
-    out_.crc = crc32c(data - kHeaderBytes, kFrameBytes + n, out_.crc);
+    out.crc = crc32c(data - kHeaderBytes, kFrameBytes + n, out.crc);
   }
 }
 
@@ -143,6 +216,11 @@ void Rewriter::set_zero(uint8_t* data, const ValuePlaces& places) const {
   }
 }
 
+Output& Rewriter::output_of(int64_t fid) {
+  if (outs_.size() == 1) return outs_[0];
+  return outs_[server_of(fid, options_.targets.servers, options_.targets.rule)];
+}
+
 SlotPassages& Rewriter::of(int64_t fid) {
   const uint32_t slot = slot_of(fid, options_.version);
   uint16_t& index = index_[slot];
@@ -154,16 +232,18 @@ SlotPassages& Rewriter::of(int64_t fid) {
   return slots_[index - 1];
 }
 
-Output Rewriter::output() {
+std::vector<Output> Rewriter::outputs() {
   flush();
-  if (options_.snappy && out_.data->size() > 0) {
-    auto blocks = std::make_unique<Buffer>();
-    blocks->reserve(out_.data->size());
-    encode_blocks(out_.data->data(), out_.data->size(), *blocks);
-    out_.data = std::move(blocks);
-    out_.crc = crc32c(out_.data->data(), out_.data->size());
+  for (Output& out : outs_) {
+    if (options_.snappy && out.data->size() > 0) {
+      auto blocks = std::make_unique<Buffer>();
+      blocks->reserve(out.data->size());
+      encode_blocks(out.data->data(), out.data->size(), *blocks);
+      out.data = std::move(blocks);
+      out.crc = crc32c(out.data->data(), out.data->size());
+    }
   }
-  return std::move(out_);
+  return std::move(outs_);
 }
 
 }  // namespace monolith

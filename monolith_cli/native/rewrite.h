@@ -5,10 +5,14 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "delta.h"
 #include "digest.h"
 #include "entry.h"
+#include "parts.h"
+#include "servers.h"
 #include "statistics.h"
 
 namespace monolith {
@@ -24,13 +28,20 @@ struct RewriteOptions {
   double norm = 0;                // of norm_above
   bool set_zero = false;          // else what it is about goes
   int64_t oldest = std::numeric_limits<int64_t>::min();  // entries of this time or before go
+  DeltaSieve* sieve = nullptr;    // what it does not keep goes before all else
+  bool brought = false;           // the range is of a delta, and its entries are what it brings
+  bool convert = false;           // v1 feature ids become those of v2
+  Spreading only;                 // entries of another server are none of these
+  Spreading targets;              // a table for each server
   bool snappy = false;            // the output is in SNAPPY blocks
   bool discard = false;           // there is none
 };
 
 // What became of an entry.
-enum class Passage : uint8_t { same, changed, slot, where, expired };
-constexpr size_t kPassages = 5;
+enum class Passage : uint8_t { same, changed, brought, slot, where, expired, gone };
+constexpr size_t kPassages = 7;
+
+inline bool arrives(Passage passage) { return passage <= Passage::brought; }
 
 // How many entries of a slot had which passage.
 struct SlotPassages {
@@ -60,25 +71,43 @@ class Rewriter {
   Rewriter(Reader& reader, const RewriteOptions& options, size_t size);
   // Takes what is left of the reader's range, up to a pause.
   void read();
-  // Once all is read.
-  Output output();
+  // Once all is read: what goes into the table of each server.
+  std::vector<Output> outputs();
   const std::vector<SlotPassages>& slots() const { return slots_; }
 
  private:
+  // An entry; its time and places are known only where they are asked for.
+  struct Seen {
+    const uint8_t* data;
+    size_t bytes;
+    int64_t fid;
+    int64_t time;
+    const uint8_t* fid_at;  // null without one
+    const ValuePlaces* places;
+  };
+
   void take(const Frame& frame);
+  void take_sieved(const Frame& frame);
+  void take_brought(const Frame& frame);
+  void take(const Seen& seen, const Frame* frame);
+  const ValuePlaces* parse(const uint8_t* data, size_t n);
   void flush();
-  Passage passage_of(const Frame& frame, int64_t fid, const ValuePlaces& places) const;
+  void append(Output& out, const uint8_t* frames, size_t bytes);
+  Passage passage_of(const Seen& seen) const;
   bool concerns(const uint8_t* data, const ValuePlaces& places) const;
-  void put_changed(const Frame& frame, int64_t fid, const ValuePlaces& places);
+  void put(Output& out, const Seen& seen, bool zero);
   void set_zero(uint8_t* data, const ValuePlaces& places) const;
+  Output& output_of(int64_t fid);
   SlotPassages& of(int64_t fid);
 
   Reader& reader_;
   const RewriteOptions& options_;
-  PlacesReader places_;
-  Output out_;
+  std::optional<PlacesReader> places_;  // one of both, or none
+  std::optional<RowReader> rows_;
+  ValuePlaces parsed_{nullptr};
+  std::vector<Output> outs_;
   std::vector<SlotPassages> slots_;
-  const uint8_t* run_ = nullptr;  // frames end to end that stay as they are
+  const uint8_t* run_ = nullptr;  // frames end to end that stay as they are, where there is one output
   size_t run_bytes_ = 0;
   std::vector<uint16_t> index_ = std::vector<uint16_t>(kSlots);  // of each slot in slots_, plus one
 };

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ages",
     "AgesFold",
+    "DeltaSums",
     "Newest",
     "NewestFold",
     "Passages",
@@ -39,31 +40,37 @@ class Passages(NamedTuple):
     Attributes
     ----------
     same, changed
-        Those that arrive: bit by bit as they were, or with other values.
+        Those that arrive: bit by bit as they were, or with other values, or another feature id.
+    brought
+        Those that a delta has brought, and that arrive too. Others of these are not counted.
     slot, where, expired
-        Those that do not: by their slot, by what is in them, by their age.
+        Those that do not arrive: by their slot, by what is in them, by their age.
+    gone
+        Those that a delta has removed, or replaced.
     """
 
     same: int = 0
     changed: int = 0
+    brought: int = 0
     slot: int = 0
     where: int = 0
     expired: int = 0
+    gone: int = 0
 
     @property
     def kept(self) -> int:
         """Those that arrive."""
-        return self.same + self.changed
+        return self.same + self.changed + self.brought
 
     @property
     def dropped(self) -> int:
         """Those that do not."""
-        return self.slot + self.where + self.expired
+        return self.slot + self.where + self.expired + self.gone
 
     @property
     def entries(self) -> int:
-        """All."""
-        return self.kept + self.dropped
+        """All that were there."""
+        return self.same + self.changed + self.dropped
 
     def plus(self, other: Passages) -> Passages:
         """Both together."""
@@ -75,6 +82,15 @@ class Transforms(NamedTuple):
 
     Attributes
     ----------
+    sieved
+        Make `DeltaSums`: a delta is applied.
+    gone
+        Entries with these feature ids go.
+    brought
+        The entries are those that the range of a delta brings.
+    only
+        Of these, which one of how many servers they are for, and whether by the unsigned rule; None
+        for all.
     drop_all
         None arrives.
     slots
@@ -90,8 +106,18 @@ class Transforms(NamedTuple):
         Of `norm-above`.
     set_zero
         Values that are it become 0, with `norm-above` the whole embedding. Else the entries go.
+    convert
+        Feature ids of version 1 become those of version 2.
+    servers
+        Over how many target tables the entries are spread.
+    is_unsigned
+        By which of the two rules: the unsigned one, or the signed floored one.
     """
 
+    sieved: bool = False
+    gone: _native.FidIndex | None = None
+    brought: bool = False
+    only: tuple[int, int, bool] | None = None
     drop_all: bool = False
     slots: Sequence[tuple[int, int]] | None = None
     fid_version: str = "v2"
@@ -99,6 +125,38 @@ class Transforms(NamedTuple):
     where: str = ""
     norm: float = 0.0
     set_zero: bool = False
+    convert: bool = False
+    servers: int = 1
+    is_unsigned: bool = False
+
+
+class DeltaSums:
+    """What tells whether a delta fits the entries that it was applied to.
+
+    Attributes
+    ----------
+    entries, total
+        How many there were, and their digest: the sum of digests of entries, modulo 2^64.
+    gone_entries, gone_total
+        The same of those that have made room.
+    """
+
+    __slots__ = ("entries", "gone_entries", "gone_total", "total")
+
+    def __init__(
+        self, entries: int = 0, total: int = 0, gone_entries: int = 0, gone_total: int = 0
+    ) -> None:
+        self.entries = entries
+        self.total = total
+        self.gone_entries = gone_entries
+        self.gone_total = gone_total
+
+    def merge(self, other: DeltaSums, /) -> None:
+        """Add those of other entries."""
+        self.entries += other.entries
+        self.total = (self.total + other.total) & _ALL_64
+        self.gone_entries += other.gone_entries
+        self.gone_total = (self.gone_total + other.gone_total) & _ALL_64
 
 
 class RewrittenRange:
@@ -110,19 +168,29 @@ class RewrittenRange:
         What goes into each target table: pieces, in order.
     slots
         What became of the entries, by slot.
+    delta
+        Whether a delta fits them; None where none is applied.
     """
 
-    __slots__ = ("outputs", "slots")
+    __slots__ = ("delta", "outputs", "slots")
 
-    def __init__(self, outputs: list[list[_native.Output]], slots: dict[int, Passages]) -> None:
+    def __init__(
+        self,
+        outputs: list[list[_native.Output]],
+        slots: dict[int, Passages],
+        delta: DeltaSums | None = None,
+    ) -> None:
         self.outputs = outputs
         self.slots = slots
+        self.delta = delta
 
     def merge(self, other: RewrittenRange, /) -> None:
         """Add what follows."""
         for mine, others in zip(self.outputs, other.outputs, strict=True):
             mine += others
         add_passages(self.slots, other.slots)
+        if self.delta is not None and other.delta is not None:
+            self.delta.merge(other.delta)
 
 
 def add_passages(slots: dict[int, Passages], others: dict[int, Passages]) -> None:
@@ -168,7 +236,8 @@ class RewriteFold:
         """Do it to all that the reader gives."""
         wanted = self.transforms
         nothing = wanted.slots is not None and not wanted.slots
-        output, slots = reader.rewrite(
+        sieve = _native.DeltaSieve(wanted.gone) if wanted.sieved else None
+        outputs, slots = reader.rewrite(
             min(extent.size, _EXPECTED_BYTES),
             self._filter,
             wanted.drop_all or nothing,
@@ -179,8 +248,21 @@ class RewriteFold:
             wanted.oldest,
             self.snappy,
             self.discard,
+            sieve,
+            wanted.brought,
+            wanted.only,
+            wanted.convert,
+            wanted.servers,
+            wanted.is_unsigned,
         )
-        return RewrittenRange([[output]], {slot: Passages(*counts) for slot, counts in slots})
+        delta = None
+        if sieve is not None:
+            delta = DeltaSums(sieve.entries, sieve.sum, sieve.gone_entries, sieve.gone_sum)
+        return RewrittenRange(
+            [[output] for output in outputs],
+            {slot: Passages(*counts) for slot, counts in slots},
+            delta,
+        )
 
 
 class RecordSums:

@@ -15,6 +15,7 @@ from monolith_cli.fid import MAX_V1_SLOT, MAX_V2_SLOT, version_number
 from monolith_cli.formats.tfrecord import MAX_RECORD_BYTES
 from monolith_cli.tables.extents import find_extents
 from monolith_cli.tables.folds.rewrite import Transforms
+from monolith_cli.tables.spreading import RULES
 from monolith_cli.tables.stream import EntryFilter, Extent, ReadOptions
 from monolith_cli.tables.table import shared_dumps
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from monolith_cli.execution.workers import Workers
+    from monolith_cli.tables.diff.read_delta import DeltaTable
     from monolith_cli.tables.found import FoundTables
 
 __all__ = [
     "CONDITIONS",
+    "EmptyFilter",
     "RewriteOptions",
     "RewritePlan",
     "TablePlan",
@@ -40,6 +43,9 @@ CONDITIONS = ("nan", "nonfinite", "zero", "norm-above")
 
 _MOST_SHARDS = 99_999
 """What the names of files have room for."""
+
+_MOST_SERVERS = 100_000
+"""More than anybody has."""
 
 
 class RewriteOptions(NamedTuple):
@@ -64,6 +70,14 @@ class RewriteOptions(NamedTuple):
     min_keep
         Of each table so many stay at least, if it has them: what is younger than some number of
         whole days.
+    servers
+        Over how many servers entries are spread; None for as many as there are.
+    server_rule
+        The rule by which they are, of `RULES`, where the entries obey both.
+    convert_fids
+        Make v1 feature ids those of version 2; `fid_version` is `v1` then.
+    reset_filters
+        Make empty occurrence filters, as the old ones do not fit.
     max_record_bytes
         Longer records are damage.
     """
@@ -79,6 +93,10 @@ class RewriteOptions(NamedTuple):
     set_zero: bool = False
     expire_days: int | None = None
     min_keep: int = 0
+    servers: int | None = None
+    server_rule: str | None = None
+    convert_fids: bool = False
+    reset_filters: bool = False
     max_record_bytes: int = MAX_RECORD_BYTES
 
     def check(self) -> None:
@@ -101,8 +119,21 @@ class RewriteOptions(NamedTuple):
             raise UsageError(f"no norm is above {self.norm}, or all are")
         if self.expire_days is not None and self.expire_days < 1:
             raise UsageError(f"entries cannot expire after {self.expire_days} days")
+        if self.servers is not None and not 1 <= self.servers <= _MOST_SERVERS:
+            raise UsageError(f"{self.servers} servers: there are 1 to {_MOST_SERVERS}")
+        if self.server_rule not in (None, *RULES):
+            raise UsageError(f"no rule {self.server_rule!r}: there are {', '.join(RULES)}")
+        if self.convert_fids and self.fid_version != "v1":
+            raise UsageError("feature ids are converted from version 1: their slots are of that")
+        if self.reset_filters and not self.spreads:
+            raise UsageError("occurrence filters fit as they are: nothing is spread anew")
         if self.min_keep < 0 or (self.min_keep and self.expire_days is None):
             raise UsageError(f"{self.min_keep} entries to keep, and none that expire")
+
+    @property
+    def spreads(self) -> bool:
+        """Whether entries are spread over servers anew."""
+        return self.servers is not None or self.convert_fids
 
     def slots(self) -> list[tuple[int, int]] | None:
         """The slots that stay: ascending ranges with both ends; None for all."""
@@ -172,6 +203,8 @@ class TablePlan(NamedTuple):
         each file gets an equal part of the bytes, in order.
     transforms
         What is done to the entries.
+    delta
+        What a delta does to the table; None where none is applied.
     """
 
     name: str
@@ -182,11 +215,33 @@ class TablePlan(NamedTuple):
     shards: int
     keeps_files: bool
     transforms: Transforms
+    delta: DeltaTable | None = None
 
     @property
     def size(self) -> int:
         """Of the entries, in uncompressed bytes with their frames."""
         return sum(extent.size for _, extent in self.extents)
+
+    def is_same(self, other: TablePlan) -> bool:
+        """Whether both are of the same table in the same dump."""
+        return (self.name, self.base, self.kind) == (other.name, other.base, other.kind)
+
+
+class EmptyFilter(NamedTuple):
+    """A file of an occurrence filter that is made with nothing in it.
+
+    Attributes
+    ----------
+    base, number, shards
+        The base name of its files, which one it is, and of how many.
+    head
+        Its first record, which says how large it is.
+    """
+
+    base: str
+    number: int
+    shards: int
+    head: bytes
 
 
 class RewritePlan(NamedTuple):
@@ -202,12 +257,15 @@ class RewritePlan(NamedTuple):
         The occurrence filters, which stay as they are: the paths of their files.
     warnings
         What is odd about the step's tables and no damage, a phrase each.
+    empty_filters
+        Those that are made in place of the others.
     """
 
     dumps: tuple[TargetDump, ...]
     tables: tuple[TablePlan, ...]
     filters: tuple[str, ...]
     warnings: tuple[str, ...]
+    empty_filters: tuple[EmptyFilter, ...] = ()
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.tables.folds.rewrite import (
+    DeltaSums,
     Passages,
     RecordSums,
     RewriteFold,
@@ -17,6 +18,7 @@ from monolith_cli.tables.folds.rewrite import (
     add_passages,
 )
 from monolith_cli.tables.ranges import RangeTask, read_tasks
+from monolith_cli.tables.rewrite.deltas import check_delta
 from monolith_cli.tables.rewrite.expiry import Expiry, find_expiry
 from monolith_cli.tables.rewrite.files import TargetFiles, WrittenFile
 from monolith_cli.tables.rewrite.plan import reading_of
@@ -52,6 +54,7 @@ class TargetOutcome(NamedTuple):
         How many.
     slots
         The same by slot, of v2 feature ids, as they were read back; empty where nothing is written.
+        Where several tables go there, those of all are with the first of them.
     """
 
     target: Target
@@ -67,7 +70,7 @@ class TableOutcome(NamedTuple):
     plan
         It, and where its entries go to.
     slots
-        What became of its entries, by slot, ascending.
+        What became of its entries, by slot.
     targets
         What went where.
     expiry
@@ -86,6 +89,16 @@ class TableOutcome(NamedTuple):
         for passages in self.slots.values():
             total = total.plus(passages)
         return total
+
+    def plus(self, brought: TableOutcome) -> TableOutcome:
+        """The same with what a delta has brought."""
+        slots = dict(self.slots)
+        add_passages(slots, brought.slots)
+        targets = tuple(
+            into._replace(entries=into.entries + more.entries)
+            for into, more in zip(self.targets, brought.targets, strict=True)
+        )
+        return self._replace(slots=slots, targets=targets)
 
 
 class TablesOutcome(NamedTuple):
@@ -191,6 +204,8 @@ class _Run:
     def run(self) -> TablesOutcome:
         expiries = [self._expiry(table) for table in self.plan.tables]
         slots: list[dict[int, Passages]] = [{} for _ in self.plan.tables]
+        entries: list[dict[Target, int]] = [{} for _ in self.plan.tables]
+        deltas: list[DeltaSums | None] = [None for _ in self.plan.tables]
         sums: dict[Target, RecordSums] = {}
         extent, reached = None, 0
         with closing(read_tasks(self._tasks(expiries), self.workers)) as done:
@@ -199,23 +214,33 @@ class _Run:
                     raise partial.damage[0].error()
                 assert isinstance(task, RewriteTask)
                 add_passages(slots[task.table], partial.value.slots)
+                deltas[task.table] = _merged(deltas[task.table], partial.value.delta)
+                here = entries[task.table]
                 targets = self.plan.tables[task.table].targets
                 for target, outputs in zip(targets, partial.value.outputs, strict=False):
                     for output in outputs:
-                        sums.setdefault(target, RecordSums()).merge(RecordSums(output.entries))
+                        here[target] = here.get(target, 0) + output.entries
                         if self.files is not None:
                             self.files.append(target, task.shard, output)
                 if task.extent is not extent:
                     extent, reached = task.extent, task.extent.start
                 self.progress(task.end - reached)  # ranges that a record covers were left out
                 reached = task.end
+        check_delta(zip(self.plan.tables, deltas, strict=True))
         if self.files is not None:
             self.files.complete()
             sums = self.files.read_back(self.workers, self.progress)
-        tables = []
-        for table, found, expiry in zip(self.plan.tables, slots, expiries, strict=True):
-            into = tuple(_outcome(target, sums) for target in table.targets)
-            tables.append(TableOutcome(table, dict(sorted(found.items())), into, expiry))
+        tables: list[TableOutcome] = []
+        for number, table in enumerate(self.plan.tables):
+            into = []
+            for target in table.targets:
+                # Of several tables that go there the first has the slots of all.
+                found = sums.pop(target, RecordSums())
+                into.append(TargetOutcome(target, entries[number].get(target, 0), found.slots))
+            outcome = TableOutcome(table, slots[number], tuple(into), expiries[number])
+            if table.transforms.brought and tables and tables[-1].plan.is_same(table):
+                outcome = tables.pop().plus(outcome)
+            tables.append(outcome)
         return TablesOutcome(tuple(tables), self.files.written if self.files else {})
 
     def _expiry(self, table: TablePlan) -> Expiry | None:
@@ -263,6 +288,8 @@ def _pieces(table: TablePlan) -> Iterator[tuple[Extent, int, int, int]]:
         base += extent.size
 
 
-def _outcome(target: Target, sums: Mapping[Target, RecordSums]) -> TargetOutcome:
-    found = sums.get(target, RecordSums())
-    return TargetOutcome(target, found.entries, found.slots)
+def _merged(one: DeltaSums | None, other: DeltaSums | None) -> DeltaSums | None:
+    if one is None or other is None:
+        return one or other
+    one.merge(other)
+    return one
