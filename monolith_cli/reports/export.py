@@ -10,6 +10,7 @@ from monolith_cli.reports.model import (
     COUNT,
     NAME,
     Column,
+    Facts,
     Report,
     Section,
     Table,
@@ -54,7 +55,6 @@ class ExportReport(Report):
             Column("entries", COUNT),
             Column("files", COUNT),
             Column("bytes", BYTES),
-            Column("columns", NAME),
         )
         rows = [
             (
@@ -63,11 +63,14 @@ class ExportReport(Report):
                 table.entries,
                 table.files,
                 table.bytes,
-                ", ".join(f"{column.name} {column.text}" for column in table.columns),
             )
             for table in done.tables
         ]
         yield [Table(columns, rows)]
+        same = {tuple(table.columns) for table in done.tables}
+        if len(same) == 1:  # else JSON has them
+            facts = [(column.name, column.text) for column in same.pop()]
+            yield [Facts(facts)]
 
     def document(self) -> dict[str, object]:
         done = self.exported
