@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -15,7 +17,8 @@ from table_support import SKIP, flip
 
 from monolith_cli import messages
 from monolith_cli.care.export import export_tables
-from monolith_cli.errors import CorruptionError, MissingShardError, UsageError
+from monolith_cli.errors import CorruptionError, MissingShardError, UsageError, WriteError
+from monolith_cli.storage.atomic import AtomicFile
 from monolith_cli.tables import EntryFilter, ranges
 from monolith_cli.tables.export import export
 from monolith_cli.tables.export.export import ExportOptions
@@ -283,6 +286,9 @@ def test_options_that_make_no_sense(written: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             export_tables(written, tmp_path / "out", options=options)
+    options = ExportOptions(columns=("opt",))
+    with pytest.raises(UsageError, match="table 'empty' has no state of optimizers"):
+        export_tables(written, tmp_path / "out", options=options, patterns=["empty"])
     many = messages.EntryDump(id=1)
     for _ in range(65):
         many.opt.dump.add().adagrad.norm.append(1.0)
@@ -291,6 +297,32 @@ def test_options_that_make_no_sense(written: Path, tmp_path: Path) -> None:
         export_tables(tmp_path / "model", tmp_path / "out")
     assert str(caught.value.path).endswith("t-00000-of-00001")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow", "npy"])
+def test_a_disk_that_is_full(
+    written: Path, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whichever write it is: nothing is left."""
+    write = AtomicFile.write
+    left = 0
+
+    def write_some(file: AtomicFile, data: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise WriteError("not written: no space", path=file.path, kind="no_space")
+        write(file, data)
+
+    monkeypatch.setattr(AtomicFile, "write", write_some)
+    options = ExportOptions(format)
+    for writes in itertools.count():
+        left = writes
+        with contextlib.suppress(WriteError):
+            export_tables(written, tmp_path / "out", options=options, patterns=["nullable"], jobs=1)
+            break
+        assert list(tmp_path.iterdir()) == []
+    assert writes > 10
 
 
 def test_floats_to_the_last_bit(tmp_path: Path) -> None:

@@ -186,7 +186,8 @@ class TablesExport:
         CorruptionError
             Damage, unless it is to be skipped.
         UsageError
-            An entry has more than 64 optimizers.
+            An entry has more than 64 optimizers; or optimizers alone are wanted, and a table has no
+            state of any.
         PathNotFoundError, NotReadableError, ChangedWhileReadError
             A file went away, or changed.
         WriteError
@@ -207,6 +208,11 @@ class TablesExport:
         if shape.rows == 0 and stream.size:
             shape = self._shape(stream)
         layout = layout_of(shape, self._options.columns)
+        if not layout.columns:
+            raise UsageError(
+                f"table {table.name!r} has no state of optimizers, and nothing else is wanted",
+                hint="take another column as well, or leave the table out",
+            )
         try:
             entries = self._files(table, stream, folder, layout, shape)
         except _OtherShapeError:
