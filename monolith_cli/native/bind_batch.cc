@@ -134,17 +134,19 @@ nb::list pages(const Batch& batch, const std::string& name, const std::string& l
   if (how == PageLevels::optional && place.column->most > 1) {
     throw nb::value_error("an entry has several values there");
   }
-  std::deque<Page> made;
-  {
-    Release release;
-    append_pages(place.values, how == PageLevels::none ? nullptr : place.column->lengths.data(),
-                 batch.rows(), place.type, how, page_bytes, compress, made);
-  }
+  Pages pages(place.values, how == PageLevels::none ? nullptr : place.column->lengths.data(),
+              batch.rows(), place.type, how, page_bytes, compress);
   nb::list out;
-  for (const Page& page : made) {
-    out.append(nb::make_tuple(to_bytes(page.stored), page.bytes, page.values));
+  while (true) {
+    bool is_one;
+    {
+      Release release;
+      is_one = pages.next();
+    }
+    if (!is_one) return out;
+    out.append(nb::make_tuple(nb::bytes(pages.data(), pages.stored_bytes()), pages.bytes(),
+                              pages.value_count()));
   }
-  return out;
 }
 
 nb::bytes compress(const nb::bytes& data) {

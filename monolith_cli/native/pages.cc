@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <vector>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "bytes.h"
 #include "zstd.h"
 
 namespace monolith {
@@ -78,16 +84,23 @@ void append_deltas(const T* values, size_t n, Buffer& out) {
 // BYTE_STREAM_SPLIT: the first bytes of all floats, then the second ones.
 void append_split(const uint8_t* values, size_t n, Buffer& out) {
   uint8_t* const to = out.tail(4 * n);
-  constexpr size_t kAtOnce = 2048;
-  std::array<uint32_t, kAtOnce> words;
-  for (size_t from = 0; from < n; from += kAtOnce) {
-    const size_t count = std::min(kAtOnce, n - from);
-    std::memcpy(words.data(), values + 4 * from, 4 * count);
-    for (size_t byte = 0; byte < 4; ++byte) {
-      uint8_t* stream = to + byte * n + from;
-      const int shift = static_cast<int>(8 * byte);
-      for (size_t i = 0; i < count; ++i) stream[i] = static_cast<uint8_t>(words[i] >> shift);
+  size_t i = 0;
+#if defined(__SSE2__)
+  const __m128i low = _mm_set1_epi32(0xff);
+  for (; i + 16 <= n; i += 16) {
+    const __m128i* const p = reinterpret_cast<const __m128i*>(values + 4 * i);
+    const __m128i a = _mm_loadu_si128(p), b = _mm_loadu_si128(p + 1);
+    const __m128i c = _mm_loadu_si128(p + 2), d = _mm_loadu_si128(p + 3);
+    for (int byte = 0; byte < 4; ++byte) {
+      auto part = [&](__m128i v) { return _mm_and_si128(_mm_srli_epi32(v, 8 * byte), low); };
+      const __m128i ab = _mm_packs_epi32(part(a), part(b)), cd = _mm_packs_epi32(part(c), part(d));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + static_cast<size_t>(byte) * n + i),
+                       _mm_packus_epi16(ab, cd));
     }
+  }
+#endif
+  for (; i < n; ++i) {
+    for (size_t byte = 0; byte < 4; ++byte) to[byte * n + i] = values[4 * i + byte];
   }
   out.advance(4 * n);
 }
@@ -165,47 +178,63 @@ void append_values(const uint8_t* values, size_t n, PageType type, Buffer& raw,
   }
 }
 
+// Memory that is fresh for each page would cost more than what is done in it.
+struct Scratch {
+  static constexpr size_t kMost = 8 << 20;
+  Buffer raw, stored;
+  std::vector<size_t> cuts;
+};
+
+Scratch& scratch() {
+  thread_local std::unique_ptr<Scratch> kept;
+  if (!kept || std::max(kept->raw.capacity(), kept->stored.capacity()) > Scratch::kMost) {
+    kept = std::make_unique<Scratch>();
+  }
+  return *kept;
+}
+
 }  // namespace
 
-void append_pages(const uint8_t* values, const uint32_t* lengths, size_t rows, PageType type,
-                  PageLevels levels, size_t page_bytes, bool compress, std::deque<Page>& pages) {
-  const bool is_list = levels == PageLevels::list || levels == PageLevels::lists;
-  const size_t size = value_size(type);
-  Buffer raw;
-  for (size_t from = 0; from < rows;) {
-    size_t to = from, present = 0, in_lists = 0;
-    while (to < rows) {
-      const size_t n = lengths == nullptr ? 1 : lengths[to];
-      if (to > from && (present + n) * size > page_bytes) break;
-      present += n;
-      in_lists += std::max<size_t>(1, n);
-      ++to;
-    }
-    const uint32_t* const these = lengths == nullptr ? nullptr : lengths + from;
-    const size_t count = to - from;
-    raw.clear();
-    std::vector<size_t> cuts;
-    if (is_list) append_beginnings(these, count, in_lists, raw);
-    if (levels != PageLevels::none) {
-      const uint8_t full = levels == PageLevels::lists ? 2 : 1;
-      Levels definitions(raw);
-      for (size_t i = 0; i < count; ++i) {
-        if (these[i] > 0) definitions.add(full, these[i]);
-        else definitions.add(0, 1);
-      }
-      definitions.end();
-    }
-    cuts.push_back(raw.size());
-    append_values(values, present, type, raw, cuts);
-    values += size * present;
-    pages.emplace_back();
-    Page& page = pages.back();
-    page.bytes = raw.size();
-    page.values = is_list ? in_lists : count;
-    if (compress) zstd_frame(raw.data(), raw.size(), cuts, page.stored);
-    else page.stored.append(raw.data(), raw.size());
-    from = to;
+bool Pages::next() {
+  if (rows_ == 0) return false;
+  const bool is_list = levels_ == PageLevels::list || levels_ == PageLevels::lists;
+  const size_t size = value_size(type_);
+  size_t rows = 0, present = 0, in_lists = 0;
+  for (; rows < rows_; ++rows) {
+    const size_t n = lengths_ == nullptr ? 1 : lengths_[rows];
+    if (rows > 0 && (present + n) * size > page_bytes_) break;
+    present += n;
+    in_lists += std::max<size_t>(1, n);
   }
+  Scratch& memory = scratch();
+  Buffer& raw = memory.raw;
+  raw.clear();
+  memory.cuts.clear();
+  if (is_list) append_beginnings(lengths_, rows, in_lists, raw);
+  if (levels_ != PageLevels::none) {
+    const uint8_t full = levels_ == PageLevels::lists ? 2 : 1;
+    Levels definitions(raw);
+    for (size_t i = 0; i < rows; ++i) {
+      if (lengths_[i] > 0) definitions.add(full, lengths_[i]);
+      else definitions.add(0, 1);
+    }
+    definitions.end();
+  }
+  memory.cuts.push_back(raw.size());
+  append_values(values_, present, type_, raw, memory.cuts);
+  bytes_ = stored_bytes_ = raw.size();
+  data_ = raw.data();
+  count_ = is_list ? in_lists : rows;
+  if (compress_) {
+    memory.stored.clear();
+    zstd_frame(raw.data(), raw.size(), memory.cuts, memory.stored);
+    data_ = memory.stored.data();
+    stored_bytes_ = memory.stored.size();
+  }
+  values_ += size * present;
+  if (lengths_ != nullptr) lengths_ += rows;
+  rows_ -= rows;
+  return true;
 }
 
 }  // namespace monolith
