@@ -107,13 +107,13 @@ def processes_of(model: Path) -> list[int]:
 
 
 @pytest.fixture
-def launched(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A launcher whose processes have been started."""
+def launched(trained: tuple[Path, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A launcher whose processes have been started, on input that is there."""
     if not Path("/proc/self/cmdline").exists():
         pytest.skip("there is no /proc")
-    tensorflow()
+    given = [*SMALL, "--input", str(trained[0] / "input")]
     with subprocess.Popen(
-        [sys.executable, str(EXAMPLE), str(tmp_path / "model"), *SMALL],
+        [sys.executable, str(EXAMPLE), str(tmp_path / "model"), *given],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
