@@ -12,6 +12,7 @@ from monolith_cli.care.fsck.check import CheckOptions, check
 from monolith_cli.care.listing import list_steps
 from monolith_cli.care.states import Survey
 from monolith_cli.care.survey import survey
+from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats.ckpt_info import read_ckpt_info
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.care.listing import StepListing
     from monolith_cli.care.states import StepSurvey
+    from monolith_cli.checkpoint.model_dir import ModelDir
     from monolith_cli.storage.location import AnyPath
 
 __all__ = ["Measures", "measure"]
@@ -66,7 +68,8 @@ def measure(model_dir: AnyPath) -> Measures:
     MonolithError
         As `survey`, and as a quick `check`.
     """
-    found = survey(model_dir)
+    directory = open_model_dir(model_dir)
+    found = survey(directory)
     latest = found.latest
     complete = next((step for step in reversed(found.steps) if step.state == "complete"), None)
     return Measures(
@@ -75,7 +78,7 @@ def measure(model_dir: AnyPath) -> Measures:
         complete,
         next((row for row in list_steps(found).steps if row.survey is latest), None),
         _by_table(latest) if latest else {},
-        _findings(model_dir),
+        _findings(directory, found),
         *_checked(found),
     )
 
@@ -91,8 +94,8 @@ def _by_table(step: StepSurvey) -> dict[str, int]:
     return singles | multis
 
 
-def _findings(model_dir: AnyPath) -> dict[str, int]:
-    judgement = check(model_dir, "all", CheckOptions(quick=True, jobs=1))
+def _findings(model_dir: ModelDir, found: Survey) -> dict[str, int]:
+    judgement = check(model_dir, "all", CheckOptions(quick=True, jobs=1), found=found)
     severities = Counter(finding.severity for finding in judgement.findings)
     return {severity: severities[severity] for severity in SEVERITIES}
 

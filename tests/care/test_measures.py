@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ def test_single_tables_by_the_manifest(written: tuple[Path, Sample]) -> None:
     assert found.listing is not None
     assert found.listing.entries == sum(found.by_table.values())
     assert (found.checked_step, found.checked_at) == (None, None)
+
+
+def test_the_directory_is_surveyed_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["monolith_cli.care.fsck.check"]
+    monkeypatch.delattr(module, "survey_of")
+    assert measure(model).findings["error"] == 0
 
 
 def test_without_a_manifest_single_tables_are_not_told_apart(model: Path) -> None:

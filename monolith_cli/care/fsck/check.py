@@ -102,6 +102,7 @@ def check(
     steps: int | str = "latest",
     options: CheckOptions | None = None,
     *,
+    found: Survey | None = None,
     progress: Callable[[int, int], None] | None = None,
     executor: Executor | None = None,
 ) -> Judgement:
@@ -114,6 +115,8 @@ def check(
     ----------
     steps
         A step, `latest`, or `all`. What is of no single step is looked at in any case.
+    found
+        A survey of the directory that has just been made; without one, one is made here.
     progress
         Called with the bytes read so far, and those to read.
     executor
@@ -144,7 +147,8 @@ def check(
     from monolith_cli.execution.workers import Workers
 
     with Workers(options.jobs, executor) as workers:
-        return _Check(model_dir, steps, options, workers, progress).run()
+        made = _Check(model_dir, steps, options, workers, progress)
+        return made.run(found or survey_of(model_dir, without_state=True))
 
 
 def newest_verified(
@@ -218,9 +222,8 @@ class _Check:
         self.bytes_read = 0
         self._reading: Reading | None = None
 
-    def run(self) -> Judgement:
-        """Make it."""
-        found = survey_of(self.model_dir, without_state=True)
+    def run(self, found: Survey) -> Judgement:
+        """Make it, of the steps that were found."""
         places = [found, *([found.dense_only] if found.dense_only else [])]
         chosen = {id(place): self._choose(place) for place in places}
         if not self.options.quick:
