@@ -27,7 +27,10 @@ NOT_THERE = "no such directory, or no checkpoint in it, or it cannot be read"
         "monolith ckpt ls --json model | jq -c '.steps[] | [.step, .missing]'": "What is missing"
         " of each:",
     },
-    exit_codes={3: NOT_THERE, 4: "the state file 'checkpoint' is damaged"},
+    exit_codes={
+        3: NOT_THERE,
+        4: "the state file 'checkpoint' is damaged; steps are listed by the names of files",
+    },
 )
 @options.model_dir
 @options.option(
@@ -80,11 +83,12 @@ def ls(
     from monolith_cli.reports.terminal import Messages, show_report
 
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    found = survey(model_dir)
+    found = survey(model_dir, without_state=True)
     listing = list_steps(found, contents=entries)
     report = StepsReport(listing, found.leftovers, model_dir=model_dir, states=states, form=output)
     show_report(report, json=json)
     messages.warnings(*map(str, listing.problems))
+    end_with(found.problems, messages)
 
 
 @click.command(
@@ -97,7 +101,8 @@ def ls(
     },
     exit_codes={
         3: f"{NOT_THERE}; or there is no such step",
-        4: "the state file 'checkpoint' is damaged",
+        4: "the state file 'checkpoint' is damaged; --verified prints the newest step that is right"
+        " to the last byte, which nobody may have committed",
     },
 )
 @options.model_dir
@@ -139,6 +144,7 @@ def latest(
     """
     from monolith_cli.care.newest import latest_step, newest_complete
     from monolith_cli.errors import StepNotFoundError
+    from monolith_cli.reports.terminal import Messages
 
     if complete and verified:
         raise click.UsageError("--complete and --verified exclude each other")
@@ -146,14 +152,19 @@ def latest(
         raise click.UsageError("--max-age says nothing without --verified")
     if verified:
         from monolith_cli.care.fsck import newest_verified
+        from monolith_cli.care.survey import survey
 
-        found = newest_verified(model_dir, max_age_seconds=max_age, jobs=jobs)
-        if found is None:
+        found = survey(model_dir, without_state=True)
+        step = newest_verified(model_dir, found=found, max_age_seconds=max_age, jobs=jobs)
+        if step is None:
             hint = "'monolith ckpt fsck' says what is wrong"
-            raise StepNotFoundError("no complete step without an error", path=model_dir, hint=hint)
-        step = found
-    else:
-        step = newest_complete(model_dir) if complete else latest_step(model_dir)
+            what = "no complete step without an error"
+            raise found.problem or StepNotFoundError(what, path=model_dir, hint=hint)
+        _show_step(model_dir, step, json=json)
+        messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
+        end_with([found.problem], messages)
+        return
+    step = newest_complete(model_dir) if complete else latest_step(model_dir)
     _show_step(model_dir, step, json=json)
 
 

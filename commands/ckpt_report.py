@@ -16,7 +16,7 @@ from monolith_cli.commands.base import Command, Settings
     exit_codes={
         1: "FILE is there, and was left as it is (--force replaces it)",
         3: "no such directory, it cannot be read, or FILE cannot be written",
-        4: "the file checkpoint is damaged",
+        4: "the file checkpoint is damaged; the page shows what else there is",
     },
 )
 @options.model_dir
@@ -57,6 +57,7 @@ def report(
     statistics of what is in them.
     """
     from monolith_cli.care.overview import overview
+    from monolith_cli.commands.each_step import end_with
     from monolith_cli.reports.html import html_page
     from monolith_cli.reports.overview import OverviewReport, date_text
     from monolith_cli.reports.terminal import Messages, Progress, show
@@ -79,5 +80,7 @@ def report(
         else:
             store_of(path).put_if_absent(path, data)
         show([output])
-    messages.warnings(*(str(problem) for problem in found.problems))
+    lost = {str(problem): problem for problem in found.survey.problems}
+    messages.warnings(*(text for text in map(str, found.problems) if text not in lost))
     messages.took("looked")
+    end_with(lost.values(), messages)

@@ -53,7 +53,7 @@ class StepListing(NamedTuple):
         How many workers have iterator states here, and how many of them one of this step.
     is_latest
         Whether it is the latest of a job's directory. An export, or one `*.assets` directory, is
-        no later than anything.
+        no later than anything; and where `checkpoint` is damaged, nobody knows.
     is_pinned
         Whether `monolith_checkpoint` keeps it from being deleted.
     checked_seconds_ago
@@ -123,7 +123,7 @@ def _listed(found: Survey, problems: list[MonolithError], *, contents: bool) -> 
             tables=tables,
             workers=len(inputs),
             workers_with_input=sum(step.step in steps for steps in inputs.values()),
-            is_latest=step.is_latest and found.kind == "training",
+            is_latest=step.is_latest and found.kind == "training" and found.problem is None,
             is_pinned=prefix is not None and name_of(prefix) in pinned,
             checked_seconds_ago=_checked(found, step, now),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from monolith_cli.care.listing import StepsListing, list_steps
 from monolith_cli.care.survey import survey
+from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import MonolithError, PathNotFoundError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.history import History
     from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.checkpoint.model_dir import ModelDir
     from monolith_cli.iterators.workers import WorkerState
     from monolith_cli.storage.location import AnyPath
     from monolith_cli.tables.listing import CheckpointListing
@@ -82,7 +84,8 @@ def overview(
     """Look at a model directory.
 
     What cannot be looked at is left out, and in `problems`: the rest is there. Directories are
-    listed, indexes and small files read; tables only for `stats`.
+    listed, indexes and small files read; tables only for `stats`. Where `checkpoint` is there and
+    cannot be read, steps are those that have an index.
 
     Parameters
     ----------
@@ -98,9 +101,10 @@ def overview(
     MonolithError
         As `survey`: then there is nothing to see.
     """
-    found = survey(model_dir)
+    directory = open_model_dir(model_dir)
+    found = survey(directory, without_state=True)
     steps = list_steps(found, contents=True)
-    problems = [*steps.problems]
+    problems = [*found.problems, *steps.problems]
     start = next((step for step in reversed(found.steps) if step.state == "complete"), None)
     shown = start or found.latest
     history = None
@@ -114,10 +118,11 @@ def overview(
     checkpoint = shown.checkpoint if shown is not None else None
     if checkpoint is not None:
         listing = _attempt(partial(_listing, checkpoint), problems)
+    # Before tables are read, which takes long: a job deletes steps meanwhile.
+    judgement = _attempt(lambda: _judgement(directory, found, jobs, executor), problems)
     if checkpoint is not None and stats:
         read = partial(_stats, checkpoint, problems, jobs, progress, executor)
         made = _attempt(read, problems)
-    judgement = _attempt(lambda: _judgement(model_dir, jobs, executor), problems)
     return Overview(
         model_dir=str(model_dir),
         time=time.time(),
@@ -187,7 +192,10 @@ def _stats(
     return made
 
 
-def _judgement(model_dir: AnyPath, jobs: int | None, executor: Executor | None) -> Judgement:
+def _judgement(
+    model_dir: ModelDir, found: Survey, jobs: int | None, executor: Executor | None
+) -> Judgement:
     from monolith_cli.care.fsck.check import CheckOptions, check
 
-    return check(model_dir, "all", CheckOptions(quick=True, jobs=jobs), executor=executor)
+    options = CheckOptions(quick=True, jobs=jobs)
+    return check(model_dir, "all", options, found=found, executor=executor)

@@ -135,8 +135,14 @@ class Survey(NamedTuple):
 
     @property
     def latest(self) -> StepSurvey | None:
-        """What `checkpoint` names as the latest, be it whole or not."""
+        """What `checkpoint` names as the latest, be it whole or not; see `StepSurvey.is_latest`."""
         return next((step for step in self.steps if step.is_latest), None)
+
+    @property
+    def problems(self) -> list[MonolithError]:
+        """Why a `checkpoint` cannot be read: this one, and that of `dense_only`."""
+        places = [self, *([self.dense_only] if self.dense_only else [])]
+        return [place.problem for place in places if place.problem is not None]
 
     @property
     def leftovers(self) -> Leftovers:

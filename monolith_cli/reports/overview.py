@@ -87,9 +87,13 @@ class OverviewReport(Report):
     def _start(self) -> Iterator[Block]:
         found = self.found
         if found.start is None:
-            yield Verdict("no step is complete", good=False)
+            damaged = found.survey.problem is not None
+            what = "the file checkpoint is damaged" if damaged else "no step is complete"
+            yield Verdict(what, good=False)
             whole = [each.step for each in found.survey.steps if each.state == "unlisted"]
-            if whole:
+            if whole and damaged:
+                yield Text(f"step {whole[-1]} is whole; nobody knows whether it was committed")
+            elif whole:
                 yield Text(f"step {whole[-1]} is whole, but the file checkpoint does not list it")
         else:
             start = found.start
@@ -101,7 +105,7 @@ class OverviewReport(Report):
         if found.stats is not None and found.stats.skipped:
             places = count_text(len(found.stats.skipped), "place")
             yield Verdict(f"its tables are damaged, in {places}", good=False)
-        latest = found.survey.latest
+        latest = None if found.survey.problem else found.survey.latest
         facts = [("looked at", date_text(found.time))]
         if latest is not None:
             facts.append(("latest step", f"{latest.step or 'without a number'}, {latest.state}"))

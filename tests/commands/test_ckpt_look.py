@@ -120,8 +120,32 @@ def test_ls_of_other_directories(model: Path, tmp_path: Path) -> None:
         assert "latest" not in call("ckpt", "ls", other).out
         assert call("ckpt", "ls", "--json", other).document["steps"][0]["latest"] is False
     assert failed(call("ckpt", "ls", tmp_path / "nothing"), 3)
+
+
+def test_ls_goes_by_names_where_checkpoint_is_damaged(model: Path) -> None:
     (model / "checkpoint").write_text("x")
-    assert failed(call("ckpt", "ls", model), 4)
+    done = call("ckpt", "ls", model)
+    assert done.code == 4
+    assert done.err.startswith(f"Error: {model}/checkpoint: ")
+    assert len(done.err.splitlines()) == 1
+    rows = [line.split() for line in done.out.splitlines()[1:6]]
+    states = ["unlisted", "unlisted", "incomplete", "unlisted", "uncommitted"]
+    assert [row[2] for row in rows] == states
+    assert "latest" not in done.out
+    done = call("ckpt", "ls", "--json", model)
+    assert (done.code, done.error["kind"]) == (4, "bad_state_file")
+    assert [step["state"] for step in done.document["steps"]] == states
+    assert not any(step["latest"] for step in done.document["steps"])
+
+
+def test_ls_shows_the_steps_beside_a_damaged_one_of_dense_only(tmp_path: Path) -> None:
+    save_steps(tmp_path, 1)
+    save_steps(tmp_path / "dense_only", 1, 2, tables=())
+    (tmp_path / "dense_only" / "checkpoint").write_text("x")
+    done = call("ckpt", "ls", "--json", tmp_path)
+    assert (done.code, done.error["file"]) == (4, str(tmp_path / "dense_only" / "checkpoint"))
+    assert done.document["steps"][0]["state"] == "complete"
+    assert [step["state"] for step in done.document["dense_only"]] == ["unlisted"] * 2
 
 
 def test_ls_warns_of_small_files_that_are_damaged(model: Path) -> None:
@@ -160,6 +184,20 @@ def test_latest_that_is_verified(tmp_path: Path) -> None:
         f"Error: {model}: no complete step without an error;"
         " 'monolith ckpt fsck' says what is wrong"
     )
+
+
+def test_latest_that_is_verified_where_checkpoint_is_damaged(tmp_path: Path) -> None:
+    """The number is of use to whoever restores the file; the code says that it takes somebody."""
+    model = save_steps(tmp_path, 1, 2, 3)
+    flip(model / "model.ckpt-3.assets/user_0-00000-of-00002", 40)
+    (model / "checkpoint").write_text("x")
+    failed(call("ckpt", "latest", model), 4)
+    failed(call("ckpt", "latest", "--complete", model), 4)
+    done = call("ckpt", "latest", "--verified", "--json", model)
+    assert (done.code, done.document["step"], done.error["kind"]) == (4, 2, "bad_state_file")
+    for step in (1, 2):
+        flip(model / f"model.ckpt-{step}.assets/user_0-00000-of-00002", 40)
+    assert "/checkpoint: " in failed(call("ckpt", "latest", "--verified", model), 4)
 
 
 @pytest.mark.parametrize("options", [("--complete", "--verified"), ("--max-age", "7d")])

@@ -103,6 +103,21 @@ def test_steps_that_nothing_lists(model: Path, tmp_path: Path) -> None:
     assert "step 3000 is whole, but the file checkpoint does not list it" in done.out
 
 
+def test_a_damaged_checkpoint_file(model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "model")
+    (copy / "checkpoint").write_text("x")
+    done = call("ckpt", "report", copy, "-o", tmp_path / "page.html")
+    assert (done.code, done.out) == (4, f"{tmp_path}/page.html\n")
+    assert done.err.startswith(f"Error: {copy}/checkpoint: ")
+    assert len(done.err.splitlines()) == 1
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "the file checkpoint is damaged" in page
+    assert "step 3000 is whole; nobody knows whether it was committed" in page
+    assert "latest step" not in page
+    assert "MonolithHashTable_user" in page
+    assert "What is in the tables</h2>" in page
+
+
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
     done = call("ckpt", "report", tmp_path / "gone", "-o", tmp_path / "page.html")
     assert (done.code, done.out) == (3, "")

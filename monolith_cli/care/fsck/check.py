@@ -154,6 +154,7 @@ def check(
 def newest_verified(
     model_dir: ModelDir | AnyPath,
     *,
+    found: Survey | None = None,
     max_age_seconds: float | None = None,
     jobs: int | None = None,
     executor: Executor | None = None,
@@ -164,6 +165,9 @@ def newest_verified(
 
     Parameters
     ----------
+    found
+        As of `check`. If it has a `problem`, nobody knows what was committed: then it is the newest
+        step that is whole.
     max_age_seconds
         How old such a record may be; None for any age.
 
@@ -174,9 +178,10 @@ def newest_verified(
     """
     from monolith_cli.care.check_records import fitting_record
 
-    found = survey_of(model_dir)
+    found = found or survey_of(model_dir)
     for step in reversed(found.steps):
-        if step.state != "complete" or step.step is None:
+        is_good = step.is_whole if found.problem else step.state == "complete"
+        if not is_good or step.step is None:
             continue
         record = fitting_record(found.directory, step.step)
         if record and _is_younger(record.at, max_age_seconds):
