@@ -9,7 +9,6 @@ committed, is looked at again, and reported as it is when `checkpoint` stays the
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +26,7 @@ from monolith_cli.checkpoint.names import (
     parse_step_file,
     shard_name,
 )
+from monolith_cli.checkpoint.quick_manifest import entries_if_all_there
 from monolith_cli.checkpoint.steps import order_of_steps, recorded_checkpoints
 from monolith_cli.checkpoint.training_dir import (
     checkpoint_here,
@@ -377,7 +377,13 @@ class _Judge:
         step, prefix = checkpoint.step, checkpoint.prefix
         if step is None or prefix is None or ckpt_manifest_name(step) not in place.items:
             return None, None
-        entries = _fitting(join(place.directory, ckpt_manifest_name(step)), step, place, sizes)
+        path = join(place.directory, ckpt_manifest_name(step))
+        entries = entries_if_all_there(
+            path,
+            step,
+            lambda name: sizes[name] if name in sizes else place.size(name),
+            inputs=False,
+        )
         if entries is not None:
             return [], entries
         from monolith_cli.checkpoint.lost import hold_against_manifest
@@ -387,29 +393,6 @@ class _Judge:
             return None, None
         lost = [each for each in held.lost if not each.name.startswith(INPUT_WORKER_PREFIX)]
         return [Missing(each.name, each.error.what) for each in lost], None
-
-
-def _fitting(
-    path: str, step: int, place: _Place, sizes: Mapping[str, int | None]
-) -> dict[str, int | None] | None:
-    """The entries in a manifest if all that it names is there as it says.
-
-    Anything odd is for others to say.
-
-    Iterator states may go before their step does: there is a way without them, an older one.
-    """
-    try:
-        document = json.loads(store_of(path).read(path))
-        if (document["version"], document["step"]) != (1, step):
-            return None
-        for file in document["files"]:
-            name = file["name"]
-            size = sizes[name] if name in sizes else place.size(name)
-            if size != file["bytes"] and not name.startswith(INPUT_WORKER_PREFIX):
-                return None
-        return {table["name"]: table["entries"] for table in document["tables"]}
-    except (MonolithError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
 
 
 def _usual_dense_files(place: _Place, checkpoint: Checkpoint) -> dict[str, int | None] | None:

@@ -13,7 +13,7 @@ from monolith_cli.checkpoint.names import (
     ckpt_manifest_name,
 )
 from monolith_cli.checkpoint.shard_set import BrokenSet
-from monolith_cli.errors import MonolithError, PathNotFoundError, StepNotFoundError
+from monolith_cli.errors import PathNotFoundError, StepNotFoundError
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
 from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.storage.store import store_of
@@ -159,7 +159,10 @@ class Checkpoint:
         path = join(directory, ckpt_manifest_name(self.step))
         if self._has_manifest is None and not store_of(path).exists(path):
             return None  # the directory was not listed
-        if _all_there(directory, path, self.step):
+        from monolith_cli.checkpoint.quick_manifest import entries_if_all_there
+
+        there = entries_if_all_there(path, self.step, lambda name: _size(join(directory, name)))
+        if there is not None:
             return None
         from monolith_cli.checkpoint.lost import hold_against_manifest
 
@@ -270,25 +273,9 @@ class Offer(NamedTuple):
         return [f"left out: {why}" for _, why in sorted(self.withheld.items())]
 
 
-def _all_there(directory: str, manifest: str, step: int) -> bool:
-    """Whether all that a manifest names is there as it says: mostly so, and cheap to see.
-
-    Anything odd is for `lost_files` to say, which takes the reader of manifests.
-    """
-    import json
-
-    store = store_of(directory)
-    try:
-        document = json.loads(store.read(manifest))
-        if (document["version"], document["step"]) != (1, step):
-            return False
-        for file in document["files"]:
-            status = store.status(join(directory, file["name"]))
-            if status.kind != "file" or status.size != file["bytes"]:
-                return False
-    except (MonolithError, ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return True
+def _size(path: str) -> int | None:
+    status = store_of(path).status(path)
+    return status.size if status.kind == "file" else None
 
 
 def _paths_by_directory(listing: AssetsListing) -> dict[str, set[str]]:
