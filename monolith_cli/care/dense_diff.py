@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from monolith_cli.checkpoint.checkpoint import Checkpoint
-    from monolith_cli.formats.tensor_bundle import TensorEntry
+    from monolith_cli.formats.bundle_index import TensorEntry
 
 __all__ = ["DenseDiff", "diff_dense"]
 

@@ -12,7 +12,8 @@ from monolith_cli.errors import (
     NotReadableError,
     PathNotFoundError,
 )
-from monolith_cli.formats.tensor_bundle import TensorBundle, cut_off, other_format
+from monolith_cli.formats.bundle_files import cut_off, other_format
+from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tensor_slices import missing_text
 from monolith_cli.storage.location import HERE, join, split
 from monolith_cli.storage.store import store_of

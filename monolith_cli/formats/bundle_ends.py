@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from monolith_cli.errors import MonolithError
 from monolith_cli.formats import wire
+from monolith_cli.formats.bundle_index import parse_header
 from monolith_cli.formats.leveldb_table import read_table
-from monolith_cli.formats.tensor_bundle import parse_header
 
 __all__ = ["data_ends"]
 

@@ -6,9 +6,9 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from monolith_cli.formats import wire
+from monolith_cli.formats.bundle_files import mask_crc32c
 from monolith_cli.formats.dtypes import dtype_number, format_shape
 from monolith_cli.formats.leveldb_table import format_table
-from monolith_cli.formats.tensor_bundle import mask_crc32c
 from monolith_cli.storage.location import as_location
 from monolith_cli.storage.store import store_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from monolith_cli.formats.tensor_bundle import Slice, TensorEntry
+    from monolith_cli.formats.bundle_index import Slice, TensorEntry
 
 __all__ = ["missing_text"]
 

@@ -22,7 +22,7 @@ from monolith_cli.iterators.kinds import SHUFFLES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from monolith_cli.formats.tensor_bundle import TensorEntry
+    from monolith_cli.formats.bundle_index import TensorEntry
     from monolith_cli.formats.variant import StatePart
     from monolith_cli.storage.location import AnyPath
 

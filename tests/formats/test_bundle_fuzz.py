@@ -19,7 +19,8 @@ from bundle_support import Stored, masked
 
 from monolith_cli._native import crc32c
 from monolith_cli.errors import CorruptionError, MissingShardError, MonolithError, UsageError
-from monolith_cli.formats.tensor_bundle import TensorBundle, TensorEntry
+from monolith_cli.formats.bundle_index import TensorEntry
+from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.variant import parse_state_part
 
 RUNS = int(os.environ.get("FUZZ_RUNS", "2000"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monolith_cli.formats.tensor_bundle import Slice, TensorEntry
+from monolith_cli.formats.bundle_index import Slice, TensorEntry
 from monolith_cli.formats.tensor_slices import missing_text
 
 

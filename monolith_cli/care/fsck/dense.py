@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.findings import Finding, finding, finding_of
 from monolith_cli.errors import MissingShardError, MonolithError, NotReadableError
-from monolith_cli.formats.tensor_bundle import TensorBundle, TensorEntry
+from monolith_cli.formats.bundle_index import TensorEntry
+from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tensor_slices import missing_text
 from monolith_cli.storage.machine import forget_cached
 from monolith_cli.storage.store import store_of
