@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from cli_support import MONOLITH, environment
+from cli_support import MONOLITH, call, environment
 
 from monolith_cli.reports.metrics import METRICS
 from monolith_cli.samples.sample import write_sample
@@ -79,6 +80,74 @@ def test_growth_and_nan_are_named(tmp_path: Path) -> None:
 def test_the_script_is_the_one_that_the_page_shows() -> None:
     page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     assert f"```bash\n{SCRIPT.read_text(encoding='utf-8')}```\n" in page
+
+
+PROMTOOL = which("promtool")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="there is no promtool here: Debian has it in the package prometheus"
+)
+BAD = {
+    "NoCheckpointForFourHours": {"monolith_checkpoint_age_seconds": 20_000},
+    "CheckpointDamaged": {'monolith_findings{severity="error"}': 1},
+    "CheckpointNotComplete": {'monolith_steps{state="incomplete"}': 1},
+    "InputNotSaved": {
+        "monolith_checkpoint_workers": 3,
+        "monolith_checkpoint_workers_with_input": 2,
+    },
+    "ModelDirectoryNotSeen": {"monolith_up": 0},
+}
+GOOD = {
+    "monolith_checkpoint_age_seconds": 60,
+    'monolith_findings{severity="error"}': 0,
+    'monolith_findings{severity="note"}': 5,
+    'monolith_steps{state="complete"}': 5,
+    'monolith_steps{state="incomplete"}': 0,
+    "monolith_checkpoint_workers": 3,
+    "monolith_checkpoint_workers_with_input": 3,
+    "monolith_up": 1,
+}
+
+
+def promtool(*words: object, given: str | None = None) -> str:
+    """What it says; it must find nothing wrong."""
+    done = subprocess.run(
+        [str(PROMTOOL), *map(str, words)], check=False, capture_output=True, text=True, input=given
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@needs_promtool
+def test_each_rule_fires_for_what_it_is_about_alone(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
+    (rules,) = re.findall(r"^```yaml\n(groups:\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "rules.yaml").write_text(rules)
+    assert f"{len(BAD)} rules found" in promtool("check", "rules", tmp_path / "rules.yaml")
+    tests = []
+    for values, firing in [(GOOD, ""), *((GOOD | bad, alert) for alert, bad in BAD.items())]:
+        series = [{"series": each, "values": f"{value}x5"} for each, value in values.items()]
+        # What is told of an alert are the labels of what it is about.
+        told = [
+            {"exp_labels": dict(re.findall(r'(\w+)="(\w+)"', next(iter(BAD[alert]))))}
+            if alert == firing
+            else None
+            for alert in BAD
+        ]
+        expected = [
+            {"eval_time": "2m", "alertname": alert, "exp_alerts": [each] if each else []}
+            for alert, each in zip(BAD, told, strict=True)
+        ]
+        tests.append({"interval": "1m", "input_series": series, "alert_rule_test": expected})
+    (tmp_path / "tests.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"], "tests": tests}))
+    promtool("test", "rules", tmp_path / "tests.yaml")
+
+
+@needs_promtool
+def test_promtool_reads_the_metrics(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    write_sample(model, entries=300, steps=2)
+    done = call("ckpt", "metrics", model, tmp_path / "gone")
+    assert promtool("check", "metrics", given=done.out) == ""
 
 
 def test_rules_are_about_metrics_that_there_are() -> None:
