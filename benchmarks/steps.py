@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from measure import MONOLITH, Bench, Row, compared
+from measure import MONOLITH, Bench, Row, compared, run
 
 _RUNS = 21
 
@@ -20,6 +20,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     medians = bench.seconds([MONOLITH, "ckpt", "history", bench.samples.many_counts()], click, runs)
     yield compared("`ckpt history`, 1,000 counts of 300 slots", against, medians, "≤ 12", "6")
     prune = [MONOLITH, "ckpt", "prune", "--keep-last", "10", "--keep-every", "7", "-n"]
-    medians = bench.seconds([*prune, bench.samples.checked_steps()], click, runs)
+    prune.append(bench.samples.checked_steps())
     what = "`ckpt prune -n`, 100 checked steps of 64 files"
-    yield compared(what, against, medians, "≤ 5", "3")
+    yield compared(what, against, bench.seconds(prune, click, runs), "≤ 5", "3")
+    peak = max(run(prune).peak_bytes for _ in range(3))
+    yield Row(f"peak memory, {what}", "", f"{peak / 1e6:.0f} MB", must="≤ 200 MB", aim="120 MB")
