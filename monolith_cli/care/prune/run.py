@@ -323,9 +323,11 @@ class _PlaceRun:
             # Somebody has committed between the two looks, perhaps, and is not listed now.
             store = store_of(self.directory)
             names = sorted(come, key=lambda name: store.status(self.path(name)).modified_ns)
-            listed = [*state.all_model_checkpoint_paths]
-            listed += [name.removesuffix(INDEX_SUFFIX) for name in names]
-            self._put(CheckpointState(listed[-1], tuple(listed)))
+            paths = (
+                *state.all_model_checkpoint_paths,
+                *(n.removesuffix(INDEX_SUFFIX) for n in names),
+            )
+            self._put(CheckpointState(paths[-1], paths, (), state.last_preserved_timestamp))
             raise self._in_use(f"is in use: '{names[-1]}' has just been saved")
 
     def _indexes(self) -> set[str]:
