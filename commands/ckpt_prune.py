@@ -200,9 +200,18 @@ def _show_plan(
 
 
 def _warn(plan: PrunePlan, messages: Messages) -> None:
+    from monolith_cli.care.exports import EXPORT_STATE
+
     for step in plan.pinned_unlisted:
         messages.warnings(
             f"step {step} is pinned and not listed: the training system will not start here"
+        )
+    if plan.is_empty:
+        return
+    for directory in plan.unnoted:
+        messages.warnings(
+            f"{directory}: an export without tables, and no {EXPORT_STATE} says of which step: if"
+            " it reads the tables of a step here, keep that with --keep-step"
         )
 
 

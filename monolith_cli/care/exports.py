@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.storage.location import AnyPath
 
-__all__ = ["EXPORT_STATE", "Export", "check_exports", "endangered", "find_exports"]
+__all__ = ["EXPORT_STATE", "Export", "check_exports", "endangered", "find_exports", "unnoted"]
 
 EXPORT_STATE = "ExportSaverListenerState"
 """The name of the file that lists the exports of a sub graph."""
@@ -88,6 +88,34 @@ def find_exports(model_dir: AnyPath, elsewhere: Sequence[AnyPath] = ()) -> list[
     return list(found.values())
 
 
+def unnoted(
+    model_dir: AnyPath, noted: Sequence[Export], elsewhere: Sequence[AnyPath] = ()
+) -> list[str]:
+    """Exports without tables that no state file notes: nobody can say of which step they are.
+
+    Parameters
+    ----------
+    noted
+        What `find_exports` has found there.
+
+    Raises
+    ------
+    NotReadableError
+        A directory cannot be listed.
+    """
+    known = {each.directory for each in noted}
+    found: dict[str, None] = {}
+    for root in [as_location(each) for each in (model_dir, *elsewhere)]:
+        for directory in _directories(root, _DEPTH):
+            if not _needs_tables(directory):
+                continue
+            for name in store_of(directory).names(directory):
+                path = join(directory, name)
+                if _is_number(name) and path not in known and _is_saved_model(path):
+                    found.update({} if _holds_tables(path) else {path: None})
+    return list(found)
+
+
 def endangered(
     exports: Sequence[Export], stay: Collection[int], before: Collection[int] | None = None
 ) -> list[Export]:
@@ -130,23 +158,47 @@ def check_exports(model_dir: AnyPath, exports: Sequence[Export]) -> None:
 
 def _state_files(directory: str, depth: int) -> Iterator[str]:
     """The state files in a directory, and below it."""
+    for each in _directories(directory, depth):
+        path = join(each, EXPORT_STATE)
+        if store_of(path).exists(path):
+            yield path
+
+
+def _directories(directory: str, depth: int) -> Iterator[str]:
+    """A directory, and those below it that exports may be in; none of steps, and no version."""
     store = store_of(directory)
     try:
         names = store.names(directory)
     except PathNotFoundError:
         return  # a file, or gone
-    if EXPORT_STATE in names:
-        yield join(directory, EXPORT_STATE)
+    yield directory
     if depth == 0:
         return
     for name in names:
         if _may_hold_exports(name) and store.is_directory(join(directory, name)):
-            yield from _state_files(join(directory, name), depth - 1)
+            yield from _directories(join(directory, name), depth - 1)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _is_saved_model(directory: str) -> bool:
+    store = store_of(directory)
+    return any(
+        store.exists(join(directory, name)) for name in ("saved_model.pb", "saved_model.pbtxt")
+    )
+
+
+def _needs_tables(graph: str) -> bool:
+    """Whether a sub graph has tables, by its name."""
+    name = name_of(normal(graph)) if graph else ""
+    return name != _WITHOUT_TABLES and not name.startswith(_WITHOUT_TABLES_PREFIX)
 
 
 def _may_hold_exports(name: str) -> bool:
     """Whether it may be a directory with exports below it, and is no version, and of no step."""
-    if name == ROLLED_BACK or name.startswith(".") or (name.isascii() and name.isdecimal()):
+    if name == ROLLED_BACK or name.startswith(".") or _is_number(name):
         return False
     # Most names in a model directory are of steps: told by their ends, that costs least.
     if name.endswith((INDEX_SUFFIX, ASSETS_SUFFIX, ".meta")) or ".data-" in name:
@@ -157,8 +209,7 @@ def _may_hold_exports(name: str) -> bool:
 def _read(path: str) -> Iterator[Export]:
     """What is there of the exports that a state file notes."""
     base = path.removesuffix(EXPORT_STATE)
-    graph = name_of(normal(base)) if base else ""
-    needs_tables = graph != _WITHOUT_TABLES and not graph.startswith(_WITHOUT_TABLES_PREFIX)
+    needs_tables = _needs_tables(base)
     for field in text_proto.read(path, of_paths=True):
         if field.name != "entries":
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from step_support import save_steps
 
-from monolith_cli.care.exports import Export, check_exports, endangered, find_exports
+from monolith_cli.care.exports import Export, check_exports, endangered, find_exports, unnoted
 from monolith_cli.errors import PathNotFoundError, ProtectedError, StateFileError
 
 
@@ -108,6 +108,19 @@ def test_steps_are_not_looked_into(model: Path) -> None:
         graph = model / name / "ps_0"
         note(graph, (version(graph, 1), 100))
     assert find_exports(model) == []
+
+
+def test_exports_that_nobody_has_noted(model: Path) -> None:
+    """Of one without tables nobody can say whose it reads."""
+    base = model / "exported_models"
+    for graph in ("ps_0", "entry", "dense_0"):
+        version(base / graph, 1)
+    version(base / "ps_0", 2, tables=True)
+    note(base / "ps_0", (version(base / "ps_0", 3), 100))
+    (base / "ps_0" / "4").mkdir()  # no SavedModel
+    found = find_exports(model)
+    assert unnoted(model, found) == [str(base / "ps_0" / "1")]
+    assert unnoted(model, [], [base]) == [str(base / "ps_0" / name) for name in ("1", "3")]
 
 
 def test_what_the_next_save_would_delete() -> None:

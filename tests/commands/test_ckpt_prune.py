@@ -152,6 +152,15 @@ def test_exports(model: Path) -> None:
     assert call("ckpt", "prune", "--keep-last", 1, "--yes", "--exports-may-go", model).code == 0
 
 
+def test_an_export_of_which_nobody_knows_the_step(model: Path) -> None:
+    (model / "exported" / "1").mkdir(parents=True)
+    (model / "exported" / "1" / "saved_model.pb").touch()
+    done = call("ckpt", "prune", "--keep-last", 1, "-n", model)
+    assert f"Warning: {model}/exported/1: an export without tables, and no Export" in done.err
+    done = call("ckpt", "prune", "--keep-last", 3, "-n", model)
+    assert done.err == ""
+
+
 def test_a_pin_that_keeps_the_job_from_starting(model: Path) -> None:
     list_steps(model, 2, 3)
     exempt(model, "model.ckpt-1")

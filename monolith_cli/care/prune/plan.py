@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.care.exports import endangered, find_exports
+from monolith_cli.care.exports import endangered, find_exports, unnoted
 from monolith_cli.care.keeping import Candidate, Policy, Reason, kept_by
 from monolith_cli.care.leftovers import bytes_of
 from monolith_cli.care.prune.beside import needed, read_input_states, worker_key
@@ -155,6 +155,8 @@ class PrunePlan(NamedTuple):
         Those that the training system will delete at its next save, because their steps go.
     pinned_unlisted
         Steps that are exempt and not listed: the training system does not start.
+    unnoted
+        Exports without tables, of which nobody can say whose tables they read.
     """
 
     model_dir: str
@@ -165,6 +167,7 @@ class PrunePlan(NamedTuple):
     rolled_back: Sequence[Waste]
     exports: Sequence[Export]
     pinned_unlisted: Sequence[int]
+    unnoted: Sequence[str]
 
     @property
     def is_empty(self) -> bool:
@@ -240,6 +243,7 @@ def plan_prune(model_dir: AnyPath, options: PruneOptions, *, now: float | None =
         rolled_back,
         [] if options.unlisted else _exports_that_go(exports, places, guards),
         _pinned_unlisted(found, guards),
+        unnoted(found.directory, exports, options.exports),
     )
 
 
