@@ -8,6 +8,7 @@ that is of the directory's old place is written anew.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.survey import DENSE_ONLY, survey
@@ -15,10 +16,12 @@ from monolith_cli.checkpoint.claim import check_journal
 from monolith_cli.checkpoint.model_dir import ModelDir, open_model_dir
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
+    CHIEF_CLAIM,
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
 )
 from monolith_cli.checkpoint.steps import recorded_checkpoints
+from monolith_cli.control.service import ADDRESS_FILE
 from monolith_cli.errors import (
     DirectoryInUseError,
     MonolithError,
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Pinning", "pin", "unpin"]
 
 _TRIES = 5
+_SETTLE_SECONDS = 0.2
+_OF_JOBS = (CHIEF_CLAIM, ADDRESS_FILE)
+"""What a running job has in its directory, and one that has died."""
 _NO_PINS = "only savers of the training system that write this file heed pins"
 
 
@@ -297,12 +303,18 @@ def _change(path: str, change: Callable[[list[str]], list[str]]) -> bool:
     """
     store = store_of(path)
     is_changed = False
+    # A job that has read the file before it was changed may still write it.
+    is_settled = not any(store.exists(join(parent_of(path), name)) for name in _OF_JOBS)
     for _ in range(_TRIES):
         data = store.read(path)
         paths = parse_exempt_paths(data, path)
         wanted = change(paths)
         if wanted == paths:
-            return is_changed
+            if is_settled or not is_changed:
+                return is_changed
+            is_settled = True
+            time.sleep(_SETTLE_SECONDS)
+            continue
         changed = replace_exempt_paths(data, wanted, path)
         if store.read(path) == data:
             store.put(path, changed)

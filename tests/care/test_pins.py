@@ -237,6 +237,28 @@ def test_what_a_job_writes_meanwhile(model: Path, meanwhile: object, is_after: b
     assert pins(model) == ["model.ckpt-2"]
 
 
+@pytest.mark.parametrize("name", ["chief_claim", "controller_server_addr.txt"])
+def test_what_a_job_writes_that_had_read_it_before(
+    model: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (model / name).touch()
+    path = model / "monolith_checkpoint"
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 1:
+            path.write_text("last_checkpoint_save_timestamp: 18\n")
+
+    monkeypatch.setattr("monolith_cli.care.pins.time.sleep", sleep)
+    pin(model, 2)
+    assert pins(model) == ["model.ckpt-2"]
+    assert b"18" in path.read_bytes()
+    assert waited == [0.2]
+    pin(model, 2)
+    assert waited == [0.2]  # nothing was written
+
+
 def test_a_job_that_writes_all_the_while(model: Path, meanwhile: object) -> None:
     said = ["last_checkpoint_save_timestamp: 18\n"] * 50
     meanwhile(Meanwhile("monolith_checkpoint", *said, is_after=True))  # type: ignore[operator]
