@@ -103,6 +103,7 @@ def cp(
     from monolith_cli.care.copy.steps import copy_steps, verify_copy
     from monolith_cli.checkpoint.pairs import split_place
     from monolith_cli.commands.each_step import end_with
+    from monolith_cli.commands.hints import telling
     from monolith_cli.reports.copy import CopyReport
     from monolith_cli.reports.terminal import Messages, Progress, show_json, show_report
 
@@ -116,19 +117,20 @@ def cp(
         if verify_only:
             done = verify_copy(place, target, step, every=all, jobs=jobs, progress=progress)
         else:
-            done = copy_steps(
-                place,
-                target,
-                step,
-                every=all,
-                link=link,
-                as_latest=as_latest,
-                dry_run=dry_run,
-                command=_words(source, target, every=all, link=link, as_latest=as_latest),
-                quiet_for_seconds=quiet_for,
-                jobs=jobs,
-                progress=progress,
-            )
+            with telling(lambda: _to_go_on(target), of_errors=False):
+                done = copy_steps(
+                    place,
+                    target,
+                    step,
+                    every=all,
+                    link=link,
+                    as_latest=as_latest,
+                    dry_run=dry_run,
+                    command=_words(source, target, every=all, link=link, as_latest=as_latest),
+                    quiet_for_seconds=quiet_for,
+                    jobs=jobs,
+                    progress=progress,
+                )
     report = CopyReport(done, dry_run=dry_run, verify_only=verify_only)
     messages.notes(*report.notes())
     if json:
@@ -137,6 +139,16 @@ def cp(
         show_report(report)
     messages.took("compared" if verify_only else "copied")
     end_with(done.errors, messages)
+
+
+def _to_go_on(target: str) -> str:
+    """What to do about a copy that was interrupted."""
+    from monolith_cli.checkpoint.names import JOURNAL
+    from monolith_cli.storage.location import join
+    from monolith_cli.storage.store import store_of
+
+    is_begun = store_of(target).exists(join(target, JOURNAL))
+    return "run it again, which goes on from here" if is_begun else "nothing was written"
 
 
 def _words(source: str, target: str, *, every: bool, link: bool, as_latest: bool) -> list[str]:

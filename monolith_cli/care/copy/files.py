@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli import _native
 from monolith_cli.errors import CorruptionError, MonolithError, WriteError
 from monolith_cli.execution.workers import is_given_up
 from monolith_cli.storage import machine
 from monolith_cli.storage.store import store_of
+
+if TYPE_CHECKING:
+    from monolith_cli.storage.protocols import OpenFile
 
 __all__ = ["CompareTask", "SendTask", "Sum", "is_one_file", "sum_of"]
 
@@ -93,10 +96,10 @@ class SendTask(NamedTuple):
         )
 
     def _write(self) -> Sum:
-        buffer = memoryview(bytearray(_CHUNK_BYTES))
         size = crc = 0
         writer = store_of(self.target).create(self.target, overwrite=self.overwrite, sync=False)
         with store_of(self.source).open(self.source) as file, writer:
+            buffer = _buffer_for(file)
             while count := file.read_into(size, buffer):
                 crc = _native.crc32c(buffer[:count], crc)
                 writer.write(buffer[:count])
@@ -116,15 +119,19 @@ def sum_of(path: str) -> Sum:
     PathNotFoundError, NotReadableError, ChangedWhileReadError
         It is not there, cannot be read, or changes meanwhile.
     """
-    buffer = memoryview(bytearray(_CHUNK_BYTES))
     size = crc = 0
     with store_of(path).open(path) as file:
+        buffer = _buffer_for(file)
         while count := file.read_into(size, buffer):
             crc = _native.crc32c(buffer[:count], crc)
             size += count
             _go_on(path)
         file.check_unchanged()
     return Sum(size, f"{crc:08x}")
+
+
+def _buffer_for(file: OpenFile) -> memoryview:
+    return memoryview(bytearray(min(max(file.size, 1), _CHUNK_BYTES)))
 
 
 def is_one_file(one: str, other: str) -> bool:

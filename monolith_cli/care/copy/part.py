@@ -135,21 +135,24 @@ class Part:
 
     def _size(self, name: str) -> int | None:
         """The size of a file in the target; None if it is not there."""
-        directory = parent_of(name)
-        if directory and self._size(directory) is None:
-            return None
+        directory, _, last = name.rpartition("/")
         sizes = self._sizes.get(directory)
         if sizes is None:
-            path = join(self.target, directory) if directory else self.target
-            try:
-                sizes = store_of(path).sizes(path)
-            except PathNotFoundError:
-                sizes = {}
-            self._sizes[directory] = sizes
-        size = sizes.get(name_of(name), -1)
-        if size == -1:
+            sizes = self._sizes[directory] = self._sizes_in(directory)
+        if last not in sizes:
             return None
+        size = sizes[last]
         return -1 if size is None else size  # no regular file is as large as that
+
+    def _sizes_in(self, directory: str) -> dict[str, int | None]:
+        """Of what is in a directory in the target, or in the target itself."""
+        if directory and self._size(directory) is None:
+            return {}
+        path = join(self.target, directory) if directory else self.target
+        try:
+            return store_of(path).sizes(path)
+        except PathNotFoundError:
+            return {}
 
     def _is_ours(self, name: str) -> bool:
         """Whether a file in the target is one that this copy has sent in an earlier run."""

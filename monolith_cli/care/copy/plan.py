@@ -102,6 +102,7 @@ class Planner:
     def __init__(self, found: Survey) -> None:
         self._found = found
         self._places: dict[str, _Place] = {}
+        self._shards: dict[str, bool] = {}
         recorded = recorded_checkpoints(found.state, found.items) if found.state else []
         self._recorded = {each.step for each in recorded if each.time is not None}
 
@@ -138,7 +139,9 @@ class Planner:
         beside += [] if crcs is None else [ckpt_manifest_name(number)]
         beside += [each for state in inputs for each in state.files]
         tables = {
-            each: size for each, size in step.table_files.items() if parse_shard_name(name_of(each))
+            each: size
+            for each, size in step.table_files.items()
+            if self._is_shard(each.rpartition("/")[2])
         }
         # The index last: without it nobody takes what is there for a step.
         dense = sorted(step.dense_files.items(), key=lambda each: each[0].endswith(INDEX_SUFFIX))
@@ -162,6 +165,13 @@ class Planner:
             is_listed=step.is_listed,
             pins=pins,
         )
+
+    def _is_shard(self, name: str) -> bool:
+        """Whether it is a name of a dump's file; mostly all steps have the same."""
+        is_shard = self._shards.get(name)
+        if is_shard is None:
+            is_shard = self._shards[name] = parse_shard_name(name) is not None
+        return is_shard
 
     def _place(self, directory: str) -> _Place:
         place = self._places.get(directory)

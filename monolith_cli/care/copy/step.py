@@ -9,7 +9,7 @@ from monolith_cli.care.copy.files import CompareTask, SendTask, is_one_file
 from monolith_cli.care.copy.plan import check_unchanged
 from monolith_cli.checkpoint.names import INDEX_SUFFIX, parse_step_file
 from monolith_cli.errors import DifferentError, WriteError
-from monolith_cli.storage.location import join, parent_of
+from monolith_cli.storage.location import join
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class StepCopy:
             As `SendTask.run`.
         """
         is_index = self.plan.name + INDEX_SUFFIX
-        for directory in sorted({parent_of(file.name) for file in self.missing} - {""}):
+        for directory in sorted({file.name.rpartition("/")[0] for file in self.missing} - {""}):
             store_of(self.target).make_directory(join(self.target, directory))
         self._link([file for file in self.missing if way.link and file.may_link])
         sent = [file for file in self.missing if not (way.link and file.may_link)]
@@ -263,17 +263,18 @@ class StepCopy:
         if self.missing:
             self.result.fate = "copied"
 
-    def _link(self, files: Iterable[File]) -> None:
+    def _link(self, files: Sequence[File]) -> None:
+        store = store_of(self.target)
+        if files and (store is not store_of(self.plan.source) or not store.abilities.hard_links):
+            what = "not linked: the two directories are not in one file system"
+            raise WriteError(what, path=self.target, kind="not_linked")
+        source, target = join(self.plan.source, ""), join(self.target, "")
         for file in files:
-            source, target = self._paths(file)
-            store = store_of(target)
-            if store is not store_of(source) or not store.abilities.hard_links:
-                what = "not linked: the two directories are not in one file system"
-                raise WriteError(what, path=target, kind="not_linked")
-            if self._is_ours(file.name):
-                store.delete(target)
-            store.link(source, target)
-            self._arrived.add(file.name)
+            name = file.name
+            if self._is_ours(name):
+                store.delete(target + name)
+            store.link(source + name, target + name)
+            self._arrived.add(name)
 
     def _paths(self, file: File) -> tuple[str, str]:
         return join(self.plan.source, file.name), join(self.target, file.name)

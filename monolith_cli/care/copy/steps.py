@@ -249,6 +249,8 @@ def _send(
             part.send(way, begun[part.name])
     except WriteError as error:
         if error.kind != "not_linked":
+            go_on = "run it again, which goes on from here"
+            error.hint = f"{error.hint}; {go_on}" if error.hint else go_on
             raise
         for part in parts:
             part.remove([result.step for result in part.results], begun[part.name])
