@@ -13,10 +13,12 @@ from repair_support import STEP, bytes_of, scribble
 from step_support import START, commit, remove_step, save_step, save_steps, time_of
 
 from monolith_cli.care.copy.part import Part
+from monolith_cli.care.copy.plan import Planner, StepPlan
 from monolith_cli.care.copy.step import StepCopy, Way
 from monolith_cli.care.copy.steps import Copied, copy_steps, verify_copy
 from monolith_cli.care.fsck.check import CheckOptions, check
 from monolith_cli.care.journal import begin
+from monolith_cli.care.states import StepSurvey
 from monolith_cli.checkpoint.names import JOURNAL
 from monolith_cli.errors import (
     AlreadyExistsError,
@@ -438,6 +440,29 @@ def test_a_step_that_goes_while_it_is_copied(
     assert isinstance(done.errors[0], (PathNotFoundError, StepNotFoundError))
     assert not list(target.glob("model.ckpt-2*"))
     assert state_of(target).all_model_checkpoint_paths == ("model.ckpt-1", "model.ckpt-3")
+
+
+def test_what_the_target_has_of_steps_that_do_not_come_stays(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = save_steps(tmp_path / "other", 1, 2, 4)
+    commit(target, 4)  # 1 and 2 are kept unlisted
+    before = rs.contents_of(target)
+    (model / "model.ckpt-1.assets" / "user_0-00000-of-00002").unlink()
+    plan = Planner.plan
+
+    def late(planner: Planner, step: StepSurvey) -> StepPlan:
+        if step.step == 2:
+            remove_step(model, 2)
+        return plan(planner, step)
+
+    monkeypatch.setattr(Planner, "plan", late)
+    done = copy_steps(model, target, every=True, quiet_for_seconds=0)
+    assert [s.fate for s in done.steps] == ["not_whole", "gone", "copied"]
+    after = rs.contents_of(target)
+    assert {name: after[name] for name in before if name != "checkpoint"} == {
+        name: each for name, each in before.items() if name != "checkpoint"
+    }
 
 
 # --- refusals ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from monolith_cli.care.copy.files import SendTask
 from monolith_cli.care.copy.listing import appended, exempt_also, list_inputs_along
 from monolith_cli.care.copy.plan import Planner
 from monolith_cli.care.copy.request import Begun
-from monolith_cli.care.copy.step import CopiedStep, StepCopy, names_of_step, remove_step
+from monolith_cli.care.copy.step import CopiedStep, StepCopy, names_of_step, remove_step, step_with
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
     JOURNAL,
@@ -157,7 +157,11 @@ class Part:
     def _is_ours(self, name: str) -> bool:
         """Whether a file in the target is one that this copy has sent in an earlier run."""
         begun = self._begun
-        return begun is not None and name not in begun.there and self.is_as_begun()
+        if begun is None or name in begun.there or not self.is_as_begun():
+            return False
+        if any(name in names for names in begun.beside.values()):
+            return True
+        return step_with(name.partition("/")[0]) in begun.steps
 
     def is_as_begun(self) -> bool:
         """Whether nobody has written `checkpoint` since an earlier run began."""
@@ -257,13 +261,20 @@ class Part:
         return [copy for copy in self._copies if copy.result.error is None]
 
     def remove(self, steps: Collection[int], begun: Begun) -> None:
-        """Remove what has arrived of some steps, but for what others need. Raises `WriteError`."""
+        """Remove what has arrived of steps that were begun, but for what others need.
+
+        Raises
+        ------
+        WriteError
+            The store refused.
+        """
         if names_in(self.target) is None or begun.listed_before != self._text:
             return  # somebody has been here since, or what was begun is listed already
         others = [copy.plan for copy in self._working() if copy.plan.step not in steps]
         spared = begun.there | {file.name for plan in others for file in plan.files}
         for step in steps:
-            if step not in self._listed_steps():
+            # Of one that was not begun all that is there was there before.
+            if step in begun.steps and step not in self._listed_steps():
                 remove_step(self.target, step, begun.beside.get(step, ()), spared)
 
     def _listed_steps(self) -> set[int | None]:

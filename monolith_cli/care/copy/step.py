@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from monolith_cli.care.copy.files import CompareTask, SendTask, is_one_file
 from monolith_cli.care.copy.plan import check_unchanged
-from monolith_cli.checkpoint.names import INDEX_SUFFIX, parse_step_file
+from monolith_cli.checkpoint.names import ASSETS_SUFFIX, INDEX_SUFFIX, parse_step_file
 from monolith_cli.errors import DifferentError, WriteError
 from monolith_cli.storage.location import join
 from monolith_cli.storage.store import store_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         "damaged",
     ]
 
-__all__ = ["CopiedStep", "StepCopy", "Way", "names_of_step", "remove_step"]
+__all__ = ["CopiedStep", "StepCopy", "Way", "names_of_step", "remove_step", "step_with"]
 
 _SMALL_BYTES = 4 << 20
 """Less than that is not worth threads."""
@@ -280,18 +280,27 @@ class StepCopy:
         return join(self.plan.source, file.name), join(self.target, file.name)
 
 
+def step_with(name: str) -> int | None:
+    """The step that a name in a directory is of, and of no other; None if it is of none.
+
+    States of inputs and item pools are of none: other steps need some.
+    """
+    file = parse_step_file(name)
+    is_with_step = file is not None and not file.is_temporary and file.kind in _WITH_STEP
+    return file.step if file is not None and is_with_step else None
+
+
 def names_of_step(target: str, step: int) -> list[str]:
     """The names of what a directory has of a step, and of what is in its directory of tables.
 
-    Indexes come first. States of inputs and item pools are not among them: other steps need some.
+    Indexes come first; see `step_with`.
     """
     store = store_of(target)
     found: list[str] = []
     for name in store.names(target):
-        file = parse_step_file(name)
-        if file is None or file.step != step or file.is_temporary or file.kind not in _WITH_STEP:
+        if step_with(name) != step:
             continue
-        if file.kind == "tables" and store.is_directory(join(target, name)):
+        if name.endswith(ASSETS_SUFFIX) and store.is_directory(join(target, name)):
             found += [join(name, each) for each in store.names(join(target, name))]
         else:
             found.append(name)
@@ -314,11 +323,10 @@ def remove_step(target: str, step: int, beside: Iterable[str], spared: Collectio
         The store refused.
     """
     store = store_of(target)
-    directories = {
-        name
-        for name in store.names(target)
-        if (file := parse_step_file(name)) and file.kind == "tables" and file.step == step
-    }
+    names = store.names(target)
+    directories = [
+        each for each in names if each.endswith(ASSETS_SUFFIX) and step_with(each) == step
+    ]
     for name in (*names_of_step(target, step), *beside):
         if name not in spared:
             store.delete(join(target, name))
