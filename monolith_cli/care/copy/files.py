@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CompareTask", "SendTask", "Sum", "is_one_file", "sum_of"]
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 128 << 10
+"""ext4 takes four times as long to write a megabyte at once (Linux 6.18), and caches like less."""
 
 
 class Sum(NamedTuple):
