@@ -51,6 +51,8 @@ class CopyReport(Report):
         done = self.copied
         if done.resumed:
             yield f"{done.target}: what was begun from {done.source} and cut off is gone on with"
+        if not self.verify_only:
+            yield from done.notes
         asked, latest = done.asked_latest, done.latest
         came = any(s.step == asked and not s.is_dense_only and s.is_listed for s in done.steps)
         if not self.verify_only and came and latest is not None and latest != asked:

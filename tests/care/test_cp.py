@@ -87,6 +87,9 @@ def test_a_step_and_what_a_job_needs(job: Path, tmp_path: Path) -> None:
     (step,) = done.steps
     assert (step.step, step.fate, step.is_listed, step.error) == (STEP, "copied", True, None)
     assert (done.latest, done.asked_latest, done.resumed) == (STEP, STEP, False)
+    assert done.notes == [
+        f"{job}/ckpt.override is not copied: inputs go on from the states of their step"
+    ]
     there, came = bytes_of(job), bytes_of(target)
     assert came.keys() == {
         name for name in there if name not in NOT_OF_A_STEP and "ckpt-200" not in name
@@ -135,6 +138,14 @@ def test_item_pools_that_are_not_newer(model: Path, tmp_path: Path) -> None:
         "model.ckpt-1_item_pool_1_0_2",
         "model.ckpt-2_item_pool_0_0_2",
     ]
+
+
+def test_item_pools_that_are_newer_in_the_target_are_told(model: Path, tmp_path: Path) -> None:
+    target = save_steps(tmp_path / "other", 10)
+    (target / "model.ckpt-10_item_pool_0_0_1").write_bytes(b"pool")
+    assert not copied(model, target).notes
+    (note,) = copied(model, target, 2, as_latest=True).notes
+    assert "newer than step 2" in note
 
 
 @pytest.mark.parametrize("name", ["ckpt.manifest-3", "model.ckpt-3.assets/stray"])

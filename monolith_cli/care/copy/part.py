@@ -13,6 +13,7 @@ from monolith_cli.care.copy.request import Begun
 from monolith_cli.care.copy.step import CopiedStep, StepCopy, names_of_step, remove_step, step_with
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
+    CKPT_OVERRIDE,
     JOURNAL,
     MONOLITH_CHECKPOINT,
     parse_step_file,
@@ -351,6 +352,22 @@ class Part:
         """The latest step in the target: before `commit` what it was, or would be."""
         state = self._after(self._working())
         return step_of(name_of(state.model_checkpoint_path)) if state is not None else None
+
+    def notes(self) -> list[str]:
+        """What a job that starts in the target meets, and did not in the source."""
+        notes = []
+        if CKPT_OVERRIDE in self._found.items:
+            path = join(self._found.directory, CKPT_OVERRIDE)
+            notes.append(f"{path} is not copied: inputs go on from the states of their step")
+        latest = self.latest
+        pools = [name for name in names_in(self.target) or () if "_item_pool_" in name]
+        files = [file for file in map(parse_step_file, pools) if file and not file.is_temporary]
+        if latest is not None and any(file.step > latest for file in files):
+            notes.append(
+                f"{self.target}: there are item pools that are newer than step {latest}: the"
+                " training system then loads none of them; move them away"
+            )
+        return notes
 
     # --- judging --------------------------------------------------------------------------
 

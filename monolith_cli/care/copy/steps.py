@@ -62,6 +62,8 @@ class Copied(NamedTuple):
         What is the latest of the chosen steps where they come from; None if none of them is.
     resumed
         Whether this finished what another run had begun.
+    notes
+        What a job that starts there meets, and did not where the steps come from.
     """
 
     source: str
@@ -70,6 +72,7 @@ class Copied(NamedTuple):
     latest: int | None
     asked_latest: int | None
     resumed: bool
+    notes: Sequence[str] = ()
 
     @property
     def errors(self) -> list[MonolithError]:
@@ -275,4 +278,5 @@ def _copied(
     request: Request, target: str, parts: Sequence[Part], asked: int | None, *, resumed: bool
 ) -> Copied:
     results = [result for part in parts for result in part.results]
-    return Copied(request.source, target, results, parts[0].latest, asked, resumed)
+    notes = parts[0].notes()
+    return Copied(request.source, target, results, parts[0].latest, asked, resumed, notes)
