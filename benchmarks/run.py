@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+import apply_delta
 import ckpt_cp
 import count_cat
 import count_cold
@@ -53,6 +54,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "diff": table_diff.measure,
     "export": table_export.measure,
     "rewrite": table_rewrite.measure,
+    "apply": apply_delta.measure,
     "flip": flipped_bit.measure,
     "startup": startup.measure,
     "steps": steps.measure,

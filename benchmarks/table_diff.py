@@ -64,13 +64,13 @@ def measure(bench: Bench) -> Iterator[Row]:
     )
 
 
-def pair(bench: Bench, name: str) -> tuple[str, str]:
-    """A sample, and the same later."""
+def pair(bench: Bench, name: str, changed: int = _CHANGED) -> tuple[str, str]:
+    """A sample, and the same later, with one entry of so many changed."""
     first = bench.samples.model(name)
-    second = f"{first}-later"
+    second = f"{first}-later-{changed}"
     if not (Path(second) / "checkpoint").exists():
         print(f"writing {second}", file=sys.stderr, flush=True)
-        run(python("table_diff", "later", first, second))
+        run(python("table_diff", "later", first, second, changed))
     return first, second
 
 
@@ -98,8 +98,8 @@ def _columns(model: str) -> Iterator[Mapping[str, object]]:
         yield table.read_columns(shard=shard, nshards=table.shards, jobs=None)
 
 
-def write_later(first: str, second: str) -> None:
-    """Shuffle each file, move a value of a third of the entries, and give it another name."""
+def write_later(first: str, second: str, changed: int) -> None:
+    """Shuffle each file, move a value of one entry of so many, and give it another name."""
     import shutil
 
     import numpy as np
@@ -119,7 +119,7 @@ def write_later(first: str, second: str) -> None:
             for start in range(0, len(order), 100_000):
                 some = order[start : start + 100_000]
                 moved = values[some]
-                moved[some % _CHANGED == 0, 0] += 1
+                moved[some % changed == 0, 0] += 1
                 out.write(
                     encode_entries(fids[some], moved, times=times[some], optimizers=[("sgd", [])])
                 )
@@ -166,7 +166,7 @@ def by_duckdb(a: str, b: str, counts: bool) -> None:
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "later":
-        write_later(*rest)
+        write_later(rest[0], rest[1], int(rest[2]))
     elif what == "export":
         export(*rest)
     else:

@@ -92,6 +92,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         Hint("or --force writes into it", "force", True, after="another directory"),
         Hint(f"or {REPLACES}", "force", True),
     ),
+    "old_filters": (Hint("make empty ones in their place with --reset-filters", "reset_filters"),),
+    "no_server_rule": (
+        Hint("say which rule the job has with --server-rule", "server_rule", after="say which"),
+    ),
     **{
         kind: tuple(Hint(f"; {text}", option) for option, text in hints)
         for kind, hints in JOB_HINTS.items()

@@ -19,11 +19,16 @@ from monolith_cli.commands.types import PlaceType, WhereType
         "monolith table rewrite model sound --where nan --set zero": "No NaN any more:",
         "monolith table rewrite model fresh --expire 30 --min-keep 1000": "Without what was not"
         " updated for 30 days:",
+        "monolith table rewrite model wider --servers 8 --reset-filters": "For 8 servers:",
+        "monolith table rewrite model@1000 later --apply changes.delta": "What `table diff --delta`"
+        " has written:",
     },
     exit_codes={
-        1: "there is something at DST",
+        1: "there is something at DST; the delta is of another base; nobody knows by which rule"
+        " entries are spread over servers",
         3: "no such directory, step or table, or it cannot be read or written",
-        4: "damaged data, or something is missing; nothing is made",
+        4: "damaged data, or something is missing; feature ids would become the same; nothing is"
+        " made",
     },
 )
 @click.argument(
@@ -88,6 +93,38 @@ from monolith_cli.commands.types import PlaceType, WhereType
     help="With --expire: where fewer entries would stay of a table, expire them after more days.",
 )
 @options.option(
+    "--servers",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Spread entries over N parameter servers, by the rule that they obey now: tables NAME_0,"
+    " NAME_1, … of each.",
+)
+@options.option(
+    "--server-rule",
+    type=click.Choice(["floored", "unsigned"]),
+    help="With --servers, where the entries obey both rules: the one that the job has, for feature"
+    " ids with the top bit.",
+)
+@options.option(
+    "--convert-fids",
+    type=click.Choice(["v1:v2"]),
+    help="Make feature ids of version 1 those of version 2, and spread them anew. Slots of other"
+    " options are of version 1 then.",
+)
+@options.option(
+    "--reset-filters",
+    is_flag=True,
+    help="With --servers or --convert-fids: make empty occurrence filters in place of those there"
+    " are, which do not fit any more.",
+)
+@options.option(
+    "--apply",
+    type=click.Path(),
+    metavar="DELTA",
+    help="Make the tables those of another step, by a file of `table diff --delta`. Its base is"
+    " compared before, and the result after.",
+)
+@options.option(
     "--dry-run",
     "-n",
     is_flag=True,
@@ -113,6 +150,11 @@ def rewrite(
     set_to: str | None,
     expire: int | None,
     min_keep: int | None,
+    servers: int | None,
+    server_rule: str | None,
+    convert_fids: str | None,
+    reset_filters: bool,
+    apply: str | None,
     dry_run: bool,
     fid_version: str,
     max_record_bytes: int,
@@ -131,6 +173,11 @@ def rewrite(
     A table with files of its own that is left out keeps empty files, without which the training
     system would not load the step. Entries expire as in the training system, which counts from the
     newest update it has seen: the newest entry of a dump may be older than that.
+
+    An entry is on server `fid mod N`, and the training system has two ways to take that, which
+    differ for feature ids with the top bit: of the signed number, floored, and of the unsigned one.
+    All entries must obey one of them. Feature ids of version 1 lose 6 bits: those that would become
+    the same are listed, and nothing is made.
     """
     if (where is None) != (set_to is None):
         raise click.UsageError("--where and --set go together: what it is about, and what is done")
@@ -138,10 +185,18 @@ def rewrite(
         raise click.UsageError("--where zero --set zero: such embeddings are zero already")
     if min_keep is not None and expire is None:
         raise click.UsageError("--min-keep goes with --expire only")
+    if server_rule and servers is None:
+        raise click.UsageError("--server-rule goes with --servers only")
+    if reset_filters and servers is None and convert_fids is None:
+        raise click.UsageError("--reset-filters goes with --servers or --convert-fids only")
+    if apply and (expire is not None or convert_fids):
+        which = "--convert-fids" if convert_fids else "--expire"
+        raise click.UsageError(f"{which} with --apply: apply the delta first, then rewrite that")
     changes = (shards, keep_table, drop_table, keep_slot, drop_slot, where, expire)
-    if not any(changes):
+    if not any((*changes, servers, convert_fids, apply)):
         raise click.UsageError(
-            "nothing to change: say --shards, --drop-table, --drop-slot, --where or --expire"
+            "nothing to change: say --shards, --drop-table, --drop-slot, --where or --expire,"
+            " --servers, --convert-fids or --apply"
         )
 
     from monolith_cli.care.rewrite import rewrite_step
@@ -158,18 +213,29 @@ def rewrite(
         drop_tables=drop_table,
         keep_slots=keep_slot,
         drop_slots=drop_slot,
-        fid_version=fid_version,
+        fid_version="v1" if convert_fids else fid_version,
         where=where[0] if where else "",
         norm=where[1] if where else 0.0,
         set_zero=set_to == "zero",
         expire_days=expire,
         min_keep=min_keep or 0,
+        servers=servers,
+        server_rule=server_rule,
+        convert_fids=convert_fids is not None,
+        reset_filters=reset_filters,
         max_record_bytes=max_record_bytes,
     )
     doing = "reading" if dry_run else "rewriting"
     with Progress(doing, quiet=settings.quiet) as progress:
         done = rewrite_step(
-            source, target, step, wanted, dry_run=dry_run, jobs=jobs, progress=progress
+            source,
+            target,
+            step,
+            wanted,
+            delta=apply,
+            dry_run=dry_run,
+            jobs=jobs,
+            progress=progress,
         )
     messages.notes(*done.notes)
     messages.warnings(*done.warnings)

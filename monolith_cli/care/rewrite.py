@@ -21,7 +21,7 @@ from monolith_cli.care.along import (
     write_job_state,
 )
 from monolith_cli.care.new_directory import check_new_directory, new_directory
-from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask
+from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask, write_empty_cells
 from monolith_cli.checkpoint.dense import list_dense
 from monolith_cli.checkpoint.inputs import read_step_inputs, write_step_inputs
 from monolith_cli.checkpoint.manifests import (
@@ -38,6 +38,7 @@ from monolith_cli.checkpoint.names import (
     META_SUFFIX,
     ckpt_info_name,
     ckpt_inputs_name,
+    shard_name,
 )
 from monolith_cli.errors import MonolithError, PathNotFoundError, UsageError, WriteError
 from monolith_cli.execution.workers import Workers
@@ -47,8 +48,10 @@ from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tfrecord import read_records
 from monolith_cli.storage.location import HERE, as_location, join, name_of, normal, split
 from monolith_cli.storage.store import local_path, store_of
+from monolith_cli.tables.diff.read_delta import read_delta
 from monolith_cli.tables.found import find_tables
-from monolith_cli.tables.rewrite.plan import plan_rewrite, reading_of
+from monolith_cli.tables.rewrite.plan import reading_of
+from monolith_cli.tables.rewrite.planning import plan_tables
 from monolith_cli.tables.rewrite.run import preview_tables, rewrite_tables
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.checkpoint import Checkpoint
     from monolith_cli.execution.protocols import Task
     from monolith_cli.storage.location import AnyPath
-    from monolith_cli.tables.rewrite.plan import RewriteOptions, RewritePlan
+    from monolith_cli.tables.rewrite.plan import EmptyFilter, RewriteOptions, RewritePlan
     from monolith_cli.tables.rewrite.run import TableOutcome, TablesOutcome
 
 __all__ = ["RewrittenStep", "rewrite_step"]
@@ -99,6 +102,7 @@ def rewrite_step(
     step: int | None,
     options: RewriteOptions,
     *,
+    delta: AnyPath | None = None,
     dry_run: bool = False,
     jobs: int | None = None,
     executor: Executor | None = None,
@@ -107,7 +111,9 @@ def rewrite_step(
     """Write a step into a new directory, with its tables made anew.
 
     The step is read once, and what is written is read once more; with `expire_days` tables are read
-    once more before, with `min_keep` twice. Memory is some megabytes for each thread.
+    once more before, with `min_keep` twice; with `servers` and `convert_fids` once each. Memory is
+    some megabytes for each thread, and of a delta some 9 bytes for each feature id of which entries
+    make room.
 
     Parameters
     ----------
@@ -117,6 +123,9 @@ def rewrite_step(
         The latest if it is None.
     options
         What becomes of the tables.
+    delta
+        A file that `DeltaWriter` has written, which makes the tables those of another step before
+        all else.
     dry_run
         Find out what would be made, and make nothing.
     jobs, executor
@@ -133,10 +142,13 @@ def rewrite_step(
         There is something at `target`.
     StepNotFoundError, PathNotFoundError, NotReadableError, ChangedWhileReadError
         There is no such step, or it went away meanwhile.
+    DifferentError
+        The delta is of another base; or nobody knows by which rule entries are spread over servers.
     TableNotFoundError
         A pattern of `options` matches no table.
     CorruptionError
-        Something of the step is damaged or missing. Nothing is made.
+        Something of the step, or the delta, is damaged or missing; or feature ids would become the
+        same. Nothing is made.
     WriteError
         The store refused to write; or what was read back is not what was written. Nothing is made.
     """
@@ -150,7 +162,7 @@ def rewrite_step(
     try:
         with Workers(jobs, executor) as workers:
             rewrite = _StepRewrite(checkpoint, options, workers, progress)
-            plan = rewrite.plan()
+            plan = rewrite.plan(delta)
             if dry_run:
                 outcome = rewrite.preview(plan)
                 checkpoint.require()
@@ -249,12 +261,19 @@ class _StepRewrite:
         self._done = self._total = 0
         self._input_workers: list[int] = []
 
-    def plan(self) -> RewritePlan:
+    def plan(self, delta: AnyPath | None) -> RewritePlan:
         """What is made of its tables. Raises as `rewrite_step`."""
         found = find_tables(self.checkpoint, (), reading_of(self.options))
-        plan = plan_rewrite(found, self.options, self.workers)
+        read = None
+        if delta is not None:
+            read = read_delta(delta, max_record_bytes=self.options.max_record_bytes)
+        plan = plan_tables(found, self.options, self.workers, self._on_read, read)
+        if read is not None and read.step_b != self.step:
+            become = "another step" if read.step_b is None else f"step {read.step_b}"
+            odd = f"tables become those of {become}; all else is of step {self.step}"
+            plan = plan._replace(warnings=(*plan.warnings, odd))
         passes = 1 + (self.options.expire_days is not None) + (self.options.min_keep > 0)
-        self._total = passes * plan.size
+        self._total = self._done + passes * plan.size
         return plan
 
     def preview(self, plan: RewritePlan) -> TablesOutcome:
@@ -276,6 +295,7 @@ class _StepRewrite:
             self.written[join(assets, name)] = Copied(*file)
         self._run([RecordsTask(path, self.options.max_record_bytes) for path in plan.filters])
         self._copy(plan.filters, assets)
+        self._empty_filters(plan.empty_filters, assets)
         self._copy(dense, stage)
         self._inputs(stage)
         self._job(stage)
@@ -284,6 +304,12 @@ class _StepRewrite:
         self._state(stage)
         self._on_read(max(self._total - self._done, 0))
         return outcome
+
+    def _empty_filters(self, filters: Sequence[EmptyFilter], assets: str) -> None:
+        for each in filters:
+            path = join(assets, shard_name(each.base, each.number, each.shards))
+            write_empty_cells(path, each.head)
+            self.written[path] = Copied(*file_crc32c(path))
 
     def _on_read(self, more: int) -> None:
         self._done += more

@@ -77,7 +77,7 @@ class RewriteReport(Report):
         """Slots of which entries go or change; not of tables that go whole."""
         for table in self.done.tables:
             for slot, passages in table.slots.items():
-                if table.targets and (passages.dropped or passages.changed):
+                if table.targets and passages.same < passages.kept + passages.dropped:
                     yield (table.plan.name, slot, *_counts(passages))
 
     def _sum(self) -> str:
@@ -117,11 +117,15 @@ def _why(table: TableOutcome) -> str:
         return "the table goes"
     wanted = table.plan.transforms
     about = f"norm above {wanted.norm:g}" if wanted.where == "norm-above" else wanted.where
+    changes = [f"{about} set to 0"] if wanted.set_zero else []
+    changes += ["of version 2 now"] if wanted.convert else []
     whys = (
+        (passages.gone, "by the delta"),
+        (passages.brought, "brought"),
         (passages.slot, "slot"),
         (passages.where, about),
         (passages.expired, "expired"),
-        (passages.changed, f"{about} set to 0"),
+        (passages.changed, " or ".join(changes)),
     )
     return ", ".join(f"{count:,} {why}" for count, why in whys if count)
 
@@ -169,7 +173,9 @@ def _passages_document(passages: Passages) -> dict[str, object]:
         "entries": passages.entries,
         "same": passages.same,
         "changed": passages.changed,
+        "brought": passages.brought,
         "gone_by_slot": passages.slot,
         "gone_by_condition": passages.where,
         "expired": passages.expired,
+        "gone_by_delta": passages.gone,
     }

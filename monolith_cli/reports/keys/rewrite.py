@@ -18,10 +18,12 @@ from monolith_cli.reports.keys.declare import (
 _PASSAGES = {
     "entries": Key(NUMBER, "How many entries there were."),
     "same": Key(NUMBER, "Those that stay as they are, bit by bit."),
-    "changed": Key(NUMBER, "Those that stay with other values."),
+    "changed": Key(NUMBER, "Those that stay with other values, or other feature ids."),
+    "brought": Key(NUMBER, "Those that a delta has brought, and that stay."),
     "gone_by_slot": Key(NUMBER, "Those left out by their slot, or with their table."),
     "gone_by_condition": Key(NUMBER, "Those left out by --where."),
     "expired": Key(NUMBER, "Those left out by --expire."),
+    "gone_by_delta": Key(NUMBER, "Those that a delta has removed, or replaced."),
 }
 
 REWRITE = {
