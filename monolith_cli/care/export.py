@@ -6,26 +6,20 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.care.new_directory import check_new_directory, new_directory
 from monolith_cli.checkpoint.manifests import read_step_manifest
 from monolith_cli.checkpoint.model_dir import open_model_dir
 from monolith_cli.errors import (
-    AlreadyExistsError,
     MonolithError,
     PathNotFoundError,
-    UsageError,
 )
 from monolith_cli.execution.workers import Workers
-from monolith_cli.storage.atomic import leftovers, temporary_path
 from monolith_cli.storage.location import (
-    HERE,
-    absolute,
     as_location,
-    join,
-    name_of,
     normal,
     parent_of,
 )
-from monolith_cli.storage.store import local_path, store_of
+from monolith_cli.storage.store import local_path
 from monolith_cli.tables.export.export import ExportedTable, ExportOptions, TablesExport
 from monolith_cli.tables.export.files import TOOL
 from monolith_cli.tables.found import find_tables
@@ -122,55 +116,26 @@ def export_tables(
     options, reading = options or ExportOptions(), reading or ReadOptions()
     options.make_format()
     checkpoint = open_model_dir(location).checkpoint(step)
-    _check_target(location, to)
+    check_new_directory(to, location)
     found = find_tables(checkpoint, patterns, reading)
     if not reading.skip:
         for problem in [*found.problems, gone_error(checkpoint.ckpt_info_path, found)]:
             if problem is not None:
                 raise problem
-    store = store_of(to)
-    _sweep(to)
-    stage = temporary_path(to)
     try:
-        store.make_directory(stage)
-        with found.naming_copies(), Workers(jobs, executor) as workers:
-            export = TablesExport(
-                found.tables, reading, options, _metadata(checkpoint), workers, progress
-            )
-            tables = export.write(stage)
-        checkpoint.require()
-        outcome = read_outcome(checkpoint, found, export.skipped)
-        store.rename_if_absent(stage, to)
+        with new_directory(to) as stage:
+            with found.naming_copies(), Workers(jobs, executor) as workers:
+                export = TablesExport(
+                    found.tables, reading, options, _metadata(checkpoint), workers, progress
+                )
+                tables = export.write(stage)
+            checkpoint.require()
+            outcome = read_outcome(checkpoint, found, export.skipped)
     except PathNotFoundError:
         checkpoint.require()  # which says it better if the step was deleted meanwhile
         raise
-    finally:
-        if store.exists(stage):
-            store.delete(stage)
     outcome.missing.extend(_of_no_table(found.tables))
     return Exported(checkpoint.step, to, tables, outcome, checkpoint.notes, checkpoint.warnings)
-
-
-def _check_target(model_dir: str, target: str) -> None:
-    store = store_of(target)
-    if not name_of(target) or store.exists(target):
-        hint = "name a directory that is not there yet"
-        raise AlreadyExistsError("exists already", path=target, hint=hint)
-    above, last = parent_of(absolute(target)), ""
-    while above != last:
-        if store.is_same(above, model_dir):
-            what = f"lies in {model_dir}, where nothing is written"
-            raise UsageError(what, path=target, hint="name a directory elsewhere")
-        above, last = parent_of(above), above
-
-
-def _sweep(target: str) -> None:
-    """Remove what exports to the same place have left that were killed."""
-    store, parent = store_of(target), parent_of(target) or HERE
-    if store.is_directory(parent):
-        for name, left in leftovers(store.names(parent)):
-            if left == name_of(target):
-                store.delete(join(parent, name))
 
 
 def _metadata(checkpoint: Checkpoint) -> dict[str, bytes]:
