@@ -208,7 +208,7 @@ def test_files() -> None:
 
 def test_options_and_commands() -> None:
     assert completed("table", "dump", current="--col") == ["--columns"]
-    assert completed("table") == ["ls", "dump", "get", "stats", "diff", "export"]
+    assert completed("table") == ["ls", "dump", "get", "stats", "diff", "export", "rewrite"]
     assert completed(current="ba") == ["barrier"]
 
 
