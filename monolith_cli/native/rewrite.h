@@ -13,6 +13,7 @@
 #include "entry.h"
 #include "parts.h"
 #include "servers.h"
+#include "spare.h"
 #include "statistics.h"
 
 namespace monolith {
@@ -58,7 +59,12 @@ inline uint64_t record_number(int64_t fid, uint64_t length, uint32_t masked_crc)
 
 // What goes into one table: framed entries as they are to be stored, and what is known of them.
 struct Output {
-  std::unique_ptr<Buffer> data = std::make_unique<Buffer>();
+  Output() = default;
+  Output(Output&&) = default;
+  Output& operator=(Output&&) = default;
+  ~Output() { give_spare(std::move(data)); }
+
+  std::unique_ptr<Buffer> data = take_spare();
   uint64_t entries = 0;
   uint64_t stream_bytes = 0;  // uncompressed
   uint64_t sum = 0;           // of record numbers
