@@ -14,13 +14,13 @@ from monolith_cli.commands.types import PlaceType, WhereType
     examples={
         "monolith table rewrite model more-files --shards 16": "The latest step, with 16 files a"
         " table:",
-        "monolith table rewrite -n model@1000 slim --drop-slot 7 --drop-table '*_user'": "What"
+        "monolith table rewrite -n model@1000 new --drop-slot 7 --drop-table '*_user'": "What"
         " would go:",
         "monolith table rewrite model sound --where nan --set zero": "No NaN any more:",
         "monolith table rewrite model fresh --expire 30 --min-keep 1000": "Without what was not"
         " updated for 30 days:",
         "monolith table rewrite model wider --servers 8 --reset-filters": "For 8 servers:",
-        "monolith table rewrite model@1000 later --apply changes.delta": "What `table diff --delta`"
+        "monolith table rewrite model@2000 later --apply changes.delta": "What `table diff --delta`"
         " has written:",
     },
     exit_codes={

@@ -83,10 +83,14 @@ class RewriteReport(Report):
     def _sum(self) -> str:
         done = self.done
         kept = sum(table.passages.kept for table in done.tables)
-        gone = sum(table.passages.dropped for table in done.tables)
+        brought = sum(table.passages.brought for table in done.tables)
+        replaced = sum(table.passages.gone for table in done.tables)
+        gone = sum(table.passages.dropped for table in done.tables) - replaced
         changed = sum(table.passages.changed for table in done.tables)
         said = [count_text(kept, "entry", "entries")]
         said += [f"{changed:,} of them changed"] if changed else []
+        said += [f"{brought:,} of them brought"] if brought else []
+        said += [f"{replaced:,} removed or replaced"] if replaced else []
         said += [f"{gone:,} left out"] if gone else []
         text = ", ".join(said)
         if not done.is_made:
@@ -120,7 +124,7 @@ def _why(table: TableOutcome) -> str:
     changes = [f"{about} set to 0"] if wanted.set_zero else []
     changes += ["of version 2 now"] if wanted.convert else []
     whys = (
-        (passages.gone, "by the delta"),
+        (passages.gone, "removed or replaced"),
         (passages.brought, "brought"),
         (passages.slot, "slot"),
         (passages.where, about),

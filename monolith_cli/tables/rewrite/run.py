@@ -70,7 +70,7 @@ class TableOutcome(NamedTuple):
     plan
         It, and where its entries go to.
     slots
-        What became of its entries, by slot.
+        What became of its entries, by slot, ascending.
     targets
         What went where.
     expiry
@@ -240,7 +240,8 @@ class _Run:
             outcome = TableOutcome(table, slots[number], tuple(into), expiries[number])
             if table.transforms.brought and tables and tables[-1].plan.is_same(table):
                 outcome = tables.pop().plus(outcome)
-            tables.append(outcome)
+            slots_of = dict(sorted(outcome.slots.items()))
+            tables.append(outcome._replace(slots=slots_of))
         return TablesOutcome(tuple(tables), self.files.written if self.files else {})
 
     def _expiry(self, table: TablePlan) -> Expiry | None:
