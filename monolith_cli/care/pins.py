@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.care.come_since import indexes, list_too, model_indexes
 from monolith_cli.care.survey import DENSE_ONLY, survey
 from monolith_cli.checkpoint.claim import check_journal
 from monolith_cli.checkpoint.model_dir import ModelDir, open_model_dir
@@ -278,7 +279,10 @@ class _Pin:
         if store.read(path) == before and state == self.place.state:
             store.put(path, data)
             if store.read(path) == data:
-                return True
+                come = model_indexes(self.directory) - indexes(self.place.items)
+                if not come:
+                    return True
+                list_too(path, state, come)
         raise _changing(path)
 
     def _inserted(self, state: CheckpointState) -> CheckpointState:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.care.alive import check_quiet
+from monolith_cli.care.come_since import list_too, model_indexes
 from monolith_cli.care.exports import check_exports
 from monolith_cli.care.journal import Journal, begin, check_mine, finish, pick_up
 from monolith_cli.care.prune.beside import without
@@ -252,6 +253,7 @@ class _PlaceRun:
         self.states_gone = {(str(base), int(step)) for base, step in said["states_gone"]}
         self.states: Mapping[str, str] = said["states"]
         self.after: CheckpointState | None = None
+        self.known: set[str] = set()
 
     def path(self, name: str) -> str:
         return join(self.directory, name)
@@ -265,6 +267,7 @@ class _PlaceRun:
 
     def look_again(self) -> None:
         """Leave out what must stay after all, as things are now."""
+        self.known = model_indexes(self.directory)
         for each in self.going:
             why = self.why_it_stays(each)
             if why is not None:
@@ -313,26 +316,14 @@ class _PlaceRun:
         self.after = after
         if after == state:
             return
-        known = self._indexes()
         self._put(after)
         self.owner.has_changed = True
         if self.read_state() != after:
             raise self._in_use("is written by somebody else")
-        come = self._indexes() - known
+        come = model_indexes(self.directory) - self.known
         if come:
-            # Somebody has committed between the two looks, perhaps, and is not listed now.
-            store = store_of(self.directory)
-            names = sorted(come, key=lambda name: store.status(self.path(name)).modified_ns)
-            paths = (
-                *state.all_model_checkpoint_paths,
-                *(n.removesuffix(INDEX_SUFFIX) for n in names),
-            )
-            self._put(CheckpointState(paths[-1], paths, (), state.last_preserved_timestamp))
-            raise self._in_use(f"is in use: '{names[-1]}' has just been saved")
-
-    def _indexes(self) -> set[str]:
-        names = store_of(self.directory).names(self.directory or ".")
-        return {name for name in names if _is_model_index(name) and step_of(name) is not None}
+            newest = list_too(self.path(CHECKPOINT), state, come)
+            raise self._in_use(f"is in use: '{newest}' has just been saved")
 
     def _put(self, state: CheckpointState) -> None:
         text = format_checkpoint_state(state).encode("utf-8", "surrogateescape")

@@ -17,6 +17,7 @@ from monolith_cli.care.rollback.carry import (
     last_record,
 )
 from monolith_cli.care.rollback.plan import Plan, free_name, places_of, plan_rollback
+from monolith_cli.care.rollback.texts import read_text
 from monolith_cli.care.survey import DENSE_ONLY, survey
 from monolith_cli.checkpoint.claim import check_journal, read_claim_bytes
 from monolith_cli.checkpoint.model_dir import ModelDir, open_model_dir
@@ -25,6 +26,7 @@ from monolith_cli.checkpoint.names import (
     CKPT_OVERRIDE,
     JOURNAL,
     MONOLITH_CHECKPOINT,
+    parse_step_file,
 )
 from monolith_cli.checkpoint.steps import recorded_checkpoints
 from monolith_cli.errors import (
@@ -36,6 +38,7 @@ from monolith_cli.errors import (
 )
 from monolith_cli.formats.checkpoint_state import CheckpointState, read_monolith_checkpoint_state
 from monolith_cli.storage.location import join, name_of
+from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -238,7 +241,7 @@ def _wrote_last(directory: str) -> bool:
 
 
 def begin_quietly(directory: str, kind: Kind, command: Sequence[str], plan: Plan) -> Journal:
-    """Write the journal; and look again whether a chief has come, which might not have seen it.
+    """Write the journal; and look again at what a chief or a command may have changed until then.
 
     Raises
     ------
@@ -252,7 +255,30 @@ def begin_quietly(directory: str, kind: Kind, command: Sequence[str], plan: Plan
     if read_claim_bytes(directory) != claim:
         finish(directory, journal)
         raise DirectoryInUseError("a job has just begun here", path=directory, kind="job_runs")
+    if not _is_still_so(directory, plan, is_undo=kind == "undo"):
+        finish(directory, journal)
+        raise DirectoryInUseError(
+            "another command or a job has just changed something here",
+            path=directory,
+            hint="look at it, and try again",
+        )
     return journal
+
+
+def _is_still_so(directory: str, plan: Plan, *, is_undo: bool) -> bool:
+    """Whether files are where they are to be moved from, and `checkpoint` says what was planned."""
+    store = store_of(directory)
+    for text in plan.texts:
+        if name_of(text.name) == CHECKPOINT:
+            expected = text.after if is_undo else text.before
+            if read_text(join(directory, text.name)) != expected:
+                return False
+    for move in plan.moves:
+        file = parse_step_file(name_of(move[0]))
+        is_there = store.exists(join(directory, move[1] if is_undo else move[0]))
+        if not is_there and not (file and file.is_temporary):
+            return False
+    return True
 
 
 def _stamp() -> str:

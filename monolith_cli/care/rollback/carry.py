@@ -2,7 +2,8 @@
 
 The way there: the record, the small files, of which `checkpoint` is the last, then the moves. The
 way back is the same from its end. `checkpoint` is looked at before each change: if a job begins to
-save in the middle, what was done is undone.
+save in the middle, what was done is undone. But once it lists again what was moved away, a way back
+goes on to its end: a job may have begun from that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from monolith_cli.care.come_since import list_too, model_indexes
 from monolith_cli.care.journal import check_mine, finish
 from monolith_cli.care.leftovers import ROLLED_BACK
 from monolith_cli.care.rollback.plan import Plan
@@ -28,8 +30,9 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
+from monolith_cli.formats.checkpoint_state import parse_checkpoint_state
 from monolith_cli.storage.atomic import leftovers
-from monolith_cli.storage.location import join, name_of
+from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from monolith_cli.care.journal import Journal
 
 __all__ = ["RECORD", "carry_out", "is_as_left", "is_ours", "last_record", "take_back"]
+
+_AGAIN = "run the same command again, which goes on with it"
 
 RECORD = "rollback.json"
 """In a directory below `rolled-back`: what was moved there, and what small files said before."""
@@ -138,21 +143,34 @@ def take_back(directory: str, plan: Plan, journal: Journal) -> None:
     """
     work = _Work(directory, plan)
     try:
+        is_done = work.lists_what_was_moved
         for source, target in reversed(plan.moves):
-            work.check()
+            if not is_done:
+                work.check()
             work.move(target, source)
         for text in reversed(plan.texts):
-            work.check()
-            if name_of(text.name) == CHECKPOINT:
-                work.change(text.name, text.after, text.before)
-            else:
-                # A save that died may have written it; it was not committed.
-                work.change(text.name, read_text(join(directory, text.name)), text.before)
+            if not is_done and not work.lists_what_was_moved:
+                work.check()
+            _say_again(work, text)
         work.remove_record()
     except MonolithError as error:
-        _undone(error, work, journal, work.go_back_again)
+        if work.lists_what_was_moved:
+            error.hint = f"{error.hint}; {_AGAIN}" if error.hint else _AGAIN
+        else:
+            _undone(error, work, journal, work.go_back_again)
         raise
     finish(directory, journal)
+
+
+def _say_again(work: _Work, text: Text) -> None:
+    """Let a small file say what it said before a rollback, unless a job has begun from that."""
+    found = read_text(join(work.directory, text.name))
+    if name_of(text.name) != CHECKPOINT:
+        # A save that died may have written it; it was not committed.
+        if work.is_before:
+            work.change(text.name, found, text.before)
+    elif found == text.after or not work.lists_what_was_moved:
+        work.change(text.name, text.after, text.before)
 
 
 def _undone(
@@ -164,7 +182,7 @@ def _undone(
         left = undo()
         finish(work.directory, journal)
     except MonolithError:
-        hint = "run the same command again, which goes on with it"
+        hint = _AGAIN
     else:
         hint = "all is as it was before"
         if left:
@@ -181,6 +199,29 @@ class _Work:
         self.plan = plan
         self.store = store_of(directory)
         self.lists = _lists(plan)
+        self.known = {text.name: self._known(parent_of(text.name)) for text in self.lists}
+
+    def _known(self, below: str) -> set[str]:
+        """The indexes of models in a place, and those that are moved from there, or back."""
+        moved = {name_of(source) for source, _ in self.plan.moves if parent_of(source) == below}
+        directory = join(self.directory, below) if below else self.directory
+        return model_indexes(directory) | moved if self.store.is_directory(directory) else moved
+
+    @property
+    def is_before(self) -> bool:
+        """Whether `checkpoint` says what it said before the rollback."""
+        return read_text(self._path(self.lists[-1].name)) == self.lists[-1].before
+
+    @property
+    def lists_what_was_moved(self) -> bool:
+        """Whether `checkpoint` lists steps that a rollback has taken out of it.
+
+        Then there is no way back from an undo, whoever has written `checkpoint` since.
+        """
+        text = self.lists[-1]
+        path = self._path(text.name)
+        before, after = (set(_paths(each, path)) for each in (text.before, text.after))
+        return bool((before - after).intersection(_paths(read_text(path), path)))
 
     def check(self, *, is_back: bool = False) -> None:
         """Make sure that nobody else has written `checkpoint`; that it `is_back`, if it must be."""
@@ -200,6 +241,12 @@ class _Work:
         write_text(path, after)
         if read_text(path) != after:
             raise self._changed(name)
+        if name_of(name) == CHECKPOINT and found is not None:
+            come = model_indexes(parent_of(path)) - self.known[name]
+            if come:
+                said = parse_checkpoint_state(found.encode("utf-8", "surrogateescape"), path)
+                list_too(path, said, come)
+                raise self._changed(name)
 
     def move(self, source: str, target: str) -> None:
         """Give something its other name, unless it has it already."""
@@ -278,6 +325,16 @@ class _Work:
             path=self._path(name),
             hint="stop the job first",
         )
+
+
+def _paths(text: str | None, path: str) -> tuple[str, ...]:
+    """What a `checkpoint` lists; nothing where it is none."""
+    if text is None:
+        return ()
+    with suppress(StateFileError):
+        state = parse_checkpoint_state(text.encode("utf-8", "surrogateescape"), path)
+        return tuple(map(name_of, state.all_model_checkpoint_paths))
+    return ()
 
 
 def _is_of_copy(name: str) -> bool:
