@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from monolith_cli.errors import MonolithError, WriteError
 from monolith_cli.storage import atomic
@@ -23,6 +22,8 @@ from monolith_cli.storage.local import LOCAL, LocalStore
 NEEDS_ROOM = {"put", "put_if_absent", "create", "finish", "rename_if_absent", "link", "make"}
 LASTING = {errno.ENOSPC: NEEDS_ROOM, errno.EROFS: None, errno.EACCES: None}
 """Errors that stay once they are there, and which calls then fail; None for all that change."""
+
+Moment = TypeVar("Moment")
 
 
 class Died(BaseException):
@@ -296,11 +297,12 @@ def each_death(
     prepare()
     changes = rehearse(act)
     assert changes
-    moments = list(itertools.product(range(1, len(changes) + 1), (False, True)))
-    moments = [(at, torn) for at, torn in moments if not torn or changes[at - 1].can_tear]
-    if 0 < most < len(moments):
-        moments = [moments[i * len(moments) // most] for i in range(most)]
-    for at, torn in moments:
+    moments = [
+        (at, torn)
+        for at, change in enumerate(changes, 1)
+        for torn in ((False, True) if change.can_tear else (False,))
+    ]
+    for at, torn in _spread(moments, most):
         prepare()
         tried = _try(DyingStore(at, torn=torn), act, torn)
         assert tried.store.is_dead
@@ -308,23 +310,34 @@ def each_death(
 
 
 def each_failure(
-    prepare: Callable[[], object], act: Callable[[], object], error: int
+    prepare: Callable[[], object], act: Callable[[], object], error: int, *, most: int = 0
 ) -> Iterator[Try]:
     """Let each change of something fail with an `errno`; what it raises of ours is its result."""
     prepare()
-    for at in range(1, len(rehearse(act)) + 1):
+    for at in _spread(range(1, len(rehearse(act)) + 1), most):
         prepare()
         yield _try(DyingStore(at, error=error), act)
 
 
 def each_hook(
-    prepare: Callable[[], object], act: Callable[[], object], hook: Callable[[], object]
+    prepare: Callable[[], object],
+    act: Callable[[], object],
+    hook: Callable[[], object],
+    *,
+    most: int = 0,
 ) -> Iterator[Try]:
     """Let somebody else act before each change of something; what it raises is its result."""
     prepare()
-    for at in range(1, len(rehearse(act)) + 1):
+    for at in _spread(range(1, len(rehearse(act)) + 1), most):
         prepare()
         yield _try(DyingStore(at, hook=hook), act)
+
+
+def _spread(moments: Sequence[Moment], most: int) -> Sequence[Moment]:
+    """So many of them, the first among them."""
+    if not 0 < most < len(moments):
+        return moments
+    return [moments[i * len(moments) // most] for i in range(most)]
 
 
 def _try(store: DyingStore, act: Callable[[], object], torn: bool = False) -> Try:
