@@ -168,6 +168,16 @@ class Part:
         """Whether nobody has written `checkpoint` since an earlier run began."""
         return self._begun is not None and self._begun.listed_before == self._text
 
+    def is_as_left(self) -> bool:
+        """Whether `checkpoint` says what an earlier run, which was cut off, would have let it say.
+
+        That run may have ended between this directory and another one.
+        """
+        if self._begun is None or self._state is None:
+            return False
+        after = self._after(self._working())
+        return after is not None and _same(after, self._state)
+
     def expect(self, way: Way) -> None:
         """Tell how much there is to do."""
         for copy in self._copies:

@@ -154,7 +154,7 @@ def copy_steps(
     parts, asked = _parts(request, to)
     if names:
         # What this very command has written says nothing of a job.
-        is_ours = all(part.is_as_begun() for part in parts)
+        is_ours = all(part.is_as_begun() or part.is_as_left() for part in parts)
         check_quiet(to, 0.0 if is_ours else quiet_for_seconds)
     with Workers(jobs, executor) as workers:
         way = Way(workers, link=request.link, progress=progress)
