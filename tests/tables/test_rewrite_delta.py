@@ -256,6 +256,23 @@ def test_a_delta_that_promises_something_else(two: tuple[Path, Path, Path], tmp_
     assert caught.value.path == str(tmp_path / "d")
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "t.meta", "a:b"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_names_that_no_files_can_have(
+    two: tuple[Path, Path, Path], tmp_path: Path, name: str, shared: bool
+) -> None:
+    records = [messages.DeltaRecord(), messages.DeltaRecord()]
+    new = records[0].header.tables.add(name=name.encode(), in_b=True)
+    if shared:
+        new.name = b"t"
+        new.dumps_b.append(name.encode())
+    records[1].end.changes = 0
+    (tmp_path / "d").write_bytes(ds.frame(*(each.SerializeToString() for each in records)))
+    with pytest.raises(CorruptionError, match="no dump can be named") as caught:
+        sp.run(two[0], None, RewriteOptions(), tmp_path / "d")
+    assert (caught.value.path, caught.value.kind) == (str(tmp_path / "d"), "bad_message")
+
+
 def test_what_is_done_after_it(two: tuple[Path, Path, Path], tmp_path: Path) -> None:
     a, _, delta = two
     options = RewriteOptions(drop_tables=["[ns]*e*"], keep_slots=[(0, 20_000)], shards=2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.errors import DifferentError, UsageError
+from monolith_cli.errors import CorruptionError, DifferentError, UsageError
 from monolith_cli.tables.folds.rewrite import DeltaSums
 from monolith_cli.tables.rewrite.plan import TablePlan, Target, TargetDump, reading_of
 from monolith_cli.tables.spreading import RULES, Spread, find_rule, find_spreads
@@ -56,7 +56,9 @@ def with_delta(
     DifferentError
         The delta is of another base: a table is missing, or one too many; or nobody knows to which
         server an entry belongs.
-    CorruptionError, PathNotFoundError, NotReadableError, ChangedWhileReadError
+    CorruptionError
+        As `read_ranges`; or files of a new table cannot have its name.
+    PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `read_ranges`.
     """
     if options.convert_fids or options.expire_days is not None:
@@ -182,7 +184,11 @@ class _Applying:
         bases = table.dumps_b or (table.name,)
         kind = "multi" if table.dumps_b else "single"
         for place in self._places(table, bases):
-            check_base(place.base)
+            try:
+                check_base(place.base)
+            except UsageError as error:
+                path = self.delta.file.path
+                raise CorruptionError(error.what, path=path, kind="bad_message") from None
             dump = dumps.get(place.base)
             if dump is not None and (dump.kind, kind) != ("multi", "multi"):
                 raise self._another(f"files of {place.base!r} are here, and are of another table")
