@@ -317,3 +317,24 @@ def test_a_clock_in_the_future(model: Path) -> None:
     with pytest.raises(DirectoryInUseError):
         pin(model, 2)
     assert pins(model) == []
+
+
+def test_a_step_that_a_job_commits_in_the_last_moment_stays_listed(
+    model: Path, meanwhile: object
+) -> None:
+    class Committing(LocalStore):
+        def put(self, location: str, data: bytes, *, mode: int = 0o666) -> None:
+            if location.endswith("/checkpoint") and not (model / "model.ckpt-4.index").exists():
+                save_rolled(model, 4)
+                commit(model, 1, 3, 4)
+            LOCAL.put(location, data)
+
+    commit(model, 1, 3)
+    os.utime(model / "checkpoint", (time_of(0), time_of(0)))
+    meanwhile(Committing())  # type: ignore[operator]
+    with pytest.raises(DirectoryInUseError, match="writes it all the while"):
+        pin(model, 2)
+    assert pins(model) == []
+    assert listed(model) == ["model.ckpt-1", "model.ckpt-3", "model.ckpt-4"]
+    latest = read_checkpoint_state(str(model / "checkpoint")).model_checkpoint_path
+    assert latest == "model.ckpt-4"
