@@ -20,6 +20,7 @@ APART = {
     "monolith_cli.failures.Terminated": "a signal, which no `except Exception` may catch",
     "monolith_cli.failures.CodedError": "carries an error of the tree, and the code to end with",
     "monolith_cli.formats.manifest._MalformedError": "becomes a StateFileError where it is caught",
+    "monolith_cli.tables.export.export._OtherShapeError": "says that a table is to be written anew",
 }
 """Exceptions outside the tree, and why."""
 
