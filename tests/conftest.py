@@ -27,6 +27,7 @@ JOBS = [
     "training/test_train_example.py",
     "training/test_job_trouble.py",
     "training/test_iterator_job.py",
+    "training/test_care_job.py",
     "training/test_moving_over.py",
     "training/test_barrier_processes.py",
     "training/test_session_config.py",
