@@ -26,7 +26,7 @@ help:
 	@echo "make wheel   build a wheel from the sdist, and try it in an empty environment"
 	@echo "make bench   measure, and print the table of the README"
 	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
-	@echo "make chaos   kill three kinds of job 50 times each, see whether what they saved fits together"
+	@echo "make chaos   kill three kinds of job 50 times each, and commands 200 times: does it fit together?"
 	@echo "make findings  what other libraries do that nobody would guess: does it still hold?"
 	@echo "make clean   remove what the others made"
 
@@ -84,6 +84,8 @@ fuzz:
 chaos: $(VENV)/.test-installed
 	for job in example stock stop; do \
 	    $(BIN)/python tests/support/chaos.py --job $$job $(CHAOS_ARGS) || exit 1; done
+	$(BIN)/python tests/support/chaos_commands.py
+	KILLS=0 $(BIN)/pytest -q -n 0 tests/care/test_kills.py
 
 # Neither CI nor `make test` runs these: each installs what it looks at, which takes minutes.
 findings:
