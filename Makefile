@@ -26,7 +26,7 @@ help:
 	@echo "make wheel   build a wheel from the sdist, and try it in an empty environment"
 	@echo "make bench   measure, and print the table of the README"
 	@echo "make fuzz    the native core under sanitizers, a million mutated inputs"
-	@echo "make chaos   kill three kinds of job 50 times each, and commands 200 times: does it fit together?"
+	@echo "make chaos   kill three kinds of job 50 times each, and commands 225 times: does it fit together?"
 	@echo "make findings  what other libraries do that nobody would guess: does it still hold?"
 	@echo "make clean   remove what the others made"
 

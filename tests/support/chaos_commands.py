@@ -1,6 +1,6 @@
 """Kill commands that move, remove and write steps, and see what they leave, and what becomes of it.
 
-    python tests/support/chaos_commands.py [--kills 200] [--seed 1] [--entries 5000]
+    python tests/support/chaos_commands.py [--kills 225] [--seed 1] [--entries 5000]
 
 Each kill is a -9 of a real process. Two of three come at a change: a new file, a rename, a link, a
 removal, each in its turn, all over what the command does. The others come at random times. After
@@ -87,7 +87,7 @@ class Tally:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--kills", type=int, default=200, help="in all (200)")
+    parser.add_argument("--kills", type=int, default=225, help="in all (225)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--entries", type=int, default=5000, help="of a table (5000)")
     parser.add_argument("--only", choices=list(CASES), action="append", help="all")
