@@ -21,7 +21,7 @@ from typing import Any
 from measure import MONOLITH, Bench, Row, compared, output, python, run
 
 PARTS = 40
-_ROW_GROUP_BYTES = 32 << 20
+_ROW_GROUP_BYTES = 16 << 20
 
 
 def measure(bench: Bench) -> Iterator[Row]:

@@ -108,8 +108,8 @@ def export(
     values. Entries are in the order of the table's files, and the files do not depend on --jobs.
 
     Bytes of a table's name that a folder's cannot have, or that readers take for something else,
-    are written as % and two hex digits. DIR appears whole or not at all. Parquet needs no other
-    package.
+    are written as % and two hex digits. DIR appears whole or not at all. Parquet and Arrow need
+    PyArrow: pip install 'monolith-cli[arrow]'.
     """
     from monolith_cli.care.export import export_tables
     from monolith_cli.commands.each_step import number_of

@@ -353,30 +353,16 @@ class Batch:
         how many there are.
         """
 
-    def values(self, name: str) -> bytes:
-        """All values of a column end to end: float32, int64, or int32 of `slot`."""
+    def values(self, name: str) -> memoryview:
+        """
+        The bytes of all values of a column end to end: float32, int64, or int16 of `slot`.
+        They are not copied.
+        """
 
-    def lengths(self, name: str) -> bytes:
+    def lengths(self, name: str) -> memoryview:
         """
         How many of them each entry has, uint32. KeyError for those that all have one of.
         """
-
-    def bounds(self, name: str) -> tuple[int, int] | None:
-        """The least and the largest value of integers; None if there are none."""
-
-    def pages(self, name: str, levels: str, page_bytes: int, compress: bool) -> list[tuple[bytes, int, int]]:
-        """
-        A column as data pages of Parquet, without their headers: the bytes, how many they were
-        before they were compressed, and how many values they hold, with those that are absent.
-        `fid` is PLAIN, other integers DELTA_BINARY_PACKED, floats BYTE_STREAM_SPLIT. `levels`:
-        `none` for one value an entry, `optional` for one or none; `list`, or `lists` where
-        entries without a value have no list. ValueError if the column is not so.
-        """
-
-def zstd_compress(data: bytes) -> bytes:
-    """
-    A Zstandard frame. Bytes are coded by their frequency; repeated strings are not looked for.
-    """
 
 PARTS: int = 1024
 

@@ -64,6 +64,11 @@ class Workers:
         """Whether the caller's own thread does the work."""
         return self.jobs == 1 and self._executor is None
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether an executor that was handed in does it, perhaps in other processes."""
+        return self._executor is not None
+
     def submit(self, task: Task[R]) -> Future[R]:
         """Have a task run by somebody else.
 

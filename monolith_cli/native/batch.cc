@@ -34,7 +34,7 @@ void Batch::add(const uint8_t* data, const ValuePlaces& places) {
   const size_t row = fids_.size();
   const int64_t fid = places.fid(data);
   fids_.push_back(fid);
-  slots_.push_back(static_cast<int32_t>(slot_of(fid, version_)));
+  slots_.push_back(static_cast<int16_t>(slot_of(fid, version_)));
   times_.push_back(places.time(data));
   const ValuePlaces::Run* run = places.runs().data();
   const ValuePlaces::Run* const end = run + places.runs().size();

@@ -35,7 +35,7 @@ class Batch {
 
   size_t rows() const { return fids_.size(); }
   const std::vector<int64_t>& fids() const { return fids_; }
-  const std::vector<int32_t>& slots() const { return slots_; }
+  const std::vector<int16_t>& slots() const { return slots_; }
   const std::vector<int64_t>& times() const { return times_; }
   // By FieldKey.
   const std::map<uint32_t, BatchColumn>& columns() const { return columns_; }
@@ -47,7 +47,7 @@ class Batch {
   bool with_embedding_, with_optimizers_;
   bool overflown_ = false;
   std::vector<int64_t> fids_, times_;
-  std::vector<int32_t> slots_;
+  std::vector<int16_t> slots_;
   std::map<uint32_t, BatchColumn> columns_;
   // The columns of the last entry in their order: most entries have the same ones.
   std::vector<std::pair<uint32_t, BatchColumn*>> recent_;

@@ -7,9 +7,9 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any
 
-from monolith_cli.errors import UsageError
 from monolith_cli.fid import slot
 from monolith_cli.reports.text import name_json
+from monolith_cli.tables.export.arrays import require_pyarrow
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -94,14 +94,10 @@ class ParquetRows(Rows):
     """
 
     def __init__(self, out: BinaryIO, *, fid_version: str) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise UsageError(
-                "Parquet needs PyArrow, which is not installed",
-                hint="pip install 'monolith-cli[arrow]'",
-            ) from error
+        require_pyarrow("Parquet")
+        import pyarrow
+        import pyarrow.parquet
+
         self._arrow = pyarrow
         self._fid_version = fid_version
         words = pyarrow.dictionary(pyarrow.int8(), pyarrow.string())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ def test_usage(model: Path, tmp_path: Path) -> None:
         call("table", "export", model, "--format", "npy", "--files", "2", *out), 2
     )
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_without_pyarrow(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for format, name in (("parquet", "Parquet"), ("arrow", "Arrow")):
+        error = failed(
+            call("table", "export", model, "--format", format, "-o", tmp_path / "out"), 2
+        )
+        assert f"{name} needs PyArrow, which is not installed" in error
+        assert "pip install 'monolith-cli[arrow]'" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert call("table", "export", model, "--format", "npy", "-o", tmp_path / "out").code == 0
 
 
 def test_damage(model: Path, tmp_path: Path) -> None:

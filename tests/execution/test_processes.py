@@ -157,6 +157,8 @@ def told(value: Any) -> Any:
         return (value.data, value.entries, value.stream_bytes, value.sum, value.crc)
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
+    if hasattr(value, "to_pybytes"):  # a buffer of PyArrow
+        return value.to_pybytes()
     if isinstance(value, _native.Summary):
         return value.pack()
     if hasattr(value, "__slots__") and value.__slots__:

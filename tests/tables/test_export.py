@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges, pages, row groups and looks of some entries."""
+    """Ranges, row groups and looks of some entries."""
     monkeypatch.setattr(ranges, "SMALL_BYTES", 0)
     monkeypatch.setattr(export, "_RANGE_BYTES", 3000)
     monkeypatch.setattr(export, "_LOOK_BYTES", 300)
-    monkeypatch.setattr("monolith_cli.tables.export.parquet._PAGE_BYTES", 500)
     monkeypatch.setattr("monolith_cli.tables.export.parquet._ROW_GROUP_BYTES", 9000)
 
 
@@ -107,14 +107,16 @@ def test_all_values_are_there(written: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("format", ["parquet", "arrow", "npy"])
 def test_files_do_not_depend_on_jobs(written: Path, tmp_path: Path, format: str) -> None:
     files = None if format == "npy" else 3
+    options = ExportOptions(format, files=files)
     found = []
-    for jobs in (1, 2, 3):
+    for jobs in (1, 2, 3, "elsewhere"):
         out = tmp_path / str(jobs)
-        options = ExportOptions(format, files=files)
-        export_tables(written, out, options=options, patterns=["plain", "nullable"], jobs=jobs)
+        with ThreadPoolExecutor(2) as pool:
+            how: dict[str, Any] = {"executor": pool} if jobs == "elsewhere" else {"jobs": jobs}
+            export_tables(written, out, options=options, patterns=["plain", "nullable"], **how)
         paths = sorted(path for path in out.rglob("*") if path.is_file())
         found.append({str(path.relative_to(out)): path.read_bytes() for path in paths})
-    assert found[0] == found[1] == found[2]
+    assert all(each == found[0] for each in found)
     if files:
         parts = [f"part-0000{i}-of-00003.{format}" for i in range(3)]
         assert sorted(found[0]) == [
@@ -263,6 +265,9 @@ def test_damage(written: Path, tmp_path: Path) -> None:
                 tmp_path / "model", tmp_path / "out", options=ExportOptions(format), jobs=2
             )
         assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    with pytest.raises(CorruptionError):  # in one of files that are written at a time
+        export_tables(tmp_path / "model", tmp_path / "out", options=ExportOptions(files=5), jobs=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     done = export_tables(tmp_path / "model", tmp_path / "out", reading=SKIP, jobs=2)
     assert [table.entries for table in done.tables] == [len(PLAIN) - 1, 9]
     assert [error.kind for error in done.outcome.errors] == ["bad_data_crc"]
@@ -322,7 +327,7 @@ def test_a_disk_that_is_full(
             export_tables(written, tmp_path / "out", options=options, patterns=["nullable"], jobs=1)
             break
         assert list(tmp_path.iterdir()) == []
-    assert writes > 10
+    assert writes > 5
 
 
 def test_floats_to_the_last_bit(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import closing
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.errors import UsageError
+from monolith_cli.errors import MonolithError, UsageError
+from monolith_cli.execution.workers import ALONE, Workers, is_given_up
 from monolith_cli.storage.location import join
 from monolith_cli.storage.store import store_of
+from monolith_cli.tables.export.arrays import require_pyarrow
 from monolith_cli.tables.export.arrow import ArrowFormat
-from monolith_cli.tables.export.files import FileWriter, Format, Part
+from monolith_cli.tables.export.files import Format, Part
 from monolith_cli.tables.export.names import folder_names
 from monolith_cli.tables.export.npy import NpyFormat
 from monolith_cli.tables.export.parquet import ParquetFormat
@@ -24,9 +27,7 @@ from monolith_cli.tables.table import shared_dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
-    from monolith_cli.execution.workers import Workers
     from monolith_cli.formats.tfrecord import Skipped
     from monolith_cli.tables.layout import ColumnLayout
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
@@ -76,7 +77,7 @@ class ExportOptions(NamedTuple):
         ------
         UsageError
             There is no such format or column, or the format cannot be compressed or in several
-            files.
+            files, or PyArrow is not installed and it needs that.
         """
         unknown = sorted(set(self.columns) - set(COLUMNS))
         if unknown or not self.columns:
@@ -85,8 +86,10 @@ class ExportOptions(NamedTuple):
         if self.files is not None and self.files < 1:
             raise UsageError(f"{self.files} files: at least one for each table")
         if self.format == "parquet":
+            require_pyarrow("Parquet")
             return ParquetFormat(self.compress is not False)
         if self.format == "arrow":
+            require_pyarrow("Arrow")
             return ArrowFormat(self.compress is True)
         if self.format != "npy":
             raise UsageError(f"no format {self.format!r}", hint=f"there are {', '.join(FORMATS)}")
@@ -136,9 +139,9 @@ class TablesExport:
     metadata
         What every file says, besides its table.
     workers
-        Who reads and encodes. What is held at a time is some 15 MiB for each job, and 32 MiB.
+        Who reads and writes. What is held at a time is some 40 MiB for each job.
     progress
-        Called with the bytes read so far, and those to read.
+        Called with the bytes read so far, and those to read, by one thread at a time.
 
     Attributes
     ----------
@@ -171,6 +174,7 @@ class TablesExport:
         self._workers = workers
         self._progress = progress
         self._done = 0
+        self._telling = Lock()
         dumps = shared_dumps(tables)
         if dumps:
             find_extents(dumps, workers)
@@ -213,9 +217,11 @@ class TablesExport:
                 f"table {table.name!r} has no state of optimizers, and nothing else is wanted",
                 hint="take another column as well, or leave the table out",
             )
+        done = self._done
         try:
             entries = self._files(table, stream, folder, layout, shape)
         except _OtherShapeError:
+            self._total += self._done - done
             shape = self._shape(stream)
             layout = layout_of(shape, self._options.columns)
             entries = self._files(table, stream, folder, layout, shape)
@@ -258,86 +264,101 @@ class TablesExport:
             count = max(1, -(-stream.size // _FILE_BYTES))
         name = table.name.encode("utf-8", "replace")
         metadata = {**self._metadata, "monolith.table": name}
-        entries = at = 0
-        skipped: list[Skipped] = []
-        pieces = read_ranges(
-            stream,
-            self._reading,
-            BatchesFold(self._format, layout, options.chosen),
-            workers=self._workers,
-            # So that small tables are spread over their files, too.
-            range_bytes=min(_RANGE_BYTES, -(-stream.size // count) or 1),
+        # A writer keeps a processor busy, and each file has one: so files are written at a time,
+        # each by who reads it. An executor may be elsewhere, and only reads.
+        apart = count > 1 and not self._workers.elsewhere
+        tasks = (
+            _FileTask(
+                self._format,
+                Part(folder, number, count),
+                stream,
+                self._reading,
+                options.chosen,
+                layout,
+                shape,
+                metadata,
+                ALONE if apart else self._workers,
+                self._tell,
+            )
+            for number in range(count)
         )
-        parts = _Parts(self._format, folder, count, layout, shape, metadata)
-        done = self._done
-        with closing(pieces), parts:
-            for piece in pieces:
-                parts.go_to(min(at * count // (stream.size or 1), count - 1))
-                for shape, columns in piece.value:
-                    if columns is None:
-                        self._total += self._done - done
-                        raise _OtherShapeError
-                    parts.file.add(shape.rows, columns)
-                    entries += shape.rows
-                skipped += piece.skipped
-                at = piece.stop
-                self._tell(piece.size)
-            parts.go_to(count - 1)
+        entries = 0
+        skipped: list[Skipped] = []
+        with closing((self._workers if apart else ALONE).in_order(tasks)) as done:
+            for _, (rows, damage) in done:
+                entries += rows
+                skipped += damage
         self.skipped = distinct([*self.skipped, *skipped])
         return entries
 
     def _tell(self, size: int) -> None:
-        self._done += size
-        if self._progress is not None:
-            self._progress(self._done, max(self._total, self._done))
+        with self._telling:
+            self._done += size
+            if self._progress is not None:
+                self._progress(self._done, max(self._total, self._done))
 
 
-class _Parts:
-    """The files of a table, one after another; a context manager.
+class _FileTask(NamedTuple):
+    """A file of a table, which is written in this process.
 
     Attributes
     ----------
-    file
-        The one that is being written.
+    format, part, layout, shape, metadata
+        What is written.
+    stream, reading, chosen
+        The table, of which the file has a share, how it is read, and which entries.
+    workers
+        Who reads.
+    tell
+        Called with how many bytes more have been read.
     """
 
-    file: FileWriter
+    format: Format
+    part: Part
+    stream: EntryStream
+    reading: ReadOptions
+    chosen: EntryFilter | None
+    layout: Layout
+    shape: Shape
+    metadata: Mapping[str, bytes]
+    workers: Workers
+    tell: Callable[[int], None]
 
-    def __init__(
-        self,
-        format: Format,
-        folder: str,
-        count: int,
-        layout: Layout,
-        shape: Shape,
-        metadata: Mapping[str, bytes],
-    ) -> None:
-        self._format = format
-        self._folder = folder
-        self._count = count
-        self._layout = layout
-        self._shape = shape
-        self._metadata = metadata
-        self._number = -1
-        self._open = ExitStack()
+    def run(self) -> tuple[int, list[Skipped]]:
+        """Write it; how many entries there are, and damage that was skipped.
 
-    def go_to(self, number: int) -> None:
-        """End all files before that one, and begin it."""
-        while self._number < number:
-            self._open.close()
-            self._number += 1
-            part = Part(self._folder, self._number, self._count)
-            begun = self._format.writer(part, self._layout, self._shape, self._metadata)
-            self.file = self._open.enter_context(begun)
-
-    def __enter__(self) -> _Parts:
-        self.go_to(0)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
+        Raises
+        ------
+        _OtherShapeError
+            An entry does not fit into the layout.
+        CorruptionError, UsageError, PathNotFoundError, NotReadableError, ChangedWhileReadError,
+        WriteError
+            As `TablesExport.write`.
+        """
+        part = self.part
+        entries = 0
+        skipped: list[Skipped] = []
+        pieces = read_ranges(
+            self.stream,
+            self.reading,
+            BatchesFold(self.format, self.layout, self.chosen),
+            shard=part.number,
+            nshards=part.of,
+            workers=self.workers,
+            range_bytes=_RANGE_BYTES,
+        )
+        begun = self.format.writer(part, self.layout, self.shape, self.metadata)
+        with closing(pieces), begun as file:
+            for piece in pieces:
+                for shape, columns in piece.value:
+                    if columns is None:
+                        raise _OtherShapeError
+                    file.add(shape.rows, columns)
+                    entries += shape.rows
+                skipped += piece.skipped
+                self.tell(piece.size)
+                if is_given_up():
+                    raise MonolithError(
+                        "not written to the end", path=part.folder
+                    )  # nobody hears it
+        return entries, skipped

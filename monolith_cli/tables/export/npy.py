@@ -76,16 +76,13 @@ def _values(batch: _native.Batch, column: ColumnLayout) -> _Values:
     import numpy as np
 
     rows = batch.rows
-    if column.name == "slot":
-        slots = np.frombuffer(batch.values("slot"), "<i4").astype("<i2")
-        return _Values(slots.tobytes(), None, None)
-    if column.name in ("fid", "last_update_ts_sec"):
-        return _Values(batch.values(column.name), None, None)
+    if column.name in ("fid", "slot", "last_update_ts_sec"):
+        return _Values(bytes(batch.values(column.name)), None, None)
     if all(name != column.name for name, *_ in batch.columns()):
         lengths, values = np.zeros(rows, "<u4"), b""
     else:
         lengths = np.frombuffer(batch.lengths(column.name), "<u4")
-        values = batch.values(column.name)
+        values = bytes(batch.values(column.name))
     present = lengths > 0
     valid = None
     if column.is_optional and column.name != "embedding":
