@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from monolith_cli.commands import options
@@ -120,6 +122,8 @@ def export(
     from monolith_cli.tables.export.export import ExportOptions
     from monolith_cli.tables.stream import EntryFilter, ReadOptions
 
+    # Of PyArrow: its own pool keeps tens of megabytes for each thread.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
     wanted = ExportOptions(
         format=format,

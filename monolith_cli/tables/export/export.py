@@ -139,7 +139,7 @@ class TablesExport:
     metadata
         What every file says, besides its table.
     workers
-        Who reads and writes. What is held at a time is some 40 MiB for each job.
+        Who reads and writes. What is held at a time is some 50 MiB for each job.
     progress
         Called with the bytes read so far, and those to read, by one thread at a time.
 
