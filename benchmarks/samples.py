@@ -72,7 +72,7 @@ class Samples:
         path = self._many_steps("checked")
         if not Path(path, "ckpt.checked-100").exists():
             monolith = Path(sys.executable).with_name("monolith")
-            command = [monolith, "ckpt", "fsck", "--step", "all", "--record", path]
+            command = [str(monolith), "ckpt", "fsck", "--step", "all", "--record", path]
             subprocess.run(
                 command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
