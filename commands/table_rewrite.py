@@ -102,8 +102,8 @@ from monolith_cli.commands.types import PlaceType, WhereType
 @options.option(
     "--server-rule",
     type=click.Choice(["floored", "unsigned"]),
-    help="With --servers, where the entries obey both rules: the one that the job has, for feature"
-    " ids with the top bit.",
+    help="With --servers or --apply, where the entries obey both rules: the one that the job has,"
+    " for feature ids with the top bit.",
 )
 @options.option(
     "--convert-fids",
@@ -185,8 +185,8 @@ def rewrite(
         raise click.UsageError("--where zero --set zero: such embeddings are zero already")
     if min_keep is not None and expire is None:
         raise click.UsageError("--min-keep goes with --expire only")
-    if server_rule and servers is None:
-        raise click.UsageError("--server-rule goes with --servers only")
+    if server_rule and servers is None and apply is None:
+        raise click.UsageError("--server-rule goes with --servers or --apply only")
     if reset_filters and servers is None and convert_fids is None:
         raise click.UsageError("--reset-filters goes with --servers or --convert-fids only")
     if apply and (expire is not None or convert_fids):

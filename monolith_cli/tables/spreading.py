@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from monolith_cli.tables.stream import Extent, ReadOptions
 
-__all__ = ["RULES", "Spread", "find_rule", "find_spreads"]
+__all__ = ["RULES", "Spread", "choose_rule", "count_rules", "find_rule", "find_spreads"]
 
 RULES = ("floored", "unsigned")
 """The two ways to take `fid mod N`."""
@@ -87,35 +87,55 @@ def find_rule(
     options: ReadOptions,
     *,
     rule: str | None = None,
+    brought: SpreadCounts | None = None,
     workers: Workers = ALONE,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """The rule that all entries obey, one of `RULES`. Costs one read of the tables.
 
-    Where the two rules do not differ it is the first one.
-
     Parameters
     ----------
     extents
         Where the entries of dumps lie, by base name.
-    servers
-        How many servers there are to be.
-    rule
-        Which one to take where the entries obey both, and the rules differ for so many servers as
-        there are to be.
+    servers, rule
+        As of `choose_rule`.
+    brought
+        The counts of entries that are to come to these.
     progress
         Called with the uncompressed bytes read so far, and those to read.
 
     Raises
     ------
     DifferentError
-        They obey neither; or both, and it makes a difference which one is meant.
+        As `choose_rule`.
     CorruptionError, PathNotFoundError, NotReadableError, ChangedWhileReadError
         As `read_ranges`.
     """
-    counts = _count(spreads, extents, options, workers, progress)
-    if counts is None:
-        return rule or RULES[0]
+    counts = count_rules(spreads, extents, options, workers=workers, progress=progress)
+    if brought is not None:
+        counts.merge(brought)
+    return choose_rule(counts, spreads, servers, rule)
+
+
+def choose_rule(
+    counts: SpreadCounts, spreads: Sequence[Spread], servers: int, rule: str | None = None
+) -> str:
+    """The rule that entries obey of which these are the counts.
+
+    Where the two rules do not differ it is the first one.
+
+    Parameters
+    ----------
+    servers
+        How many servers there are to be.
+    rule
+        Which one to take where the entries obey both.
+
+    Raises
+    ------
+    DifferentError
+        They obey neither; or both, and it makes a difference which one is meant.
+    """
     obeyed = [name for name, wrong in zip(RULES, counts.wrong, strict=True) if not wrong]
     if not obeyed:
         raise _neither(counts, spreads)
@@ -133,13 +153,15 @@ def find_rule(
     return RULES[0]
 
 
-def _count(
+def count_rules(
     spreads: Sequence[Spread],
     extents: Mapping[str, Sequence[Extent]],
     options: ReadOptions,
-    workers: Workers,
-    progress: Callable[[int, int], None] | None,
-) -> SpreadCounts | None:
+    *,
+    workers: Workers = ALONE,
+    progress: Callable[[int, int], None] | None = None,
+) -> SpreadCounts:
+    """How all entries keep to the two rules. Parameters and errors are those of `find_rule`."""
     places: dict[str, tuple[int, int]] = {}
     every: list[Extent] = []
     for spread in spreads:
@@ -148,14 +170,11 @@ def _count(
                 places[extent.file.path] = (server, spread.servers)
                 every.append(extent)
     stream = EntryStream(every)
-    counts: SpreadCounts | None = None
+    counts = SpreadCounts()
     done = 0
     with closing(read_ranges(stream, options, ServersFold(places), workers=workers)) as pieces:
         for piece in pieces:
-            if counts is None:
-                counts = piece.value
-            else:
-                counts.merge(piece.value)
+            counts.merge(piece.value)
             done += piece.size
             if progress:
                 progress(done, stream.size)
@@ -166,7 +185,8 @@ def _neither(counts: SpreadCounts, spreads: Sequence[Spread]) -> DifferentError:
     shown = []
     for name, wrong, example in zip(_RULE_NAMES, counts.wrong, counts.examples, strict=True):
         if example is not None:
-            shown.append(f"{wrong:,} break {name}, as {example[0]}")
+            fid, _ = example
+            shown.append(f"{wrong:,} break {name}" + ("" if fid is None else f", as {fid}"))
     path = next((example[1] for example in counts.examples if example), None)
     split = [spread.name for spread in spreads if spread.servers > 1]
     return DifferentError(

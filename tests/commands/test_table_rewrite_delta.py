@@ -117,6 +117,30 @@ def test_rules(tmp_path: Path) -> None:
     assert (2**64 - 5) % 3 == 2
 
 
+def test_the_rule_of_what_a_delta_brings(tmp_path: Path) -> None:
+    fids = [*range(9), *range(-9, 0)]
+
+    def step(name: str, some: list[int]) -> Path:
+        parts = {
+            f"M_{server}": {"m": [entry(fid) for fid in some if fid % 2**64 % 3 == server]}
+            for server in range(3)
+        }
+        return sp.write_step(tmp_path / name, {}, parts)
+
+    a, b = step("a", fids[:9]), step("b", fids)
+    delta, new = tmp_path / "changes", tmp_path / "new"
+    assert call("table", "diff", a, "--with", b, "--delta", delta).code == 0
+    line = failed(call("table", "rewrite", a, new, "--apply", delta), 1)
+    assert "9 feature ids have the top bit" in line
+    assert "say which rule the job has with --server-rule" in line
+    assert not new.exists()
+    done = call("table", "rewrite", a, new, "--apply", delta, "--server-rule", "unsigned")
+    assert (done.code, done.err) == (0, "")
+    assert {key: sorted(part) for key, part in sp.multis_of(new).items()} == {
+        key: sorted(part) for key, part in sp.multis_of(b).items()
+    }
+
+
 def test_feature_ids_are_converted(tmp_path: Path) -> None:
     fids = [make_fid(700, 9, "v1"), make_fid(2, 1 << 50 | 9, "v1"), make_fid(2, 8, "v1")]
     model = sp.write_step(tmp_path / "model", {"t": [entry(fid) for fid in fids]}, {})

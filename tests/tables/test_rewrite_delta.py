@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +337,128 @@ def test_entries_of_which_nobody_knows_the_server(tmp_path: Path) -> None:
     with pytest.raises(DifferentError, match="nobody knows in which") as caught:
         sp.rewrite(a, tmp_path / "new", RewriteOptions(), delta=tmp_path / "d")
     assert caught.value.kind == "no_server_rule"
+
+
+LOW = list(range(20))
+TOP = [-(2**63) + k for k in range(9)]
+"""With the top bit: which server they are on, of three, depends on the rule."""
+
+
+def on(server_of: Callable[[int], int], fids: Sequence[int]) -> list[list[bytes]]:
+    """Entries of three servers."""
+    parts: list[list[bytes]] = [[], [], []]
+    for fid in fids:
+        parts[server_of(fid) % 3].append(entry(fid, 1.0))
+    return parts
+
+
+def unsigned(fid: int) -> int:
+    return fid & (2**64 - 1)
+
+
+def floored(fid: int) -> int:
+    return fid
+
+
+def step_of(
+    directory: Path, singles: Sequence[Sequence[bytes]], multis: Sequence[Sequence[bytes]]
+) -> Path:
+    """A step of three servers; or of one, for what lies on one."""
+
+    def named(name: str, server: int, servers: int) -> str:
+        return name if servers == 1 else f"{name}_{server}"
+
+    return sp.write_step(
+        directory,
+        {named("s", i, len(singles)): part for i, part in enumerate(singles)},
+        {named("M", i, len(multis)): {"m": part} for i, part in enumerate(multis)},
+    )
+
+
+def test_what_is_brought_where_nobody_knows_the_rule(tmp_path: Path) -> None:
+    """No entry of the base has the top bit: it obeys both rules."""
+    a = step_of(tmp_path / "a", [], on(unsigned, LOW))
+    b = step_of(tmp_path / "b", [], on(unsigned, [*LOW, *TOP]))
+    diff(a, b, tmp_path / "d")
+    options = RewriteOptions()
+    for some in (options, options._replace(servers=3), options._replace(servers=5)):
+        with pytest.raises(DifferentError, match="9 feature ids have the top bit") as caught:
+            sp.rewrite(a, tmp_path / "new", some, delta=tmp_path / "d")
+        assert caught.value.kind == "no_server_rule"
+    for rule, server_of in (("unsigned", unsigned), ("floored", floored)):
+        said = options._replace(server_rule=rule)
+        for name, some in (("as", said), ("of", said._replace(servers=3))):
+            sp.rewrite(a, tmp_path / name / rule, some, delta=tmp_path / "d")
+            found = sp.multis_of(tmp_path / name / rule)
+            for server, part in enumerate(on(server_of, [*LOW, *TOP])):
+                assert Counter(found[f"M_{server}", "m"]) == Counter(part)
+    # For four servers the rules are the same.
+    sp.rewrite(a, tmp_path / "four", options._replace(servers=4), delta=tmp_path / "d")
+    assert entries_of(tmp_path / "four") == entries_of(b)
+
+
+def test_what_is_brought_where_the_base_tells_the_rule(tmp_path: Path) -> None:
+    a = step_of(tmp_path / "a", [], on(unsigned, [*LOW, -5]))
+    b = step_of(tmp_path / "b", [], on(unsigned, [*LOW, -5, *TOP]))
+    diff(a, b, tmp_path / "d")
+    # Which counts for more than what somebody thinks.
+    for number, rule in enumerate((None, "floored")):
+        options = RewriteOptions(server_rule=rule)
+        sp.rewrite(a, tmp_path / str(number), options, delta=tmp_path / "d")
+        found = sp.multis_of(tmp_path / str(number))
+        for server, part in enumerate(on(unsigned, [*LOW, -5, *TOP])):
+            assert Counter(found[f"M_{server}", "m"]) == Counter(part)
+
+
+def test_what_is_brought_to_tables_that_are_on_one_server(tmp_path: Path) -> None:
+    a = step_of(tmp_path / "a", [on(floored, [3])[0]], [on(floored, [3])[0]])
+    every = [entry(fid, 1.0) for fid in (3, *TOP)]
+    b = step_of(tmp_path / "b", [every], [every])
+    diff(a, b, tmp_path / "d")
+    options = RewriteOptions(servers=3)
+    with pytest.raises(DifferentError, match="18 feature ids have the top bit") as caught:
+        sp.rewrite(a, tmp_path / "new", options, delta=tmp_path / "d")
+    assert caught.value.kind == "no_server_rule"
+    options = options._replace(server_rule="unsigned")
+    sp.rewrite(a, tmp_path / "new", options, delta=tmp_path / "d")
+    found = sp.singles_of(tmp_path / "new")
+    for server, part in enumerate(on(unsigned, [3, *TOP])):
+        assert Counter(found[f"s_{server}"]) == Counter(part)
+
+
+def test_what_a_delta_brings_tells_the_rule(tmp_path: Path) -> None:
+    """It says of single tables on which server an entry is."""
+    a = step_of(tmp_path / "a", on(unsigned, LOW), on(unsigned, LOW))
+    b = step_of(tmp_path / "b", on(unsigned, [*LOW, *TOP]), on(unsigned, [*LOW, *TOP]))
+    diff(a, b, tmp_path / "d")
+    sp.rewrite(a, tmp_path / "new", RewriteOptions(servers=5), delta=tmp_path / "d")
+    singles, multis = sp.singles_of(tmp_path / "new"), sp.multis_of(tmp_path / "new")
+    for server in range(5):
+        part = {fid for fid in (*LOW, *TOP) if unsigned(fid) % 5 == server}
+        assert set(map(fid_of, singles[f"s_{server}"])) == part
+        assert set(map(fid_of, multis[f"M_{server}", "m"])) == part
+    # And that it keeps to none.
+    c = step_of(tmp_path / "c", on(lambda fid: fid + 2 if fid < 0 else fid, [*LOW, *TOP]), [])
+    d = step_of(tmp_path / "d of none", on(floored, LOW), [])
+    diff(d, c, tmp_path / "wrong")
+    with pytest.raises(DifferentError, match="by neither rule: 9 break the signed") as caught:
+        sp.run(d, None, RewriteOptions(servers=5), tmp_path / "wrong")
+    assert caught.value.path == str(tmp_path / "wrong")
+
+
+def test_a_new_table_of_several_servers(tmp_path: Path) -> None:
+    a = step_of(tmp_path / "a", [[]], [])
+    b = step_of(tmp_path / "b", [[]], on(unsigned, [*LOW, *TOP]))
+    diff(a, b, tmp_path / "d")
+    for some in (RewriteOptions(), RewriteOptions(servers=5)):
+        with pytest.raises(DifferentError) as caught:
+            sp.run(a, None, some, tmp_path / "d")
+        assert caught.value.kind == "no_server_rule"
+    options = RewriteOptions(server_rule="unsigned")
+    sp.rewrite(a, tmp_path / "new", options, delta=tmp_path / "d")
+    found = sp.multis_of(tmp_path / "new")
+    for server, part in enumerate(on(unsigned, [*LOW, *TOP])):
+        assert Counter(found[f"M_{server}", "m"]) == Counter(part)
 
 
 def test_what_cannot_be_meant(two: tuple[Path, Path, Path]) -> None:

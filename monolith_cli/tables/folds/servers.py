@@ -8,7 +8,7 @@ from monolith_cli.tables.folds.digest import PartsList
 from monolith_cli.tables.stream import EntryFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from monolith_cli import _native
     from monolith_cli.tables.stream import Extent
@@ -28,19 +28,23 @@ class SpreadCounts:
     wrong
         By rule, those that are on another server than it says.
     examples
-        Of each rule the first of these: its feature id and its file; None without any.
+        Of each rule the first of these: its feature id, None where it is not known, and its file;
+        None without any.
     """
 
     __slots__ = ("entries", "examples", "high", "wrong")
 
-    def __init__(self, counts: _native.ServerCounts, path: str) -> None:
-        self.entries = counts.entries
-        self.high = counts.high
-        self.wrong = list(counts.wrong)
-        self.examples = [
-            (fid, path) if wrong else None
-            for fid, wrong in zip(counts.examples, counts.wrong, strict=True)
-        ]
+    def __init__(
+        self,
+        entries: int = 0,
+        high: int = 0,
+        wrong: Sequence[int] = (0, 0),
+        examples: Sequence[tuple[int | None, str] | None] = (None, None),
+    ) -> None:
+        self.entries = entries
+        self.high = high
+        self.wrong = list(wrong)
+        self.examples = list(examples)
 
     def merge(self, other: SpreadCounts, /) -> None:
         """Add what follows."""
@@ -69,7 +73,12 @@ class ServersFold:
     def run(self, reader: _native.Reader, extent: Extent, /) -> SpreadCounts:
         """Look at all that the reader gives."""
         path = extent.file.path
-        return SpreadCounts(reader.servers(*self.servers[path]), path)
+        counts = reader.servers(*self.servers[path])
+        examples = [
+            (fid, path) if wrong else None
+            for fid, wrong in zip(counts.examples, counts.wrong, strict=True)
+        ]
+        return SpreadCounts(counts.entries, counts.high, counts.wrong, examples)
 
 
 class ConvertedFold:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.errors import CorruptionError, DifferentError, UsageError
 from monolith_cli.tables.folds.rewrite import DeltaSums
+from monolith_cli.tables.folds.servers import SpreadCounts
+from monolith_cli.tables.rewrite.brought import BroughtPart, count_brought
 from monolith_cli.tables.rewrite.plan import TablePlan, Target, TargetDump, reading_of
-from monolith_cli.tables.spreading import RULES, Spread, find_rule, find_spreads
+from monolith_cli.tables.spreading import RULES, Spread, choose_rule, count_rules, find_spreads
 from monolith_cli.tables.writer import check_base
 
 if TYPE_CHECKING:
@@ -128,6 +130,7 @@ class _Applying:
         self.there: dict[str, list[TablePlan]] = {}
         for table in plan.tables:
             self.there.setdefault(table.name, []).append(table)
+        self.counts: dict[str, SpreadCounts] = {}
         self.rules: dict[str, str] = {}
 
     def plan_of_all(self) -> RewritePlan:
@@ -239,17 +242,32 @@ class _Applying:
         return [_Place(base, servers[base], spreads[0]) for base in bases]
 
     def _rule(self, spread: Spread, table: DeltaTable) -> str:
-        """By which rule entries are spread over dumps of several servers."""
-        if spread.name not in self.rules:
+        """By which rule entries of a table are spread over dumps of several servers."""
+        if self.options.servers is not None:
+            # They are read with some dump, each with one, and spread anew by a rule found for all.
+            return RULES[0]
+        if table.name not in self.rules:
+            counts = SpreadCounts()
+            counts.merge(self._counts(spread, table))
+            part = BroughtPart([self.delta.extent(table)])
+            counts.merge(count_brought([part], reading_of(self.options), self.workers))
+            rule = self.options.server_rule
+            self.rules[table.name] = choose_rule(counts, [spread], spread.servers, rule)
+        return self.rules[table.name]
+
+    def _counts(self, spread: Spread, table: DeltaTable) -> SpreadCounts:
+        """How the entries that are in these dumps keep to the rules."""
+        if spread.name not in self.counts:
             extents: dict[str, list[Extent]] = {base: [] for base in spread.parts.values()}
             for plan in self.plan.tables:
                 if plan.base in extents:
                     extents[plan.base] += [extent for _, extent in plan.extents]
-            if not any(extents.values()):
+            if not any(extents.values()) and self.options.server_rule is None:
                 raise DifferentError(
                     f"table {table.name!r} is new, on several servers, and no entry here tells by"
                     " which rule it is spread over them",
                     path=self.delta.file.path,
+                    hint="say which rule the job has",
                     kind="no_server_rule",
                 )
             done = 0
@@ -259,16 +277,14 @@ class _Applying:
                 self.progress(position - done)
                 done = position
 
-            self.rules[spread.name] = find_rule(
+            self.counts[spread.name] = count_rules(
                 [spread],
                 extents,
-                spread.servers,
                 reading_of(self.options),
-                rule=self.options.server_rule,
                 workers=self.workers,
                 progress=on_read,
             )
-        return self.rules[spread.name]
+        return self.counts[spread.name]
 
 
 def _remove(dumps: dict[str, TargetDump], name: str, plans: Iterable[TablePlan]) -> None:

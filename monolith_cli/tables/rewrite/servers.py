@@ -11,6 +11,7 @@ from monolith_cli.storage.location import name_of
 from monolith_cli.storage.scratch import Scratch
 from monolith_cli.tables.fid_conversion import find_collisions
 from monolith_cli.tables.hash_filters import empty_filter_head
+from monolith_cli.tables.rewrite.brought import BroughtPart, count_brought
 from monolith_cli.tables.rewrite.plan import EmptyFilter, Target, TargetDump, reading_of
 from monolith_cli.tables.spreading import RULES, Spread, find_rule, find_spreads
 from monolith_cli.tables.stream import EntryFilter
@@ -170,18 +171,28 @@ def _rule(
     if servers & (servers - 1) == 0 and all(group.spread.servers == 1 for group in concerned):
         return RULES[0]
     extents: dict[str, list[Extent]] = {}
+    brought: dict[tuple[str, str], BroughtPart] = {}
     for group in concerned:
-        for base in group.spread.parts.values():
+        numbers = {base: server for server, base in group.spread.parts.items()}
+        for base in numbers:
             extents[base] = []
         for table in group.tables:
+            here = [extent for _, extent in table.extents]
             if not table.transforms.brought:
-                extents[table.base] += [extent for _, extent in table.extents]
+                extents[table.base] += here
+                continue
+            # Of a table that shares files a delta does not say on which server an entry was.
+            part = BroughtPart(here)
+            if group.kind == "single":
+                part = BroughtPart(here, numbers[table.base], group.spread.servers)
+            brought[group.kind, table.name] = part
     return find_rule(
         [group.spread for group in concerned],
         extents,
         servers,
         reading_of(options),
         rule=options.server_rule,
+        brought=count_brought(brought.values(), reading_of(options), workers),
         workers=workers,
         progress=_steps(progress),
     )
