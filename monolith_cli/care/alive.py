@@ -186,7 +186,7 @@ def _last_commit(
 def _longest_gap(recorded: Sequence[Recorded], items: Mapping[str, Item]) -> float:
     """Between two of the last commits, in seconds; infinite where there are not two."""
     times = []
-    for each in recorded[-_COMMITS:]:
+    for each in [each for each in recorded if each.is_listed][-_COMMITS:]:
         index = items.get(each.name + INDEX_SUFFIX)
         at = each.time
         if at is None and index is not None:

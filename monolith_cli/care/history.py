@@ -6,6 +6,7 @@ table is opened.
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -224,6 +225,7 @@ def _order(
 ) -> tuple[list[int], dict[int, float | None], int | None]:
     """The steps that are listed or counted, oldest first, their times, and the latest one."""
     listed: dict[int, float | None] = {}
+    unlisted: dict[int, float] = {}
     latest = None
     for each in recorded_checkpoints(look.state, look.items) if look.state else []:
         if each.step is None:
@@ -231,20 +233,23 @@ def _order(
         time = each.time
         if time is None and each.step in look.offer.by_step:
             time = index_time(look.offer.by_step[each.step].prefix or "")
-        listed.setdefault(each.step, time)
+        if each.is_listed:
+            listed.setdefault(each.step, time)
+        elif each.step not in listed:
+            unlisted[each.step] = math.inf if time is None else time
         if look.state and each.path == look.state.model_checkpoint_path:
             latest = each.step
     if look.state is None and look.offer.latest is not None:
         latest = look.offer.latest.step
-    unlisted: dict[int, float] = {}
     for step, name in infos.items():
-        if step in listed:
+        if step in listed or math.isfinite(unlisted.get(step, math.inf)):
             continue
         offered = look.offer.by_step.get(step)
         time = index_time(offered.prefix) if offered is not None and offered.prefix else None
         unlisted[step] = _written_at(look, name) if time is None else time
     order = order_of_steps(list(listed.items()), unlisted, latest if look.state else None)
-    return order, {**listed, **unlisted}, latest
+    known = {step: time if math.isfinite(time) else None for step, time in unlisted.items()}
+    return order, {**listed, **known}, latest
 
 
 def _written_at(look: Look, name: str) -> float:

@@ -351,7 +351,7 @@ def _state(data: bytes, path: str) -> CheckpointState:
 
 
 def _listed(state: CheckpointState) -> set[int | None]:
-    return {each.step for each in recorded_checkpoints(state)}
+    return {each.step for each in recorded_checkpoints(state) if each.is_listed}
 
 
 def _below(path: str, directory: str) -> str:

@@ -42,7 +42,8 @@ class StepSurvey(NamedTuple):
     state
         `complete`: listed in `checkpoint`, and all of its files are there and long enough.
         `incomplete`: listed, and not so. `unlisted`: as complete, and not listed. `uncommitted`:
-        neither; the save that is running now is one.
+        neither; the save that is running now is one. What `checkpoint` names as the latest without
+        listing it is `unlisted` or `incomplete`.
     proof
         `manifest` where the manifest of the step says which files there are; `formats` where only
         they do: then a table of which no file is left is not missed.

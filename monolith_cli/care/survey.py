@@ -141,9 +141,10 @@ def _survey_once(directory: str, *, without_state: bool) -> Survey:
                 latest = each.step
     judge = _Judge(look, here, latest, is_state_lost=problem is not None)
     steps = {step: judge.judge(step, listed.get(step)) for step in here.saved(listed)}
-    times = [(step, steps[step].time) for step in listed]
-    others = {s: judge.time_in_order(found) for s, found in steps.items() if s not in listed}
-    order = order_of_steps(times, others, latest if look.state else None)
+    times = [(step, steps[step].time) for step, each in listed.items() if each.is_listed]
+    others = set(steps).difference(step for step, _ in times)
+    unlisted = {step: judge.time_in_order(steps[step]) for step in others}
+    order = order_of_steps(times, unlisted, latest if look.state else None)
     ordered = [steps[step] for step in order]
     if look.offer.latest is not None and look.offer.latest.step is None:
         ordered.append(judge.judge_unnumbered(look.offer.latest))
@@ -171,12 +172,15 @@ def _step_survey(
     time: float | None = None,
     is_latest: bool = True,
     is_listed: bool | None = None,
+    is_named: bool = False,
     names: Sequence[str] = (),
 ) -> StepSurvey:
     """A step; one that is neither listed nor unlisted has no place where it could be."""
     state: State = "incomplete" if files.missing else "complete"
-    if is_listed is False:
-        state = "uncommitted" if files.missing else "unlisted"
+    if is_listed is False and not files.missing:
+        state = "unlisted"
+    elif is_listed is False and not is_named:
+        state = "uncommitted"
     return StepSurvey(
         step=step,
         state=state,
@@ -278,7 +282,8 @@ class _Judge:
             checkpoint,
             time=time,
             is_latest=step == self.latest,
-            is_listed=recorded is not None,
+            is_listed=recorded is not None and recorded.is_listed,
+            is_named=recorded is not None,
             names=names,
         )
         if self.is_state_lost and step in self.look.offer.by_step and files.missing:
@@ -293,10 +298,13 @@ class _Judge:
         return _step_survey(None, files, checkpoint, time=time, is_listed=is_listed)
 
     def time_in_order(self, found: StepSurvey) -> float:
-        """The time by which an unlisted step takes its place; one that is being written is last."""
+        """The time by which an unlisted step takes its place; one that is being written is last.
+
+        So is the latest, if it is gone: its number decides.
+        """
         if found.time is not None:
             return found.time
-        if self.latest is not None and found.step is not None and found.step > self.latest:
+        if self.latest is not None and found.step is not None and found.step >= self.latest:
             return math.inf
         statuses = [_status(self.here.items[name]) for name in found.names]
         return max((status.modified for status in statuses if status), default=0.0)

@@ -39,20 +39,26 @@ def order_of_inputs(model_dir: str, states: Mapping[str, Collection[int]]) -> li
     except MonolithError:
         state = CheckpointState()
     listed: dict[int, float | None] = {}
+    unlisted: dict[int, float] = {}
     latest = None
     for each in recorded_checkpoints(state):
         if each.step is None:
             continue
         time = each.time or index_time(join(model_dir, each.name))
-        listed.setdefault(each.step, time)
+        if each.is_listed:
+            listed.setdefault(each.step, time)
+        elif each.step not in listed:
+            unlisted[each.step] = math.inf if time is None else time
         if each.path == state.model_checkpoint_path:
             latest = each.step
-    unlisted: dict[int, float] = {}
+    named = set(unlisted)
     for base, steps in states.items():
         for step in steps:
-            if step not in listed and latest is not None and step > latest:
+            if step in listed or step in named:
+                continue
+            if latest is not None and step > latest:
                 unlisted[step] = math.inf
-            elif step not in listed:
+            else:
                 time = index_time(join(model_dir, f"{base}-{step}")) or 0.0
                 unlisted[step] = min(time, unlisted.get(step, time))
     return order_of_steps(list(listed.items()), unlisted, latest)

@@ -44,16 +44,20 @@ class Recorded(NamedTuple):
         The number in that; None where there is none.
     time
         When it was committed, in seconds since 1970; None where that is not recorded.
+    is_listed
+        Whether the list has it. The latest may be named alone: who goes back to a step of which the
+        list says nothing names it, and leaves the list as it is. Where there is no list, it is it.
     """
 
     path: str
     name: str
     step: int | None
     time: float | None
+    is_listed: bool = True
 
 
 def recorded_checkpoints(state: CheckpointState, names: Collection[str] = ()) -> list[Recorded]:
-    """What `checkpoint` lists, oldest first; what it names as the latest is among them.
+    """What `checkpoint` lists, oldest first; what it names as the latest is among them, or last.
 
     TensorFlow writes plain paths. People write others: one of a file with its suffix, or of another
     operating system.
@@ -66,12 +70,14 @@ def recorded_checkpoints(state: CheckpointState, names: Collection[str] = ()) ->
     times = dict(
         zip(state.all_model_checkpoint_paths, state.all_model_checkpoint_timestamps, strict=False)
     )
-    paths = dict.fromkeys([*state.all_model_checkpoint_paths, state.model_checkpoint_path])
+    listed = state.all_model_checkpoint_paths or (state.model_checkpoint_path,)
+    paths = dict.fromkeys([*listed, state.model_checkpoint_path])
     found: dict[str, Recorded] = {}
     for path in paths:
         name = _name_of(path, names)
         if name:
-            found.setdefault(path, Recorded(path, name, step_of(name), times.get(path)))
+            step, time = step_of(name), times.get(path)
+            found.setdefault(path, Recorded(path, name, step, time, path in listed))
     return list(found.values())
 
 
@@ -87,14 +93,17 @@ def order_of_steps(
     listed
         Steps in the order in which `checkpoint` lists them, with the times of their commits.
     unlisted
-        The other steps, with the times of their indexes.
+        The other steps, with the times of their indexes; infinity where that is not known.
     latest
         The step that `checkpoint` names as the latest. An unlisted step with a lower number is not
-        later, whatever its time: a copy of a directory has the times of the copying.
+        later, whatever its time: a copy of a directory has the times of the copying. Where the
+        latest is unlisted itself, the last that is listed takes its place in that rule.
     """
     order = [step for step, _ in listed]
     times = list(accumulate((time or 0.0 for _, time in listed), max))
     at_latest = order.index(latest) if latest in order else len(order) - 1
+    if latest in unlisted and order:
+        latest = order[-1]
     next_place = 0
     for step, time in sorted(unlisted.items(), key=lambda item: (item[1], item[0])):
         # What those before it were not put behind is not behind this one either.

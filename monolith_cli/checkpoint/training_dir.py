@@ -7,6 +7,7 @@ second: a step that is committed in between is merely not offered yet.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.checkpoint.checkpoint import Checkpoint, Offer
@@ -206,6 +207,7 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
     withheld: dict[int, str] = {}
     unreadable: dict[int, StepNotFoundError] = {}
     listed: list[tuple[int, float | None]] = []
+    unlisted: dict[int, float] = {}
     latest, refusal = None, None
     recorded = recorded_checkpoints(state, names)
     for each in recorded:
@@ -217,11 +219,14 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
             continue
         if checkpoint and checkpoint.prefix:
             by_step[each.step] = checkpoint
-            listed.append((each.step, each.time or index_time(checkpoint.prefix)))
+            time = each.time or index_time(checkpoint.prefix)
+            if each.is_listed:
+                listed.append((each.step, time))
+            else:
+                unlisted[each.step] = math.inf if time is None else time
         elif error:
             unreadable[each.step] = error
 
-    unlisted: dict[int, float] = {}
     latest_parts = parse_checkpoint_name(latest_name)
     latest_time = None
     if latest_parts:

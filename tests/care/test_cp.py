@@ -181,6 +181,9 @@ def test_all_steps_with_those_kept_unlisted_and_dense_only(model: Path, tmp_path
     assert state_of(target).all_model_checkpoint_paths == ("model.ckpt-1", "model.ckpt-3")
     assert state_of(target / "dense_only").model_checkpoint_path == "model.ckpt-5"
     assert not list(target.glob("*ckpt-4*"))
+    commit(model, 1, 3, latest=2)  # which is named alone
+    copied(model, tmp_path / "again", every=True, as_latest=True)
+    assert state_of(tmp_path / "again").model_checkpoint_path == "model.ckpt-2"
 
 
 @pytest.mark.parametrize(("step", "dense"), [(None, 5), (4, 5), (2, 2)])

@@ -136,6 +136,14 @@ def test_an_unlisted_step_is_listed_at_its_place(model: Path) -> None:
     assert state.all_model_checkpoint_timestamps == ()
 
 
+def test_a_latest_that_is_named_alone_is_listed_at_its_place(model: Path) -> None:
+    commit(model, 1, 3, latest=2)
+    assert pin(model, 2, quiet_for_seconds=0).files == ("monolith_checkpoint", "checkpoint")
+    state = read_checkpoint_state(str(model / "checkpoint"))
+    assert state.model_checkpoint_path == "model.ckpt-2"
+    assert listed(model) == ["model.ckpt-1", "model.ckpt-2", "model.ckpt-3"]
+
+
 def test_what_is_not_committed_is_not_pinned(model: Path) -> None:
     save_rolled(model, 4)
     (model / "model.ckpt-5.assets").mkdir()

@@ -37,6 +37,22 @@ def test_the_latest_never_goes(model: Path) -> None:
     assert made.bytes == made.places[0].going[0].bytes > 0
 
 
+def test_the_latest_may_be_named_alone(model: Path) -> None:
+    """It stands at its place, and is the newest of nothing."""
+    list_steps(model, 1, 3, 4, latest=2)
+    made = plan(model, last=1)
+    assert list(why(made).items()) == [
+        (1, ["no_policy"]),
+        (2, ["latest"]),
+        (3, ["no_policy"]),
+        (4, ["newest_complete", "last"]),
+    ]
+    assert [(fate.state, fate.is_listed) for fate in made.places[0].fates[:2]] == [
+        ("complete", True),
+        ("unlisted", False),
+    ]
+
+
 def test_what_of_a_step_goes(tmp_path: Path) -> None:
     """All of it, but its counts; the index comes first."""
     model = save_job(tmp_path, 1, 2, workers=(0, 1), manifest=True)

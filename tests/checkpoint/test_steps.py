@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -31,6 +32,12 @@ from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkp
         ([], {7: 1.0, 3: 1.0, 1: 2.0}, None, [3, 7, 1]),
         # What was gone back to is named, and not the last of the list.
         ([(10, 1.0), (20, 2.0), (30, 3.0)], {}, 10, [10, 20, 30]),
+        # It may be named alone: by its time, in a copy or without a time by its number.
+        ([(10, 1.0), (20, 2.0), (40, 4.0)], {30: 3.0}, 30, [10, 20, 30, 40]),
+        ([(10, 1.0), (20, 2.0), (40, 4.0)], {30: 90.0, 35: 91.0}, 30, [10, 20, 30, 35, 40]),
+        ([(10, 1.0), (20, 2.0), (40, 4.0)], {30: math.inf}, 30, [10, 20, 30, 40]),
+        ([(10, 1.0), (20, 2.0)], {30: 3.0, 15: 1.5}, 30, [10, 15, 20, 30]),
+        ([(100, 1.0), (200, 2.0)], {5: 0.5}, 5, [5, 100, 200]),
     ],
 )
 def test_order(
@@ -80,6 +87,16 @@ def test_the_name_that_a_path_means(path: str, name: str) -> None:
     names = ["model.ckpt-20.index", "odd\\name.ckpt-20.index", "a.index-20.index"]
     (only,) = recorded_checkpoints(CheckpointState(path), names)
     assert (only.path, only.name, only.step) == (path, name, 20)
+    assert only.is_listed
+
+
+def test_a_latest_that_is_named_alone() -> None:
+    state = CheckpointState("model.ckpt-2", ("model.ckpt-1", "model.ckpt-3"), (1.0, 3.0))
+    assert [(each.step, each.time, each.is_listed) for each in recorded_checkpoints(state)] == [
+        (1, 1.0, True),
+        (3, 3.0, True),
+        (2, None, False),
+    ]
 
 
 def save(directory: Path, step: int, at: float) -> None:

@@ -83,7 +83,8 @@ def choose_one(model_dir: ModelDir, found: Survey, step: int | None) -> list[Cho
 
 def _is_along(step: StepSurvey, one: StepSurvey) -> bool:
     """Whether a step of `dense_only` is whole, and not newer than a step."""
-    if step.state != "complete" or step.step is None or one.step is None:
+    is_committed = step.state == "complete" or (step.is_whole and step.is_latest)
+    if not is_committed or step.step is None or one.step is None:
         return False
     if one.is_latest:
         return True
@@ -115,10 +116,14 @@ def _all_of(model_dir: ModelDir, found: Survey) -> Chosen:
         each
         for each in found.steps
         if each.step is not None
-        and (each.is_listed or (each.state == "unlisted" and each.step in offered))
+        and (
+            each.is_listed or each.is_latest or (each.state == "unlisted" and each.step in offered)
+        )
     ]
     listed = {
-        each.step for each in steps if each.step is not None and (each.is_listed or not found.state)
+        each.step
+        for each in steps
+        if each.step is not None and (each.is_listed or each.is_latest or not found.state)
     }
     latest = next((each.step for each in reversed(steps) if each.is_latest), None)
     return Chosen(steps, listed, latest)

@@ -201,13 +201,14 @@ def _exempt(survey: Survey, unread: list[Unread]) -> Iterator[Finding]:
         return
     listed = set()
     if survey.state is not None:
-        listed = {each.name for each in recorded_checkpoints(survey.state, survey.items)}
-    for recorded in exempt:
-        if survey.problem is not None or name_of(recorded) in listed:
+        recorded = recorded_checkpoints(survey.state, survey.items)
+        listed = {each.name for each in recorded if each.is_listed}
+    for path_of in exempt:
+        if survey.problem is not None or name_of(path_of) in listed:
             continue
         yield finding(
             "exempt_unlisted",
-            f"exempts '{name_of(recorded)}', which '{CHECKPOINT}' does not list: the training"
+            f"exempts '{name_of(path_of)}', which '{CHECKPOINT}' does not list: the training"
             " system will not start",
             file=path,
             suggest="take it out there",

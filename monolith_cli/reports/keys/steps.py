@@ -25,7 +25,8 @@ OF_A_STEP = {
     "state": Key(
         STRING,
         '"complete" (listed in \'checkpoint\', all files are there and long enough), "incomplete"'
-        ' (listed, and not so), "unlisted" (whole, and not listed) or "uncommitted" (neither).',
+        ' (listed, and not so), "unlisted" (whole, and not listed) or "uncommitted" (neither). What'
+        " 'checkpoint' only names as the latest is not listed, but never uncommitted.",
     ),
     "proof": Key(
         STRING,
