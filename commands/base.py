@@ -62,10 +62,18 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of the library leaves it with advice for its user."""
         from monolith_cli.errors import MonolithError
+        from monolith_cli.execution.waits import heard_by
         from monolith_cli.failures import CodedError
 
+        def tell(what: str) -> None:
+            from monolith_cli.reports.terminal import Messages
+
+            settings = ctx.find_object(Settings)
+            Messages(quiet=settings is not None and settings.quiet).notes(what)
+
         try:
-            return super().invoke(ctx)
+            with heard_by(tell):
+                return super().invoke(ctx)
         except click.UsageError as error:
             from monolith_cli.commands.hints import name_variables
 

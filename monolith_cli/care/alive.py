@@ -33,6 +33,7 @@ from monolith_cli.errors import (
     RefusedError,
     StateFileError,
 )
+from monolith_cli.execution.waits import say
 from monolith_cli.formats.checkpoint_state import CheckpointState, read_checkpoint_state
 from monolith_cli.storage.location import HERE, as_location, join
 from monolith_cli.storage.store import store_of
@@ -52,6 +53,9 @@ QUIET_SECONDS = 600.0
 _COMMITS = 5
 _STOP = "stop the job first"
 
+_stood_still: dict[str, bytes] = {}
+"""By directory the claim whose counter was watched last, and did not move."""
+
 
 def check_quiet(
     model_dir: AnyPath, quiet_for_seconds: float | None = None, *, resumed: bool = False
@@ -64,7 +68,8 @@ def check_quiet(
     directory that is not there is quiet.
 
     Takes no time where nobody listens and there is no claim, or one of a process of this host; else
-    a call, and up to half a minute for a claim whose counter stands still.
+    a call, and half a minute for a claim whose counter stands still: once, as long as it is the
+    same. That is told before to who hears of waits.
 
     Parameters
     ----------
@@ -110,12 +115,15 @@ def _check_claim(directory: str) -> float | None:
     with suppress(StateFileError):
         claim = parse_claim(data, directory)
         who, is_known_gone = claim.who, is_gone(claim)
-    if not is_known_gone:
+    if not is_known_gone and _stood_still.get(directory) != data:
+        say(f"watching for {CLAIM_SECONDS:.0f} s whether a chief lives here, {who}")
         try:
             data = wait_for_sign_of_life(directory, data)
         except DirectoryInUseError as error:
             what = f"a job runs here: the counter of its chief moves, {who}"
             raise DirectoryInUseError(what, path=directory, hint=_STOP, kind="job_runs") from error
+        if data is not None:
+            _stood_still[directory] = data
     path = join(directory, CHIEF_CLAIM)
     try:
         return None if data is None else store_of(path).status(path).modified

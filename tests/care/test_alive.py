@@ -14,6 +14,7 @@ from monolith_cli.care.alive import check_quiet
 from monolith_cli.checkpoint import claim as claims
 from monolith_cli.checkpoint.claim import Claim, write_claim
 from monolith_cli.errors import DirectoryInUseError
+from monolith_cli.execution.waits import heard_by
 from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkpoint_state
 
 
@@ -147,10 +148,38 @@ def test_a_chief_that_lives(model: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_chief_whose_counter_stands_still(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "CLAIM_SECONDS", 0.02)
-    claim(model, host="elsewhere", boot_id="another")
+    heard: list[str] = []
+    with heard_by(heard.append):
+        made = claim(model, host="elsewhere", boot_id="another")
+        check_quiet(model)
+        (model / "chief_claim").write_text("no claim")
+        check_quiet(model)
+    assert heard == [
+        f"watching for 30 s whether a chief lives here, {made.who}",
+        "watching for 30 s whether a chief lives here, whose claim cannot be read",
+    ]
+
+
+def test_a_claim_that_stood_still_is_watched_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it is the same: then its counter has not moved since."""
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 0.02)
+    made = claim(model, host="elsewhere", boot_id="another")
     check_quiet(model)
-    (model / "chief_claim").write_text("no claim")
-    check_quiet(model)
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 1000.0)  # nobody waits for it
+    heard: list[str] = []
+    with heard_by(heard.append):
+        check_quiet(model)
+        assert heard == []
+
+        def sleep(seconds: float) -> None:
+            write_claim(str(model), made._replace(counter=9), overwrite=True)
+
+        monkeypatch.setattr(claims.time, "sleep", sleep)
+        claim(model, host="elsewhere", boot_id="another", counter=8)
+        assert refusal(model).kind == "job_runs"
+    assert len(heard) == 1
 
 
 def test_a_chief_that_is_known_to_be_gone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
