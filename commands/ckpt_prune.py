@@ -206,6 +206,12 @@ def _warn(plan: PrunePlan, messages: Messages) -> None:
         messages.warnings(
             f"step {step} is pinned and not listed: the training system will not start here"
         )
+    for name in plan.strays:
+        messages.warnings(f"{name}: stays, as no rollback has put it there")
+    for directory in plan.without_exports:
+        messages.warnings(
+            f"{directory}: no {EXPORT_STATE} notes an export there, so none keeps a step"
+        )
     if plan.is_empty:
         return
     for directory in plan.unnoted:

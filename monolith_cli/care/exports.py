@@ -21,7 +21,15 @@ from monolith_cli.errors import (
     StateFileError,
 )
 from monolith_cli.formats import text_proto
-from monolith_cli.storage.location import as_location, join, name_of, normal
+from monolith_cli.storage.location import (
+    HERE,
+    absolute,
+    as_location,
+    join,
+    name_of,
+    normal,
+    parent_of,
+)
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -29,7 +37,15 @@ if TYPE_CHECKING:
 
     from monolith_cli.storage.location import AnyPath
 
-__all__ = ["EXPORT_STATE", "Export", "check_exports", "endangered", "find_exports", "unnoted"]
+__all__ = [
+    "EXPORT_STATE",
+    "Export",
+    "check_exports",
+    "endangered",
+    "find_exports",
+    "unnoted",
+    "without_exports",
+]
 
 EXPORT_STATE = "ExportSaverListenerState"
 """The name of the file that lists the exports of a sub graph."""
@@ -67,6 +83,7 @@ def find_exports(model_dir: AnyPath, elsewhere: Sequence[AnyPath] = ()) -> list[
     """The exports below a model directory, and below others, that state files note.
 
     Lists directories, down to the third level, and reads those files; none of steps is looked into.
+    In place of an export itself the directory that it is in is looked at.
 
     Raises
     ------
@@ -78,14 +95,34 @@ def find_exports(model_dir: AnyPath, elsewhere: Sequence[AnyPath] = ()) -> list[
         A directory cannot be listed.
     """
     found: dict[str, Export] = {}
-    others = [as_location(each) for each in elsewhere]
-    for root in others:
+    for each in elsewhere:
+        root = as_location(each)
         store_of(root).names(root)  # it must be there
-    for root in (as_location(model_dir), *others):
-        for path in _state_files(root, _DEPTH):
+    for root, depth in _roots(model_dir, elsewhere):
+        for path in _state_files(root, depth):
             for export in _read(path):
                 found.setdefault(export.directory, export)
     return list(found.values())
+
+
+def without_exports(elsewhere: Sequence[AnyPath]) -> list[str]:
+    """Those of these directories where no state file notes an export that is there.
+
+    Raises
+    ------
+    StateFileError, NotReadableError
+        As `find_exports`.
+    """
+    return [
+        as_location(each)
+        for each in elsewhere
+        if not any(
+            True
+            for root, depth in _below([each])
+            for path in _state_files(root, depth)
+            for _ in _read(path)
+        )
+    ]
 
 
 def unnoted(
@@ -105,8 +142,8 @@ def unnoted(
     """
     known = {each.directory for each in noted}
     found: dict[str, None] = {}
-    for root in [as_location(each) for each in (model_dir, *elsewhere)]:
-        for directory in _directories(root, _DEPTH):
+    for root, depth in _roots(model_dir, elsewhere):
+        for directory in _directories(root, depth):
             if not _needs_tables(directory):
                 continue
             for name in store_of(directory).names(directory):
@@ -154,6 +191,25 @@ def check_exports(model_dir: AnyPath, exports: Sequence[Export]) -> None:
         hint="keep their steps, or copy the exports to another place",
         kind="exports_would_go",
     )
+
+
+def _roots(model_dir: AnyPath, elsewhere: Sequence[AnyPath]) -> Iterator[tuple[str, int]]:
+    """Where exports are looked for, and how far below."""
+    yield as_location(model_dir), _DEPTH
+    yield from _below(elsewhere)
+
+
+def _below(elsewhere: Sequence[AnyPath]) -> Iterator[tuple[str, int]]:
+    """These; in place of an export the directory with its state file, and nothing further."""
+    for each in elsewhere:
+        root = as_location(each)
+        if not _is_saved_model(root):
+            yield root, _DEPTH
+            continue
+        root = normal(root)
+        if name_of(root) in ("", ".", ".."):
+            root = absolute(root)
+        yield parent_of(root) or HERE, 0
 
 
 def _state_files(directory: str, depth: int) -> Iterator[str]:

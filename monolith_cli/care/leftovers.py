@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.checkpoint.names import target_of_temporary
+from monolith_cli.checkpoint.names import is_unfinished_dump, target_of_temporary
 from monolith_cli.errors import MonolithError
 from monolith_cli.storage.location import join, name_of
 from monolith_cli.storage.store import store_of
@@ -49,7 +49,7 @@ def count_leftovers(found: Survey) -> Leftovers:
             uncommitted += 1
             counted.update(step.names)
         for name, size_bytes in step.table_files.items():
-            if ".tmp" in name and target_of_temporary(name_of(name)) is not None:
+            if is_unfinished_dump(name_of(name)):
                 temporaries += 1
                 size += 0 if is_uncommitted else size_bytes or 0
     unfinished = {name for name, file in found.step_files.items() if file.is_temporary}

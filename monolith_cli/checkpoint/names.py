@@ -214,6 +214,19 @@ def target_of_temporary(filename: str) -> str | None:
     return (match[1] or match[4]) if match else None
 
 
+def is_unfinished_dump(filename: str) -> bool:
+    """Whether it is in an assets directory what a writer has not finished, whoever it was.
+
+    The training system writes shards under their names with `-tmp-` and more behind them.
+    """
+    if "tmp" not in filename:
+        return False
+    if target_of_temporary(filename) is not None:
+        return True
+    shard = filename.rpartition("-tmp-")[0]
+    return parse_shard_name(shard) is not None and parse_shard_name(filename) is None
+
+
 def begins_input(base: str) -> bool:
     """Whether a bundle with this base holds iterators of an input, whoever saved it.
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from step_support import save_steps
 
-from monolith_cli.care.exports import Export, check_exports, endangered, find_exports, unnoted
+from monolith_cli.care.exports import (
+    Export,
+    check_exports,
+    endangered,
+    find_exports,
+    unnoted,
+    without_exports,
+)
 from monolith_cli.errors import PathNotFoundError, ProtectedError, StateFileError
 
 
@@ -43,6 +50,25 @@ def model(tmp_path: Path) -> Path:
 def test_no_exports(model: Path, tmp_path: Path) -> None:
     assert find_exports(model) == []
     assert find_exports(tmp_path / "nothing") == []
+
+
+def test_an_export_itself(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its state file is beside it."""
+    graph = tmp_path / "exported" / "ps_0"
+    made = version(graph, 5)
+    assert find_exports(model, [made]) == []
+    assert without_exports([made, graph]) == [str(made), str(graph)]
+    assert unnoted(model, [], [made]) == [str(made)]
+    note(graph, ("x/5", 100))
+    (found,) = find_exports(model, [made])
+    assert (found.directory, found.step, found.shares_tables) == (str(made), 100, True)
+    assert find_exports(model, [f"{made}/", graph, graph.parent]) == [found]
+    assert without_exports([made, graph, graph.parent, model]) == [str(model)]
+    assert unnoted(model, [found], [made]) == []
+    monkeypatch.chdir(made)
+    assert find_exports(model, ["."]) == [found]
+    monkeypatch.chdir(graph)
+    assert [each.step for each in find_exports(model, ["5"])] == [100]
 
 
 def test_sub_graphs(model: Path) -> None:

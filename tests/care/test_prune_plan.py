@@ -11,6 +11,8 @@ import pytest
 from prune_support import exempt, going, list_steps, make_old, plan, save_job, why
 from step_support import remove_step, save_step, save_steps, time_of
 
+from monolith_cli.care.rollback.plan import Plan
+from monolith_cli.care.survey import survey
 from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
@@ -474,18 +476,68 @@ def test_an_input_state_of_a_save_that_was_given_up(tmp_path: Path) -> None:
     assert not [name for name in names if "input" in name]
 
 
+def roll_back(model: Path, name: str, days: float = 0.0) -> Path:
+    """What a rollback so long ago has left."""
+    to = f"rolled-back/{name}"
+    files = ("model.ckpt-9.index", "dense_only/model.ckpt-9.index")
+    moves = [(each, f"{to}/{each}") for each in files]
+    for _, target in moves:
+        (model / target).parent.mkdir(parents=True, exist_ok=True)
+        (model / target).write_bytes(b"123")
+    record = json.dumps(Plan(4, 9, to, (), moves, ()).as_json())
+    (model / to / "rollback.json").write_text(record)
+    at = time.time() - days * 86400
+    os.utime(model / to, (at, at))
+    return model / to
+
+
 def test_what_rollbacks_have_moved_away(model: Path) -> None:
-    for name, days in (("2026-01-01T00:00:00Z", 30), ("2026-01-20T00:00:00Z", 2)):
-        (model / "rolled-back" / name).mkdir(parents=True)
-        (model / "rolled-back" / name / "model.ckpt-9.index").write_bytes(b"123")
-        at = time.time() - days * 86400
-        os.utime(model / "rolled-back" / name, (at, at))
+    roll_back(model, "2026-01-01T00:00:00Z", 30)
+    size = (roll_back(model, "2026-01-20T00:00:00Z", 2) / "rollback.json").stat().st_size
     made = plan(model, rolled_back=True)
     assert [each.name for each in made.rolled_back] == [
         "rolled-back/2026-01-01T00:00:00Z",
         "rolled-back/2026-01-20T00:00:00Z",
     ]
-    assert made.bytes == 6
+    assert made.bytes == 2 * (6 + size)
+    assert made.strays == []
     old = plan(model, rolled_back=True, older_seconds=7 * 86400.0)
     assert [each.name for each in old.rolled_back] == ["rolled-back/2026-01-01T00:00:00Z"]
     assert plan(model, last=1).rolled_back == []
+
+
+def test_what_no_rollback_has_moved_away_stays(model: Path) -> None:
+    aside = model / "rolled-back"
+    roll_back(model, "1-ours")
+    roll_back(model, "2-more")
+    (aside / "2-more" / "notes").touch()
+    roll_back(model, "3-within")
+    (aside / "3-within" / "dense_only" / "mine").mkdir()
+    roll_back(model, "4-then").rename(aside / "4-renamed")
+    (roll_back(model, "5-broken") / "rollback.json").write_text("{")
+    (aside / "6-backup").mkdir()
+    (aside / "6-backup" / "model.ckpt-9.index").touch()
+    (aside / "7-file").touch()
+    (aside / "8-link").symlink_to(aside / "1-ours")
+    made = plan(model, rolled_back=True)
+    assert [each.name for each in made.rolled_back] == ["rolled-back/1-ours"]
+    assert [each.removeprefix("rolled-back/") for each in made.strays] == [
+        "2-more/notes",
+        "3-within/dense_only/mine",
+        "4-renamed",
+        "5-broken",
+        "6-backup",
+        "7-file",
+        "8-link",
+    ]
+
+
+def test_what_keeps_the_training_system_from_restoring_a_table(model: Path) -> None:
+    """A shard that was not finished; what is young, or no shard, stays."""
+    assets = model / "model.ckpt-4.assets"
+    for name in ("t-00000-of-00002-tmp-77", "notes-tmp-77", "t-00001-of-00002-tmp-78"):
+        (assets / name).touch()
+    make_old(assets)
+    os.utime(assets / "t-00001-of-00002-tmp-78")
+    assert waste(plan(model, leftovers=True)) == ["model.ckpt-4.assets/t-00000-of-00002-tmp-77"]
+    assert survey(model).leftovers.temporaries == 2

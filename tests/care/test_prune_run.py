@@ -451,6 +451,22 @@ def test_dense_variables_alone_that_are_rotten(model: Path) -> None:
         prove(plan(model, last=1))
 
 
+def test_what_is_in_the_way_and_goes_too(model: Path) -> None:
+    """A shard of the latest that was not finished: the training system would trip over it."""
+    left = model / "model.ckpt-5.assets" / "t-00000-of-00002-tmp-77"
+    left.touch()
+    with pytest.raises(CorruptionError) as caught:
+        prove(plan(model, last=1))
+    assert caught.value.kind == "unloadable_leftover"
+    assert caught.value.hint == "nothing was removed: remove this file"
+    make_old(left)
+    made = plan(model, last=1, leftovers=True)
+    prove(made)
+    carry_out(made)
+    assert not left.exists()
+    assert listed(model) == ["model.ckpt-5"]
+
+
 def test_a_latest_that_is_not_whole(model: Path) -> None:
     (model / "model.ckpt-5.assets/t-00000-of-00002").unlink()
     with pytest.raises(CorruptionError, match="step 5, which is to stay"):

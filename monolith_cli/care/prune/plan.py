@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from monolith_cli.care.exports import endangered, find_exports, unnoted
+from monolith_cli.care.exports import endangered, find_exports, unnoted, without_exports
 from monolith_cli.care.keeping import Candidate, Policy, Reason, kept_by
 from monolith_cli.care.leftovers import bytes_of
 from monolith_cli.care.prune.beside import needed, read_input_states, worker_key
@@ -157,6 +157,10 @@ class PrunePlan(NamedTuple):
         Steps that are exempt and not listed: the training system does not start.
     unnoted
         Exports without tables, of which nobody can say whose tables they read.
+    without_exports
+        Of the directories in which exports are said to be, those where none was found.
+    strays
+        What lies among what rollbacks have moved away, and is none of that: it stays.
     """
 
     model_dir: str
@@ -168,6 +172,8 @@ class PrunePlan(NamedTuple):
     exports: Sequence[Export]
     pinned_unlisted: Sequence[int]
     unnoted: Sequence[str]
+    without_exports: Sequence[str] = ()
+    strays: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -231,9 +237,10 @@ def plan_prune(model_dir: AnyPath, options: PruneOptions, *, now: float | None =
         for place in places:
             in_use = _states_in_use(place)
             waste += find_waste(place.survey, place.name, place.protected, in_use, now)
-    rolled_back = []
+    rolled_back: list[Waste] = []
+    strays: list[str] = []
     if options.rolled_back:
-        rolled_back = find_rolled_back(found, options.older_seconds, now)
+        rolled_back, strays = find_rolled_back(found, options.older_seconds, now)
     return PrunePlan(
         opened.path,
         found.directory,
@@ -244,6 +251,8 @@ def plan_prune(model_dir: AnyPath, options: PruneOptions, *, now: float | None =
         [] if options.unlisted else _exports_that_go(exports, places, guards),
         _pinned_unlisted(found, guards),
         unnoted(found.directory, exports, options.exports),
+        without_exports(options.exports),
+        strays,
     )
 
 

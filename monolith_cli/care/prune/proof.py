@@ -9,7 +9,7 @@ from monolith_cli.errors import CorruptionError, PathNotFoundError
 from monolith_cli.storage.location import join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from concurrent.futures import Executor
 
     from monolith_cli.care.fsck.judgement import Judgement
@@ -21,6 +21,8 @@ MAX_AGE_SECONDS = 7 * 86_400.0
 """How old the record of a full check may be that spares reading a step."""
 
 _NOTHING_REMOVED = "nothing was removed"
+_REPAIR = "see what can be repaired, or go back to another step first"
+_IN_THE_WAY = "unloadable_leftover"
 
 
 class Proof(NamedTuple):
@@ -105,19 +107,25 @@ def prove(
     from monolith_cli.care.fsck import CheckOptions, check
 
     proofs = proofs_of(plan)
+    goes = {join(plan.directory, each.name) for each in plan.waste}
     options = CheckOptions(quick=quick, max_age_seconds=MAX_AGE_SECONDS, jobs=jobs)
     for proof in proofs:
         directory = join(plan.directory, proof.place) if proof.place else plan.directory
         judgement = check(directory, proof.step, options, progress=progress, executor=executor)
-        _require(judgement, proof, directory)
+        _require(judgement, proof, directory, goes)
     return proofs
 
 
-def _require(judgement: Judgement, proof: Proof, directory: str) -> None:
+def _require(judgement: Judgement, proof: Proof, directory: str, goes: Collection[str]) -> None:
+    """Raise an error for what is wrong with a step, but for files in the way that go, too."""
     from monolith_cli.care.findings import ERROR, UNREAD
 
     step = proof.step
-    errors = [f for f in judgement.findings if f.severity == ERROR and f.step == step]
+    errors = [
+        f
+        for f in judgement.findings
+        if f.severity == ERROR and f.step == step and not (f.id == _IN_THE_WAY and f.file in goes)
+    ]
     verdicts = [each.verdict for each in judgement.steps if each.step == step]
     if not verdicts:
         what = f"step {step} was deleted while it was checked"
@@ -125,11 +133,12 @@ def _require(judgement: Judgement, proof: Proof, directory: str) -> None:
     if errors:
         worst = errors[0]
         more = f" (one of {len(errors)} errors)" if len(errors) > 1 else ""
+        hint = worst.suggest if worst.id == _IN_THE_WAY else _REPAIR
         raise CorruptionError(
             f"step {step}, which is to stay, is not right: {worst.message}{more}",
             path=worst.file or directory,
             offset=worst.offset,
-            hint=f"{_NOTHING_REMOVED}: see what can be repaired, or go back to another step first",
+            hint=f"{_NOTHING_REMOVED}: {hint}",
             kind=worst.id,
         )
     # What could not be looked at of other steps is no matter here.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.leftovers import ROLLED_BACK, bytes_of
-from monolith_cli.checkpoint.names import target_of_temporary
-from monolith_cli.errors import MonolithError, PathNotFoundError
+from monolith_cli.checkpoint.names import is_unfinished_dump, target_of_temporary
+from monolith_cli.errors import MonolithError, PathNotFoundError, StateFileError
 from monolith_cli.storage.location import join, name_of
 from monolith_cli.storage.store import store_of
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from monolith_cli.care.states import Survey
+    from monolith_cli.storage.store import Status
 
 __all__ = ["OLD_SECONDS", "Waste", "find_rolled_back", "find_waste", "newest_file_ns"]
 
@@ -91,7 +92,7 @@ def _leftovers(
             yield names, f"of step {step.step}, which was given up"
         else:
             for name in step.table_files:
-                if ".tmp" in name and target_of_temporary(name_of(name)) is not None:
+                if is_unfinished_dump(name_of(name)):
                     yield [name], "left by a writer that died"
     steps = {step.step for step in found.steps}
     for name in found.items:
@@ -118,23 +119,71 @@ def _may_go(found: Survey, name: str, in_use: Collection[tuple[str, int]]) -> bo
     return file.kind not in ("info", "item_pool")
 
 
-def find_rolled_back(found: Survey, older_seconds: float | None, now: float) -> list[Waste]:
-    """What rollbacks have moved away: at least so long ago, by the time of the directory."""
+def find_rolled_back(
+    found: Survey, older_seconds: float | None, now: float
+) -> tuple[list[Waste], list[str]]:
+    """What rollbacks have moved away: at least so long ago, by the time of the directory.
+
+    A directory below `rolled-back` goes if a rollback has left its record there, and nobody has
+    laid anything else beside that.
+
+    Returns
+    -------
+    waste : list of Waste
+    strays : list of str
+        What no rollback has put there, below the model directory: what it is in stays.
+    """
     if ROLLED_BACK not in found.items:
-        return []
+        return [], []
     directory = join(found.directory, ROLLED_BACK)
-    waste = []
+    waste, strays = [], []
     for name in store_of(directory).names(directory):
         path = join(directory, name)
         try:
-            age = now - store_of(path).status(path, follow=False).modified
+            status = store_of(path).status(path, follow=False)
+            stray = _stray(found.directory, join(ROLLED_BACK, name), status)
         except MonolithError:
             continue
-        if older_seconds is None or age >= older_seconds:
+        age = now - status.modified
+        if stray is not None:
+            strays.append(stray)
+        elif older_seconds is None or age >= older_seconds:
             waste.append(
                 Waste(join(ROLLED_BACK, name), "moved away by a rollback", bytes_of(path), age)
             )
-    return waste
+    return waste, strays
+
+
+def _stray(directory: str, name: str, status: Status) -> str | None:
+    """The first of what is there, or in it, that no rollback has put there; None if all is of one.
+
+    Who gives a directory another name wants it for something else.
+    """
+    from monolith_cli.care.rollback.carry import RECORD, read_record
+
+    if status.kind != "directory":
+        return name
+    try:
+        plan = read_record(directory, name)
+    except StateFileError:
+        return name
+    if plan is None or plan.to != name:
+        return name
+    moved = {target for _, target in plan.moves} | {join(name, RECORD)}
+    return _first_other(directory, name, moved, set(plan.directories))
+
+
+def _first_other(
+    directory: str, name: str, moved: Collection[str], parents: Collection[str]
+) -> str | None:
+    for each in store_of(directory).names(join(directory, name)):
+        path = join(name, each)
+        if path in moved or target_of_temporary(each) is not None:
+            continue
+        other = _first_other(directory, path, moved, parents) if path in parents else path
+        if other is not None:
+            return other
+    return None
 
 
 def _last_written(path: str) -> float | None:
