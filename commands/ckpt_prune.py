@@ -159,14 +159,18 @@ def prune(
     policy = Policy(keep_last, keep_within, keep_daily, keep_every, keep_step, keep_size)
     wanted = PruneOptions(policy, unlisted, leftovers, rolled_back, older, exports, exports_may_go)
     messages = Messages(quiet=settings.quiet, verbose=settings.verbose)
-    if not dry_run:
+    is_asked = unlisted or leftovers or rolled_back or not policy.is_empty
+    if not is_asked and not _has_begun(model_dir):
+        raise click.UsageError("no policy: say what stays, such as --keep-last 5")
+    if dry_run:
+        if _would_go_on(model_dir, messages, unlisted=unlisted, json=json):
+            return
+    else:
         asking.require_yes(yes)
         if _went_on(
             model_dir, messages, settings, quiet_for=quiet_for, unlisted=unlisted, json=json
         ):
             return
-    if policy.is_empty and not (unlisted or leftovers or rolled_back):
-        raise click.UsageError("no policy: say what stays, such as --keep-last 5")
     plan = plan_prune(model_dir, wanted)
     if dry_run or plan.is_empty:
         _show_plan(plan, messages, quick=quick_check, dry_run=dry_run, json=json)
@@ -189,7 +193,12 @@ def _show_plan(
     plan: PrunePlan, messages: Messages, *, quick: bool, dry_run: bool, json: bool
 ) -> None:
     from monolith_cli.care.prune.proof import proofs_of
-    from monolith_cli.reports.prune import PruneReport, checks_text, exports_text
+    from monolith_cli.reports.prune import (
+        PruneReport,
+        checks_text,
+        exports_text,
+        not_whole_texts,
+    )
     from monolith_cli.reports.terminal import show_report
 
     proofs = proofs_of(plan)
@@ -197,6 +206,7 @@ def _show_plan(
     _warn(plan, messages)
     messages.warnings(exports_text(plan.exports), _cut_off(plan.directory))
     messages.notes(checks_text(proofs, quick=quick))
+    messages.warnings(*not_whole_texts(plan, proofs))
 
 
 def _warn(plan: PrunePlan, messages: Messages) -> None:
@@ -233,12 +243,33 @@ def _cut_off(directory: str) -> str | None:
     return None
 
 
-def _how_to_go_on(directory: str) -> str:
-    """What to do if it is interrupted; empty if nothing has begun."""
+def _has_begun(directory: str) -> bool:
+    """Whether there is a journal of something that was not finished."""
     from monolith_cli.care.journal import read_journal
 
-    has_begun = read_journal(directory) or read_journal(directory, beside_job=True)
-    return "run it again, which finishes it" if has_begun else ""
+    found = read_journal(directory) or read_journal(directory, beside_job=True)
+    return found is not None
+
+
+def _how_to_go_on(directory: str) -> str:
+    """What to do if it is interrupted; empty if nothing has begun."""
+    return "run it again, which finishes it" if _has_begun(directory) else ""
+
+
+def _would_go_on(model_dir: str, messages: Messages, *, unlisted: bool, json: bool) -> bool:
+    """Show what would be finished of a prune that was cut off; False if there is none."""
+    from monolith_cli.care.prune.run import look
+    from monolith_cli.reports.prune import ResumedReport, left_text
+    from monolith_cli.reports.terminal import show_report
+
+    found = look(model_dir, unlisted=unlisted)
+    if found is None:
+        return False
+    show_report(ResumedReport(found, model_dir=model_dir, dry_run=True), json=json)
+    messages.warnings(_cut_off(model_dir))
+    messages.notes(*left_text(found))
+    messages.notes("what is asked for now is not looked at before that")
+    return True
 
 
 def _went_on(

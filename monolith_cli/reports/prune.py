@@ -34,6 +34,7 @@ __all__ = [
     "checks_text",
     "exports_text",
     "left_text",
+    "not_whole_texts",
     "removed_text",
 ]
 
@@ -167,23 +168,29 @@ def _left(done: Pruned) -> list[dict[str, object]]:
 
 
 class ResumedReport(Report):
-    """What a prune that was cut off had still to remove, and is removed now."""
+    """What a prune that was cut off had still to remove, and is removed now, or would be."""
 
-    def __init__(self, done: Pruned, *, model_dir: str) -> None:
+    def __init__(self, done: Pruned, *, model_dir: str, dry_run: bool = False) -> None:
         self.done = done
         self.model_dir = model_dir
+        self.dry_run = dry_run
 
     def sections(self) -> Iterator[Section]:
         done = self.done
         steps = [f"{place}/{step}" if place else str(step) for place, step in done.steps]
         what = [f"step{'s' if len(steps) > 1 else ''} {', '.join(steps)}"] if steps else []
         what += [count_text(len(done.others), "leftover")] if done.others else []
-        yield [Text(f"finished what was cut off: {' and '.join(what) or 'nothing'} removed")]
+        removed = " and ".join(what) or "nothing"
+        if self.dry_run:
+            yield [Text(f"what was cut off would be finished: {removed} removed")]
+        else:
+            yield [Text(f"finished what was cut off: {removed} removed")]
 
     def document(self) -> dict[str, object]:
         return {
             "model_dir": self.model_dir,
             "resumed": True,
+            "dry_run": self.dry_run,
             "steps": [{"step": step, "dense_only": bool(place)} for place, step in self.done.steps],
             "leftovers": list(self.done.others),
             "left": _left(self.done),
@@ -204,6 +211,23 @@ def checks_text(proofs: Sequence[Proof], *, quick: bool) -> str | None:
         else:
             parts.append(f"{name} in full, {bytes_text(proof.bytes)}")
     return f"checked before anything goes: {'; '.join(parts)}"
+
+
+def not_whole_texts(plan: PrunePlan, proofs: Sequence[Proof]) -> list[str]:
+    """Which of the steps that must be right are not even whole, a sentence each."""
+    texts = []
+    for proof in proofs:
+        place = next(each for each in plan.places if each.name == proof.place)
+        step = next(each for each in place.survey.steps if each.step == proof.step)
+        if not step.missing:
+            continue
+        of = f" of {proof.place}" if proof.place else ""
+        first = step.missing[0]
+        texts.append(
+            f"step {proof.step}{of} is not whole, so nothing would be removed: '{first.file}' is"
+            f" {first.what}"
+        )
+    return texts
 
 
 def exports_text(exports: Sequence[Export]) -> str | None:

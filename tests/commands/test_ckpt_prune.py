@@ -60,7 +60,7 @@ def test_it_is_done(model: Path) -> None:
 
 
 def test_without_a_policy_nothing_is_done(model: Path) -> None:
-    for options in (["--yes"], ["-n"], ["--yes", "--exports-may-go"]):
+    for options in ([], ["--yes"], ["-n"], ["--yes", "--exports-may-go"]):
         assert "no policy: say what stays, such as --keep-last 5" in failed(
             call("ckpt", "prune", *options, model), 2
         )
@@ -161,6 +161,50 @@ def test_an_export_of_which_nobody_knows_the_step(model: Path) -> None:
     assert done.err == ""
 
 
+def test_where_no_exports_are(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = call("ckpt", "prune", "--keep-last", 1, "-n", "--exports", tmp_path / "empty", model)
+    assert (
+        f"Warning: {tmp_path}/empty: no ExportSaverListenerState notes an export there, so none"
+        " keeps a step" in done.err
+    )
+
+
+def test_what_no_rollback_has_moved_away(model: Path) -> None:
+    (model / "rolled-back" / "backup").mkdir(parents=True)
+    done = call("ckpt", "prune", "--rolled-back", "--yes", model)
+    assert (done.code, done.out) == (0, "nothing goes\n")
+    assert "Warning: rolled-back/backup: stays, as no rollback has put it there" in done.err
+    assert (model / "rolled-back" / "backup").is_dir()
+
+
+def test_a_latest_that_is_not_whole(model: Path) -> None:
+    (model / "model.ckpt-3.assets" / "t-00001-of-00002").unlink()
+    done = call("ckpt", "prune", "--keep-last", 1, "-n", model)
+    assert done.code == 0
+    assert (
+        "Warning: step 3 is not whole, so nothing would be removed:"
+        " 'model.ckpt-3.assets/t-00001-of-00002' is missing" in done.err
+    )
+
+
+def test_a_claim_of_another_host_is_watched_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[bytes] = []
+
+    def watch(directory: str, data: bytes) -> bytes:
+        watched.append(data)
+        return data
+
+    monkeypatch.setattr("monolith_cli.care.alive.wait_for_sign_of_life", watch)
+    (model / "chief_claim").touch()
+    make_old(model)
+    done = call("ckpt", "prune", "--keep-last", 1, "--yes", model)
+    assert (done.code, watched) == (0, [b""])
+    assert "Note: watching for 30 s whether a chief lives here, whose claim cannot" in done.err
+
+
 def test_a_pin_that_keeps_the_job_from_starting(model: Path) -> None:
     list_steps(model, 2, 3)
     exempt(model, "model.ckpt-1")
@@ -176,8 +220,22 @@ def test_what_was_cut_off_is_finished(model: Path) -> None:
         done = call("ckpt", "prune", "--keep-last", 1, "--yes", model)
     assert done.code == 130
     assert done.err.endswith("Error: interrupted; run it again, which finishes it\n")
-    done = call("ckpt", "prune", "--keep-last", 1, "-n", model)
-    assert "was cut off here; run it again, which finishes it: monolith ckpt prune" in done.err
+    for options in (["--keep-last", 3], []):  # whatever is asked for now
+        done = call("ckpt", "prune", *options, "-n", model)
+        assert done.out == "what was cut off would be finished: steps 1, 2 removed\n"
+        assert "was cut off here; run it again, which finishes it: monolith ckpt pru" in done.err
+        assert "Note: what is asked for now is not looked at before that" in done.err
+    assert call("ckpt", "prune", "-n", "--json", model).document == {
+        "model_dir": str(model),
+        "resumed": True,
+        "dry_run": True,
+        "steps": [{"step": step, "dense_only": False} for step in (1, 2)],
+        "leftovers": [],
+        "left": [],
+    }
+    done = call("ckpt", "prune", "--unlisted", "-n", model)
+    assert "was cut off here" in done.err
+    assert "nobody can be asked here" in failed(call("ckpt", "prune", model), 2)
     error = failed(call("ckpt", "prune", "--unlisted", "--yes", model), 5)
     assert f"run it again, which finishes it: monolith ckpt prune --yes {model}" in error
     done = call("ckpt", "prune", "--yes", model)

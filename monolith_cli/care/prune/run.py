@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from monolith_cli.care.alive import check_quiet
 from monolith_cli.care.come_since import list_too, model_indexes
 from monolith_cli.care.exports import check_exports
-from monolith_cli.care.journal import Journal, begin, check_mine, finish, pick_up
+from monolith_cli.care.journal import Journal, begin, check_mine, finish, pick_up, read_journal
 from monolith_cli.care.prune.beside import without
 from monolith_cli.care.prune.guards import Guards
 from monolith_cli.care.prune.waste import newest_file_ns
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from monolith_cli.care.prune.plan import Place, PrunePlan
     from monolith_cli.storage.location import AnyPath
 
-__all__ = ["Left", "Pruned", "carry_out", "go_on"]
+__all__ = ["Left", "Pruned", "carry_out", "go_on", "look"]
 
 _AGAIN = "run the same command again, which finishes it"
 
@@ -164,6 +164,22 @@ def go_on(
     if journal is None:
         return None
     return _Run(directory, journal, progress, is_new=False).do()
+
+
+def look(model_dir: AnyPath, *, unlisted: bool = False) -> Pruned | None:
+    """What `go_on` would finish, as things are now; None if nothing. Nothing is changed.
+
+    Raises
+    ------
+    MonolithError
+        Files cannot be read.
+    """
+    directory = open_model_dir(model_dir).directory
+    journal = read_journal(directory)
+    if journal is not None and (unlisted or journal.kind != "prune"):
+        return None  # that is to be finished first, by another command
+    journal = journal or read_journal(directory, beside_job=True)
+    return None if journal is None else _Run(directory, journal, None, is_new=False).look()
 
 
 def _as_json(plan: PrunePlan) -> dict[str, Any]:
@@ -408,6 +424,19 @@ class _Run:
         except MonolithError as error:
             self._give_up(error)
             raise
+        return self._pruned()
+
+    def look(self) -> Pruned:
+        """What `do` would do, as things are now."""
+        for place in self.places:
+            place.look_again()
+            for each in place.going if self.journal.kind == "unlisted" else ():
+                why = _why_not_beside_job(place, each)
+                if why is not None:
+                    place.leave(each, why)
+        return self._pruned()
+
+    def _pruned(self) -> Pruned:
         steps = [(place.name, each.step) for place in self.places for each in place.going]
         return Pruned(steps, self.others, self.bytes, self.left, resumed=not self.is_new)
 

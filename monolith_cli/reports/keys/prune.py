@@ -93,10 +93,13 @@ PRUNE = {
 RESUMED = {
     "model_dir": Key(STRING, "MODEL_DIR as it was given."),
     "resumed": Key(BOOLEAN, "True."),
+    "dry_run": Key(BOOLEAN, "Whether only what would be finished was asked for."),
     "steps": Key(
-        OBJECTS, "The steps that were removed.", keys={"step": _STEP, "dense_only": _DENSE_ONLY}
+        OBJECTS,
+        "The steps that were removed, or would be.",
+        keys={"step": _STEP, "dense_only": _DENSE_ONLY},
     ),
-    "leftovers": Key(STRINGS, "What else was removed, by paths below MODEL_DIR."),
+    "leftovers": Key(STRINGS, "What else, by paths below MODEL_DIR."),
     "left": _LEFT,
 }
 
@@ -104,7 +107,8 @@ OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "ckpt prune": (
         Output("With --json the output is one object with these keys:", ONE, PRUNE),
         Output(
-            "Where a prune was cut off, and is finished, it is one object with these keys:",
+            "Where a prune was cut off, and is finished, or would be, it is one object with these"
+            " keys:",
             ONE,
             RESUMED,
         ),
