@@ -155,7 +155,7 @@ def unpin(model_dir: AnyPath, step: int) -> Pinning:
     opened.checkpoint(step)
     if missing is not None and parent_of(missing.path or "") == opened.directory:
         raise missing
-    return Pinning(opened.path, step, False, False, (), (f"step {step} is not pinned",))
+    return Pinning(opened.path, step, False, False, (), ())
 
 
 class _Pin:

@@ -25,7 +25,7 @@ def test_pin_and_unpin(model: Path) -> None:
     assert [row["step"] for row in rows if row["pinned"]] == [2]
     assert call("ckpt", "unpin", model, 2) == Done(0, "step 2 is not pinned\n", "")
     done = call("ckpt", "unpin", model, 2)
-    assert done == Done(0, "step 2 is not pinned, as before\n", "Note: step 2 is not pinned\n")
+    assert done == Done(0, "step 2 is not pinned, as before\n", "")
 
 
 def test_an_unlisted_step(model: Path) -> None:
