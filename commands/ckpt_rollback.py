@@ -65,7 +65,8 @@ def _number(ctx: click.Context, param: click.Parameter, value: int | str | None)
     "--to",
     type=PlaceType(local=True),
     metavar="DIR",
-    help="With --undo: bring them into a new directory, on the same file system, instead.",
+    help="With --undo: bring them into a new directory outside MODEL_DIR instead, on the same file"
+    " system.",
 )
 @options.option(
     "--exports",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.errors import AlreadyExistsError, UsageError
 from monolith_cli.storage.atomic import leftovers, temporary_path
-from monolith_cli.storage.location import HERE, absolute, join, name_of, parent_of
+from monolith_cli.storage.location import HERE, absolute, join, name_of, parent_of, scheme_of
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -29,18 +29,30 @@ def check_new_directory(target: str, model_dir: str) -> None:
     AlreadyExistsError
         Something is there.
     UsageError
-        It would lie in `model_dir`.
+        It would lie in `model_dir`, be it by a link.
     """
     store = store_of(target)
     if not name_of(target) or store.exists(target):
         hint = "name a directory that is not there yet"
         raise AlreadyExistsError("exists already", path=target, hint=hint)
-    above, last = parent_of(absolute(target)), ""
+    if any(store.is_same(above, model_dir) for above in _above(target)):
+        raise UsageError(f"lies in {model_dir}", path=target, hint="name a directory elsewhere")
+
+
+def _above(target: str) -> Iterator[str]:
+    """The directories that one is in, from the innermost on, whatever links lead to."""
+    store, above, last = store_of(target), parent_of(absolute(target)), ""
     while above != last:
-        if store.is_same(above, model_dir):
-            what = f"lies in {model_dir}, where nothing is written"
-            raise UsageError(what, path=target, hint="name a directory elsewhere")
+        if store.exists(above) and not scheme_of(above):
+            break
+        yield above
         above, last = parent_of(above), above
+    # What a link leads to has another parent than the link.
+    while above != last and store.exists(above):
+        yield above
+        up = join(above, "..")
+        last = up if store.is_same(up, above) else above
+        above = up
 
 
 @contextmanager

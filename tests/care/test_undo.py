@@ -27,6 +27,7 @@ from monolith_cli.errors import (
     DirectoryInUseError,
     PathNotFoundError,
     StateFileError,
+    UsageError,
     WriteError,
 )
 from monolith_cli.formats.checkpoint_state import read_checkpoint_state
@@ -178,6 +179,37 @@ def test_a_directory_that_exists(model: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     with pytest.raises(AlreadyExistsError, match="new: exists already"):
         undo_rollback_to(model, tmp_path / "new")
+    assert tree(model) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model/mine", "model/dense_only", "model/rolled-back/mine", "model/not/there"),
+        *("link/mine", "away/mine"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_directory_in_the_model_directory(
+    model: Path, tmp_path: Path, name: str, dry_run: bool
+) -> None:
+    """`prune --rolled-back` would delete the only copy, and others take it for the model's own."""
+    shutil.rmtree(model / "dense_only")
+    away = back(model, 200).directory
+    (tmp_path / "link").symlink_to(model)
+    (tmp_path / "away").symlink_to(model / away)
+    before = tree(model)
+    with pytest.raises(UsageError, match=f"lies in {model}; name a directory elsewhere"):
+        undo_rollback_to(model, tmp_path / name, dry_run=dry_run)
+    assert tree(model) == before
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_directory_in_one_that_is_not_there(model: Path, tmp_path: Path, dry_run: bool) -> None:
+    back(model, 200)
+    before = tree(model)
+    with pytest.raises(PathNotFoundError, match=f"^{tmp_path}/not: no such directory"):
+        undo_rollback_to(model, tmp_path / "not" / "there", dry_run=dry_run)
     assert tree(model) == before
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from monolith_cli.care.journal import pick_up
 from monolith_cli.care.leftovers import ROLLED_BACK
+from monolith_cli.care.new_directory import check_new_directory
 from monolith_cli.care.rollback.back import (
     RolledBack,
     begin_quietly,
@@ -41,7 +42,15 @@ from monolith_cli.formats.checkpoint_state import (
     parse_checkpoint_state,
     replace_exempt_paths,
 )
-from monolith_cli.storage.location import absolute, as_location, join, name_of, parent_of
+from monolith_cli.storage.location import (
+    HERE,
+    absolute,
+    as_location,
+    join,
+    name_of,
+    normal,
+    parent_of,
+)
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -113,12 +122,14 @@ def undo_rollback_to(model_dir: AnyPath, to: AnyPath, *, dry_run: bool = False) 
     Parameters
     ----------
     to
-        The directory to make, on the same file system. It must not exist.
+        The directory to make, in one that is there, on the same file system. It must not exist.
 
     Raises
     ------
     AlreadyExistsError
         It exists.
+    UsageError
+        It would lie in the model directory.
     MonolithError
         As `undo_rollback`.
     """
@@ -126,8 +137,11 @@ def undo_rollback_to(model_dir: AnyPath, to: AnyPath, *, dry_run: bool = False) 
     directory, target = opened.directory, absolute(as_location(to))
     check_journal(directory)
     plan = _last(directory)
-    if store_of(target).exists(target):
-        raise AlreadyExistsError("exists already", path=target, hint="give another directory")
+    place = normal(as_location(to))
+    check_new_directory(place, directory)
+    above = parent_of(place) or HERE
+    if not store_of(above).is_directory(above):
+        raise PathNotFoundError("no such directory", path=above, hint="make it first")
     for source, moved in plan.moves:
         _check_there(directory, source, moved)
     source = join(directory, plan.to)
