@@ -410,6 +410,16 @@ def test_an_export_that_reads_the_tables_of_what_would_be_moved(model: Path) -> 
     refused(model, 200, ProtectedError, r"/1300 \(step 300\)")
 
 
+def test_an_export_of_nobody_knows_which_step(model: Path) -> None:
+    version = model / "exported" / "ps_0" / "1300"
+    (version / "variables").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    assert back(model, 400).warnings == []  # nothing is moved
+    for dry_run in (True, False):
+        (warning,) = back(model, 200, dry_run=dry_run).warnings
+        assert warning.startswith(f"{version}: an export without tables, and no {EXPORT_STATE}")
+
+
 def test_a_job_that_is_alive(model: Path) -> None:
     os.utime(model / "model.ckpt-400.index")
     refused(model, 200, DirectoryInUseError, r"'model\.ckpt-400\.index' was written")

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.alive import check_quiet
-from monolith_cli.care.exports import check_exports, endangered, find_exports
+from monolith_cli.care.exports import EXPORT_STATE, check_exports, endangered, find_exports, unnoted
 from monolith_cli.care.findings import ERROR, WARNING
 from monolith_cli.care.fsck import CheckOptions, check
 from monolith_cli.care.journal import begin, finish, pick_up, read_journal
@@ -187,12 +187,13 @@ def roll_back(
     places = places_of(found, step)
     plan = plan_rollback(places, step, free_name(found, _stamp()))
     _check_pins(directory, places)
-    gone = _exports_that_go(found, places, plan, exports)
+    noted = find_exports(found.directory, exports)
+    gone = _exports_that_go(found, plan, noted)
+    warnings += _pool_warnings(places[0], step)
+    if plan.steps:
+        warnings += _export_warnings(unnoted(found.directory, noted, exports))
     done = RolledBack.of(opened.path, plan, is_dry_run=dry_run, is_resumed=False)
-    notes = _notes(found, plan)
-    done = done._replace(
-        exports=gone, notes=notes, warnings=[*warnings, *_pool_warnings(places[0], step)]
-    )
+    done = done._replace(exports=gone, notes=_notes(found, plan), warnings=warnings)
     if not exports_may_go:
         check_exports(directory, gone)
     if dry_run:
@@ -373,11 +374,8 @@ def _exempt(found: Survey) -> set[int]:
     return {each.step for each in recorded if each.step is not None}
 
 
-def _exports_that_go(
-    found: Survey, places: Sequence[Place], plan: Plan, elsewhere: Sequence[AnyPath]
-) -> list[Export]:
+def _exports_that_go(found: Survey, plan: Plan, exports: Sequence[Export]) -> list[Export]:
     """Those that the next save deletes, and those whose tables are moved away."""
-    exports = find_exports(found.directory, elsewhere)
     if not exports:
         return []
     exempt = _exempt(found)
@@ -402,6 +400,15 @@ def _notes(found: Survey, plan: Plan) -> list[str]:
             " keep it"
         )
     return notes
+
+
+def _export_warnings(directories: Iterable[str]) -> list[str]:
+    """Exports that may read the tables of a step that is moved away."""
+    return [
+        f"{directory}: an export without tables, and no {EXPORT_STATE} says of which step: if it"
+        " reads the tables of a step that is moved away, it cannot be loaded then"
+        for directory in directories
+    ]
 
 
 def _pool_warnings(place: Place, step: int) -> list[str]:
