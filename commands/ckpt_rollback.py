@@ -136,8 +136,7 @@ def rollback(
     if not is_asked:
         messages.warnings(*done.warnings)
     if done.is_resumed:
-        text = "a command was cut off here, and this goes on with it, whatever is asked for now"
-        messages.notes(text)
+        messages.notes("a command was cut off here, and this goes on with it")
     messages.notes(*done.notes, "a dry run: nothing was changed" if dry_run else None)
     messages.took("rolled back")
 
@@ -152,12 +151,13 @@ def _back(
 ) -> RolledBack:
     from monolith_cli.care.rollback.back import roll_back
     from monolith_cli.errors import ProtectedError
+    from monolith_cli.storage.location import absolute
 
     try:
         return roll_back(
             model_dir,
             step,
-            command=["monolith", "ckpt", "rollback", "--step", str(step), model_dir],
+            command=["monolith", "ckpt", "rollback", "--step", str(step), absolute(model_dir)],
             dry_run=dry_run,
             exports=exports,
             exports_may_go=exports_may_go,
@@ -171,12 +171,13 @@ def _back(
 
 def _undo(model_dir: str, to: str | None, dry_run: bool, quiet_for: float | None) -> RolledBack:
     from monolith_cli.care.rollback.undo import undo_rollback, undo_rollback_to
+    from monolith_cli.storage.location import absolute
 
     if to is not None:
         return undo_rollback_to(model_dir, to, dry_run=dry_run)
     return undo_rollback(
         model_dir,
-        command=["monolith", "ckpt", "rollback", "--undo", model_dir],
+        command=["monolith", "ckpt", "rollback", "--undo", absolute(model_dir)],
         dry_run=dry_run,
         quiet_for_seconds=quiet_for,
     )

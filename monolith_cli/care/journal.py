@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from monolith_cli.checkpoint.claim import Claim, check_journal, is_gone
+from monolith_cli.checkpoint.claim import Claim, being_done, check_journal, lives
 from monolith_cli.checkpoint.names import JOURNAL, UNLISTED_JOURNAL
 from monolith_cli.errors import (
     AlreadyExistsError,
@@ -26,7 +26,6 @@ from monolith_cli.errors import (
     PathNotFoundError,
     StateFileError,
 )
-from monolith_cli.storage import machine
 from monolith_cli.storage.location import as_location, join
 from monolith_cli.storage.store import store_of
 
@@ -94,7 +93,8 @@ def begin(
     Parameters
     ----------
     command
-        The words that finish it when they are run again.
+        The words that finish it when they are run again, in whatever directory: paths in them are
+        absolute.
     plan
         A JSON object. Names in it may hold bytes that are no text.
     store
@@ -182,8 +182,8 @@ def pick_up(model_dir: AnyPath, kind: Kind) -> Journal | None:
     if journal.kind != kind:
         check_journal(directory)
         raise _in_use(path, "another command has just ended here")
-    if _lives(journal.by):
-        raise _in_use(path, f"it is being done: {journal.by.who}")
+    if lives(journal.by):
+        raise being_done(path, journal.by)
     journal = journal._replace(by=Claim.of_this_process())
     store_of(path).put(path, journal.as_bytes())
     return journal
@@ -217,14 +217,6 @@ def finish(model_dir: AnyPath, journal: Journal) -> None:
         check_mine(model_dir, journal)
         path = _path(as_location(model_dir), journal.kind)
         store_of(path).delete(path)
-
-
-def _lives(by: Claim) -> bool:
-    """Whether a process is known to live, and is not this one: that has given up by now."""
-    here = (machine.boot_id(), machine.pid_namespace())
-    if None in here or (by.boot_id, by.pid_namespace) != here or is_gone(by):
-        return False
-    return by.process_started is not None and by.pid != machine.own_pid()
 
 
 def _path(directory: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.checkpoint.names import CHIEF_CLAIM, JOURNAL
 from monolith_cli.errors import (
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CLAIM_SECONDS",
     "Claim",
+    "being_done",
     "check_journal",
     "in_use",
     "is_gone",
+    "lives",
     "parse_claim",
     "raise_counter",
     "read_claim",
@@ -49,7 +51,7 @@ _POLL_SECONDS = 0.5
 _SIZE = 1024
 """Of the file, so that a counter is raised in place: a network shows it to others all at once."""
 
-_TEXT_OF_COMMAND = 200
+_LONGEST_COMMAND = 4096
 _MALFORMED = (ValueError, KeyError, TypeError, RecursionError)
 
 
@@ -164,6 +166,14 @@ def is_gone(claim: Claim) -> bool:
     return not machine.is_process(claim.pid)
 
 
+def lives(claim: Claim) -> bool:
+    """Whether a process is known to live, and is not this one."""
+    here = (machine.boot_id(), machine.pid_namespace())
+    if None in here or (claim.boot_id, claim.pid_namespace) != here or is_gone(claim):
+        return False
+    return claim.process_started is not None and claim.pid != machine.own_pid()
+
+
 def wait_for_sign_of_life(
     model_dir: str, data: bytes, seconds: float | None = None
 ) -> bytes | None:
@@ -210,14 +220,15 @@ def in_use(model_dir: str, data: bytes | None, what: str = "another chief saves 
 
 
 def check_journal(model_dir: str) -> None:
-    """Make sure that no command which moves or removes steps was cut off in the middle of it.
+    """Make sure that no command which moves or removes steps is, or was cut off, in the middle.
 
-    Its journal, `.monolith-journal.json`, has the command under `command`, as text or as a list.
+    Its journal, `.monolith-journal.json`, has the command under `command`, as text or as a list,
+    and under `by` the process, as in `chief_claim`.
 
     Raises
     ------
     DirectoryInUseError
-        One was.
+        One is, or was: its kind is `unfinished_command` unless the process is known to live.
     """
     path = join(model_dir, JOURNAL)
     try:
@@ -226,21 +237,35 @@ def check_journal(model_dir: str) -> None:
         if not store_of(path).exists(path):
             return
         data = b""
-    command = None
+    command: object = None
+    by: Claim | None = None
     with suppress(*_MALFORMED):
-        command = json.loads(data)["command"]
+        said = json.loads(data)
+        command = said["command"]
         if isinstance(command, list):
             import shlex
 
             command = shlex.join(map(str, command))
+        by = _claim_of(said["by"])
+    if by is not None and lives(by):
+        raise being_done(path, by)
     hint = "run that command again, which finishes it"
-    if isinstance(command, str) and command:
-        hint = f"run it again, which finishes it: {command[:_TEXT_OF_COMMAND]}"
+    if isinstance(command, str) and 0 < len(command) <= _LONGEST_COMMAND:
+        hint = f"run it again, which finishes it: {command}"
     raise DirectoryInUseError(
         "a command that moves or removes steps was cut off here",
         path=path,
         hint=hint,
         kind="unfinished_command",
+    )
+
+
+def being_done(journal_path: str, by: Claim) -> MonolithError:
+    """The error for who finds the journal of a command whose process lives."""
+    return DirectoryInUseError(
+        f"a command that moves or removes steps is still being done: {by.who}",
+        path=journal_path,
+        hint="wait for it, and try again",
     )
 
 
@@ -255,19 +280,22 @@ def _is_of(data: bytes, claim_id: str) -> bool:
         return False
 
 
+def _claim_of(said: Any) -> Claim:
+    return Claim(
+        str(said["id"]),
+        str(said["host"]),
+        int(said["pid"]),
+        float(said["started"]),
+        int(said["counter"]),
+        said.get("boot_id"),
+        said.get("pid_namespace"),
+        said.get("process_started"),
+    )
+
+
 def parse_claim(data: bytes, model_dir: str) -> Claim:
     """What such bytes say; raises as `read_claim`."""
     try:
-        said = json.loads(data)
-        return Claim(
-            str(said["id"]),
-            str(said["host"]),
-            int(said["pid"]),
-            float(said["started"]),
-            int(said["counter"]),
-            said.get("boot_id"),
-            said.get("pid_namespace"),
-            said.get("process_started"),
-        )
+        return _claim_of(json.loads(data))
     except _MALFORMED as error:
         raise StateFileError("not a chief's claim", path=_path(model_dir)) from error

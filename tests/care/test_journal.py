@@ -85,8 +85,15 @@ def test_while_the_other_process_lives(tmp_path: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         by(tmp_path / ".monolith-journal.json", **json.loads(process.stdout.readline()))
-        with pytest.raises(DirectoryInUseError, match=f"it is being done: process {process.pid} "):
+        with pytest.raises(
+            DirectoryInUseError, match=f"is still being done: process {process.pid} "
+        ):
             pick_up(tmp_path, "prune")
+        for look in (check_journal, lambda path: begin(path, "undo", COMMAND, PLAN)):
+            with pytest.raises(
+                DirectoryInUseError, match=f"still being done: process {process.pid} "
+            ):
+                look(str(tmp_path))
         process.stdin.close()
     assert pick_up(tmp_path, "prune") is not None
 

@@ -260,7 +260,7 @@ def test_a_record_from_before_stays(model: Path) -> None:
     assert (model / "rolled-back" / "by-hand").is_dir()
 
 
-def test_the_plan_in_a_journal_counts(model: Path) -> None:
+def test_the_plan_in_a_journal_counts(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = back(model, 200)
     plan = json.loads((model / done.directory / "rollback.json").read_text())
     journal = model / ".monolith-journal.json"
@@ -277,8 +277,16 @@ def test_the_plan_in_a_journal_counts(model: Path) -> None:
     journal.write_text(json.dumps({**said, "kind": "rollback", "plan": plan}))
     with pytest.raises(DirectoryInUseError):
         undo(model)
-    assert back(model, 100, dry_run=True).is_resumed
-    resumed = back(model, 100)
+    for dry_run in (True, False):
+        with pytest.raises(DirectoryInUseError, match="monolith ckpt rollback"):
+            back(model, 100, dry_run=dry_run)
+        with monkeypatch.context() as patch:
+            patch.setattr("monolith_cli.care.rollback.back.lives", lambda by: by.pid == 1)
+            patch.setattr("monolith_cli.checkpoint.claim.lives", lambda by: by.pid == 1)
+            with pytest.raises(DirectoryInUseError, match="still being done: process 1 on h"):
+                back(model, 200, dry_run=dry_run)
+    assert back(model, 200, dry_run=True).is_resumed
+    resumed = back(model, 200)
     assert (resumed.step, resumed.is_resumed) == (200, True)
     assert not journal.exists()
     assert restart_point(model).step == 200

@@ -198,9 +198,15 @@ def test_a_claim_that_goes_or_changes_hands(tmp_path: Path) -> None:
 # --- a command that was cut off -------------------------------------------------------------------
 
 
+LONG = f"monolith ckpt prune --yes {'/long' * 500}"
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
+        (f'{{"command": "{LONG}"}}', f"run it again, which finishes it: {LONG}"),
+        (f'{{"command": "{LONG * 2}"}}', "run that command again, which finishes it"),
+        ('{"command": "x", "by": {"pid": []}}', "run it again, which finishes it: x"),
         (
             '{"command": "monolith ckpt prune model --keep-last 5 --yes"}',
             "run it again, which finishes it: monolith ckpt prune model --keep-last 5 --yes",

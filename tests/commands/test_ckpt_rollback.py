@@ -13,6 +13,7 @@ from cli_support import Done, call, failed
 from rollback_support import list_rolled, save_rolled, tree, write_rolled
 
 from monolith_cli.commands import asking
+from monolith_cli.storage.local import LocalStore
 
 pytestmark = pytest.mark.usefixtures("no_variables")
 
@@ -20,6 +21,14 @@ pytestmark = pytest.mark.usefixtures("no_variables")
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return write_rolled(tmp_path / "model", 100, 200, 300, beside=(100, 250))
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill(*_: Any) -> None:
+    raise Killed
 
 
 def rollback(*args: object) -> Done:
@@ -167,22 +176,36 @@ def test_somebody_is_asked(model: Path, monkeypatch: pytest.MonkeyPatch, answer:
 
 
 def test_what_was_cut_off_is_finished(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monolith_cli.storage.local import LocalStore
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: Any) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "rename_if_absent", kill)
         assert rollback("--step", 200, model).code == 70
     text = failed(rollback("--undo", model), 5)
     assert f"run it again, which finishes it: monolith ckpt rollback --step 200 {model}" in text
-    done = rollback("--step", 100, model)
+    for options in ((), ("-n",)):
+        text = failed(rollback("--step", 100, *options, model), 5)
+        assert text.endswith(f"which finishes it: monolith ckpt rollback --step 200 {model}")
+    done = rollback("--step", 200, model)
     assert done.code == 0
-    assert done.err == (
-        "Note: a command was cut off here, and this goes on with it, whatever is asked for now\n"
-    )
+    assert done.err == "Note: a command was cut off here, and this goes on with it\n"
     assert call("ckpt", "latest", model).out == "200\n"
+
+
+@pytest.mark.parametrize("is_undo", [False, True])
+def test_what_to_run_again_goes_for_every_directory(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_undo: bool
+) -> None:
+    how = ("--undo",) if is_undo else ("--step", 200)
+    if is_undo:
+        rollback("--step", 200, model)
+    (tmp_path / "sub dir").mkdir()
+    model = model.rename(tmp_path / "sub dir" / "model")
+    with monkeypatch.context() as patch:
+        patch.chdir(model.parent)
+        patch.setattr(LocalStore, "rename_if_absent", kill)
+        assert rollback(*how, "model").code == 70
+    monkeypatch.chdir(tmp_path)
+    text = failed(call("ckpt", "pin", "sub dir/model", 100), 5)
+    line = text.rpartition("finishes it: ")[2]
+    assert shlex.split(line)[-1] == str(model)
+    assert call(*shlex.split(line)[1:]).code == 0
+    assert call("ckpt", "latest", model).out == ("300\n" if is_undo else "200\n")

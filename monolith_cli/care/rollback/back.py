@@ -19,7 +19,7 @@ from monolith_cli.care.rollback.carry import (
 from monolith_cli.care.rollback.plan import Plan, free_name, places_of, plan_rollback
 from monolith_cli.care.rollback.texts import read_text
 from monolith_cli.care.survey import DENSE_ONLY, survey
-from monolith_cli.checkpoint.claim import check_journal, read_claim_bytes
+from monolith_cli.checkpoint.claim import check_journal, lives, read_claim_bytes
 from monolith_cli.checkpoint.model_dir import ModelDir, open_model_dir
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
@@ -85,7 +85,7 @@ class RolledBack(NamedTuple):
     is_dry_run
         Whether nothing was done.
     is_resumed
-        Whether a command that was cut off was finished: what it was asked for counted.
+        Whether it was begun before and cut off, and is finished now.
     exports
         Those that the training system deletes at its next save.
     notes, warnings
@@ -137,8 +137,8 @@ def roll_back(
     """Have a job start from an older step: model, tables and inputs; newer steps are moved away.
 
     They go into a directory below `rolled-back`, from where `undo_rollback` brings them back. Which
-    steps are newer goes by the order of steps, not by their numbers. If such a command was cut off
-    here, that one is finished instead.
+    steps are newer goes by the order of steps, not by their numbers. If a rollback to the same step
+    was cut off here, it is finished.
 
     Costs a quick check of the step, and a rename for each file or directory of newer steps.
 
@@ -164,19 +164,21 @@ def roll_back(
     ProtectedError
         A newer step is pinned (`pinned`), or an export would be deleted (`exports_would_go`).
     DirectoryInUseError
-        A job is alive, or has begun to save in the middle; or another command was cut off here.
+        A job is alive, or has begun to save in the middle; or another command was cut off here, a
+        rollback to another step among them.
     PathNotFoundError, NotReadableError, WriteError
         The directory is not one of a job; or the operating system refused.
     """
     opened = open_job(model_dir)
     directory = opened.directory
+    journal = unfinished(directory, "rollback")
+    if journal is not None:
+        _plan_to(directory, step, journal)
     if not dry_run:
         check_alive(directory, quiet_for_seconds)
         journal = pick_up(directory, "rollback")
-    else:
-        journal = unfinished(directory, "rollback")
     if journal is not None:
-        plan = Plan.from_json(journal.plan, join(directory, JOURNAL))
+        plan = _plan_to(directory, step, journal)
         if not dry_run:
             carry_out(directory, plan, journal)
         return RolledBack.of(opened.path, plan, is_dry_run=dry_run, is_resumed=True)
@@ -218,11 +220,24 @@ def open_job(model_dir: AnyPath) -> ModelDir:
 
 
 def unfinished(directory: str, kind: Kind) -> Journal | None:
-    """The journal of such a command that was cut off; raises where another one was."""
+    """The journal of such a command that was cut off; raises where another one was, or runs."""
     journal = read_journal(directory)
-    if journal is not None and journal.kind != kind:
+    if journal is not None and (journal.kind != kind or lives(journal.by)):
         check_journal(directory)
     return journal
+
+
+def _plan_to(directory: str, step: int, journal: Journal) -> Plan:
+    """The plan of a rollback that was cut off; raises where that goes back to another step."""
+    plan = Plan.from_json(journal.plan, join(directory, JOURNAL))
+    if plan.step != step:
+        check_journal(directory)
+        raise DirectoryInUseError(
+            f"a rollback to step {plan.step} has just ended here",
+            path=directory,
+            hint="look at it, and try again",
+        )
+    return plan
 
 
 def check_alive(directory: str, quiet_for_seconds: float | None) -> None:
