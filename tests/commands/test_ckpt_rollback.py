@@ -12,7 +12,11 @@ import pytest
 from cli_support import Done, call, failed
 from rollback_support import list_rolled, save_rolled, tree, write_rolled
 
+from monolith_cli.care.rollback.back import RolledBack
+from monolith_cli.care.rollback.plan import NewerStep
 from monolith_cli.commands import asking
+from monolith_cli.reports.lines import report_lines
+from monolith_cli.reports.rollback import RolledBackReport
 from monolith_cli.storage.local import LocalStore
 
 pytestmark = pytest.mark.usefixtures("no_variables")
@@ -45,7 +49,7 @@ step  state     files
  300  complete     12
  250  complete      3  dense_only
 
-written: checkpoint_input_worker_0, checkpoint_input_worker_1, dense_only/checkpoint, checkpoint
+written  checkpoint_input_worker_* (2), dense_only/checkpoint, checkpoint
 
 """
 
@@ -54,22 +58,22 @@ def test_there_and_back(model: Path) -> None:
     before = tree(model)
     assert told(rollback("--step", 200, "-n", model)) == (
         0,
-        f"{ROWS}15 files of newer steps would be moved to rolled-back/TIME; a job would start from"
-        " step 200\n",
+        f"{ROWS}15 files of newer steps would be moved to rolled-back/TIME\n"
+        "a job would start from step 200\n",
         "Note: a dry run: nothing was changed\n",
     )
     assert tree(model) == before
     assert told(rollback("--step", 200, model)) == (
         0,
-        f"{ROWS}15 files of newer steps were moved to rolled-back/TIME; a job starts from step"
-        " 200\n",
+        f"{ROWS}15 files of newer steps were moved to rolled-back/TIME\n"
+        "a job starts from step 200\n",
         "",
     )
     assert call("ckpt", "latest", model).out == "200\n"
     code, out, err = told(rollback("--undo", model))
     assert (code, err) == (0, "")
     assert out.endswith(
-        "15 files of newer steps were brought back from rolled-back/TIME; the latest step is 300\n"
+        "15 files were brought back from rolled-back/TIME\nthe latest step is 300\n"
     )
     assert {name: kept.data for name, kept in tree(model).items()} == {
         name: kept.data for name, kept in before.items()
@@ -90,9 +94,7 @@ def test_into_a_directory_of_its_own(model: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     done = rollback("--undo", "--to", new, model)
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith(
-        f"15 files of newer steps were brought into {new}; its latest step is 300\n"
-    )
+    assert done.out.endswith(f"15 files were brought into {new}\nits latest step is 300\n")
     assert call("ckpt", "latest", "--complete", new).out == "300\n"
     assert call("ckpt", "latest", model).out == "250\n"
 
@@ -209,3 +211,17 @@ def test_what_to_run_again_goes_for_every_directory(
     assert shlex.split(line)[-1] == str(model)
     assert call(*shlex.split(line)[1:]).code == 0
     assert call("ckpt", "latest", model).out == ("300\n" if is_undo else "200\n")
+
+
+@pytest.mark.parametrize("workers", [1, 500])
+def test_no_line_is_longer_than_a_terminal(workers: int) -> None:
+    names = [f"checkpoint_input_worker_{worker}" for worker in range(workers)]
+    texts = [*names, "checkpoint_input", "ckpt.override", "dense_only/checkpoint", "checkpoint"]
+    to = "rolled-back/20261128T063112Z"
+    for is_undo in (False, True):
+        for is_dry_run in (False, True):
+            steps = [NewerStep("", 10**9, "complete", 123456)]
+            done = RolledBack("x", 10**9, 1, to, steps, 123456, texts, is_undo, is_dry_run, False)
+            lines = list(report_lines(RolledBackReport(done).sections()))
+            assert max(map(len, lines)) <= 80
+            assert "checkpoint_input_worker_" in "".join(lines)
