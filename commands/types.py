@@ -261,7 +261,7 @@ class DurationType(ParamType):
         else:
             self.fail(f"{value!r} is not a time such as 30s, 10m or 1h30m", param, ctx)
         if seconds <= 0 and not self.zero:
-            self.fail(f"{value!r} is not a time to wait", param, ctx)
+            self.fail(f"{value!r} is no time: it must be more than 0", param, ctx)
         if 0 < seconds < 0.001:  # the service counts milliseconds, and 0 of them are for ever
             self.fail(f"{value!r} is less than a millisecond", param, ctx)
         if seconds > MAX_DAYS * 86400:

@@ -128,7 +128,7 @@ def test_duration(text: str, seconds: float) -> None:
         ("", "is not a time"),
         ("-1s", "is not a time"),
         ("1s 5m", "is not a time"),
-        ("0", "is not a time to wait"),
+        ("0", "is no time: it must be more than 0"),
         ("0.0001s", "'0.0001s' is less than a millisecond"),
         ("0.9ms", "'0.9ms' is less than a millisecond"),
         ("36501d", "is beyond 36500 days"),
