@@ -23,11 +23,13 @@ from monolith_cli.commands.types import DurationType, PlaceType
         3: "no such directory or step, or it was deleted meanwhile; or DST cannot be written, or no"
         " links can be made there",
         4: "a step is not whole, or is not what its manifest says; it is left out",
-        5: "a job runs in DST, or another command was cut off there",
+        5: "a job runs in DST; or another command was cut off there, or a copy of something else",
     },
     files={
         ".monolith-journal.json": "in DST, while it works: the same command goes on with what it"
-        " says",
+        " says; another one is refused while the directory to copy from is there",
+        ".monolith-copied.json": "in DST: the indexes that were brought, and when, so that none of"
+        " them is taken for what a job has just saved",
     },
 )
 @click.argument(
@@ -97,8 +99,9 @@ def cp(
     a claim or an override does not. A job may run in SRC.
 
     What arrives is read back and compared by checksum, with the manifest too where that has some.
-    What is there and the same is not sent again. DST lists a step when all of it is there, and goes
-    on with its own latest step if that is newer. If it is cut off, run it again.
+    What is there and the same is not sent again. DST shows a step when all of it is there, and goes
+    on with its own latest step if that is newer. If it is cut off, run the same command again: it
+    goes on from there. If SRC has been moved since, name its new place.
     """
     from monolith_cli.care.copy.steps import copy_steps, verify_copy
     from monolith_cli.checkpoint.pairs import split_place
@@ -108,6 +111,9 @@ def cp(
     from monolith_cli.reports.terminal import Messages, Progress, show_json, show_report
 
     place, step = split_place(source)
+    for name, value in (("SRC", place), ("DST", target)):
+        if not value:
+            raise click.UsageError(f"{name} is empty: name a directory")
     if all and place != source:
         raise click.UsageError("--all and a step: name one of them")
     if verify_only and (link or as_latest or dry_run):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from monolith_cli.care.brought import brought
 from monolith_cli.care.survey import DENSE_ONLY
 from monolith_cli.checkpoint.claim import (
     CLAIM_SECONDS,
@@ -39,7 +40,7 @@ from monolith_cli.storage.location import HERE, as_location, join
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from monolith_cli.checkpoint.steps import Recorded
     from monolith_cli.storage.location import AnyPath
@@ -65,7 +66,7 @@ def check_quiet(
     Who has just saved is taken for alive: if the last commit, or an index, is younger than ten
     minutes, and than twice the longest time between the last five commits. The last commit was when
     `checkpoint` says; only where it does not, when that file was written: commands write it, too. A
-    directory that is not there is quiet.
+    directory that is not there is quiet. What a copy has brought was saved elsewhere.
 
     Takes no time where nobody listens and there is no claim, or one of a process of this host; else
     a call, and half a minute for a claim whose counter stands still: once, as long as it is the
@@ -142,7 +143,9 @@ def _check_times(
     with suppress(MonolithError):
         state = read_checkpoint_state(join(directory, CHECKPOINT))
     recorded = recorded_checkpoints(state, items)
-    last = [_last_index(items), *([] if resumed else [_last_commit(state, recorded, items)])]
+    copied = brought(directory, items)
+    last = [_last_index(items, copied)]
+    last += [] if resumed else [_last_commit(state, recorded, items, copied)]
     known = [each for each in last if each is not None]
     if not known:
         return
@@ -168,11 +171,11 @@ def _check_times(
     )
 
 
-def _last_index(items: Mapping[str, Item]) -> tuple[str, float] | None:
-    """The index that was written last, and when, in seconds since 1970."""
+def _last_index(items: Mapping[str, Item], copied: Collection[str]) -> tuple[str, float] | None:
+    """The index that a job wrote last, and when, in seconds since 1970."""
     last: tuple[str, float] | None = None
     for name, item in items.items():
-        if not name.endswith(INDEX_SUFFIX) or parse_step_file(name) is None:
+        if not name.endswith(INDEX_SUFFIX) or name in copied or parse_step_file(name) is None:
             continue
         at = _written(item)
         if at is not None and (last is None or at > last[1]):
@@ -181,12 +184,18 @@ def _last_index(items: Mapping[str, Item]) -> tuple[str, float] | None:
 
 
 def _last_commit(
-    state: CheckpointState, recorded: Sequence[Recorded], items: Mapping[str, Item]
+    state: CheckpointState,
+    recorded: Sequence[Recorded],
+    items: Mapping[str, Item],
+    copied: Collection[str],
 ) -> tuple[str, float] | None:
     """When `checkpoint` says that the latest was committed, or when the file was written."""
     for each in recorded:
-        if each.path == state.model_checkpoint_path and each.time is not None:
-            return CHECKPOINT, each.time
+        if each.path == state.model_checkpoint_path:
+            if each.name + INDEX_SUFFIX in copied:
+                return None
+            if each.time is not None:
+                return CHECKPOINT, each.time
     at = _written(items[CHECKPOINT]) if CHECKPOINT in items else None
     return None if at is None else (CHECKPOINT, at)
 

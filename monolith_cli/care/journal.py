@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Kind: TypeAlias = Literal["prune", "unlisted", "rollback", "undo", "cp"]
 
-__all__ = ["Journal", "begin", "check_mine", "finish", "pick_up", "read_journal"]
+__all__ = ["Journal", "begin", "check_mine", "finish", "pick_up", "read_journal", "replan"]
 
 KINDS = ("prune", "unlisted", "rollback", "undo", "cp")
 _VERSION = 1
@@ -185,6 +185,25 @@ def pick_up(model_dir: AnyPath, kind: Kind) -> Journal | None:
     if lives(journal.by):
         raise being_done(path, journal.by)
     journal = journal._replace(by=Claim.of_this_process())
+    store_of(path).put(path, journal.as_bytes())
+    return journal
+
+
+def replan(
+    model_dir: AnyPath, journal: Journal, command: Sequence[str], plan: Mapping[str, Any]
+) -> Journal:
+    """Write down that this process, whose journal it is, does something else from now on.
+
+    Raises
+    ------
+    MonolithError
+        As `check_mine`.
+    WriteError
+        The store refused.
+    """
+    check_mine(model_dir, journal)
+    journal = journal._replace(command=tuple(command), plan=plan)
+    path = _path(as_location(model_dir), journal.kind)
     store_of(path).put(path, journal.as_bytes())
     return journal
 

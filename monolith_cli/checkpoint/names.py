@@ -23,6 +23,7 @@ __all__ = [
     "CKPT_MANIFEST_PREFIX",
     "CKPT_OVERRIDE",
     "CKPT_REPAIRED_PREFIX",
+    "COPIED",
     "HASH_FILTER_PREFIX",
     "INDEX_SUFFIX",
     "INPUT_WORKER_PREFIX",
@@ -60,6 +61,7 @@ MONOLITH_CHECKPOINT = "monolith_checkpoint"
 CHIEF_CLAIM = "chief_claim"
 JOURNAL = ".monolith-journal.json"
 UNLISTED_JOURNAL = ".monolith-unlisted.json"
+COPIED = ".monolith-copied.json"
 MODEL_BASE = "model.ckpt"
 CKPT_INFO_PREFIX = "ckpt.info-"
 CKPT_INPUTS_PREFIX = "ckpt.inputs-"

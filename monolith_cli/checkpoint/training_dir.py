@@ -18,6 +18,7 @@ from monolith_cli.checkpoint.names import (
     CKPT_INPUTS_PREFIX,
     INDEX_SUFFIX,
     INPUT_WORKER_PREFIX,
+    JOURNAL,
     MODEL_BASE,
     MONOLITH_CHECKPOINT,
     CheckpointName,
@@ -255,7 +256,7 @@ def _by_state(directory: str, names: Collection[str], state: CheckpointState) ->
     for why in (refusal, *unreadable.values()):
         if why and why.hint in _NO_STEP_LEFT:
             why.hint = steps_hint(by_step) or why.hint
-    if refusal and not by_step:
+    if refusal and not by_step and JOURNAL not in names:
         latest = _tables_alone(directory, names, str(latest_name))
     if latest and latest.step is not None and latest.step not in by_step:
         by_step[latest.step] = latest
@@ -306,6 +307,12 @@ def _by_names(directory: str, names: Collection[str], *, is_state_lost: bool = F
     tables = sorted((name for name in names if name.endswith(ASSETS_SUFFIX)), key=natural_key)
     if not tables:
         refusal = StepNotFoundError("holds no checkpoint yet", path=directory)
+    elif JOURNAL in names:
+        refusal = StepNotFoundError(
+            "no step is committed: a command that copies or moves steps was cut off here",
+            path=directory,
+            hint=f"run it again; {JOURNAL} says which",
+        )
     elif len(tables) > 1:
         refusal = StepNotFoundError(
             f"no '{CHECKPOINT}' file, and {len(tables)} directories with tables",

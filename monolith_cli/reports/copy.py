@@ -54,7 +54,10 @@ class CopyReport(Report):
         if not self.verify_only:
             yield from done.notes
         asked, latest = done.asked_latest, done.latest
-        came = any(s.step == asked and not s.is_dense_only and s.is_listed for s in done.steps)
+        came = any(
+            s.step == asked and not s.is_dense_only and s.is_listed and s.error is None
+            for s in done.steps
+        )
         if not self.verify_only and came and latest is not None and latest != asked:
             yield f"the latest step there is {latest}, not {asked}: --as-latest changes that"
 

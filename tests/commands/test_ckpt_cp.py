@@ -14,7 +14,7 @@ from cli_support import call, environment, failed
 from repair_support import bytes_of, scribble
 from step_support import save_steps
 
-from monolith_cli.checkpoint.names import JOURNAL
+from monolith_cli.checkpoint.names import COPIED, JOURNAL
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,19 @@ def test_the_latest_step_stays_and_it_says_so(model: Path, tmp_path: Path) -> No
     assert call("ckpt", "latest", target).out == "2\n"
 
 
+def test_a_step_that_did_not_come_is_not_made_the_latest(model: Path, tmp_path: Path) -> None:
+    target = save_steps(tmp_path / "other", 1, 10, tables=("user_0",), entries=9)
+    for more in ([], ["--as-latest"]):
+        done = call("ckpt", "cp", "--quiet-for", 0, *more, f"{model}@1", target)
+        assert done.code == 1
+        assert "--as-latest" not in done.err
+
+
+def test_an_empty_name(model: Path, tmp_path: Path) -> None:
+    assert "SRC is empty" in failed(call("ckpt", "cp", "", tmp_path / "copy"), 2)
+    assert "DST is empty" in failed(call("ckpt", "cp", model, ""), 2)
+
+
 def test_a_dry_run(model: Path, tmp_path: Path) -> None:
     done = call("ckpt", "cp", "-n", model, tmp_path / "copy")
     assert done.code == 0
@@ -102,9 +115,14 @@ def test_a_dry_run(model: Path, tmp_path: Path) -> None:
 def test_how_it_ends(model: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     assert call("ckpt", "cp", model, target).code == 0
+    assert call("ckpt", "cp", f"{model}@1", target).code == 0
+    (target / "model.ckpt-2.index").touch()
     line = failed(call("ckpt", "cp", model, target), 5)
     assert "a job may save here" in line
     assert "--quiet-for 0" in line
+    done = call("ckpt", "cp", "-n", model, target)
+    assert done.code == 0
+    assert done.err.startswith("Note: not now: a job may save here: ")
     scribble(target / "model.ckpt-2.assets" / "user_0-00000-of-00002", 20)
     for more in (["--quiet-for", 0], ["--verify-only"]):
         done = call("ckpt", "cp", *more, model, target)
@@ -196,11 +214,12 @@ def test_killed_and_gone_on_with(model: Path, tmp_path: Path, at: int) -> None:
     assert done.returncode == -signal.SIGKILL
     assert (target / JOURNAL).exists()
     assert not (target / "checkpoint").exists()
-    # Whoever runs it, whatever it is asked for.
-    again = call("ckpt", "cp", f"{model}@1", target)
+    assert f"ckpt cp --all {model} {target}" in failed(call("ckpt", "cp", f"{model}@1", target), 5)
+    again = call("ckpt", *words[1:])
     assert again.code == 0
     assert again.err.startswith(f"Note: {target}: what was begun from {model} and cut off")
     there, wanted = bytes_of(target), bytes_of(whole)
     state = "checkpoint_input_worker_0"
     assert there.pop(state).splitlines()[0] == wanted.pop(state).splitlines()[0]
+    del there[COPIED], wanted[COPIED]
     assert there == wanted

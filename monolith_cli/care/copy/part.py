@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monolith_cli.care.along import flags_along, job_state_along
+from monolith_cli.care.brought import note_brought
 from monolith_cli.care.copy.choose import gone, names_in, not_whole
 from monolith_cli.care.copy.files import SendTask
 from monolith_cli.care.copy.listing import appended, exempt_also, list_inputs_along
@@ -12,8 +13,11 @@ from monolith_cli.care.copy.plan import Planner
 from monolith_cli.care.copy.request import Begun
 from monolith_cli.care.copy.step import CopiedStep, StepCopy, names_of_step, remove_step, step_with
 from monolith_cli.checkpoint.names import (
+    ASSETS_SUFFIX,
     CHECKPOINT,
     CKPT_OVERRIDE,
+    COPIED,
+    INDEX_SUFFIX,
     JOURNAL,
     MONOLITH_CHECKPOINT,
     parse_step_file,
@@ -30,7 +34,7 @@ from monolith_cli.errors import (
     StepNotFoundError,
 )
 from monolith_cli.formats.checkpoint_state import format_checkpoint_state, read_checkpoint_state
-from monolith_cli.storage.atomic import leftovers
+from monolith_cli.storage.atomic import leftovers, temporary_path
 from monolith_cli.storage.location import join, name_of, parent_of
 from monolith_cli.storage.store import store_of
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from monolith_cli.care.copy.choose import Chosen
+    from monolith_cli.care.copy.plan import StepPlan
     from monolith_cli.care.copy.request import Request
     from monolith_cli.care.copy.step import Way
     from monolith_cli.care.states import Survey
@@ -90,6 +95,8 @@ class Part:
         self._state = None if self._text is None else read_checkpoint_state(_path(target))
         self._sizes: dict[str, dict[str, int | None]] = {}
         self._arrived: set[str] = set()
+        self._given_up: list[int] = []
+        self._hidden = dict(self._begun.hidden) if self._begun is not None else {}
         self._job_state: MonolithCheckpointState | None = None
 
     # --- what there is to do --------------------------------------------------------------
@@ -121,12 +128,18 @@ class Part:
                     raise
                 _fail(result, error)
                 continue
-            copy = StepCopy(plan, result, self.target, self._size, self._arrived, self._is_ours)
-            self._copies.append(copy)
+            self._hide(plan)
+            here = self._size, self._arrived, self._is_ours, self._place
+            self._copies.append(StepCopy(plan, result, self.target, *here))
         there = {result.step for result in self.results}
-        for number in self._begun.steps if self._begun else ():
-            if number not in there:
-                _fail(self._result(number), gone(number, self._found))
+        left = (
+            [number for number in self._begun.steps if number not in there] if self._begun else []
+        )
+        if self._request.takes_over:
+            self._given_up = left
+            return
+        for number in left:
+            _fail(self._result(number), gone(number, self._found))
 
     def _result(self, step: int | None) -> CopiedStep:
         assert step is not None
@@ -136,14 +149,35 @@ class Part:
 
     def _size(self, name: str) -> int | None:
         """The size of a file in the target; None if it is not there."""
-        directory, _, last = name.rpartition("/")
-        sizes = self._sizes.get(directory)
-        if sizes is None:
-            sizes = self._sizes[directory] = self._sizes_in(directory)
+        directory, _, last = self._place(name).rpartition("/")
+        sizes = self._listing(directory)
         if last not in sizes:
             return None
         size = sizes[last]
         return -1 if size is None else size  # no regular file is as large as that
+
+    def _hide(self, plan: StepPlan) -> None:
+        """Let a step that comes here have no name until it is committed.
+
+        A job that finds tables and no `checkpoint` begins with what has arrived of them.
+        """
+        if not store_of(self.target).abilities.rename:
+            return
+        for name in (plan.name + ASSETS_SUFFIX, plan.name + INDEX_SUFFIX):
+            if name not in self._hidden and name not in self._listing(""):
+                self._hidden[name] = name_of(temporary_path(join(self.target, name)))
+
+    def _place(self, name: str) -> str:
+        """Where a file is in the target now, or comes to."""
+        first, slash, rest = name.partition("/")
+        hidden = self._hidden.get(first)
+        return name if hidden is None or first in self._listing("") else hidden + slash + rest
+
+    def _listing(self, directory: str) -> dict[str, int | None]:
+        sizes = self._sizes.get(directory)
+        if sizes is None:
+            sizes = self._sizes[directory] = self._sizes_in(directory)
+        return sizes
 
     def _sizes_in(self, directory: str) -> dict[str, int | None]:
         """Of what is in a directory in the target, or in the target itself."""
@@ -158,6 +192,8 @@ class Part:
     def _is_ours(self, name: str) -> bool:
         """Whether a file in the target is one that this copy has sent in an earlier run."""
         begun = self._begun
+        if self._place(name) != name:
+            return True
         if begun is None or name in begun.there or not self.is_as_begun():
             return False
         if any(name in names for names in begun.beside.values()):
@@ -202,23 +238,29 @@ class Part:
 
     def begun(self) -> Begun:
         """What the journal says of it."""
-        if self._begun is not None:
-            return self._begun
-        there: set[str] = set()
-        beside: dict[int, list[str]] = {}
+        old = self._begun
+        if old is not None and not self._request.takes_over:
+            return old
+        steps = dict(old.steps) if old is not None else {}
+        beside = dict(old.beside) if old is not None else {}
+        there = set(old.there) if old is not None else set()
         for copy in self._copies:
             step = copy.plan.step
+            if step in steps:
+                continue
+            steps[step] = step in self._chosen.listed
             if self._sizes.get(""):
                 there.update(names_of_step(self.target, step))
             others = [each.name for each in copy.plan.files if _is_beside(each.name)]
             there.update(name for name in others if self._size(name) is not None)
             beside[step] = others
         return Begun(
-            steps={copy.plan.step: copy.plan.step in self._chosen.listed for copy in self._copies},
+            steps=steps,
             latest=self._chosen.latest,
-            listed_before=self._text,
+            listed_before=self._text if old is None else old.listed_before,
             beside=beside,
             there=frozenset(there),
+            hidden=self._hidden,
         )
 
     # --- doing it -------------------------------------------------------------------------
@@ -247,14 +289,17 @@ class Part:
                     copy.send(way)
             except _OF_SOURCE as error:
                 self._keep(copy, error)
-        self.remove([result.step for result in self.results if result.error is not None], begun)
+        failed = [result.step for result in self.results if result.error is not None]
+        self.remove([*failed, *self._given_up], begun)
 
     def _sweep(self) -> None:
         """Remove what a run that died had not finished writing."""
         planned = {file.name for copy in self._copies for file in copy.plan.files}
-        planned |= {CHECKPOINT, MONOLITH_CHECKPOINT, JOURNAL, *flags_along(self._found.items)}
+        planned |= {CHECKPOINT, MONOLITH_CHECKPOINT, JOURNAL, COPIED}
+        planned |= {*flags_along(self._found.items)}
         inputs = (state for copy in self._copies for state in copy.plan.inputs)
         planned |= {f"{CHECKPOINT}_{state.task}" for state in inputs}
+        planned = {self._place(name) for name in planned}
         for directory in sorted({parent_of(name) for name in planned}):
             path = join(self.target, directory) if directory else self.target
             for name, target in leftovers(names_in(path) or ()):
@@ -279,7 +324,12 @@ class Part:
         WriteError
             The store refused.
         """
-        if names_in(self.target) is None or begun.listed_before != self._text:
+        if names_in(self.target) is None:
+            return
+        for name, hidden in begun.hidden.items():
+            if step_with(name) in steps:
+                store_of(self.target).delete(join(self.target, hidden))
+        if begun.listed_before != self._text:
             return  # somebody has been here since, or what was begun is listed already
         others = [copy.plan for copy in self._working() if copy.plan.step not in steps]
         spared = begun.there | {file.name for plan in others for file in plan.files}
@@ -292,7 +342,7 @@ class Part:
         paths = self._state.all_model_checkpoint_paths if self._state else ()
         return {step_of(name_of(path)) for path in paths}
 
-    def commit(self) -> None:
+    def commit(self, begun: Begun) -> None:
         """List what has arrived, with all that a job needs to start from it; `checkpoint` last.
 
         Raises
@@ -306,7 +356,10 @@ class Part:
         """
         plans = [copy.plan for copy in self._working()]
         after = self._after(self._working())
-        if not plans or after is None:
+        if not plans:
+            return
+        if after is None:
+            self._give_names(plans, begun)
             return
         store, source = store_of(self.target), self._found.directory
         for name in flags_along(self._found.items):
@@ -319,10 +372,28 @@ class Part:
             exempt = self._job_state.exempt_model_checkpoint_paths
             kept = tuple(name for name in exempt if name in listed)
             exempt_also(self.target, self._job_state._replace(exempt_model_checkpoint_paths=kept))
-        store.sync(self.target)
+        self._give_names(plans, begun)
         if self._state is None or not _same(after, self._state):
             self._write(after)
         self._note_listed(after)
+
+    def _give_names(self, plans: Iterable[StepPlan], begun: Begun) -> None:
+        """Let what has arrived be seen: of each step the tables, then the index."""
+        store = store_of(self.target)
+        store.sync(self.target)
+        for name in [plan.name + end for plan in plans for end in (ASSETS_SUFFIX, INDEX_SUFFIX)]:
+            path = join(self.target, name)
+            hidden = join(self.target, self._hidden[name]) if name in self._hidden else path
+            if hidden == path or not store.exists(hidden):
+                continue
+            if name in self._listing(""):  # a run that died has given it both names
+                store.delete(hidden)
+            else:
+                store.rename_if_absent(hidden, path)
+        names = {file.name for plan in plans for file in plan.files}
+        indexes = {name for name in names if name.endswith(INDEX_SUFFIX)}
+        note_brought(self.target, indexes - begun.there)
+        store.sync(self.target)
 
     def _write(self, state: CheckpointState) -> None:
         """Write `checkpoint`, if it is what it was; and see that it stays."""

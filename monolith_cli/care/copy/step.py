@@ -136,6 +136,8 @@ class StepCopy:
         The names of files that are known to have arrived, of all steps: steps share some.
     is_ours
         Says of a file there whether this copy has sent it in an earlier run, so that it may go.
+    place
+        Says of a file where it is in the target until the step is committed.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class StepCopy:
         have: Callable[[str], int | None],
         arrived: set[str],
         is_ours: Callable[[str], bool],
+        place: Callable[[str], str],
     ) -> None:
         self.plan = plan
         self.result = result
@@ -154,6 +157,7 @@ class StepCopy:
         self._to_compare: list[File] = []
         self._arrived = arrived
         self._is_ours = is_ours
+        self._place = place
         for file in plan.files:
             size = have(file.name)
             if size == file.bytes:
@@ -245,7 +249,8 @@ class StepCopy:
             As `SendTask.run`.
         """
         is_index = self.plan.name + INDEX_SUFFIX
-        for directory in sorted({file.name.rpartition("/")[0] for file in self.missing} - {""}):
+        places = [self._place(file.name) for file in self.missing]
+        for directory in sorted({place.rpartition("/")[0] for place in places} - {""}):
             store_of(self.target).make_directory(join(self.target, directory))
         self._link([file for file in self.missing if way.link and file.may_link])
         sent = [file for file in self.missing if not (way.link and file.may_link)]
@@ -270,14 +275,14 @@ class StepCopy:
             raise WriteError(what, path=self.target, kind="not_linked")
         source, target = join(self.plan.source, ""), join(self.target, "")
         for file in files:
-            name = file.name
+            name, place = file.name, target + self._place(file.name)
             if self._is_ours(name):
-                store.delete(target + name)
-            store.link(source + name, target + name)
+                store.delete(place)
+            store.link(source + name, place)
             self._arrived.add(name)
 
     def _paths(self, file: File) -> tuple[str, str]:
-        return join(self.plan.source, file.name), join(self.target, file.name)
+        return join(self.plan.source, file.name), join(self.target, self._place(file.name))
 
 
 def step_with(name: str) -> int | None:

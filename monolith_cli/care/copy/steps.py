@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.alive import check_quiet
 from monolith_cli.care.copy.choose import (
+    Chosen,
     check_apart,
     check_target,
     choose_again,
@@ -23,14 +24,13 @@ from monolith_cli.care.copy.part import Part
 from monolith_cli.care.copy.request import (
     Request,
     journal_plan,
-    request_of,
     unfinished,
 )
 from monolith_cli.care.copy.step import Way
-from monolith_cli.care.journal import begin, check_mine, finish
+from monolith_cli.care.journal import begin, check_mine, finish, replan
 from monolith_cli.care.survey import DENSE_ONLY, survey
 from monolith_cli.checkpoint.model_dir import open_model_dir
-from monolith_cli.errors import PathNotFoundError, UsageError, WriteError
+from monolith_cli.errors import DirectoryInUseError, PathNotFoundError, UsageError, WriteError
 from monolith_cli.execution.workers import Workers
 from monolith_cli.storage.location import as_location, join, normal
 from monolith_cli.storage.store import store_of
@@ -101,8 +101,8 @@ def copy_steps(
     megabytes for each thread. A job may run in the source: a step that goes meanwhile is left out,
     and so is one that is damaged, or of which the target has another one; see `Copied.steps`.
 
-    A directory in which this was cut off is finished first, as it was begun, whatever is asked for
-    now.
+    The same copy goes on where it was cut off. What has come to be the latest step since then, or
+    one of all, is copied after that.
 
     Parameters
     ----------
@@ -115,7 +115,8 @@ def copy_steps(
     as_latest
         Make the step the latest there, even if it is not the newest.
     dry_run
-        Write nothing. Files that are there with the right size are taken for the same.
+        Write nothing. Files that are there with the right size are taken for the same; a job that
+        lives in the target is a note.
     command
         The words that finish it when they are run again.
     quiet_for_seconds
@@ -136,7 +137,8 @@ def copy_steps(
     CorruptionError
         The one step that was asked for is not whole.
     DirectoryInUseError
-        A job lives in the target, or has begun there; or another command was cut off there.
+        A job lives in the target, or has begun there; or another command was cut off there, or a
+        copy of something else from a directory that is still there.
     WriteError
         The store refused: what has arrived stays, and the same command goes on from there. Where
         no links can be made (`not_linked`), nothing is left.
@@ -144,18 +146,30 @@ def copy_steps(
     to = normal(as_location(target))
     check_apart(as_location(source), to)
     names = names_in(to)
-    journal = unfinished(to, dry_run=dry_run) if names is not None else None
-    request = Request(as_location(source), step, every, link, as_latest, None, names is None)
-    if journal is not None:
-        request = request_of(journal, to)
-        check_apart(request.source, to)
-    else:
+    asked_for = Request(as_location(source), step, every, link, as_latest, is_new=names is None)
+    request, journal = asked_for, None
+    if names is not None:
+        request, journal = unfinished(to, asked_for, dry_run=dry_run)
+    if journal is None:
         check_target(to, names or ())
-    parts, asked = _parts(request, to)
+    try:
+        parts, asked = _parts(request, to)
+    except PathNotFoundError as error:
+        if journal is not None and request.is_source_gone():
+            error.hint = (
+                "if it has been moved, name its new place, which goes on with what was begun"
+            )
+        raise
+    notes = []
     if names:
         # What this very command has written says nothing of a job.
         is_ours = all(part.is_as_begun() or part.is_as_left() for part in parts)
-        check_quiet(to, 0.0 if is_ours else quiet_for_seconds)
+        try:
+            check_quiet(to, 0.0 if is_ours else quiet_for_seconds)
+        except DirectoryInUseError as error:
+            if not dry_run:
+                raise
+            notes.append(f"not now: {error.what}")
     with Workers(jobs, executor) as workers:
         way = Way(workers, link=request.link, progress=progress)
         if dry_run:
@@ -163,7 +177,39 @@ def copy_steps(
                 part.look()
         else:
             _send(request, to, parts, way, journal, command)
-    return _copied(request, to, parts, asked, resumed=journal is not None)
+    done = _copied(request, to, parts, asked, resumed=journal is not None)
+    done = done._replace(notes=[*done.notes, *notes])
+    if journal is None or dry_run or request.takes_over or not _has_more(asked_for, to, request):
+        return done
+    more = copy_steps(
+        source,
+        target,
+        step,
+        every=every,
+        link=link,
+        as_latest=as_latest,
+        command=command,
+        quiet_for_seconds=quiet_for_seconds,
+        jobs=jobs,
+        executor=executor,
+        progress=progress,
+    )
+    known = {(each.step, each.is_dense_only) for each in more.steps}
+    first = [each for each in done.steps if (each.step, each.is_dense_only) not in known]
+    return more._replace(steps=[*first, *more.steps], resumed=True)
+
+
+def _has_more(asked_for: Request, target: str, done: Request) -> bool:
+    """Whether steps that were not there when a copy was begun are asked for as well."""
+    if asked_for.step is not None and not asked_for.every:
+        return False
+    begun = done.begun or {}
+    parts, _ = _parts(asked_for, target)
+    return any(
+        result.step not in (begun[part.name].steps if part.name in begun else ())
+        for part in parts
+        for result in part.results
+    )
 
 
 def verify_copy(
@@ -206,7 +252,7 @@ def _parts(request: Request, target: str) -> tuple[list[Part], int | None]:
         what = "no job's directory: only its steps can be copied"
         raise UsageError(what, path=request.source)
     found = survey(model_dir)
-    if request.begun is not None:
+    if request.begun is not None and not request.takes_over:
         founds = {"": found, DENSE_ONLY: found.dense_only}
         chosen = [
             choose_again(each, request.begun[name]) if each and name in request.begun else None
@@ -216,9 +262,13 @@ def _parts(request: Request, target: str) -> tuple[list[Part], int | None]:
         chosen = [*choose_all(model_dir, found)]
     else:
         chosen = [*choose_one(model_dir, found, request.step)]
+    begun = request.begun or {}
+    if request.takes_over and DENSE_ONLY in begun and len(chosen) == 1:
+        chosen.append(Chosen([], set(), None))
     parts = []
-    for name, each, some in zip(("", DENSE_ONLY), (found, found.dense_only), chosen, strict=False):
-        if each is not None and some is not None and (some.steps or not name):
+    places = (found, found.dense_only or found)
+    for name, each, some in zip(("", DENSE_ONLY), places, chosen, strict=False):
+        if some is not None and (some.steps or not name or name in begun):
             place = join(target, name) if name else target
             parts.append(Part(name, each, some, place, request))
     for part in parts:
@@ -245,6 +295,8 @@ def _send(
     if journal is None:
         store_of(target).make_directory(target)
         journal = begin(target, "cp", command, journal_plan(request, begun))
+    elif request.takes_over:
+        journal = replan(target, journal, command, journal_plan(request, begun))
     try:
         for part in parts:
             if part.name:
@@ -262,7 +314,7 @@ def _send(
         raise
     check_mine(target, journal)
     for part in reversed(parts):
-        part.commit()
+        part.commit(begun[part.name])
     finish(target, journal)
     _remove_empty(target, parts, request)
 
