@@ -84,14 +84,18 @@ class RewriteReport(Report):
         done = self.done
         kept = sum(table.passages.kept for table in done.tables)
         brought = sum(table.passages.brought for table in done.tables)
+        brought_changed = sum(table.passages.brought_changed for table in done.tables)
+        brought_gone = sum(table.passages.brought_dropped for table in done.tables)
         replaced = sum(table.passages.gone for table in done.tables)
         gone = sum(table.passages.dropped for table in done.tables) - replaced
         changed = sum(table.passages.changed for table in done.tables)
         said = [count_text(kept, "entry", "entries")]
         said += [f"{changed:,} of them changed"] if changed else []
         said += [f"{brought:,} of them brought"] if brought else []
+        said += [f"{brought_changed:,} of these changed"] if brought_changed else []
         said += [f"{replaced:,} removed or replaced"] if replaced else []
         said += [f"{gone:,} left out"] if gone else []
+        said += [f"{brought_gone:,} of those brought left out"] if brought_gone else []
         text = ", ".join(said)
         if not done.is_made:
             return f"would be made: {text}"
@@ -121,17 +125,25 @@ def _why(table: TableOutcome) -> str:
         return "the table goes"
     wanted = table.plan.transforms
     about = f"norm above {wanted.norm:g}" if wanted.where == "norm-above" else wanted.where
-    changes = [f"{about} set to 0"] if wanted.set_zero else []
+    to_zero = f"{about} set to 0"
+    changes = [to_zero] if wanted.set_zero else []
     changes += ["of version 2 now"] if wanted.convert else []
     whys = (
         (passages.gone, "removed or replaced"),
-        (passages.brought, "brought"),
         (passages.slot, "slot"),
         (passages.where, about),
         (passages.expired, "expired"),
         (passages.changed, " or ".join(changes)),
     )
-    return ", ".join(f"{count:,} {why}" for count, why in whys if count)
+    of_brought = (
+        (passages.brought_slot, "slot"),
+        (passages.brought_where, about),
+        (passages.brought_changed, to_zero),
+    )
+    here, brought = (
+        ", ".join(f"{count:,} {why}" for count, why in some if count) for some in (whys, of_brought)
+    )
+    return "; ".join(filter(None, (here, f"of those brought {brought}" if brought else "")))
 
 
 def _expiry_text(table: TableOutcome) -> str:
@@ -177,9 +189,12 @@ def _passages_document(passages: Passages) -> dict[str, object]:
         "entries": passages.entries,
         "same": passages.same,
         "changed": passages.changed,
-        "brought": passages.brought,
         "gone_by_slot": passages.slot,
         "gone_by_condition": passages.where,
         "expired": passages.expired,
         "gone_by_delta": passages.gone,
+        "brought": passages.brought,
+        "brought_changed": passages.brought_changed,
+        "brought_gone_by_slot": passages.brought_slot,
+        "brought_gone_by_condition": passages.brought_where,
     }

@@ -20,8 +20,10 @@ from table_support import checkpoint_of
 
 from monolith_cli import messages
 from monolith_cli.errors import CorruptionError, DifferentError, UsageError
+from monolith_cli.fid import make_fid
 from monolith_cli.tables.diff.compare import DiffOptions, TablesDiff, diff_tables
 from monolith_cli.tables.diff.delta import DeltaWriter
+from monolith_cli.tables.folds.rewrite import Passages, add_passages
 from monolith_cli.tables.rewrite import run as run_module
 from monolith_cli.tables.rewrite.plan import RewriteOptions
 
@@ -459,6 +461,45 @@ def test_a_new_table_of_several_servers(tmp_path: Path) -> None:
     found = sp.multis_of(tmp_path / "new")
     for server, part in enumerate(on(unsigned, [*LOW, *TOP])):
         assert Counter(found[f"M_{server}", "m"]) == Counter(part)
+
+
+def test_what_becomes_of_what_is_brought(tmp_path: Path) -> None:
+    nan = float("nan")
+    base = [entry(make_fid(1, k), 1.0) for k in range(6)]
+    more = [entry(make_fid(1, k), nan if k < 13 else 1.0) for k in range(10, 15)]
+    more += [entry(make_fid(2, k), nan if k < 21 else 1.0) for k in range(20, 24)]
+
+    def step(name: str, some: Sequence[bytes]) -> Path:
+        parts = [[each for each in some if fid_of(each) % 3 == server] for server in range(3)]
+        return step_of(tmp_path / name, [some], parts)
+
+    a, b = step("a", base), step("b", [*base, *more])
+    diff(a, b, tmp_path / "d")
+    dropped = RewriteOptions(where="nan")
+    for options, expected in (
+        (RewriteOptions(), {1: Passages(6, 0, 5), 2: Passages(0, 0, 4)}),
+        (
+            dropped,
+            {1: Passages(6, 0, 2, brought_where=3), 2: Passages(0, 0, 3, brought_where=1)},
+        ),
+        (
+            dropped._replace(set_zero=True),
+            {1: Passages(6, 0, 5, brought_changed=3), 2: Passages(0, 0, 4, brought_changed=1)},
+        ),
+        (
+            dropped._replace(keep_slots=[(1, 1)]),
+            {1: Passages(6, 0, 2, brought_where=3), 2: Passages(brought_slot=4)},
+        ),
+        (
+            RewriteOptions(drop_slots=[(0, 32767)]),
+            {1: Passages(slot=6, brought_slot=5), 2: Passages(brought_slot=4)},
+        ),
+    ):
+        done = sp.run(a, None, options, tmp_path / "d", 2)
+        found: dict[str, dict[int, Passages]] = {}
+        for table in done.tables:
+            add_passages(found.setdefault(table.plan.name, {}), table.slots)
+        assert found == {"s": expected, "m": expected}
 
 
 def test_what_cannot_be_meant(two: tuple[Path, Path, Path]) -> None:

@@ -17,13 +17,20 @@ from monolith_cli.reports.keys.declare import (
 
 _PASSAGES = {
     "entries": Key(NUMBER, "How many entries there were."),
-    "same": Key(NUMBER, "Those that stay as they are, bit by bit."),
-    "changed": Key(NUMBER, "Those that stay with other values, or other feature ids."),
-    "brought": Key(NUMBER, "Those that a delta has brought, and that stay."),
-    "gone_by_slot": Key(NUMBER, "Those left out by their slot, or with their table."),
-    "gone_by_condition": Key(NUMBER, "Those left out by --where."),
-    "expired": Key(NUMBER, "Those left out by --expire."),
-    "gone_by_delta": Key(NUMBER, "Those that a delta has removed, or replaced."),
+    "same": Key(NUMBER, "Those of them that stay as they are, bit by bit."),
+    "changed": Key(NUMBER, "Those of them that stay with other values, or other feature ids."),
+    "gone_by_slot": Key(NUMBER, "Those of them left out by their slot, or with their table."),
+    "gone_by_condition": Key(NUMBER, "Those of them left out by --where."),
+    "expired": Key(NUMBER, "Those of them left out by --expire."),
+    "gone_by_delta": Key(NUMBER, "Those of them that a delta has removed, or replaced."),
+    "brought": Key(NUMBER, "Those that a delta has brought besides, and that stay."),
+    "brought_changed": Key(NUMBER, "Those of `brought` that stay with other values, by --set."),
+    "brought_gone_by_slot": Key(
+        NUMBER, "Those that a delta has brought, and that are left out by their slot."
+    ),
+    "brought_gone_by_condition": Key(
+        NUMBER, "Those that a delta has brought, and that are left out by --where."
+    ),
 }
 
 REWRITE = {

@@ -40,13 +40,18 @@ class Passages(NamedTuple):
     Attributes
     ----------
     same, changed
-        Those that arrive: bit by bit as they were, or with other values, or another feature id.
+        Those that were there and arrive: bit by bit as they were, or with other values, or another
+        feature id.
     brought
-        Those that a delta has brought, and that arrive too. Others of these are not counted.
+        Those that a delta has brought, and that arrive too.
     slot, where, expired
-        Those that do not arrive: by their slot, by what is in them, by their age.
+        Those that were there and do not arrive: by their slot, by what is in them, by their age.
     gone
         Those that a delta has removed, or replaced.
+    brought_changed
+        Those of `brought` that arrive with other values.
+    brought_slot, brought_where
+        Those that a delta has brought, and that do not arrive: by their slot, by what is in them.
     """
 
     same: int = 0
@@ -56,6 +61,9 @@ class Passages(NamedTuple):
     where: int = 0
     expired: int = 0
     gone: int = 0
+    brought_changed: int = 0
+    brought_slot: int = 0
+    brought_where: int = 0
 
     @property
     def kept(self) -> int:
@@ -64,8 +72,13 @@ class Passages(NamedTuple):
 
     @property
     def dropped(self) -> int:
-        """Those that do not."""
+        """Those that were there and do not."""
         return self.slot + self.where + self.expired + self.gone
+
+    @property
+    def brought_dropped(self) -> int:
+        """Those that a delta has brought, and that do not arrive."""
+        return self.brought_slot + self.brought_where
 
     @property
     def entries(self) -> int:

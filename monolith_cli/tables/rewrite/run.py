@@ -18,6 +18,7 @@ from monolith_cli.tables.folds.rewrite import (
     add_passages,
 )
 from monolith_cli.tables.ranges import RangeTask, read_tasks
+from monolith_cli.tables.rewrite.brought import find_touched
 from monolith_cli.tables.rewrite.deltas import check_delta
 from monolith_cli.tables.rewrite.expiry import Expiry, find_expiry
 from monolith_cli.tables.rewrite.files import TargetFiles, WrittenFile
@@ -232,6 +233,9 @@ class _Run:
             sums = self.files.read_back(self.workers, self.progress)
         tables: list[TableOutcome] = []
         for number, table in enumerate(self.plan.tables):
+            if table.transforms.brought:
+                touched = find_touched(table, self.reading, self.workers)
+                add_passages(slots[number], touched)
             into = []
             for target in table.targets:
                 # Of several tables that go there the first has the slots of all.
