@@ -37,6 +37,8 @@ _FATES = (
     Column("change", COUNT),
     Column("go", COUNT),
 )
+_FATES_OF_DELTA = (*_FATES, Column("come", COUNT))
+"""Of what a delta brings the entries that arrive; with those that stay or change that is all."""
 
 
 class RewriteReport(Report):
@@ -50,11 +52,12 @@ class RewriteReport(Report):
         done = self.done
         of = f", step {done.step} of {self.model_dir}"
         yield [Title(done.path, of if done.is_made else f"{of}: nothing is made")]
-        columns = (Column("table", NAME), *_FATES, Column("files", NUMBER), Column("why", NAME))
+        fates = _FATES_OF_DELTA if self._applies_delta() else _FATES
+        columns = (Column("table", NAME), *fates, Column("files", NUMBER), Column("why", NAME))
         rows = [
             (
                 table.plan.name,
-                *_counts(table.passages),
+                *self._counts(table.passages),
                 len(table.targets) * table.plan.shards or None,
                 _why(table),
             )
@@ -63,7 +66,7 @@ class RewriteReport(Report):
         yield [Table(columns, rows)]
         slots = list(self._slots())
         if slots:
-            by_slot = (Column("table", NAME), Column("slot", NUMBER), *_FATES)
+            by_slot = (Column("table", NAME), Column("slot", NUMBER), *fates)
             block: list[Block] = [Table(by_slot, slots[:_ROWS])]
             if len(slots) > _ROWS:
                 block.append(Omitted(f"and {len(slots) - _ROWS:,} more slots"))
@@ -74,11 +77,19 @@ class RewriteReport(Report):
         yield [Verdict(self._sum(), good=True)]
 
     def _slots(self) -> Iterator[tuple[object, ...]]:
-        """Slots of which entries go or change; not of tables that go whole."""
+        """Slots of which entries go, change or come; not of tables that go whole."""
         for table in self.done.tables:
             for slot, passages in table.slots.items():
-                if table.targets and passages.same < passages.kept + passages.dropped:
-                    yield (table.plan.name, slot, *_counts(passages))
+                concerned = passages.kept + passages.dropped + passages.brought_dropped
+                if table.targets and passages.same < concerned:
+                    yield (table.plan.name, slot, *self._counts(passages))
+
+    def _applies_delta(self) -> bool:
+        return any(table.plan.delta is not None for table in self.done.tables)
+
+    def _counts(self, passages: Passages) -> tuple[int, ...]:
+        counts = (passages.entries, passages.same, passages.changed, passages.dropped)
+        return (*counts, passages.brought) if self._applies_delta() else counts
 
     def _sum(self) -> str:
         done = self.done
@@ -112,10 +123,6 @@ class RewriteReport(Report):
             "bytes": done.bytes,
             "tables": [_table_document(table) for table in done.tables],
         }
-
-
-def _counts(passages: Passages) -> tuple[int, int, int, int]:
-    return (passages.entries, passages.same, passages.changed, passages.dropped)
 
 
 def _why(table: TableOutcome) -> str:
