@@ -84,7 +84,8 @@ from monolith_cli.commands.types import PlaceType, WhereType
     "--expire",
     type=click.IntRange(1, 36_500),
     metavar="DAYS",
-    help="Leave out entries that are so many days older than the newest of their table, or more.",
+    help="Leave out entries that are so many days older than the newest of their table, or more."
+    " Not with --apply.",
 )
 @options.option(
     "--min-keep",
@@ -109,7 +110,7 @@ from monolith_cli.commands.types import PlaceType, WhereType
     "--convert-fids",
     type=click.Choice(["v1:v2"]),
     help="Make feature ids of version 1 those of version 2, and spread them anew. Slots of other"
-    " options are of version 1 then.",
+    " options are of version 1 then. Not with --apply.",
 )
 @options.option(
     "--reset-filters",
@@ -122,7 +123,8 @@ from monolith_cli.commands.types import PlaceType, WhereType
     type=click.Path(),
     metavar="DELTA",
     help="Make the tables those of another step, by a file of `table diff --delta`. Its base is"
-    " compared before, and the result after.",
+    " compared before, and the result after. Not with --expire or --convert-fids: apply the delta"
+    " first, and rewrite what comes of it.",
 )
 @options.option(
     "--dry-run",

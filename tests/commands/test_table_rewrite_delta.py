@@ -194,6 +194,12 @@ def test_feature_ids_are_converted(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_the_help_says_what_does_not_go_with_a_delta() -> None:
+    text = " ".join(call("table", "rewrite", "--help").out.split())
+    assert "Not with --expire or --convert-fids: apply the delta first" in text
+    assert text.count("Not with --apply.") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
