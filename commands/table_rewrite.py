@@ -179,7 +179,8 @@ def rewrite(
     An entry is on server `fid mod N`, and the training system has two ways to take that, which
     differ for feature ids with the top bit: of the signed number, floored, and of the unsigned one.
     All entries must obey one of them. Feature ids of version 1 lose 6 bits: those that would become
-    the same are listed, and nothing is made.
+    the same are listed, and nothing is made. Entries that --expire or --where leaves out count
+    for that: where they collide, leave them out first, and convert what comes of it.
     """
     if (where is None) != (set_to is None):
         raise click.UsageError("--where and --set go together: what it is about, and what is done")

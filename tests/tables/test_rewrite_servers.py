@@ -201,6 +201,14 @@ def test_feature_ids_that_would_become_the_same(tmp_path: Path) -> None:
     assert caught.value.kind == "fids_collide"
     assert f"{one} and {other} would both be {fid_v1_to_v2(one)}" in caught.value.what
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert "of one slot" in (caught.value.hint or "")
+    # That one of them would go by what is in it is not looked at, and said.
+    for some in (options._replace(expire_days=3), options._replace(where="nan")):
+        with pytest.raises(
+            CorruptionError, match="counting entries that would be left out"
+        ) as caught:
+            sp.rewrite(model, tmp_path / "new", some)
+        assert "leave these out first" in (caught.value.hint or "")
     # Without one of them nothing collides; what is there twice stays so.
     sp.rewrite(model, tmp_path / "new", options._replace(drop_slots=[(5, 5)]))
     found = [fid_of(each) for part in sp.singles_of(tmp_path / "new").values() for each in part]

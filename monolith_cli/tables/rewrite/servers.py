@@ -221,10 +221,10 @@ def _check_collisions(
             progress=_steps(progress),
         )
     if found:
-        raise _collide(found)
+        raise _collide(found, options)
 
 
-def _collide(found: Sequence[TableCollisions]) -> CorruptionError:
+def _collide(found: Sequence[TableCollisions], options: RewriteOptions) -> CorruptionError:
     lines = []
     for table in found:
         lines += [
@@ -234,9 +234,14 @@ def _collide(found: Sequence[TableCollisions]) -> CorruptionError:
         if table.fids > len(table.examples):
             lines.append(f"and {table.fids - len(table.examples):,} more")
     count = sum(table.fids for table in found)
+    what = f"feature ids would become the same in version 2, {count:,} of them"
+    hint = "leave out their slots or their tables: those that become the same are of one slot"
+    if options.expire_days is not None or (options.where and not options.set_zero):
+        what += ", counting entries that would be left out by their age or by what is in them"
+        hint = "leave these out first, in another directory, and convert what comes of it"
     return CorruptionError(
-        f"feature ids would become the same in version 2, {count:,} of them: {'; '.join(lines)}",
-        hint="leave out the entries of some of them, by their slots",
+        f"{what}: {'; '.join(lines)}",
+        hint=hint,
         kind="fids_collide",
     )
 
