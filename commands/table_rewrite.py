@@ -167,7 +167,8 @@ def rewrite(
 
     DST gets the latest step of SRC, or SRC@1000. Entries that stay are kept bit by bit, in their
     order. The rest of the step comes along: dense variables, inputs, occurrence filters, item
-    pools; ckpt.info and the manifest are made anew. A job can start from DST.
+    pools, and of dense_only the newest step that is not newer; ckpt.info and the manifest are made
+    anew. A job can start from DST.
 
     All of it is read and verified, and what was written is read back and compared before DST
     appears, whole or not at all. SRC may be a running job's directory: nothing is written there.

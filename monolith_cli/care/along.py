@@ -42,12 +42,14 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from monolith_cli.care.states import StepSurvey, Survey
     from monolith_cli.formats.checkpoint_state import MonolithCheckpointState
 
 __all__ = [
     "Commit",
     "InputAlong",
     "commit_of",
+    "dense_only_along",
     "flags_along",
     "inputs_along",
     "job_state_along",
@@ -169,6 +171,24 @@ def pools_along(base: str, step: int, names: Iterable[str]) -> list[str]:
         elif file.step == at:
             files.append(name)
     return [name for _, files in newest.values() for name in files]
+
+
+def dense_only_along(inner: Survey, step: StepSurvey) -> StepSurvey | None:
+    """The newest whole step of `dense_only` that is not newer than a step; None without one."""
+    older = [each for each in inner.steps if _is_along(each, step)]
+    return older[-1] if older else None
+
+
+def _is_along(step: StepSurvey, one: StepSurvey) -> bool:
+    """Whether a step of `dense_only` is whole, and not newer than a step."""
+    is_committed = step.state == "complete" or (step.is_whole and step.is_latest)
+    if not is_committed or step.step is None or one.step is None:
+        return False
+    if one.is_latest:
+        return True
+    if step.time is not None and one.time is not None and step.step != one.step:
+        return step.time <= one.time
+    return step.step <= one.step
 
 
 def flags_along(names: Iterable[str]) -> list[str]:

@@ -1,9 +1,9 @@
 """A step in a new directory, with its tables made anew.
 
 The tables are written by `monolith_cli.tables.rewrite`. The rest of the step comes along as it is:
-dense variables, inputs, item pools, occurrence filters. Counts and manifest are made anew. The new
-directory appears with its name when all of it is written, read back and synced. Nothing is written
-where the step was, which may be a running job's directory.
+dense variables, inputs, item pools, occurrence filters, a step of `dense_only`. Counts and manifest
+are made anew. The new directory appears with its name when all of it is written, read back and
+synced. Nothing is written where the step was, which may be a running job's directory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from monolith_cli.care.along import (
     commit_of,
+    dense_only_along,
     flags_along,
     inputs_along,
     job_state_along,
@@ -20,8 +21,11 @@ from monolith_cli.care.along import (
     pools_along,
     write_job_state,
 )
+from monolith_cli.care.copy.files import hold
+from monolith_cli.care.copy.plan import Planner, check_unchanged
 from monolith_cli.care.new_directory import check_new_directory, new_directory
 from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask, write_empty_cells
+from monolith_cli.care.survey import DENSE_ONLY, survey
 from monolith_cli.checkpoint.dense import list_dense
 from monolith_cli.checkpoint.inputs import read_step_inputs, write_step_inputs
 from monolith_cli.checkpoint.manifests import (
@@ -46,7 +50,7 @@ from monolith_cli.formats.checkpoint_state import CheckpointState, format_checkp
 from monolith_cli.formats.ckpt_info import CkptInfo, write_ckpt_info
 from monolith_cli.formats.tensor_bundle import TensorBundle
 from monolith_cli.formats.tfrecord import read_records
-from monolith_cli.storage.location import HERE, as_location, join, name_of, normal, split
+from monolith_cli.storage.location import HERE, as_location, join, name_of, normal, parent_of, split
 from monolith_cli.storage.store import local_path, store_of
 from monolith_cli.tables.diff.read_delta import read_delta
 from monolith_cli.tables.found import find_tables
@@ -58,7 +62,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
+    from monolith_cli.care.copy.plan import StepPlan
     from monolith_cli.checkpoint.checkpoint import Checkpoint
+    from monolith_cli.checkpoint.model_dir import ModelDir
     from monolith_cli.execution.protocols import Task
     from monolith_cli.storage.location import AnyPath
     from monolith_cli.tables.rewrite.plan import EmptyFilter, RewriteOptions, RewritePlan
@@ -163,6 +169,7 @@ def rewrite_step(
         with Workers(jobs, executor) as workers:
             rewrite = _StepRewrite(checkpoint, options, workers, progress)
             plan = rewrite.plan(delta)
+            rewrite.look_beside(directory)
             if dry_run:
                 outcome = rewrite.preview(plan)
                 checkpoint.require()
@@ -181,8 +188,8 @@ def rewrite_step(
         outcome.tables,
         len(files),
         sum(copied.bytes for copied in files),
-        checkpoint.notes,
-        (*checkpoint.warnings, *plan.warnings),
+        (*checkpoint.notes, *rewrite.notes),
+        (*checkpoint.warnings, *plan.warnings, *rewrite.warnings),
     )
 
 
@@ -239,6 +246,8 @@ class _StepRewrite:
     ----------
     written
         The files that are complete, by their path in the new directory.
+    notes, warnings
+        As of `RewrittenStep`, of `dense_only`.
     """
 
     def __init__(
@@ -257,6 +266,9 @@ class _StepRewrite:
         self.options = options
         self.workers = workers
         self.written: dict[str, Copied] = {}
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self._beside: tuple[StepPlan, Checkpoint] | None = None
         self._progress = progress
         self._done = self._total = 0
         self._input_workers: list[int] = []
@@ -276,6 +288,25 @@ class _StepRewrite:
         self._total = self._done + passes * plan.size
         return plan
 
+    def look_beside(self, directory: ModelDir) -> None:
+        """Find the step of `dense_only` that comes along, by the rule of copies."""
+        if DENSE_ONLY not in store_of(directory.directory).names(directory.directory):
+            return
+        found = survey(directory)
+        one = next((each for each in found.steps if each.step == self.step), None)
+        if found.dense_only is None:
+            return
+        where = found.dense_only.directory
+        beside = None if one is None else dense_only_along(found.dense_only, one)
+        if beside is None or beside.checkpoint is None:
+            what = f"it has no whole step that is not newer than step {self.step}"
+            self.warnings.append(f"{where} is not copied: {what}")
+            return
+        plan = Planner(found.dense_only).plan(beside)
+        self._beside = (plan, beside.checkpoint)
+        self._total += plan.bytes
+        self.notes.append(f"step {plan.step} of {where} comes along")
+
     def preview(self, plan: RewritePlan) -> TablesOutcome:
         """What would become of its tables."""
         outcome = preview_tables(plan, self.options, self.workers, self._on_read)
@@ -284,7 +315,7 @@ class _StepRewrite:
 
     def write(self, plan: RewritePlan, stage: str) -> TablesOutcome:
         """Write it into a directory. Raises as `rewrite_step`."""
-        dense = self._check_dense()
+        dense = self._check_dense(self.checkpoint, self.prefix)
         copied = [*plan.filters, *dense]
         self._total += plan.size + sum(store_of(path).status(path).size for path in copied)
         assets = join(stage, self.name + ASSETS_SUFFIX)
@@ -301,7 +332,8 @@ class _StepRewrite:
         self._job(stage)
         self._counts(stage, outcome)
         self._manifest(stage, plan, outcome)
-        self._state(stage)
+        self._dense_only(stage)
+        _write_state(stage, self.prefix, self.step)
         self._on_read(max(self._total - self._done, 0))
         return outcome
 
@@ -328,17 +360,45 @@ class _StepRewrite:
             self._on_read(copied.bytes)
         self._run([ReadBackTask(task.target, self.written[task.target]) for task in tasks])
 
-    def _check_dense(self) -> list[str]:
+    def _check_dense(self, checkpoint: Checkpoint, prefix: str) -> list[str]:
         """Verify the dense variables; their files, the index last."""
-        for problem in list_dense(self.checkpoint).problems:
+        for problem in list_dense(checkpoint).problems:
             raise problem
-        bundle = TensorBundle(self.prefix)
+        bundle = TensorBundle(prefix)
         self._run([ValuesTask(bundle, shard) for shard in range(bundle.shards)])
         paths = [bundle.data_path(shard) for shard in range(bundle.shards)]
         # A data file in which nothing lies may be missing; a meta graph often is.
-        paths = [*paths, self.prefix + META_SUFFIX]
-        store = store_of(self.prefix)
-        return [*(path for path in paths if store.is_file(path)), self.prefix + INDEX_SUFFIX]
+        paths = [*paths, prefix + META_SUFFIX]
+        store = store_of(prefix)
+        return [*(path for path in paths if store.is_file(path)), prefix + INDEX_SUFFIX]
+
+    def _dense_only(self, stage: str) -> None:
+        """The step of `dense_only`, as it is."""
+        if self._beside is None:
+            return
+        plan, checkpoint = self._beside
+        prefix = join(plan.source, plan.name)
+        self._check_dense(checkpoint, prefix)
+        to = join(stage, DENSE_ONLY)
+        places: dict[str, list[str]] = {}
+        for file in plan.files:
+            places.setdefault(parent_of(file.name), []).append(join(plan.source, file.name))
+        for place, paths in {"": [], **places}.items():
+            directory = join(to, place) if place else to
+            store_of(directory).make_directory(directory)
+            self._copy(paths, directory)
+        for file in plan.files:
+            copied = self.written[join(to, file.name)]
+            hold(join(plan.source, file.name), copied.crc32c, file.crc32c)
+        for state in plan.inputs:
+            list_input(to, state)
+        names = store_of(plan.source).names(plan.source)
+        self._copy([join(plan.source, name) for name in flags_along(names)], to)
+        job = job_state_along(plan.source, (plan.name,))
+        if job is not None:
+            write_job_state(to, job)
+        _write_state(to, prefix, plan.step)
+        check_unchanged(plan)
 
     def _inputs(self, stage: str) -> None:
         """The states that the inputs go on from, and whose they are."""
@@ -408,9 +468,10 @@ class _StepRewrite:
             files.append(file._replace(crc32c=copied.crc32c if copied else None))
         write_step_manifest(stage, made._replace(files=tuple(files)))
 
-    def _state(self, stage: str) -> None:
-        """`checkpoint`, last: the step, and when it was committed."""
-        commit = commit_of(self.prefix, self.step)
-        state = CheckpointState(self.name, (self.name,), (commit.at,), commit.preserved_at)
-        path = join(stage, CHECKPOINT)
-        store_of(path).put(path, format_checkpoint_state(state).encode("utf-8", "surrogateescape"))
+
+def _write_state(directory: str, prefix: str, step: int) -> None:
+    """Write `checkpoint`: it lists one step, and says when that was committed."""
+    commit, name = commit_of(prefix, step), name_of(prefix)
+    state = CheckpointState(name, (name,), (commit.at,), commit.preserved_at)
+    path = join(directory, CHECKPOINT)
+    store_of(path).put(path, format_checkpoint_state(state).encode("utf-8", "surrogateescape"))

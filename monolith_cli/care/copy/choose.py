@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from monolith_cli.care.along import dense_only_along
 from monolith_cli.checkpoint.model_dir import ModelDir
 from monolith_cli.checkpoint.names import JOURNAL
 from monolith_cli.checkpoint.training_dir import is_training_dir, steps_hint
@@ -75,22 +76,11 @@ def choose_one(model_dir: ModelDir, found: Survey, step: int | None) -> list[Cho
         raise not_whole(found.directory, one)
     chosen = [Chosen([one], {one.step}, one.step)]
     if found.dense_only is not None:
-        older = [each for each in found.dense_only.steps if _is_along(each, one)]
-        listed = {each.step for each in older[-1:] if each.step is not None}
-        chosen.append(Chosen(older[-1:], listed, next(iter(listed), None)))
+        beside = dense_only_along(found.dense_only, one)
+        steps = [] if beside is None else [beside]
+        listed = {each.step for each in steps if each.step is not None}
+        chosen.append(Chosen(steps, listed, next(iter(listed), None)))
     return chosen
-
-
-def _is_along(step: StepSurvey, one: StepSurvey) -> bool:
-    """Whether a step of `dense_only` is whole, and not newer than a step."""
-    is_committed = step.state == "complete" or (step.is_whole and step.is_latest)
-    if not is_committed or step.step is None or one.step is None:
-        return False
-    if one.is_latest:
-        return True
-    if step.time is not None and one.time is not None and step.step != one.step:
-        return step.time <= one.time
-    return step.step <= one.step
 
 
 def choose_all(model_dir: ModelDir, found: Survey) -> list[Chosen]:

@@ -13,7 +13,7 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from monolith_cli.storage.protocols import OpenFile
 
-__all__ = ["CompareTask", "SendTask", "Sum", "is_one_file", "sum_of"]
+__all__ = ["CompareTask", "SendTask", "Sum", "hold", "is_one_file", "sum_of"]
 
 _CHUNK_BYTES = 128 << 10
 """ext4 takes four times as long to write a megabyte at once (Linux 6.18), and caches like less."""
@@ -50,7 +50,7 @@ class CompareTask(NamedTuple):
             A file went away, changed, or cannot be read.
         """
         found = sum_of(self.source)
-        _hold(self.source, found, self.crc32c)
+        hold(self.source, found.crc32c, self.crc32c)
         return sum_of(self.target) == found
 
 
@@ -108,7 +108,7 @@ class SendTask(NamedTuple):
                 _go_on(self.source)
             file.check_unchanged()
             sent = Sum(size, f"{crc:08x}")
-            _hold(self.source, sent, self.crc32c)
+            hold(self.source, sent.crc32c, self.crc32c)
         return sent
 
 
@@ -140,10 +140,17 @@ def is_one_file(one: str, other: str) -> bool:
     return store_of(one) is store_of(other) and store_of(one).is_same(one, other)
 
 
-def _hold(path: str, found: Sum, crc32c: str | None) -> None:
-    if crc32c is not None and crc32c != found.crc32c:
+def hold(path: str, found: str, crc32c: str | None) -> None:
+    """Make sure that a file has the checksum of the manifest, if that has one.
+
+    Raises
+    ------
+    CorruptionError
+        It has another one, kind `manifest_differs`.
+    """
+    if crc32c is not None and crc32c != found:
         raise CorruptionError(
-            f"has the checksum {found.crc32c}, and {crc32c} in the manifest of its step",
+            f"has the checksum {found}, and {crc32c} in the manifest of its step",
             path=path,
             hint="check the step in full, and copy another",
             kind="manifest_differs",
