@@ -10,9 +10,19 @@ if TYPE_CHECKING:
 
     from monolith_cli.tables.counts import TableCount
 
-__all__ = ["merge_counts", "merge_servers"]
+__all__ = ["merge_counts", "merge_servers", "numbered"]
 
 _PART = re.compile(r"(?s)(.+)_(0|[1-9][0-9]{0,8})")
+
+
+def numbered(names: Iterable[str]) -> dict[str, dict[int, str]]:
+    """The names that end in a number, by it, and by what comes before."""
+    found: dict[str, dict[int, str]] = {}
+    for name in names:
+        match = _PART.fullmatch(name)
+        if match:
+            found.setdefault(match[1], {})[int(match[2])] = name
+    return found
 
 
 def merge_servers(names: Iterable[str]) -> dict[str, str]:
@@ -22,11 +32,7 @@ def merge_servers(names: Iterable[str]) -> dict[str, str]:
     beside a table `t`. Where others are split over more servers, some parts may be missing.
     """
     names = list(names)
-    numbers: dict[str, set[int]] = {}
-    for name in names:
-        match = _PART.fullmatch(name)
-        if match:
-            numbers.setdefault(match[1], set()).add(int(match[2]))
+    numbers = {base: set(found) for base, found in numbered(names).items()}
     servers = max((len(found) for found in numbers.values() if _is_gapless(found)), default=0)
     for base in set(names) & numbers.keys():
         del numbers[base]

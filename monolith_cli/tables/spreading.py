@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 
     from monolith_cli.tables.stream import Extent, ReadOptions
 
-__all__ = ["RULES", "Spread", "choose_rule", "count_rules", "find_rule", "find_spreads"]
+__all__ = ["NO_PARTS", "RULES", "Spread", "choose_rule", "count_rules", "find_rule", "find_spreads"]
 
 RULES = ("floored", "unsigned")
 """The two ways to take `fid mod N`."""
+
+NO_PARTS = "tables whose names end in numbers, and that are no parts of others, cannot be spread"
+"""What to say where names are taken for those of parts."""
+
+_NAMES_SHOWN = 5
 
 _RULE_NAMES = ("the signed floored rule", "the unsigned rule")
 
@@ -186,13 +191,24 @@ def _neither(counts: SpreadCounts, spreads: Sequence[Spread]) -> DifferentError:
     for name, wrong, example in zip(_RULE_NAMES, counts.wrong, counts.examples, strict=True):
         if example is not None:
             fid, _ = example
-            shown.append(f"{wrong:,} break {name}" + ("" if fid is None else f", as {fid}"))
+            shown.append(f"{wrong:,} break {name}" + ("" if fid is None else f", as fid {fid}"))
     path = next((example[1] for example in counts.examples if example), None)
     split = [spread.name for spread in spreads if spread.servers > 1]
     return DifferentError(
         f"the entries of {', '.join(split)} are spread over servers by neither rule:"
         f" {'; '.join(shown)}",
         path=path,
-        hint="tables whose names end in numbers, and that are no parts of others, cannot be spread",
+        hint=_hint_of_lost(spreads) + NO_PARTS,
         kind="no_server_rule",
     )
+
+
+def _hint_of_lost(spreads: Sequence[Spread]) -> str:
+    """What to restore, where some tables have fewer parts than others; else empty."""
+    split = [spread for spread in spreads if spread.servers > 1]
+    most = max((spread.servers for spread in split), default=0)
+    lost = [f"{each.name}_{number}" for each in split for number in range(each.servers, most)]
+    if not lost:
+        return ""
+    some = ", ".join(lost[:_NAMES_SHOWN])
+    return f"other tables are on {most} servers: restore {some} if that is lost; "

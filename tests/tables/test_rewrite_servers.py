@@ -4,6 +4,7 @@ says where each entry is to be, and protobuf what it is to be."""
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,12 @@ from spread_support import fid_of
 from table_support import checkpoint_of
 
 from monolith_cli import messages
-from monolith_cli.errors import CorruptionError, DifferentError, UsageError
+from monolith_cli.errors import (
+    CorruptionError,
+    DifferentError,
+    MissingShardError,
+    UsageError,
+)
 from monolith_cli.execution.workers import ALONE
 from monolith_cli.fid import fid_v1_to_v2, make_fid, to_signed
 from monolith_cli.tables.found import find_tables
@@ -271,3 +277,66 @@ def plan(model: Path, options: RewriteOptions) -> RewritePlan:
 def test_what_cannot_be_meant(options: RewriteOptions) -> None:
     with pytest.raises(UsageError):
         options.check()
+
+
+def numbered(name: str, numbers: tuple[int, ...], servers: int) -> dict[str, list[bytes]]:
+    """Of a table that is spread over servers the parts of these."""
+    parts = spread(S, servers, floored)
+    return {f"{name}_{server}": parts[server] for server in numbers}
+
+
+LOST = {
+    "a hole": (numbered("f", (0, 1, 3), 4), "'f', which is on 4 servers, f_2 is missing"),
+    "a hole, and entries that obey no rule": (
+        {"f_0": S[:50], "f_2": S[50:90]},
+        "'f', which is on 3 servers, f_1 is missing",
+    ),
+    "the first": (numbered("f", (1, 2), 3), "'f', which is on 3 servers, f_0 is missing"),
+    "all but the last": (numbered("f", (2,), 3), "f_0, f_1 are missing: there are f_2"),
+    "one that others have": (
+        {**numbered("g", (0, 1, 2), 3), **numbered("f", (1, 2), 3)},
+        "'f', which is on 3 servers, f_0 is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("singles", "said"), LOST.values(), ids=LOST)
+@pytest.mark.parametrize(
+    "options",
+    [RewriteOptions(servers=2), RewriteOptions(convert_fids=True, fid_version="v1")],
+    ids=["servers", "convert"],
+)
+def test_a_server_whose_part_is_missing(
+    tmp_path: Path, singles: dict[str, list[bytes]], said: str, options: RewriteOptions
+) -> None:
+    multis = {base: {"a": records} for base, records in singles.items()}
+    for one, other in ((singles, {}), ({}, multis)):
+        model = sp.write_step(tmp_path / "model", one, other)
+        with pytest.raises(MissingShardError) as caught:
+            sp.rewrite(model, tmp_path / "new", options)
+        assert said in caught.value.what
+        assert caught.value.path == str(sp.assets_of(model))
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+        shutil.rmtree(model)
+
+
+def test_the_last_part_is_missing(tmp_path: Path) -> None:
+    singles = {**numbered("f", (0, 1, 2), 3), **numbered("g", (0, 1), 3)}
+    model = sp.write_step(tmp_path / "model", singles, {})
+    with pytest.raises(DifferentError, match="neither rule") as caught:
+        sp.rewrite(model, tmp_path / "new", RewriteOptions(servers=2))
+    assert "other tables are on 3 servers: restore g_2 if that is lost" in (caught.value.hint or "")
+
+
+def test_parts_beside_a_whole_one(tmp_path: Path) -> None:
+    singles = {"f": S[:9], **numbered("f", (0, 1), 2)}
+    model = sp.write_step(tmp_path / "model", singles, {})
+    with pytest.raises(DifferentError, match="f_0, f_1 are parts of 'f'"):
+        sp.rewrite(model, tmp_path / "new", RewriteOptions(servers=2))
+
+
+def test_names_that_end_in_other_numbers(tmp_path: Path) -> None:
+    """What the entries do not say the contrary of is spread by itself."""
+    model = sp.write_step(tmp_path / "model", {"age_18": S[:50], "u_1": A[:50], "u_2": A[50:]}, {})
+    sp.rewrite(model, tmp_path / "new", RewriteOptions(servers=2))
+    assert len(sp.singles_of(tmp_path / "new")) == 6

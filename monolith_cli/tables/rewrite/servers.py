@@ -11,6 +11,7 @@ from monolith_cli.storage.location import name_of
 from monolith_cli.storage.scratch import Scratch
 from monolith_cli.tables.fid_conversion import find_collisions
 from monolith_cli.tables.hash_filters import empty_filter_head
+from monolith_cli.tables.missing_parts import check_parts
 from monolith_cli.tables.rewrite.brought import BroughtPart, count_brought
 from monolith_cli.tables.rewrite.plan import EmptyFilter, Target, TargetDump, reading_of
 from monolith_cli.tables.spreading import RULES, Spread, find_rule, find_spreads
@@ -49,9 +50,10 @@ def spread_plan(
         There are occurrence filters, and they are not to be reset; or two tables would have one
         name.
     DifferentError
-        As `find_rule`.
+        As `check_parts` and `find_rule`.
     CorruptionError
-        Feature ids become the same; or the tables, or a filter, are damaged.
+        A part of a table is missing, or feature ids become the same; or the tables, or a filter,
+        are damaged.
     WriteError
         There is no room to look for feature ids that become the same.
     PathNotFoundError, NotReadableError, ChangedWhileReadError
@@ -65,6 +67,7 @@ def spread_plan(
             kind="old_filters",
         )
     groups = _groups(plan)
+    _check_parts(groups, options, workers, progress)
     is_unsigned = _rule(groups, options, workers, progress) == RULES[1]
     if options.convert_fids:
         _check_collisions(groups, options, workers, progress)
@@ -196,6 +199,32 @@ def _rule(
         workers=workers,
         progress=_steps(progress),
     )
+
+
+def _extents(groups: Sequence[_Group]) -> dict[str, list[Extent]]:
+    """Where the entries of dumps lie, by base name, without what a delta brings."""
+    extents: dict[str, list[Extent]] = {}
+    for group in groups:
+        extents.update((base, []) for base in group.spread.parts.values())
+        for table in group.tables:
+            if not table.transforms.brought:
+                extents[table.base] += [extent for _, extent in table.extents]
+    return extents
+
+
+def _check_parts(
+    groups: Sequence[_Group],
+    options: RewriteOptions,
+    workers: Workers,
+    progress: Callable[[int], None],
+) -> None:
+    for kind in ("single", "multi"):
+        check_parts(
+            _extents([group for group in groups if group.kind == kind]),
+            reading_of(options),
+            workers=workers,
+            progress=_steps(progress),
+        )
 
 
 def _check_collisions(
