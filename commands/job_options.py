@@ -153,10 +153,6 @@ class _OwnerOption(Option):
     def variables(self, ctx: click.Context) -> list[str]:
         return [*super().variables(ctx), "MONOLITH_OWNER"]
 
-    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        self.envvar = self.variables(ctx)
-        return super().resolve_envvar_value(ctx)
-
 
 def owner(function: F) -> F:
     """`--owner`; the environment's MONOLITH_OWNER, else user@host."""

@@ -34,9 +34,15 @@ class Option(click.Option):
 
     def variables(self, ctx: click.Context) -> list[str]:
         """Their names; the first that is set counts."""
-        if ctx.auto_envvar_prefix is None or self.name is None or not self.allow_from_autoenv:
+        if ctx.auto_envvar_prefix is None or not self.allow_from_autoenv:
             return []
-        return [f"{ctx.auto_envvar_prefix}_{self.name.upper()}"]
+        name = max(self.opts, key=len).lstrip("-").replace("-", "_")
+        return [f"{ctx.auto_envvar_prefix}_{name.upper()}"]
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        # Click would go by the name of the parameter, which may be another than the option's.
+        values = (os.environ.get(name) for name in self.variables(ctx))
+        return next(filter(None, values), None)
 
     def variable_used(self, ctx: click.Context) -> str | None:
         """The variable that the value has come from; None if it has not."""
@@ -62,7 +68,10 @@ def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
 
 
 def never_set(*names: str, **kwargs: Any) -> Callable[[F], F]:
-    """An option that deletes something, or overrules a guard: no variable sets it."""
+    """An option that deletes or leaves out something, or overrules a guard.
+
+    No variable sets it.
+    """
     return option(*names, allow_from_autoenv=False, **kwargs)
 
 
@@ -216,10 +225,11 @@ def table(function: F) -> F:
     )(function)
 
 
-def slot_ranges(name: str, *, help: str) -> Callable[[F], F]:
-    """An option like `--slot` of another name."""
+def slot_ranges(name: str, *, help: str, never_set: bool = False) -> Callable[[F], F]:
+    """An option like `--slot` of another name; with `never_set` no variable sets it."""
     return option(
         name,
+        allow_from_autoenv=not never_set,
         type=SlotRangesType(),
         multiple=True,
         metavar="N[,N|A-B]",

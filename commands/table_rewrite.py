@@ -12,8 +12,8 @@ from monolith_cli.commands.types import PlaceType, WhereType
 @click.command(
     cls=Command,
     examples={
-        "monolith table rewrite model more-files --shards 16": "The latest step, with 16 files a"
-        " table:",
+        "monolith table rewrite model more-files --shards 16": "The latest step, with 16 files"
+        " for each table:",
         "monolith table rewrite -n model@1000 new --drop-slot 7 --drop-table '*_user'": "What"
         " would go:",
         "monolith table rewrite model sound --where nan --set zero": "No NaN any more:",
@@ -50,37 +50,43 @@ from monolith_cli.commands.types import PlaceType, WhereType
     show_default="as many as there are",
     help="Files of each table.",
 )
-@options.option(
+@options.never_set(
     "--keep-table",
     multiple=True,
     metavar="GLOB",
     shell_complete=options.completing("tables"),
     help="Keep tables whose name matches, and no others. Repeatable.",
 )
-@options.option(
+@options.never_set(
     "--drop-table",
     multiple=True,
     metavar="GLOB",
     shell_complete=options.completing("tables"),
     help="Leave out tables whose name matches. Repeatable.",
 )
-@options.slot_ranges("--keep-slot", help="Keep entries of these slots, and no others. Repeatable.")
-@options.slot_ranges("--drop-slot", help="Leave out entries of these slots. Repeatable.")
-@options.option(
+@options.slot_ranges(
+    "--keep-slot",
+    help="Keep entries of these slots, and no others. Repeatable.",
+    never_set=True,
+)
+@options.slot_ranges(
+    "--drop-slot", help="Leave out entries of these slots. Repeatable.", never_set=True
+)
+@options.never_set(
     "--where",
     type=WhereType(),
     metavar="nan|nonfinite|zero|norm-above:X",
     help="Do something about NaN, about NaN and infinite values, in embeddings or optimizer state;"
     " about embeddings that are all zero, or longer than X. --set says what.",
 )
-@options.option(
+@options.never_set(
     "--set",
     "set_to",
     type=click.Choice(["zero", "drop"]),
     help="With --where: make such values 0, or of norm-above the embedding; or leave out the"
     " entries.",
 )
-@options.option(
+@options.never_set(
     "--expire",
     type=click.IntRange(1, 36_500),
     metavar="DAYS",
@@ -98,7 +104,7 @@ from monolith_cli.commands.types import PlaceType, WhereType
     type=click.IntRange(1, 100_000),
     metavar="N",
     help="Spread entries over N parameter servers, by the rule that they obey now: tables NAME_0,"
-    " NAME_1, … of each.",
+    " NAME_1, ... of each.",
 )
 @options.option(
     "--server-rule",
@@ -112,7 +118,7 @@ from monolith_cli.commands.types import PlaceType, WhereType
     help="Make feature ids of version 1 those of version 2, and spread them anew. Slots of other"
     " options are of version 1 then. Not with --apply.",
 )
-@options.option(
+@options.never_set(
     "--reset-filters",
     is_flag=True,
     help="With --servers or --convert-fids: make empty occurrence filters in place of those there"

@@ -46,8 +46,13 @@ GUARDS = {
     *("FORCE", "RE_RECORD", "YES", "QUIET_FOR", "QUICK_CHECK", "EXPORTS_MAY_GO"),
     *("KEEP_LAST", "KEEP_WITHIN", "KEEP_DAILY", "KEEP_EVERY", "KEEP_STEP", "KEEP_SIZE"),
     *("UNLISTED", "LEFTOVERS", "ROLLED_BACK", "OLDER", "UNDO", "AS_LATEST"),
+    *("KEEP_TABLE", "DROP_TABLE", "KEEP_SLOT", "DROP_SLOT", "WHERE", "SET", "EXPIRE"),
+    "RESET_FILTERS",
 }
-"""Options that delete or overwrite something, or overrule a guard: no variable sets them."""
+"""Options that delete, overwrite or leave out something, or overrule a guard.
+
+No variable sets them.
+"""
 
 
 def contexts() -> Iterator[click.Context]:
@@ -117,7 +122,8 @@ def test_every_option_has_help_and_a_variable(context: click.Context) -> None:
         assert parameter.help, parameter.name
         assert parameter.help.endswith("."), parameter.name
         name = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
-        assert (f"[env var: {context.auto_envvar_prefix}_{name}" in page) == (name not in GUARDS)
+        variable = re.escape(f"[env var: {context.auto_envvar_prefix}_{name}") + "[],;]"
+        assert bool(re.search(variable, page)) == (name not in GUARDS)
 
 
 def is_option(parameter: click.Parameter) -> TypeGuard[click.Option]:

@@ -8,10 +8,11 @@ from typing import Any
 import click
 import pytest
 from cli_support import call
+from click.testing import CliRunner
 from dump_support import write_model_dir
 
 from monolith_cli.commands import job_options, options
-from monolith_cli.commands.base import Settings
+from monolith_cli.commands.base import Command, Settings
 from monolith_cli.commands.types import (
     DurationType,
     FidType,
@@ -277,6 +278,21 @@ def test_environment_below_flag_above_default(monkeypatch: pytest.MonkeyPatch) -
     assert values["no_verify"] is True
     assert settings.quiet is True
     assert values["force"] is False  # that is never the environment's to say
+
+
+def test_a_variable_has_the_name_of_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the parameter is called."""
+
+    @click.command(cls=Command)
+    @options.option("--set", "set_to")
+    def command(set_to: str | None) -> None:
+        click.echo(str(set_to))
+
+    monkeypatch.setenv("MONOLITH_X_SET_TO", "wrong")
+    run = CliRunner().invoke
+    assert run(command, auto_envvar_prefix="MONOLITH_X").output == "None\n"
+    monkeypatch.setenv("MONOLITH_X_SET", "right")
+    assert run(command, auto_envvar_prefix="MONOLITH_X").output == "right\n"
 
 
 def test_force_is_never_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

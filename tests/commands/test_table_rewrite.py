@@ -125,6 +125,29 @@ def test_what_is_refused(model: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+GUARDED = {
+    "KEEP_TABLE": "a_0",
+    "DROP_TABLE": "*",
+    "KEEP_SLOT": "7",
+    "DROP_SLOT": "0-32767",
+    "WHERE": "zero",
+    "SET": "drop",
+    "EXPIRE": "1",
+    "RESET_FILTERS": "1",
+}
+
+
+def test_no_variable_leaves_anything_out(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in GUARDED.items():
+        monkeypatch.setenv(f"MONOLITH_TABLE_REWRITE_{name}", value)
+    monkeypatch.setenv("MONOLITH_TABLE_REWRITE_SHARDS", "3")
+    document = call("table", "rewrite", "--json", model, tmp_path / "new").document
+    assert [table["same"] for table in document["tables"]] == [20, 20, 30, 5]
+    assert [table["into"][0]["shards"] for table in document["tables"]] == [3] * 4
+
+
 def test_norms(model: Path, tmp_path: Path) -> None:
     norms = [sum(value * value for value in entry.num) ** 0.5 for entry in parse(ENTRIES)]
     middle = sorted(norms)[10]
