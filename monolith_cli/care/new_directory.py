@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from monolith_cli.errors import AlreadyExistsError, UsageError
+from monolith_cli.errors import AlreadyExistsError, MonolithError, UsageError, WriteError
 from monolith_cli.storage.atomic import leftovers, temporary_path
 from monolith_cli.storage.location import HERE, absolute, join, name_of, parent_of, scheme_of
 from monolith_cli.storage.store import store_of
@@ -13,7 +13,9 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_new_directory", "new_directory"]
+__all__ = ["check_can_be_made", "check_new_directory", "new_directory"]
+
+_HINT = "nothing is made; see to it that there is room, and leave to write"
 
 
 def check_new_directory(target: str, model_dir: str) -> None:
@@ -55,6 +57,38 @@ def _above(target: str) -> Iterator[str]:
         above = up
 
 
+def check_can_be_made(target: str) -> None:
+    """Make sure that the store lets a directory be made there, without making any that stays.
+
+    Nothing else tells: one is made in the nearest directory that is there, and removed.
+
+    Raises
+    ------
+    WriteError
+        It does not.
+    """
+    store, path = store_of(target), absolute(target)
+    while (above := parent_of(path)) != path and not store.exists(above):
+        path = above
+    stage = temporary_path(path)
+    try:
+        store.make_directory(stage)
+    except MonolithError as error:
+        _name_target(error, stage, target)
+        raise
+    finally:
+        if store.exists(stage):
+            store.delete(stage)
+
+
+def _name_target(error: MonolithError, stage: str, target: str) -> None:
+    """Let an error about what has a hidden name be one about what was to be there in the end."""
+    if error.path is not None and (error.path == stage or error.path.startswith(join(stage, ""))):
+        error.path = target + error.path[len(stage) :]
+        if isinstance(error, WriteError) and error.hint is None:
+            error.hint = _HINT
+
+
 @contextmanager
 def new_directory(target: str) -> Iterator[str]:
     """Make a directory; within the block it has a hidden name, which is its value.
@@ -67,7 +101,7 @@ def new_directory(target: str) -> Iterator[str]:
     AlreadyExistsError
         At the end: something is there.
     WriteError
-        The store refused.
+        The store refused. Errors about a file in the directory name it as it would have been.
     """
     store, parent = store_of(target), parent_of(target) or HERE
     if store.is_directory(parent):
@@ -79,6 +113,9 @@ def new_directory(target: str) -> Iterator[str]:
         store.make_directory(stage)
         yield stage
         store.rename_if_absent(stage, target)
+    except MonolithError as error:
+        _name_target(error, stage, target)
+        raise
     finally:
         if store.exists(stage):
             store.delete(stage)

@@ -23,7 +23,11 @@ from monolith_cli.care.along import (
 )
 from monolith_cli.care.copy.files import hold
 from monolith_cli.care.copy.plan import Planner, check_unchanged
-from monolith_cli.care.new_directory import check_new_directory, new_directory
+from monolith_cli.care.new_directory import (
+    check_can_be_made,
+    check_new_directory,
+    new_directory,
+)
 from monolith_cli.care.repair.files import Copied, CopyTask, ValuesTask, write_empty_cells
 from monolith_cli.care.survey import DENSE_ONLY, survey
 from monolith_cli.checkpoint.dense import list_dense
@@ -67,7 +71,12 @@ if TYPE_CHECKING:
     from monolith_cli.checkpoint.model_dir import ModelDir
     from monolith_cli.execution.protocols import Task
     from monolith_cli.storage.location import AnyPath
-    from monolith_cli.tables.rewrite.plan import EmptyFilter, RewriteOptions, RewritePlan
+    from monolith_cli.tables.rewrite.plan import (
+        EmptyFilter,
+        RewriteOptions,
+        RewritePlan,
+        TargetDump,
+    )
     from monolith_cli.tables.rewrite.run import TableOutcome, TablesOutcome
 
 __all__ = ["RewrittenStep", "rewrite_step"]
@@ -86,6 +95,8 @@ class RewrittenStep(NamedTuple):
         Whether it was made; else this is what would be in it.
     tables
         What became of each table.
+    dumps
+        What there is of tables afterwards.
     files, bytes
         How many files there are in the directory, and how large together; 0 if it was not made.
     notes, warnings
@@ -96,6 +107,7 @@ class RewrittenStep(NamedTuple):
     path: str
     is_made: bool
     tables: Sequence[TableOutcome]
+    dumps: Sequence[TargetDump]
     files: int
     bytes: int
     notes: Sequence[str]
@@ -164,6 +176,7 @@ def rewrite_step(
     if directory.kind != "training":
         raise UsageError("no job's directory: only its steps can be rewritten", path=location)
     check_new_directory(to, location)
+    check_can_be_made(to)
     checkpoint = directory.checkpoint(step)
     try:
         with Workers(jobs, executor) as workers:
@@ -186,6 +199,7 @@ def rewrite_step(
         to,
         not dry_run,
         outcome.tables,
+        plan.dumps,
         len(files),
         sum(copied.bytes for copied in files),
         (*checkpoint.notes, *rewrite.notes),

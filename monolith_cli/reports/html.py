@@ -294,6 +294,7 @@ def _sort_key(value: Any, kind: str) -> str:
 
 _CELLS: dict[str, tuple[bool, Callable[[Any], str]]] = {
     model.NAME: (False, _text),
+    model.REMARK: (False, _text),
     model.KEY: (True, lambda value: _text(str(value))),
     model.NUMBER: (True, lambda value: _text(str(value))),
     model.COUNT: (True, lambda value: f"{value:,}"),

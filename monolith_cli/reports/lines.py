@@ -24,6 +24,7 @@ __all__ = ["report_lines"]
 
 MAX_BAR = 40
 MIN_BAR = 8
+MIN_REMARK = 16
 NODE_WIDTH = 46
 GAP = 2
 
@@ -83,6 +84,8 @@ def _table(block: model.Table, look: Look) -> Iterator[str]:
                 for value, (_, write), none in zip(row, kinds, nones, strict=True)
             ]
         )
+    if block.columns and block.columns[-1].kind == model.REMARK:
+        cells = list(_continued(cells, look.width - block.indent))
     title, *lines = columns(cells, "".join(side for side, _ in kinds))
     yield indent + (title if block.plain else look.bold(title))
     if block.bars is None:
@@ -95,6 +98,17 @@ def _table(block: model.Table, look: Look) -> Iterator[str]:
     for line, count in zip(lines, counts, strict=True):
         drawn = bar(count, largest, width, unicode=look.unicode) if width >= MIN_BAR else ""
         yield f"{line}  {look.cyan(drawn)}".rstrip()
+
+
+def _continued(rows: list[list[str]], width: int) -> Iterator[list[str]]:
+    """Rows with their last cell in as many lines as it takes."""
+    *others, _ = zip(*rows, strict=True)
+    room = width - sum(max(map(width_of, cells)) + GAP for cells in others)
+    for row in rows:
+        blank = False
+        for line in _wrapped(row[-1], max(room, MIN_REMARK)):
+            yield [*([""] * len(others) if blank else row[:-1]), line]
+            blank = True
 
 
 def _key(value: Any, look: Look) -> str:
@@ -115,6 +129,7 @@ def _end_of_path(path: str, look: Look) -> str:
 
 _CELLS: dict[str, tuple[str, Callable[[Any, Look], str]]] = {
     model.NAME: ("<", lambda value, look: name_text(value)),
+    model.REMARK: ("<", lambda value, look: name_text(value)),
     model.KEY: (">", _key),
     model.NUMBER: (">", lambda value, look: str(value)),
     model.COUNT: (">", lambda value, look: f"{value:,}"),

@@ -27,6 +27,7 @@ __all__ = [
     "NODE",
     "NUMBER",
     "REAL",
+    "REMARK",
     "SHARE",
     "TREND",
     "Block",
@@ -44,6 +45,8 @@ __all__ = [
 
 NAME = "name"
 """A column of text: names, kinds, remarks."""
+REMARK = "remark"
+"""A last column of phrases, which are continued in further lines where they are long."""
 KEY = "key"
 """One of what a row is about, a slot or a worker, where some are numbers and some are names."""
 NUMBER = "number"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from monolith_cli.reports.model import (
     COUNT,
     NAME,
     NUMBER,
+    REMARK,
     Block,
     Column,
     Omitted,
@@ -25,6 +27,7 @@ from monolith_cli.reports.text import bytes_text, count_text
 if TYPE_CHECKING:
     from monolith_cli.care.rewrite import RewrittenStep
     from monolith_cli.tables.folds.rewrite import Passages
+    from monolith_cli.tables.rewrite.plan import TablePlan
     from monolith_cli.tables.rewrite.run import TableOutcome
 
 __all__ = ["RewriteReport"]
@@ -42,28 +45,37 @@ _FATES_OF_DELTA = (*_FATES, Column("come", COUNT))
 
 
 class RewriteReport(Report):
-    """A row for each table, and for each slot of one of which entries go or change."""
+    """A row for each table, and for each slot of one of which entries go or change.
+
+    Where tables get other names there is also a row for each that there is afterwards.
+    """
 
     def __init__(self, done: RewrittenStep, *, model_dir: str) -> None:
         self.done = done
         self.model_dir = model_dir
+        named = Counter(table.plan.name for table in done.tables)
+        self._several = {name for name, count in named.items() if count > 1}
 
     def sections(self) -> Iterator[Section]:
         done = self.done
         of = f", step {done.step} of {self.model_dir}"
         yield [Title(done.path, of if done.is_made else f"{of}: nothing is made")]
         fates = _FATES_OF_DELTA if self._applies_delta() else _FATES
-        columns = (Column("table", NAME), *fates, Column("files", NUMBER), Column("why", NAME))
+        renames = self._renames()
+        files = () if renames else (Column("files", NUMBER),)
+        columns = (Column("table", NAME), *fates, *files, Column("why", REMARK))
         rows = [
             (
-                table.plan.name,
+                self._name(table.plan),
                 *self._counts(table.passages),
-                len(table.targets) * table.plan.shards or None,
+                *(() if renames else (self._files(table),)),
                 _why(table),
             )
             for table in done.tables
         ]
         yield [Table(columns, rows)]
+        if renames:
+            yield self._afterwards()
         slots = list(self._slots())
         if slots:
             by_slot = (Column("table", NAME), Column("slot", NUMBER), *fates)
@@ -73,7 +85,7 @@ class RewriteReport(Report):
             yield block
         expiring = [table for table in done.tables if table.expiry is not None]
         if expiring:
-            yield [Text(line) for line in map(_expiry_text, expiring)]
+            yield [Text(f"{self._name(table.plan)}: {_expiry_text(table)}") for table in expiring]
         yield [Verdict(self._sum(), good=True)]
 
     def _slots(self) -> Iterator[tuple[object, ...]]:
@@ -82,7 +94,7 @@ class RewriteReport(Report):
             for slot, passages in table.slots.items():
                 concerned = passages.kept + passages.dropped + passages.brought_dropped
                 if table.targets and passages.same < concerned:
-                    yield (table.plan.name, slot, *self._counts(passages))
+                    yield (self._name(table.plan), slot, *self._counts(passages))
 
     def _applies_delta(self) -> bool:
         return any(table.plan.delta is not None for table in self.done.tables)
@@ -90,6 +102,45 @@ class RewriteReport(Report):
     def _counts(self, passages: Passages) -> tuple[int, ...]:
         counts = (passages.entries, passages.same, passages.changed, passages.dropped)
         return (*counts, passages.brought) if self._applies_delta() else counts
+
+    def _name(self, table: TablePlan) -> str:
+        """Its name; of those of one name also which one it is."""
+        return f"{table.name} in {table.base}" if table.name in self._several else table.name
+
+    def _files(self, table: TableOutcome) -> int | None:
+        """How many files there are for it afterwards, be they empty; None without any."""
+        plan = table.plan
+        is_there = any(dump.base == plan.base for dump in self.done.dumps)
+        has_files = table.targets or (plan.kind == "single" and is_there)
+        return plan.shards if has_files else None
+
+    def _renames(self) -> bool:
+        """Whether tables are others afterwards, as on other servers."""
+        return any(
+            (into.target.base, into.target.table) != (table.plan.base, table.plan.name)
+            for table in self.done.tables
+            for into in table.targets
+        )
+
+    def _afterwards(self) -> Section:
+        """The tables that there are then. Of those that share files the first one has them."""
+        entries: Counter[tuple[str, str]] = Counter()
+        for table in self.done.tables:
+            for into in table.targets:
+                entries[into.target.base, into.target.table] += into.entries
+        rows: list[tuple[object, ...]] = []
+        for dump in self.done.dumps:
+            is_single = dump.kind == "single"
+            for number, name in enumerate((dump.base,) if is_single else dump.tables):
+                shown = name if is_single else f"{name} in {dump.base}"
+                files = None if number else dump.shards
+                rows.append((shown, entries[dump.base, name], files))
+        verb = "there is" if self.done.is_made else "there would be"
+        columns = (Column(verb, NAME), Column("entries", COUNT), Column("files", NUMBER))
+        section: list[Block] = [Table(columns, rows[:_ROWS])]
+        if len(rows) > _ROWS:
+            section.append(Omitted(f"and {len(rows) - _ROWS:,} more tables"))
+        return section
 
     def _sum(self) -> str:
         done = self.done
@@ -156,7 +207,7 @@ def _why(table: TableOutcome) -> str:
 def _expiry_text(table: TableOutcome) -> str:
     expiry = table.expiry
     assert expiry is not None
-    text = f"{table.plan.name}: after {count_text(expiry.days, 'day')}"
+    text = f"after {count_text(expiry.days, 'day')}"
     return f"{text}, counted from the newest entry here, {_time_text(expiry.newest)}"
 
 

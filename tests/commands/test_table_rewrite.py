@@ -14,6 +14,9 @@ from cli_support import call, environment, failed
 from step_support import commit, save_step
 from table_support import flip, open_all, parse
 
+from monolith_cli.errors import WriteError
+from monolith_cli.storage.local import LocalStore
+
 ENTRIES = ds.random_entries(0, 20)
 OF_SLOT_7 = sum(entry.id >> 48 == 7 for entry in parse(ENTRIES))
 
@@ -47,6 +50,75 @@ def test_what_it_shows(model: Path, tmp_path: Path) -> None:
     assert "the table goes" in done.out
     assert "read back" in lines[-1]
     assert len(list(open_all(target)["a_0"])) == kept
+
+
+def test_tables_of_other_servers_are_named(tmp_path: Path) -> None:
+    entries = sorted(ENTRIES, key=lambda entry: parse([entry])[0].id)
+    model = save_step(tmp_path / "model", 1, tables=(), entries=0).parent
+    assets = model / "model.ckpt-1.assets"
+    for server in (0, 1):
+        part = [each for each in entries if parse([each])[0].id % 2 == server]
+        ds.write_single_table(assets, f"MonolithHashTable_user_{server}", part, 2)
+        ds.write_multi_table(assets, f"M_{server}", {"item": part, "ad": part}, 2)
+    commit(model, 1)
+    arguments = ("--servers", 4, "--drop-table", "MonolithHashTable*", "--drop-slot", "7")
+    would = call("table", "rewrite", "-n", model, tmp_path / "new", *arguments)
+    lines = would.out.splitlines()
+    assert max(map(len, lines[1:])) <= 80
+    assert any(line.startswith("item in M_1") for line in lines)
+    first = next(n for n, line in enumerate(lines) if line.startswith("there would be"))
+    there = [line.split() for line in lines[first + 1 : first + 13]]
+    assert [(row[0], row[-1]) for row in there[:4]] == [
+        (f"MonolithHashTable_user_{server}", "2") for server in range(4)
+    ]
+    assert [row[:3] for row in there[4:6]] == [["item", "in", "M_0"], ["ad", "in", "M_0"]]
+    counts = {row[2]: row[3:] for row in there[4:] if row[0] == "item"}
+    of = [parse([each])[0].id for each in entries]
+    for server in range(4):
+        count = sum(fid % 4 == server and fid >> 48 != 7 for fid in of)
+        assert counts[f"M_{server}"] == [str(count), "2"]
+    done = call("table", "rewrite", model, tmp_path / "new", *arguments)
+    assert "\nthere is" in done.out
+    assert len(list((tmp_path / "new" / assets.name).glob("MonolithHashTable*"))) == 8
+
+
+def test_files_of_a_table_that_is_dropped(model: Path, tmp_path: Path) -> None:
+    out = call("table", "rewrite", "-n", model, tmp_path / "new", "--drop-table", "b_0").out
+    assert "b_0 20 0 0 20 2 the table goes" in " ".join(out.split())
+    out = call("table", "rewrite", "-n", model, tmp_path / "new", "--drop-table", "user").out
+    assert "user 30 0 0 30 - the table goes" in " ".join(out.split())
+
+
+def test_a_dry_run_refuses_what_cannot_be_made(model: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in model.rglob("*")}
+    (tmp_path / "file").touch()
+    for arguments in (("-n",), ()):
+        target = tmp_path / "file" / "new"
+        line = failed(call("table", "rewrite", *arguments, model, target, "--shards", 3), 3)
+        assert line.startswith(f"Error: {target}: directory not made: Not a directory; ")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "file"}
+    would = call("table", "rewrite", "-n", model, tmp_path / "a" / "new", "--shards", 3)
+    assert (would.code, would.err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "file"}
+    assert {path: path.stat().st_mtime_ns for path in model.rglob("*")} == before
+
+
+def test_a_full_disk_is_told_by_the_name_that_was_wanted(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = LocalStore.create
+
+    def full(store: LocalStore, path: str, **options: bool) -> object:
+        if path.endswith(".index"):
+            raise WriteError("not written: No space left on device", path=path, kind="no_space")
+        return create(store, path, **options)
+
+    monkeypatch.setattr(LocalStore, "create", full)
+    target = tmp_path / "new"
+    line = failed(call("table", "rewrite", model, target, "--shards", 3), 3)
+    assert line.startswith(f"Error: {target / 'model.ckpt-2.index'}: not written: No space left")
+    assert line.endswith("; nothing is made; see to it that there is room, and leave to write")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_json(model: Path, tmp_path: Path) -> None:

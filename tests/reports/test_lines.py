@@ -43,6 +43,7 @@ def test_rows_for_a_shell_are_as_they_are() -> None:
     ("kind", "value", "text"),
     [
         (model.NAME, "a", "a     |"),
+        (model.REMARK, "a", "a     |"),
         (model.KEY, 12, "  12  |"),
         (model.KEY, "ab", "  ab  |"),
         (model.NUMBER, 1234, "1234  |"),
@@ -54,6 +55,16 @@ def test_rows_for_a_shell_are_as_they_are() -> None:
 )
 def test_alignment_and_digits_follow_from_the_kind(kind: str, value: object, text: str) -> None:
     assert shown(Table([Column("kind", kind), Column("")], [(value, "|")]))[1] == text
+
+
+def test_remarks_are_continued_where_they_are_long() -> None:
+    table = Table([Column("of"), Column("why", model.REMARK)], [("a", "one two " * 12), ("b", "")])
+    title, first, second, last = shown(table)
+    assert (title, last) == ("of  why", "b")
+    assert first.startswith("a   one two")
+    assert second.startswith("    ")
+    assert len(first) <= 80
+    assert f"{first[4:]} {second[4:]}" == ("one two " * 12).strip()
 
 
 def test_every_kind_of_block_and_column_is_rendered() -> None:
