@@ -15,7 +15,7 @@ from forked import command
 from kept_support import LATER, assert_sound, commit_another, files_of, write_kept
 from kill_cases import CASES, Place
 
-MOST = int(os.environ.get("KILLS", "6"))
+MOST = int(os.environ.get("KILLS", "4"))
 IN_PLACE = [name for name, case in CASES.items() if not case.makes_new]
 
 
@@ -39,7 +39,7 @@ def test_killed_it_is_finished_by_the_next_run(place: Place) -> None:
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
 @pytest.mark.parametrize("place", CASES, indirect=True)
 def test_where_the_disk_refuses(place: Place, error: int) -> None:
-    for tried in each_failure(place.prepare, place.run, error, most=MOST // 2):
+    for tried in each_failure(place.prepare, place.run, error, most=(MOST + 1) // 2):
         place.check()
         if tried.result.code == 0:
             place.assert_finished()
@@ -71,7 +71,7 @@ def test_two_at_once(place: Place) -> None:
     """The second one does it all, or is refused while the first one does."""
     ends = []
     for tried in each_hook(
-        place.prepare, place.run, lambda: ends.append(command(*place.words)), most=MOST
+        place.prepare, place.run, lambda: ends.append(command(*place.words)), most=(MOST + 1) // 2
     ):
         codes = {ends[-1].returncode, tried.result.code}
         assert 0 in codes, (ends[-1], tried)
