@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_can_be_made", "check_new_directory", "new_directory"]
 
-_HINT = "nothing is made; see to it that there is room, and leave to write"
+_HINT = "nothing is made; make room there, or name another directory"
 
 
 def check_new_directory(target: str, model_dir: str) -> None:

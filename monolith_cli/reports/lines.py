@@ -24,7 +24,7 @@ __all__ = ["report_lines"]
 
 MAX_BAR = 40
 MIN_BAR = 8
-MIN_REMARK = 16
+MIN_REMARK = 12
 NODE_WIDTH = 46
 GAP = 2
 

@@ -117,7 +117,7 @@ def test_a_full_disk_is_told_by_the_name_that_was_wanted(
     target = tmp_path / "new"
     line = failed(call("table", "rewrite", model, target, "--shards", 3), 3)
     assert line.startswith(f"Error: {target / 'model.ckpt-2.index'}: not written: No space left")
-    assert line.endswith("; nothing is made; see to it that there is room, and leave to write")
+    assert line.endswith("; nothing is made; make room there, or name another directory")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -61,6 +61,24 @@ def test_a_delta_is_applied(models: tuple[Path, Path], tmp_path: Path) -> None:
     assert table["into"][0]["entries"] == 33
 
 
+def test_rows_of_a_delta_fit_into_80_columns(tmp_path: Path) -> None:
+    name = "MonolithHashTable_author"
+    before = [entry(make_fid(k % 3, k)) for k in range(1200)]
+    after = [*before[400:], *(entry(make_fid(k % 3, k)) for k in range(2000, 2300))]
+    a = sp.write_step(tmp_path / "a", {name: before}, {})
+    b = sp.write_step(tmp_path / "b", {name: after}, {})
+    delta = tmp_path / "changes"
+    assert call("table", "diff", a, "--with", b, "--delta", delta).code == 0
+    out = call("table", "rewrite", "-n", a, "new", "--apply", delta, "--keep-slot", "0-1").out
+    rows = out.splitlines()[2:-1]
+    assert max(map(len, rows)) <= 80
+    first, *more = rows[1 : rows.index("")]
+    at = rows[0].index("why")
+    assert {row[:at].strip() for row in more} == {""}
+    why = " ".join(row[at:] for row in (first, *more))
+    assert why.startswith("400 removed or replaced, 267 slot; of those brought ")
+
+
 def test_what_is_brought_and_does_not_stay_so(tmp_path: Path) -> None:
     before = [entry(make_fid(1, k)) for k in range(4)]
     after = [*before, *(entry(make_fid(9, k), float("nan") if k < 2 else 1.0) for k in range(5))]
