@@ -305,14 +305,14 @@ def _by_names(directory: str, names: Collection[str], *, is_state_lost: bool = F
         return Offer({step: by_step[step] for step in order}, latest, None, withheld, {})
 
     tables = sorted((name for name in names if name.endswith(ASSETS_SUFFIX)), key=natural_key)
-    if not tables:
-        refusal = StepNotFoundError("holds no checkpoint yet", path=directory)
-    elif JOURNAL in names:
+    if JOURNAL in names:
         refusal = StepNotFoundError(
             "no step is committed: a command that copies or moves steps was cut off here",
             path=directory,
             hint=f"run it again; {JOURNAL} says which",
         )
+    elif not tables:
+        refusal = StepNotFoundError("holds no checkpoint yet", path=directory)
     elif len(tables) > 1:
         refusal = StepNotFoundError(
             f"no '{CHECKPOINT}' file, and {len(tables)} directories with tables",

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from cli_support import Done, call
 from kept_support import STEPS, assert_sound, contents, files_of
 
+from monolith_cli.checkpoint.names import COPIED
+
 
 class Case(NamedTuple):
     """A command line on a directory of `kept_support`, and what it must leave alone.
@@ -76,8 +78,9 @@ class Place:
         return call(*self.words)
 
     def found(self) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:
-        """All that is in both directories."""
-        return contents(self.directory), contents(self.new)
+        """All that is in both directories, but for when a copy has brought what."""
+        came = {n: d for n, d in contents(self.new).items() if not n.endswith(COPIED)}
+        return contents(self.directory), came
 
     def check(self) -> None:
         """What must stay is there, what is listed is whole, and the latest step is listed."""
