@@ -384,3 +384,11 @@ def test_many_files_are_synced_at_once(tmp_path: Path, monkeypatch: pytest.Monke
     with store.create(str(tmp_path / "a")) as file:
         file.write(b"2")
     assert len(synced) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="there is no /proc")
+def test_a_file_that_says_nothing_of_its_size_is_read_whole() -> None:
+    assert LOCAL.status("/proc/self/stat").size == 0
+    assert LOCAL.read("/proc/self/stat").startswith(b"%d (" % os.getpid())
+    with pytest.raises(StateFileError, match="too large"):
+        LOCAL.read("/proc/self/stat", 3)
