@@ -6,7 +6,9 @@ A few changes of each by default; KILLS=0 in the environment takes all, another 
 from __future__ import annotations
 
 import errno
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,20 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_kept(tmp_path_factory.mktemp("kept") / "model")
 
 
+@pytest.fixture(scope="module")
+def places(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Place]:
+    """The place of each case, made once: every try begins anew there."""
+
+    @functools.cache
+    def place_of(name: str) -> Place:
+        return Place(CASES[name], kept, tmp_path_factory.mktemp(name))
+
+    return place_of
+
+
 @pytest.fixture
-def place(request: pytest.FixtureRequest, kept: Path, tmp_path: Path) -> Place:
-    return Place(CASES[request.param], kept, tmp_path)
+def place(request: pytest.FixtureRequest, places: Callable[[str], Place]) -> Place:
+    return places(request.param)
 
 
 @pytest.mark.parametrize("place", CASES, indirect=True)
