@@ -36,7 +36,7 @@ MOST_LINES = {
     "monolith table dump": 75,
     "monolith table export": 70,
     "monolith table diff": 80,
-    "monolith table rewrite": 105,
+    "monolith table rewrite": 108,
     "monolith table stats": 80,
     "monolith ckpt prune": 85,
 }

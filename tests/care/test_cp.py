@@ -506,19 +506,6 @@ def test_what_is_no_jobs_directory(model: Path, tmp_path: Path) -> None:
         copy_steps(model, tmp_path / "home")
 
 
-def test_a_target_where_somebody_has_just_saved(model: Path, tmp_path: Path) -> None:
-    target = save_steps(tmp_path / "other", 10)
-    (target / "model.ckpt-10.index").touch()
-    before = rs.contents_of(target)
-    with pytest.raises(DirectoryInUseError) as caught:
-        copy_steps(model, target)
-    assert caught.value.kind == "just_saved"
-    done = copy_steps(model, target, dry_run=True)
-    assert done.notes[-1].startswith("not now: a job may save here: 'model.ckpt-10.index' was")
-    assert [s.fate for s in done.steps] == ["to_copy"]
-    assert rs.contents_of(target) == before
-
-
 def test_another_commands_journal(model: Path, tmp_path: Path) -> None:
     target = save_steps(tmp_path / "other", 10)
     begin(str(target), "prune", ["monolith", "ckpt", "prune"], {})

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import repair_support as rs
 from step_support import commit, save_steps, time_of
 
 from monolith_cli.care.alive import check_quiet
@@ -48,3 +49,16 @@ def test_a_step_that_was_there_is_still_what_a_job_has_saved(model: Path, tmp_pa
     copy_steps(model, target, every=True, quiet_for_seconds=0)
     with pytest.raises(DirectoryInUseError, match=r"'model.ckpt-3.index' was written"):
         check_quiet(target)
+
+
+def test_a_target_where_somebody_has_just_saved(model: Path, tmp_path: Path) -> None:
+    target = save_steps(tmp_path / "other", 10)
+    (target / "model.ckpt-10.index").touch()
+    before = rs.contents_of(target)
+    with pytest.raises(DirectoryInUseError) as caught:
+        copy_steps(model, target)
+    assert caught.value.kind == "just_saved"
+    done = copy_steps(model, target, dry_run=True)
+    assert done.notes[-1].startswith("not now: a job may save here: 'model.ckpt-10.index' was")
+    assert [s.fate for s in done.steps] == ["to_copy"]
+    assert rs.contents_of(target) == before

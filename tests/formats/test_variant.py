@@ -193,7 +193,8 @@ def test_every_kind(
         case "records":
             assert get(parts, "TFRecord", "current_file_index") == 0
             assert get(parts, "FlatMap", "inputs[0]") in [path.encode() for path in files]
-            assert get(parts, "Prefetch", "buffer_size") == 2
+            # As many as a thread of its own has fetched by then.
+            assert get(parts, "Prefetch", "buffer_size") in (0, 1, 2)
         case "fixed length":
             assert get(parts, "FixedLengthRecordV2", "current_pos") % 5 == 0
         case "shuffle":

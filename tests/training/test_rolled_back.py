@@ -43,8 +43,9 @@ def test_a_job_saves_on(save: Any, tmp_path: Path, ours: bool) -> None:
     assert found.leftovers.temporaries == 0
     with pytest.raises(DifferentError, match="has been committed since the rollback"):
         undo_rollback(tmp_path, command=COMMAND, quiet_for_seconds=0)
-    undo_rollback_to(tmp_path, tmp_path / "newer")
-    with chief(tmp_path / "newer", hook_class=hook) as job:
+    newer = tmp_path.with_name(f"{tmp_path.name}-newer")
+    undo_rollback_to(tmp_path, newer)
+    with chief(newer, hook_class=hook) as job:
         assert job.at == 10
 
 
