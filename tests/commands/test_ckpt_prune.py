@@ -78,7 +78,7 @@ def test_somebody_is_asked(model: Path, answer: object, text: str, code: int, le
     answer(text)  # type: ignore[operator]
     done = call("ckpt", "prune", "--keep-last", 1, model)
     assert (done.code, len(listed(model))) == (code, left)
-    assert "Remove it? [y/N]: " in done.err
+    assert "Remove it? [y/N]:" in done.err
     assert ("Note: nothing was removed" in done.err) == bool(code)
 
 
