@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.keeping import Reason
-from monolith_cli.checkpoint.names import MONOLITH_CHECKPOINT, input_base
+from monolith_cli.checkpoint.exempt import exempt_steps
+from monolith_cli.checkpoint.names import input_base
 from monolith_cli.checkpoint.override import Override, read_override
 from monolith_cli.checkpoint.steps import recorded_checkpoints
-from monolith_cli.errors import PathNotFoundError
-from monolith_cli.formats.checkpoint_state import CheckpointState, read_monolith_checkpoint_state
 from monolith_cli.storage.location import join, parent_of
 from monolith_cli.storage.store import store_of
 
@@ -54,16 +53,7 @@ class Guards(NamedTuple):
         NotReadableError
             The store refused.
         """
-        path = join(directory, MONOLITH_CHECKPOINT)
-        paths: Sequence[str] = ()
-        try:
-            paths = read_monolith_checkpoint_state(path).exempt_model_checkpoint_paths
-        except PathNotFoundError:
-            if store_of(path).is_directory(path):
-                raise
-        recorded = (each for name in paths for each in recorded_checkpoints(CheckpointState(name)))
-        exempt = {each.step: each.name for each in recorded if each.step is not None}
-        return cls(exempt, read_override(directory))
+        return cls(exempt_steps(directory), read_override(directory))
 
     def reasons(self, step: int) -> list[Reason]:
         """Why that step must stay."""

@@ -20,6 +20,7 @@ from monolith_cli.care.rollback.plan import Plan, free_name, places_of, plan_rol
 from monolith_cli.care.rollback.texts import read_text
 from monolith_cli.care.survey import DENSE_ONLY, survey
 from monolith_cli.checkpoint.claim import check_journal, lives, read_claim_bytes
+from monolith_cli.checkpoint.exempt import exempt_steps
 from monolith_cli.checkpoint.model_dir import ModelDir, open_model_dir
 from monolith_cli.checkpoint.names import (
     CHECKPOINT,
@@ -28,7 +29,6 @@ from monolith_cli.checkpoint.names import (
     MONOLITH_CHECKPOINT,
     parse_step_file,
 )
-from monolith_cli.checkpoint.steps import recorded_checkpoints
 from monolith_cli.errors import (
     CorruptionError,
     DirectoryInUseError,
@@ -36,7 +36,6 @@ from monolith_cli.errors import (
     ProtectedError,
     StepNotFoundError,
 )
-from monolith_cli.formats.checkpoint_state import CheckpointState, read_monolith_checkpoint_state
 from monolith_cli.storage.location import join, name_of
 from monolith_cli.storage.store import store_of
 
@@ -354,7 +353,7 @@ def _newer_pins(places: Iterable[Place]) -> list[int]:
     pinned: set[int] = set()
     for place in places:
         there = {each.step for each in place.found.steps}
-        pinned |= _exempt(place.found) & place.newer & there
+        pinned |= exempt_steps(place.found.directory).keys() & place.newer & there
     return sorted(pinned)
 
 
@@ -373,27 +372,11 @@ def _check_pins(directory: str, places: Iterable[Place]) -> None:
     )
 
 
-def _exempt(found: Survey) -> set[int]:
-    """The steps that are exempt from deletion, by their names."""
-    if MONOLITH_CHECKPOINT not in found.items:
-        return set()
-    try:
-        state = read_monolith_checkpoint_state(join(found.directory, MONOLITH_CHECKPOINT))
-    except PathNotFoundError:
-        return set()
-    recorded = [
-        each
-        for path in state.exempt_model_checkpoint_paths
-        for each in recorded_checkpoints(CheckpointState(path))
-    ]
-    return {each.step for each in recorded if each.step is not None}
-
-
 def _exports_that_go(found: Survey, plan: Plan, exports: Sequence[Export]) -> list[Export]:
     """Those that the next save deletes, and those whose tables are moved away."""
     if not exports:
         return []
-    exempt = _exempt(found)
+    exempt = set(exempt_steps(found.directory))
     before = exempt | {each.step for each in found.steps if each.is_listed and each.step}
     moved = {each.step for each in plan.steps if not each.directory}
     go = endangered(exports, (before - moved) | {plan.step}, before)
