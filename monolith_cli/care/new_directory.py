@@ -13,7 +13,7 @@ from monolith_cli.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_can_be_made", "check_new_directory", "new_directory"]
+__all__ = ["check_can_be_made", "check_new_directory", "lies_in", "new_directory"]
 
 _HINT = "nothing is made; make room there, or name another directory"
 
@@ -37,8 +37,13 @@ def check_new_directory(target: str, model_dir: str) -> None:
     if not name_of(target) or store.exists(target):
         hint = "name a directory that is not there yet"
         raise AlreadyExistsError("exists already", path=target, hint=hint)
-    if any(store.is_same(above, model_dir) for above in _above(target)):
+    if lies_in(target, model_dir):
         raise UsageError(f"lies in {model_dir}", path=target, hint="name a directory elsewhere")
+
+
+def lies_in(target: str, directory: str) -> bool:
+    """Whether what is there, or is to be there, is in a directory, be it by a link."""
+    return any(store_of(directory).is_same(above, directory) for above in _above(target))
 
 
 def _above(target: str) -> Iterator[str]:

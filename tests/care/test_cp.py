@@ -492,6 +492,12 @@ def test_a_directory_into_itself(model: Path, place: str) -> None:
         copy_steps(model, target)
 
 
+def test_a_directory_into_itself_by_a_link(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(model / "model.ckpt-3.assets")
+    with pytest.raises(UsageError, match="lies in"):
+        copy_steps(model, tmp_path / "link" / "copy")
+
+
 def test_what_is_no_jobs_directory(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no job's directory"):
         copy_steps(model / "model.ckpt-1.assets", tmp_path / "copy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from monolith_cli.care.along import dense_only_along
+from monolith_cli.care.new_directory import lies_in
 from monolith_cli.checkpoint.model_dir import ModelDir
 from monolith_cli.checkpoint.names import JOURNAL
 from monolith_cli.checkpoint.training_dir import is_training_dir, steps_hint
@@ -15,7 +16,7 @@ from monolith_cli.errors import (
     StepNotFoundError,
     UsageError,
 )
-from monolith_cli.storage.location import absolute, name_of, parent_of
+from monolith_cli.storage.location import absolute, name_of
 from monolith_cli.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -148,23 +149,12 @@ def check_apart(source: str, target: str) -> None:
     hint = "name a directory elsewhere"
     if store_of(source) is not store_of(target):
         return
-    if _is_in(target, source):
-        is_same = store_of(source).is_same(source, target) or absolute(source) == absolute(target)
-        what = "is the directory to copy from" if is_same else f"lies in {source}"
-        raise UsageError(what, path=target, hint=hint)
-    if _is_in(source, target):
+    if store_of(source).is_same(source, target) or absolute(source) == absolute(target):
+        raise UsageError("is the directory to copy from", path=target, hint=hint)
+    if lies_in(target, source):
+        raise UsageError(f"lies in {source}", path=target, hint=hint)
+    if lies_in(source, target):
         raise UsageError(f"{source}, which is to be copied, lies in it", path=target, hint=hint)
-
-
-def _is_in(inner: str, outer: str) -> bool:
-    """Whether a directory, which need not be there, is another one, or lies in it."""
-    store, top = store_of(outer), absolute(outer)
-    above, last = absolute(inner), ""
-    while above != last:
-        if above == top or store.is_same(above, outer):
-            return True
-        above, last = parent_of(above), above
-    return False
 
 
 def check_target(target: str, names: Iterable[str]) -> None:
